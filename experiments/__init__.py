@@ -1,0 +1,1 @@
+"""Experiments: each a module, run as `python -m experiments.NAME`, described by its `--help`."""

@@ -1,0 +1,185 @@
+"""Finished runs to a table and to pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display needed
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from experiments.distributed_momentum.cells import Cell, reference_of
+from simbyz import records
+
+# Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
+STYLES = {
+    "unattacked": ("black", ":"),
+    "update": ("#D55E00", "--"),
+    "worker": ("#0072B2", "-"),
+    "server": ("#009E73", "-."),
+}
+
+
+def read(folder: Path, cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[pd.DataFrame, ...]:
+    """One row a run, and one row a step, of the runs of these cells and seeds that the folder holds."""
+    wanted = [
+        records.run_path(folder, cell.name, cell.configuration(seed))
+        for cell in cells
+        for seed in seeds
+    ]
+    files = [path for path in wanted if path.exists()]
+    runs = records.read_runs(folder)
+    runs = runs[runs["file"].isin([path.name for path in files] + [str(path) for path in files])]
+    columns = ["step", "accuracy", "honest_deviation", "honest_norm"]
+    return runs, records.read_steps(folder, files=files, columns=columns)
+
+
+def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """One row a comparison: unattacked, then attacked with momentum at each place; means over seeds.
+
+    `gain` is the mean over seeds of the highest accuracy at the workers minus that at the update, of the same
+    seed. A variance-norm ratio is the geometric mean over steps and seeds.
+    """
+    by_name = {name: group.set_index("seed") for name, group in runs.groupby("name", observed=True)}
+    rows = {}
+    for cell in cells:
+        found = by_name.get(cell.name)
+        if cell.attack == "none" or found is None:
+            continue
+        key = (cell.dataset, cell.f, cell.rule, cell.attack, cell.learning_rate, cell.nesterov)
+        row = rows.setdefault(
+            key,
+            dict(
+                zip(
+                    ("dataset", "f", "rule", "attack", "learning_rate", "nesterov"), key, strict=True
+                )
+            ),
+        )
+        reference = by_name.get(reference_of(cell).name)
+        if reference is not None:
+            row["unattacked"] = reference["highest_accuracy"].mean()
+            row["unattacked_deviation"] = reference["highest_accuracy"].std()
+        place = cell.momentum_at
+        row[place] = found["highest_accuracy"].mean()
+        row[f"{place}_deviation"] = found["highest_accuracy"].std()
+        row[f"{place}_ratio"] = np.exp(found["mean_log_honest_ratio"].mean())
+        row.setdefault("by_seed", {})[place] = found["highest_accuracy"]
+    for row in rows.values():
+        by_seed = row.pop("by_seed")
+        if {"update", "worker"} <= by_seed.keys():
+            gains = by_seed["worker"] - by_seed["update"]
+            row["gain"], row["gain_deviation"] = gains.mean(), gains.std()
+    return pd.DataFrame(list(rows.values()))
+
+
+def print_table(comparison: pd.DataFrame, title: str, console: Console | None = None) -> None:
+    """The comparison, within 100 columns."""
+    console = Console(width=100) if console is None else console
+    table = Table(
+        title=title,
+        caption="highest accuracy in %, mean ± deviation over seeds; ratio: honest variance-norm ratio, "
+        "geometric mean",
+    )
+    places = [place for place in ("update", "worker", "server") if place in comparison]
+    several = [
+        name for name in ("learning_rate", "nesterov") if comparison[name].nunique() > 1
+    ]
+    for name in ("attack", "rule", "f", *several):
+        table.add_column({"learning_rate": "rate"}.get(name, name))
+    for name in ("unattacked", *(f"at {place}" for place in places), "gain"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for place in places:
+        table.add_column(f"ratio at {place}", justify="right")
+    for row in comparison.sort_values(["attack", "rule"], kind="stable").to_dict("records"):
+        cells = [row["attack"], row["rule"], *(str(row[name]) for name in ("f", *several))]
+        cells += [_percent(row, name) for name in ("unattacked", *places)]
+        cells += [_percent(row, "gain", signed=True)]
+        cells += [f"{row.get(f'{place}_ratio', np.nan):.3g}" for place in places]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def plot_accuracy(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
+    """Accuracy by step: one panel a rule, attack and f; mean over seeds and a band of one deviation."""
+    steps = steps.dropna(subset=["accuracy"])
+    return _panels(steps, cells, "accuracy", "top-1 test accuracy")
+
+
+def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
+    """Honest variance-norm ratio by step, panels as in `plot_accuracy`."""
+    with np.errstate(divide="ignore"):
+        ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
+    steps = steps.assign(ratio=ratio).dropna(subset=["ratio"])
+    figure = _panels(steps, cells, "ratio", "honest variance-norm ratio")
+    for axes in figure.axes:
+        axes.set_yscale("log")
+    return figure
+
+
+def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str) -> Figure:
+    by_name = dict(iter(steps.groupby("name", observed=True)))
+    attacked = [cell for cell in cells if cell.attack != "none" and cell.name in by_name]
+    shown = attacked or [cell for cell in cells if cell.name in by_name]
+    columns = list(dict.fromkeys(cell.rule for cell in shown))
+    rows = list(dict.fromkeys((cell.attack, cell.f) for cell in shown))
+    figure, grid = plt.subplots(
+        len(rows),
+        len(columns),
+        figsize=(1 + 2.2 * len(columns), 1 + 1.8 * len(rows)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    lines = {}
+    for (attack, f), axes_row in zip(rows, grid, strict=True):
+        for rule, axes in zip(columns, axes_row, strict=True):
+            panel = [cell for cell in shown if (cell.attack, cell.f, cell.rule) == (attack, f, rule)]
+            if not panel:
+                axes.set_axis_off()
+                continue
+            curves = {cell.momentum_at: cell for cell in panel if cell.attack != "none"}
+            curves = {"unattacked": reference_of(panel[0]) if curves else panel[0]} | curves
+            for name, cell in curves.items():
+                if cell.name in by_name:
+                    lines[name] = _curve(axes, by_name[cell.name], column, name)
+            axes.set_title(f"{rule}, {attack}, f = {f}" if attack != "none" else rule, fontsize=9)
+            axes.grid(alpha=0.3)
+    figure.supxlabel("step")
+    figure.supylabel(label)
+    figure.legend(
+        lines.values(),
+        [name if name == "unattacked" else f"momentum at {name}" for name in lines],
+        loc="outside upper center",
+        ncols=len(lines),
+    )
+    return figure
+
+
+def _curve(axes, steps: pd.DataFrame, column: str, name: str):
+    """Mean and deviation over seeds; of a ratio, in logarithm, as its axis is."""
+    logarithmic = column == "ratio"
+    values = steps.pivot_table(index="step", columns="seed", values=column, observed=True)
+    values = np.log(values) if logarithmic else values
+    mean, deviation = values.mean(axis=1), values.std(axis=1).fillna(0)
+    low, high = mean - deviation, mean + deviation
+    if logarithmic:
+        mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
+    color, style = STYLES[name]
+    axes.fill_between(mean.index, low, high, color=color, alpha=0.2, linewidth=0)
+    (line,) = axes.plot(mean.index, mean, color=color, linestyle=style, linewidth=1.2)
+    return line
+
+
+def _percent(row: dict, name: str, signed: bool = False) -> str:
+    value, deviation = row.get(name, np.nan), row.get(f"{name}_deviation", np.nan)
+    if np.isnan(value):
+        return "-"
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    return text if np.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"

@@ -1,0 +1,220 @@
+"""Cells and seeds to finished runs on disk, one compiled program for all runs that can share it."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.distributed_momentum.cells import Cell, rule_of, selection_of
+from simbyz import attacks, models, moments, records
+from simbyz.data import Dataset
+from simbyz.metrics import log_ratio
+from simbyz.sweep import Lane, Result, sweep
+from simbyz.task import Task, classification
+from simbyz.training import Config, Hyperparameters, Momentum, Simulator, make_simulator
+
+# A larger share of the curvature than this is not left out by dropping its window (see `_window`).
+NEGLIGIBLE = 1e-6
+
+
+class Run(NamedTuple):
+    cell: Cell
+    seed: int
+
+
+def little_or_empire(
+    key: jax.Array, honest: jax.Array, num_byzantine: int, *, mean: float, deviation: float
+) -> jax.Array:
+    """mean · (honest mean) + deviation · (honest deviation): both attacks of the paper, by two numbers.
+
+    So that one compiled program runs both. A little is enough with factor k is (1, k), fall of empires with
+    factor k is (1 - k, 0).
+    """
+    del key
+    row = mean * moments.mean(honest) + deviation * jnp.sqrt(moments.variance(honest))
+    return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+
+ATTACKS: dict[str, tuple[Callable | None, dict[str, float]]] = {
+    "none": (None, {}),
+    "little": (little_or_empire, {"mean": 1.0, "deviation": -1.5}),
+    "empire": (little_or_empire, {"mean": 1 - 1.1, "deviation": 0.0}),
+    "nan": (attacks.nan, {}),
+}
+
+
+def programs(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs grouped by the compiled program that they share."""
+    groups: dict[Cell, list[Run]] = {}
+    for run in runs:
+        cell = run.cell
+        program = dataclasses.replace(
+            cell,
+            attack={"empire": "little"}.get(cell.attack, cell.attack),
+            momentum_at={"update": "worker"}.get(cell.momentum_at, cell.momentum_at),
+            learning_rate=0.0,
+            momentum=0.0,
+            l2=0.0,
+            clip=0.0,
+            unusual=(),
+            curvature_window=_window(cell) or 0,
+        )
+        groups.setdefault(program, []).append(run)
+    return list(groups.values())
+
+
+def simulator_of(cell: Cell, task: Task) -> Simulator:
+    """The simulator of a cell, the same for all cells of a program."""
+    attack, _ = ATTACKS[cell.attack]
+    decay, refresh = cell.decay, cell.refresh
+
+    def schedule(step: jax.Array) -> jax.Array | float:
+        return 1.0 if refresh is None else 1 / (1 + step // refresh * refresh / decay)
+
+    return make_simulator(
+        Config(
+            n=cell.n,
+            f=cell.f,
+            momentum_at=_places(cell),
+            nesterov=cell.nesterov,
+            evaluate_every=cell.evaluate_every,
+            curvature_window=_window(cell),
+        ),
+        task,
+        rule_of(cell.rule, cell.n, cell.f),
+        attack,
+        selection=selection_of(cell.rule, cell.n, cell.f),
+        schedule=schedule,
+    )
+
+
+def hyperparameters_of(cell: Cell) -> Hyperparameters:
+    momentum = {cell.momentum_at: Momentum(cell.momentum)}
+    _, options = ATTACKS[cell.attack]
+    return Hyperparameters(
+        learning_rate=cell.learning_rate, clip=cell.clip, l2=cell.l2, attack=options, **momentum
+    )
+
+
+def task_of(cell: Cell, dataset: Dataset) -> Task:
+    """The data set with the paper's network for it."""
+    if dataset.train_images.shape[-1] == 3:
+        module = models.Conv(num_classes=dataset.num_classes)
+    else:
+        module = models.Dense(num_classes=dataset.num_classes)
+    return classification(dataset, module, batch_size=cell.batch_size)
+
+
+def check(cells: Iterable[Cell], dataset: Dataset) -> None:
+    """Trace a step of every program, so that a bad (rule, n, f) or batch size fails before any is computed.
+
+    Raises:
+      ValueError: by the rule or the configuration that refuses.
+    """
+    for group in programs(Run(cell, 0) for cell in cells):
+        cell = group[0].cell
+        task = task_of(cell, dataset)
+        simulator = simulator_of(cell, task)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        state = jax.eval_shape(simulator.initialise, key)
+        rows = jax.ShapeDtypeStruct((cell.n - cell.f, state.parameters.size), jnp.float32)
+        losses = jax.ShapeDtypeStruct(rows.shape[:1], jnp.float32)
+        jax.eval_shape(simulator.apply, state, hyperparameters_of(cell), key, 0, rows, losses)
+
+
+def simulate(
+    runs: Sequence[Run],
+    dataset: Dataset,
+    folder: Path,
+    progress: Callable[[int, str], None] = lambda steps, text: None,
+) -> None:
+    """Compute the runs that the folder does not hold yet, and write each as soon as it is finished.
+
+    Args:
+      runs: cells and seeds on this data set.
+      dataset: the data.
+      folder: of results.
+      progress: told the steps done since the last call, and what goes on.
+    """
+    provenance = records.provenance()
+    for group in programs(runs):
+        todo = [run for run in group if not is_finished(folder, run)]
+        done = sum(run.cell.steps for run in group if run not in todo)
+        progress(done, "found on disk")
+        if not todo:
+            continue
+        cell = todo[0].cell
+        task = task_of(cell, dataset)
+        width = lanes_per_device(jax.default_backend())
+        lanes = [Lane(run.seed, hyperparameters_of(run.cell)) for run in todo]
+        progress(0, f"compiling {cell.rule}")
+        before = time.perf_counter()
+        results = sweep(
+            simulator_of(cell, task),
+            lanes,
+            task.data,
+            steps=cell.steps,
+            width=width,
+            progress=lambda steps, rule=cell.rule: progress(steps, rule),
+        )
+        at_once = width * jax.local_device_count()
+        for result in results:
+            run = todo[result.index]
+            round_size = min(at_once, len(todo) - result.index // at_once * at_once)
+            if result.index % at_once == 0:
+                now = time.perf_counter()
+                seconds, before = (now - before) / round_size, now
+            summary = summary_of(result) | provenance | {"notice": dataset.notice}
+            summary |= {"wall_seconds": seconds, "vmap_width": width}
+            records.write_run(
+                folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
+            )
+
+
+def is_finished(folder: Path, run: Run) -> bool:
+    return records.is_finished(folder, run.cell.name, run.cell.configuration(run.seed))
+
+
+def summary_of(result: Result) -> dict[str, float]:
+    """A run in a few numbers; logarithms are natural, means are over steps."""
+    columns = result.columns
+    accuracy = columns["accuracy"][np.isfinite(columns["accuracy"])]
+
+    def mean_log_ratio(kind: str) -> float:
+        ratios = log_ratio(columns[f"{kind}_deviation"][:-1], columns[f"{kind}_norm"][:-1])
+        return float(np.mean(ratios))
+
+    return {
+        "highest_accuracy": float(accuracy.max()),
+        "final_accuracy": float(accuracy[-1]),
+        "mean_log_sampled_ratio": mean_log_ratio("sampled"),
+        "mean_log_honest_ratio": mean_log_ratio("honest"),
+    }
+
+
+def lanes_per_device(platform: str) -> int:
+    """The `vmap` width: one on a CPU, where a wider batch leaves the cache and compiles longer."""
+    return 1 if platform == "cpu" else 5
+
+
+def _places(cell: Cell) -> tuple[str, ...]:
+    """Update and worker share a program, so that a run's numbers do not depend on which of them was asked."""
+    if cell.attack == "none":
+        return (cell.momentum_at,)
+    return ("server",) if cell.momentum_at == "server" else ("worker", "update")
+
+
+def _window(cell: Cell) -> int | None:
+    """None, which saves keeping the past gradients, where it gives the same curvature.
+
+    Beyond the window lies μ^window of the whole weight: 1e-7 with μ = 0.9 over 150 steps.
+    """
+    window = cell.curvature_window
+    if window >= cell.steps or cell.momentum**window < NEGLIGIBLE:
+        return None
+    return window

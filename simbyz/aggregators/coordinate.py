@@ -1,0 +1,161 @@
+"""Rules that look at each coordinate alone, by order statistics over the workers.
+
+Non-finite values: a NaN counts as +inf, so at most f rows of NaN or ±inf leave every rule here finite but
+`average`, which is not robust to anything.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import moments
+from simbyz.moments import sum_rows
+from simbyz.order_statistics import sorted_rows
+from simbyz.stacking import PyTree, ravel, require
+
+
+def average(updates: PyTree, f: int = 0) -> PyTree:
+    """The mean of all rows: (1/n) Σ x_i. One bad row moves it anywhere; f is accepted and not used.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: any non-negative int.
+
+    Returns:
+      (d,), or the pytree without its worker axis.
+
+    Raises:
+      ValueError: f < 0 or n < 1.
+    """
+    stack, unravel = ravel(updates)
+    require("average", len(stack), f, 0, 1)
+    return unravel(moments.mean(stack))
+
+
+def median(updates: PyTree, f: int = 0, *, midpoint: bool = False) -> PyTree:
+    """Coordinate-wise median.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated; only checked.
+      midpoint: for an even n, take the mean of the two middle values instead of the lower one.
+
+    Returns:
+      (d,), or the pytree without its worker axis.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
+    Convention: for an even n the paper's program (torch.median) takes the lower middle value, the default;
+      ByzFL, krum and Blades take the midpoint.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("median", n, f, 2, 1)
+    low, high = (n - 1) // 2, n // 2
+    if midpoint and low != high:
+        rows = sorted_rows(stack, [low, high])
+        return unravel(mean_of([rows[low], rows[high]]))
+    return unravel(sorted_rows(stack, [low])[low])
+
+
+def trimmed_mean(updates: PyTree, f: int) -> PyTree:
+    """Coordinate-wise mean of what is left without the f smallest and the f largest values.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+
+    Returns:
+      (d,), or the pytree without its worker axis.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("trimmed_mean", n, f, 2, 1)
+    rows = sorted_rows(stack, range(f, n - f))
+    return unravel(mean_of(rows[f : n - f]))
+
+
+def phocas(updates: PyTree, f: int) -> PyTree:
+    """Coordinate-wise mean of the n - f values closest to the trimmed mean.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+
+    Returns:
+      (d,), or the pytree without its worker axis.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
+    Convention: of two values equally far on both sides, the smaller one is kept.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("phocas", n, f, 2, 1)
+    rows = sorted_rows(stack)
+    return unravel(mean_of_closest(rows, mean_of(rows[f : n - f]), n - f))
+
+
+def meamed(updates: PyTree, f: int, *, midpoint: bool = False) -> PyTree:
+    """Mean around the median: coordinate-wise mean of the n - f values closest to the median.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      midpoint: which median is meant for an even n, as in `median`.
+
+    Returns:
+      (d,), or the pytree without its worker axis.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
+    Convention: of two values equally far on both sides, the smaller one is kept (the paper's program and
+      ByzFL keep the earlier row, or whichever their partition leaves).
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("meamed", n, f, 2, 1)
+    rows = sorted_rows(stack)
+    low, high = (n - 1) // 2, n // 2
+    center = mean_of([rows[low], rows[high]]) if midpoint and low != high else rows[low]
+    return unravel(mean_of_closest(rows, center, n - f))
+
+
+def mean_of(rows: Sequence[jax.Array]) -> jax.Array:
+    """The mean of a list of arrays, summed in at least float32."""
+    dtype = rows[0].dtype
+    return (sum_rows(rows) / len(rows)).astype(dtype)
+
+
+def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
+    """Coordinate-wise mean of the `count` values closest to a centre, from rows sorted in each coordinate.
+
+    The closest values are neighbours in sorted order: they fill one of the windows [j, j + count). Sliding
+    the window from j to j + 1 drops value j and takes value j + count, which pays while the latter is closer;
+    that holds for the first few j and then never again. So a value is in the window unless its own slide
+    dropped it, or the slide that would have brought it in did not happen. Selecting with `where`, rather
+    than adding and subtracting, keeps a value of 1e30 outside the window from eating the digits inside it.
+    """
+    slides = [
+        rows[j + count] - center < center - rows[j] for j in range(len(rows) - count)
+    ]
+    kept = []
+    for i, row in enumerate(rows):
+        if i < len(slides):
+            row = jnp.where(slides[i], 0, row)
+        if i >= count:
+            row = jnp.where(slides[i - count], row, 0)
+        kept.append(row)
+    return (sum_rows(kept) / count).astype(rows[0].dtype)

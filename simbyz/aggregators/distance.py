@@ -1,0 +1,198 @@
+"""Rules that choose rows by their distances to each other.
+
+Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN or ±inf are never
+chosen. Rows are chosen by gather, never by multiplying with 0/1 weights (0 · inf is NaN).
+"""
+
+import operator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from simbyz.aggregators.coordinate import mean_of, mean_of_closest
+from simbyz.geometry import squared_distances
+from simbyz.order_statistics import sorted_rows
+from simbyz.stacking import PyTree, ravel, require
+
+
+def krum(
+    updates: PyTree, f: int, *, neighbours: int | None = None, squared: bool = True
+) -> PyTree:
+    """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i - x_j||².
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      neighbours: k, from 1 to n - 1; n - f - 2 if None.
+      squared: sum squared distances; plain ones if False.
+
+    Returns:
+      (d,), or the pytree without its worker axis. Of equal scores the earlier row wins.
+
+    Raises:
+      ValueError: n < 2f + 3, or neighbours out of range.
+
+    Cost: one n × n × d matrix product.
+    Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
+    Convention: published Krum is the default. ByzFL: neighbours = n - f - 1. The released program of
+      Distributed Momentum (ICLR 2021): neighbours = n - f - 1, squared = False (and it averages n - f - 2
+      rows: see `multi_krum`).
+    """
+    stack, unravel = ravel(updates)
+    scores = _krum_scores("krum", stack, f, neighbours, squared)
+    return unravel(stack[jnp.argmin(scores)])
+
+
+def multi_krum(
+    updates: PyTree,
+    f: int,
+    *,
+    m: int | None = None,
+    neighbours: int | None = None,
+    squared: bool = True,
+) -> PyTree:
+    """The mean of the m rows of lowest Krum score.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      m: rows averaged, from 1 to n - f; n - f - 2 if None.
+      neighbours, squared: as in `krum`.
+
+    Returns:
+      (d,), or the pytree without its worker axis. Of equal scores the earlier rows win.
+
+    Raises:
+      ValueError: n < 2f + 3, m or neighbours out of range.
+
+    Cost: one n × n × d matrix product.
+    Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
+    Convention: m = n - f - 2 is the released program's and AggregaThor's; ByzFL: m = n - f and neighbours =
+      n - f - 1; the released program of Distributed Momentum: neighbours = n - f - 1, squared = False.
+    """
+    stack, unravel = ravel(updates)
+    chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
+    return unravel(jnp.mean(stack[chosen], axis=0))
+
+
+def multi_krum_selection(
+    updates: PyTree,
+    f: int,
+    *,
+    m: int | None = None,
+    neighbours: int | None = None,
+    squared: bool = True,
+) -> jax.Array:
+    """The weight of each row in `multi_krum`, with the same arguments: (n,), 1/m for a chosen row, else 0."""
+    stack, _ = ravel(updates)
+    chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
+    return jnp.zeros(len(stack)).at[chosen].set(1 / len(chosen))
+
+
+def bulyan(
+    updates: PyTree,
+    f: int,
+    *,
+    m: int | None = None,
+    variant: Literal["published", "released"] = "published",
+) -> PyTree:
+    """Krum, several times over, then a mean around the median of what it chose.
+
+    published: θ = n - 2f rows are picked one at a time by Krum among the rows not picked yet (with r of them
+    left, by squared distances to the r - f - 2 nearest, at least one).
+    released: θ = n - 2f - 2 vectors; the i-th, from 0, is the mean of the min(m, n - f - 2 - i) rows of lowest
+    score after the i lowest were dropped, the score being the sum of the m smallest plain distances to all
+    others.
+    Both: in each coordinate, the mean of the θ - 2f values closest to the lower median of the θ.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      m: released variant only: from 1 to n - f - 2, which is the default.
+      variant: "published" or "released".
+
+    Returns:
+      (d,), or the pytree without its worker axis.
+
+    Raises:
+      ValueError: n < 4f + 3, an unknown variant, m out of range or given to the published variant.
+
+    Cost: one n × n × d matrix product and one sorting network.
+    Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML 2018.
+    Convention: "released" is what the released program of Distributed Momentum (ICLR 2021) computes. It was
+      meant to update the scores after each pick and does not.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("bulyan", n, f, 4, 3)
+    squares = squared_distances(stack)
+    if variant == "published":
+        if m is not None:
+            raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
+        picked = [stack[row] for row in _pick_one_by_one(squares, f)]
+    elif variant == "released":
+        m = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
+        order = jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), m))
+        rows = [stack[order[i]] for i in range(n - f - 2)]
+        picked = [mean_of(rows[i : i + m]) for i in range(n - 2 * f - 2)]
+    else:
+        raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
+    rows = sorted_rows(picked)
+    return unravel(mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f))
+
+
+def _krum_scores(
+    rule: str, stack: jax.Array, f: int, neighbours: int | None, squared: bool
+) -> jax.Array:
+    n = len(stack)
+    f = require(rule, n, f, 2, 3)
+    neighbours = n - f - 2 if neighbours is None else neighbours
+    neighbours = _within(rule, "neighbours", neighbours, n - 1, n, f)
+    distances = squared_distances(stack)
+    return _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
+
+
+def _multi_krum_rows(
+    stack: jax.Array, f: int, m: int | None, neighbours: int | None, squared: bool
+) -> jax.Array:
+    scores = _krum_scores("multi_krum", stack, f, neighbours, squared)
+    n = len(stack)
+    m = _within("multi_krum", "m", n - f - 2 if m is None else m, n - f, n, f)
+    return jnp.argsort(scores)[:m]
+
+
+def _within(rule: str, name: str, value: int, most: int, n: int, f: int) -> int:
+    value = operator.index(value)
+    if not 1 <= value <= most:
+        raise ValueError(f"{rule} needs 1 <= {name} <= {most}, got {name}={value}, n={n}, f={f}")
+    return value
+
+
+def _without_self(distances: jax.Array) -> jax.Array:
+    return jnp.where(jnp.eye(len(distances), dtype=bool), jnp.inf, distances)
+
+
+def _sum_of_nearest(distances: jax.Array, count: int) -> jax.Array:
+    return jnp.sum(jnp.sort(_without_self(distances), axis=1)[:, :count], axis=1)
+
+
+def _pick_one_by_one(squares: jax.Array, f: int) -> jax.Array:
+    """The n - 2f rows that repeated Krum picks, each row's others sorted once and then only masked."""
+    n = len(squares)
+    squares = _without_self(squares)
+    nearest = jnp.argsort(squares, axis=1)
+    ascending = jnp.take_along_axis(squares, nearest, axis=1)
+    largest = jnp.finfo(squares.dtype).max
+
+    def pick(left: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+        still = left[nearest]
+        used = still & (jnp.cumsum(still, axis=1) <= count)
+        scores = jnp.sum(jnp.where(used, ascending, 0), axis=1)
+        # A row that is left beats a picked one, even with an infinite score.
+        row = jnp.argmin(jnp.where(left, jnp.minimum(scores, largest), jnp.inf))
+        return left.at[row].set(False), row
+
+    counts = jnp.asarray([max(n - i - f - 2, 1) for i in range(n - 2 * f)])
+    _, picked = jax.lax.scan(pick, jnp.ones(n, dtype=bool), counts)
+    return picked

@@ -1,0 +1,150 @@
+"""Image classifiers of the paper, as flax modules.
+
+Float images (B, height, width, channels) go in, LOGITS come out: the paper's networks end in a
+log-softmax, which is left to the cross-entropy of the loss. All are called as
+`module.apply(variables, images, train=False)`, `train` being a static bool; as published, gradients
+too are computed in inference mode, the default.
+
+Parameters start as PyTorch starts them, weights and biases uniform in ±1/√fan_in.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# PyTorch's default of batch norm, and what the paper's program ran with.
+EPSILON = 1e-5
+
+
+class Dense(nn.Module):
+    """Flatten, dense, ReLU, dense.
+
+    The paper's network for MNIST and Fashion-MNIST: 784-100-10, d = 79,510.
+    """
+
+    hidden: int = 100
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        del train
+        x = _flatten(images)
+        x = nn.relu(_dense(x, self.hidden))
+        return _dense(x, self.num_classes)
+
+
+class SmallConv(nn.Module):
+    """Two 5×5 convolutions without padding, each with a max-pool, and two dense layers.
+
+    `simples-conv` of the paper's program, for MNIST: 20-50-500-10, d = 431,080. Its experiments do
+    not use it.
+    """
+
+    hidden: int = 500
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        del train
+        x = _halve(nn.relu(_conv(images, 20, size=5, padding="VALID")))
+        x = _halve(nn.relu(_conv(x, 50, size=5, padding="VALID")))
+        x = nn.relu(_dense(_flatten(x), self.hidden))
+        return _dense(x, self.num_classes)
+
+
+class Conv(nn.Module):
+    """The paper's network for CIFAR-10 (d = 1,310,922) and CIFAR-100 (d = 2,384,036).
+
+    3×3 convolutions 3-64-64, max-pool, 64-128-128, max-pool, dense 8192-hidden-classes; ReLU, then
+    batch norm, after each convolution; dropout after both pools and before the last layer.
+
+    Attributes:
+      num_classes: length of the logits.
+      hidden: width of the dense layer; None: the paper's, 128 for up to ten classes, 256 for more.
+      batch_norm: "frozen" keeps the initial statistics (mean 0, variance 1) for ever, a learned
+        affine map γ x / √(1 + ε) + β: what the paper's program computes, being always in inference
+        mode. "batch" is true batch norm: with the batch's statistics when `train`, else with the
+        running ones in the collection "batch_stats", which `train` updates.
+      dropout: rate; acts only when `train` and a "dropout" key is given.
+
+    Raises:
+      ValueError: an unknown batch_norm.
+
+    Convention: the running variance follows the biased variance of a batch, as flax does;
+      PyTorch's follows the unbiased one.
+    """
+
+    num_classes: int = 10
+    hidden: int | None = None
+    batch_norm: Literal["frozen", "batch"] = "frozen"
+    dropout: float = 0.25
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        hidden = self.hidden
+        if hidden is None:
+            hidden = 128 if self.num_classes <= 10 else 256
+
+        x = images
+        for channels in (64, 128):
+            for _ in range(2):
+                x = nn.relu(_conv(x, channels, size=3, padding="SAME"))
+                x = self._normalise(x, train)
+            x = self._drop(_halve(x), train)
+        x = nn.relu(_dense(_flatten(x), hidden))
+        return _dense(self._drop(x, train), self.num_classes)
+
+    def _normalise(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.batch_norm == "frozen":
+            return FrozenBatchNorm()(x)
+        if self.batch_norm == "batch":
+            # flax's momentum is the weight of the past: PyTorch's default of 0.1 is 0.9 here.
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=EPSILON)(x)
+        raise ValueError(f'batch_norm must be "frozen" or "batch", got {self.batch_norm!r}')
+
+    def _drop(self, x: jax.Array, train: bool) -> jax.Array:
+        active = train and self.has_rng("dropout")
+        return nn.Dropout(self.dropout, deterministic=not active)(x)
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm with its initial statistics, mean 0 and variance 1: γ x / √(1 + ε) + β."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        # Shaped like x, so that ranks are promoted on purpose and not by accident.
+        scale, bias = (jnp.broadcast_to(p, x.shape) for p in (scale, bias))
+        return x * (scale / (1 + EPSILON) ** 0.5) + bias
+
+
+def _uniform(fan_in: int) -> nn.initializers.Initializer:
+    """Uniform in ±1/√fan_in: how PyTorch starts a layer's weights and its biases."""
+    bound = fan_in**-0.5
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def _dense(x: jax.Array, features: int) -> jax.Array:
+    start = _uniform(x.shape[-1])
+    return nn.Dense(features, kernel_init=start, bias_init=start)(x)
+
+
+def _conv(x: jax.Array, features: int, *, size: int, padding: str) -> jax.Array:
+    start = _uniform(size * size * x.shape[-1])
+    return nn.Conv(features, (size, size), padding=padding, kernel_init=start, bias_init=start)(x)
+
+
+def _halve(x: jax.Array) -> jax.Array:
+    return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def _flatten(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], -1)

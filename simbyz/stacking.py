@@ -1,0 +1,75 @@
+"""A pytree whose leaves have a leading worker axis, as one (n, d) matrix, and back."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
+    """One row a worker.
+
+    Args:
+      updates: an (n, d) array, or a pytree of floating-point leaves (n, ...).
+
+    Returns:
+      The (n, d) stack, and `unravel`, which turns an array (..., d) into the pytree of leaves (..., *shape),
+      `shape` being a leaf's shape without the worker axis; each leaf gets its own dtype back.
+
+    Raises:
+      ValueError: no leaf, no worker, leaves that disagree on n, or leaves that are not floating point.
+    """
+    leaves, structure = jax.tree.flatten(updates)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    if not leaves:
+        raise ValueError("updates must hold at least one array, got an empty pytree")
+    shapes = [leaf.shape for leaf in leaves]
+    if any(len(shape) == 0 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"updates must share a leading axis of n workers, got shapes {shapes}")
+    if shapes[0][0] == 0:
+        raise ValueError("updates must come from n >= 1 workers, got n=0")
+    dtypes = [leaf.dtype for leaf in leaves]
+    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        raise ValueError(f"updates must be floating point, got dtypes {[str(d) for d in dtypes]}")
+
+    if len(leaves) == 1 and leaves[0].ndim == 2:
+        return leaves[0], lambda rows: jax.tree.unflatten(structure, [rows])
+
+    n = shapes[0][0]
+    flat = [leaf.reshape(n, -1) for leaf in leaves]
+    ends, end = [], 0
+    for leaf in flat:
+        end += leaf.shape[1]
+        ends.append(end)
+    dtype = jnp.result_type(*dtypes)
+
+    def unravel(rows: jax.Array) -> PyTree:
+        pieces = jnp.split(rows, ends[:-1], axis=-1)
+        return jax.tree.unflatten(
+            structure,
+            [
+                piece.reshape(*rows.shape[:-1], *shape[1:]).astype(own)
+                for piece, shape, own in zip(pieces, shapes, dtypes, strict=True)
+            ],
+        )
+
+    return jnp.concatenate([leaf.astype(dtype) for leaf in flat], axis=1), unravel
+
+
+def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
+    """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
+
+    Raises:
+      TypeError: f is not an integer, or is traced.
+      ValueError: f is negative, or the inequality does not hold.
+    """
+    f = operator.index(f)
+    if f < 0:
+        raise ValueError(f"{rule} needs f >= 0, got n={n}, f={f}")
+    if n < slope * f + offset:
+        raise ValueError(f"{rule} needs n >= {slope}f + {offset}, got n={n}, f={f}")
+    return f

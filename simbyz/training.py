@@ -1,0 +1,337 @@
+"""Distributed SGD under Byzantine workers: the simulator.
+
+One step, for h = n - num_byzantine honest workers of which each holds a batch:
+
+    g_i  = gradient of worker i, regularised, then clipped            (what is *sampled*)
+    m_i  = decay m_i + gain g_i                 momentum at the worker
+    x_i  = m_i + decay G                        momentum at the server, G being the last aggregate
+    B    = attack(x_1 ... x_h)                                        (what the Byzantine workers send)
+    G    = rule(x_1 ... x_h, B)
+    v    = decay v + gain G                     momentum at the update
+    θ    = θ - learning rate · optimizer(v)
+
+`Config` holds what shapes the program; `Hyperparameters` holds numbers that may be traced, hence swept by
+`vmap`. Nothing here knows a particular rule, attack, model or data set: they are callables. Nothing here knows
+of sweeps either: seeds and hyperparameters become batch axes from outside.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from simbyz.metrics import Metrics, Past, no_past, remember, study
+from simbyz.task import Task
+
+PyTree = Any
+Place = Literal["worker", "update", "server"]
+
+# Purposes of random numbers: a key is folded with one of these, then with the step. The same seed therefore
+# gives the same initial weights and the same order of data under every rule and attack.
+INITIALISE, BATCHES, WORKERS, EVALUATE, ATTACK = range(5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What shapes the compiled program.
+
+    n: workers. f: Byzantine workers that the rule is told to tolerate. num_byzantine: those present (f if
+    None). momentum_at: the places where momentum may be kept; each costs its state, and a place without decay
+    in `Hyperparameters` computes what it would without that state. nesterov: gradients are taken at
+    θ - learning rate · (the momentum about to be applied). evaluate_every: steps between evaluations.
+    curvature_window: past gradients in the composite curvature (all if None).
+    """
+
+    n: int
+    f: int
+    num_byzantine: int | None = None
+    momentum_at: tuple[Place, ...] = ("worker",)
+    nesterov: bool = False
+    evaluate_every: int = 5
+    curvature_window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, got {self.n}")
+        if self.f < 0:
+            raise ValueError(f"f must be at least 0, got {self.f}")
+        if not 0 <= self.byzantine < self.n:
+            raise ValueError(
+                f"num_byzantine must be from 0 to n - 1 = {self.n - 1}, got {self.byzantine}"
+            )
+        unknown = set(self.momentum_at) - {"worker", "update", "server"}
+        if unknown:
+            raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
+        if self.evaluate_every < 1:
+            raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
+        if self.curvature_window is not None and self.curvature_window < 1:
+            raise ValueError(
+                f"curvature_window must be at least 1 or None, got {self.curvature_window}"
+            )
+
+    @property
+    def byzantine(self) -> int:
+        return self.f if self.num_byzantine is None else self.num_byzantine
+
+    @property
+    def honest(self) -> int:
+        return self.n - self.byzantine
+
+
+class Momentum(NamedTuple):
+    """m ← decay · m + gain · input. The default passes the input on. Dampening δ is gain = 1 - δ."""
+
+    decay: float | jax.Array = 0.0
+    gain: float | jax.Array = 1.0
+
+
+class Hyperparameters(NamedTuple):
+    """Numbers that may be traced.
+
+    clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ ||θ||, the norm
+    itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr (... + weight_decay θ).
+    attack: keyword arguments of the attack.
+    """
+
+    learning_rate: float | jax.Array
+    worker: Momentum = Momentum()
+    update: Momentum = Momentum()
+    server: Momentum = Momentum()
+    clip: float | jax.Array = jnp.inf
+    l2: float | jax.Array = 0.0
+    weight_decay: float | jax.Array = 0.0
+    attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
+
+
+class State(NamedTuple):
+    """What a run carries from step to step; parameters as one vector (d,), h honest workers."""
+
+    parameters: jax.Array  # (d,)
+    start: jax.Array  # (d,) the parameters at step 0
+    model_state: PyTree  # running statistics of the model, if it has any
+    worker_momenta: jax.Array | None  # (h, d)
+    update_momentum: jax.Array | None  # (d,)
+    aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
+    optimizer: optax.OptState
+    past: Past
+
+
+class Simulator(NamedTuple):
+    """The pure functions of a run; see `make_simulator`."""
+
+    initialise: Callable[[jax.Array], State]
+    start: Callable[[jax.Array, PyTree], State]
+    advance: Callable[..., tuple[State, Metrics]]
+    finish: Callable[..., Metrics]
+    points: Callable[..., jax.Array]
+    apply: Callable[..., tuple[State, Metrics]]
+
+
+Rule = Callable[[jax.Array, int], jax.Array]
+Attack = Callable[..., jax.Array]
+Schedule = Callable[[jax.Array], jax.Array | float]
+
+
+def make_simulator(
+    config: Config,
+    task: Task,
+    rule: Rule,
+    attack: Attack | None,
+    *,
+    selection: Rule | None = None,
+    schedule: Schedule = lambda step: 1.0,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Simulator:
+    """The simulator of one configuration.
+
+    Args:
+      config: what shapes the program.
+      task: model and data.
+      rule: ((n, d), f) -> (d,).
+      attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d); None without attackers.
+      selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance ratio.
+      schedule: step -> factor of the learning rate, an optax schedule.
+      optimizer: what the server does with the momentum at the update before it multiplies by the learning
+        rate; nothing if None.
+
+    Returns:
+      initialise(key) -> State;
+      start(parameters, model_state) -> State: from given parameters (d,);
+      advance(state, hyperparameters, data, key, first_step, num_steps) -> (State, Metrics of leaves
+        (num_steps,)), `num_steps` static;
+      finish(state, data, key, step) -> Metrics after the last step: what needs no further step, NaN elsewhere;
+      points(state, hyperparameters, step) -> (d,), or (h, d): where the gradients are taken;
+      apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics): the step from
+        the (h, d) regularised gradients on.
+
+    Raises:
+      ValueError: attackers without an attack. A rule that refuses (n, f) says so when traced.
+    """
+    if attack is None and config.byzantine:
+        raise ValueError(f"{config.byzantine} Byzantine workers need an attack, got None")
+    h = config.honest
+    optimizer = optax.identity() if optimizer is None else optimizer
+    template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
+    dimension = sum(leaf.size for leaf in jax.tree.leaves(zeros))
+    _, unravel = ravel_pytree(zeros)
+
+    def initialise(key: jax.Array) -> State:
+        parameters, model_state = task.initialise(jax.random.fold_in(key, INITIALISE))
+        parameters, _ = ravel_pytree(parameters)
+        return start(parameters, model_state)
+
+    def start(parameters: jax.Array, model_state: PyTree) -> State:
+        zero = jnp.zeros_like(parameters)
+        at = config.momentum_at
+        return State(
+            parameters=parameters,
+            start=parameters,
+            model_state=model_state,
+            worker_momenta=jnp.zeros((h, dimension)) if "worker" in at else None,
+            update_momentum=zero if "update" in at else None,
+            aggregate=zero if "server" in at else None,
+            optimizer=optimizer.init(parameters),
+            past=no_past(dimension, config.curvature_window),
+        )
+
+    def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
+        point = state.parameters
+        if not config.nesterov:
+            return point
+        rate = hyperparameters.learning_rate * schedule(step)
+        if state.update_momentum is not None:
+            point = point - rate * hyperparameters.update.decay * state.update_momentum
+        if state.aggregate is not None:
+            point = point - rate * hyperparameters.server.decay * state.aggregate
+        if state.worker_momenta is not None:
+            point = point[None] - rate * hyperparameters.worker.decay * state.worker_momenta
+        return point
+
+    def gradients(
+        state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array,
+        step: jax.Array, batches: PyTree,
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
+        at = points(state, hyperparameters, step)
+        own_point = at.ndim == 2
+        parameters = jax.vmap(unravel)(at) if own_point else unravel(at)
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, WORKERS), step), h)
+
+        def worker(parameters: PyTree, batch: PyTree, key: jax.Array):
+            def loss(parameters: PyTree):
+                return task.loss(data, parameters, state.model_state, batch, key)
+
+            return jax.value_and_grad(loss, has_aux=True)(parameters)
+
+        (losses, model_states), trees = jax.vmap(worker, in_axes=(0 if own_point else None, 0, 0))(
+            parameters, batches, keys
+        )
+        rows = jnp.concatenate([leaf.reshape(h, -1) for leaf in jax.tree.leaves(trees)], axis=1)
+        at = at if own_point else at[None]
+        norms = jnp.linalg.norm(at, axis=1, keepdims=True)
+        rows = rows + hyperparameters.l2 * at / jnp.where(norms > 0, norms, 1)
+        losses = losses + hyperparameters.l2 * norms.reshape(-1)
+        model_state = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), model_states)
+        return rows, losses, model_state
+
+    def apply(
+        state: State, hyperparameters: Hyperparameters, key: jax.Array, step: jax.Array,
+        gradients: jax.Array, losses: jax.Array, accuracy: jax.Array | float = jnp.nan,
+    ) -> tuple[State, Metrics]:
+        norms = jnp.sqrt(jnp.sum(jnp.square(gradients), axis=1, keepdims=True))
+        sampled = gradients * jnp.where(
+            norms > hyperparameters.clip, hyperparameters.clip / norms, 1
+        )
+
+        worker, update, server = (hyperparameters.worker, hyperparameters.update,
+                                  hyperparameters.server)
+        sent, worker_momenta = sampled, None
+        if state.worker_momenta is not None:
+            sent = worker_momenta = worker.decay * state.worker_momenta + worker.gain * sampled
+        if state.aggregate is not None:
+            sent = server.gain * sent + server.decay * state.aggregate[None]
+
+        attack_key = jax.random.fold_in(jax.random.fold_in(key, ATTACK), step)
+        if config.byzantine:
+            byzantine = attack(attack_key, sent, config.byzantine, **hyperparameters.attack)
+            stack = jnp.concatenate([sent, byzantine])
+        else:
+            byzantine, stack = sent[:0], sent
+        aggregate = rule(stack, config.f)
+
+        applied, update_momentum = aggregate, None
+        if state.update_momentum is not None:
+            applied = update_momentum = (
+                update.decay * state.update_momentum + update.gain * aggregate
+            )
+        direction, optimizer_state = optimizer.update(applied, state.optimizer, state.parameters)
+        direction = direction + hyperparameters.weight_decay * state.parameters
+        rate = hyperparameters.learning_rate * schedule(step)
+
+        decay = worker.decay + update.decay + server.decay  # one place at a time
+        columns, sampled_mean = study(
+            step=step,
+            sampled=sampled,
+            honest=sent,
+            attack=byzantine,
+            aggregate=aggregate,
+            past=state.past,
+            momentum=decay,
+            weights=None if selection is None else selection(stack, config.f),
+        )
+        metrics = describe(state, step, accuracy)._replace(loss=jnp.mean(losses), **columns)
+        return State(
+            parameters=optax.apply_updates(state.parameters, -rate * direction),
+            start=state.start,
+            model_state=state.model_state,
+            worker_momenta=worker_momenta,
+            update_momentum=update_momentum,
+            aggregate=None if state.aggregate is None else aggregate,
+            optimizer=optimizer_state,
+            past=remember(state.past, sampled_mean, decay),
+        ), metrics
+
+    def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:
+        nothing = dict.fromkeys(Metrics._fields, jnp.float32(jnp.nan))
+        known = {
+            "step": step,
+            "training_points": step * h * task.batch_size,
+            "distance_from_start": jnp.linalg.norm(state.parameters - state.start),
+            "accuracy": jnp.asarray(accuracy, jnp.float32),
+        }
+        return Metrics(**nothing | known)
+
+    def evaluate(state: State, data: PyTree, key: jax.Array, step: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.fold_in(key, EVALUATE), step)
+        return task.accuracy(data, unravel(state.parameters), state.model_state, key)
+
+    def finish(state: State, data: PyTree, key: jax.Array, step: jax.Array) -> Metrics:
+        return describe(state, step, evaluate(state, data, key, step))
+
+    def advance(
+        state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array,
+        first_step: jax.Array, num_steps: int,
+    ) -> tuple[State, Metrics]:
+        batches = task.batches(jax.random.fold_in(key, BATCHES), first_step, num_steps, h)
+
+        def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
+            step, batch = inputs
+            # `step` is not batched in a sweep, so that this stays a branch and is not computed every step.
+            accuracy = jax.lax.cond(
+                step % config.evaluate_every == 0,
+                lambda: evaluate(state, data, key, step),
+                lambda: jnp.float32(jnp.nan),
+            )
+            rows, losses, model_state = gradients(
+                state, hyperparameters, data, key, step, batch
+            )
+            state, metrics = apply(state, hyperparameters, key, step, rows, losses, accuracy)
+            return state._replace(model_state=model_state), metrics
+
+        return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
+
+    return Simulator(initialise, start, advance, finish, points, apply)

@@ -1,0 +1,220 @@
+"""Runs on disk: they come back as they went in, and half of one is never a run."""
+
+import errno
+import math
+import os
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from simbyz import records
+
+NAME = "digits-little-krum-f_3"
+CONFIGURATION = {"seed": 1, "rule": "krum", "f": 3, "learning_rate": 0.5, "radius": math.inf}
+COLUMNS = {
+    "step": np.arange(4),
+    "loss": np.array([3.0, 2.0, np.nan, np.inf], np.float32),
+    "accuracy": np.array([np.nan, 0.25, np.nan, 0.5]),
+}
+SUMMARY = {"highest_accuracy": 0.5, "final_loss": math.nan, "device_kind": "none"}
+
+
+def write(folder, name=NAME, columns=COLUMNS, summary=SUMMARY, **changes):
+    return records.write_run(folder, name, CONFIGURATION | changes, columns, summary)
+
+
+def write_nothing_more(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_run_comes_back_as_it_went_in(tmp_path):
+    path = write(tmp_path / "results")
+    assert path == records.run_path(tmp_path / "results", NAME, CONFIGURATION)
+    assert path.name.startswith(f"{NAME}-seed_1-") and path.suffix == ".parquet"
+    runs = records.read_runs(tmp_path / "results")
+    assert len(runs) == 1
+    row = runs.iloc[0].to_dict()
+    assert math.isnan(row.pop("final_loss"))
+    assert row.pop("file") == path.name
+    assert len(row.pop("digest")) == 10
+    assert row == {"name": NAME, **CONFIGURATION, "highest_accuracy": 0.5, "device_kind": "none"}
+    steps = records.read_steps(tmp_path / "results")
+    assert list(steps) == ["name", "seed", "digest", "step", "loss", "accuracy"]
+    for key, column in COLUMNS.items():
+        assert steps[key].dtype == column.dtype
+        np.testing.assert_array_equal(steps[key], column)
+    assert set(steps["name"]) == {NAME} and set(steps["seed"]) == {1}
+
+
+def test_runs_and_steps_join(tmp_path):
+    for seed in (3, 1, 2):
+        write(tmp_path, seed=seed, columns={"step": np.arange(seed)})
+    write(tmp_path, name="another", attack="nan", columns={"step": np.arange(2)})
+    runs, steps = records.read_runs(tmp_path), records.read_steps(tmp_path)
+    joined = steps.merge(runs, on=["name", "seed", "digest"])
+    assert len(joined) == len(steps) == 8
+    sizes = joined.groupby(["name", "seed"], observed=True).size().to_dict()
+    assert sizes == {("another", 1): 2, (NAME, 1): 1, (NAME, 2): 2, (NAME, 3): 3}
+    assert runs["attack"].isna().sum() == 3
+
+
+def test_steps_of_some_runs_and_columns_only(tmp_path):
+    paths = [write(tmp_path, seed=seed) for seed in range(3)]
+    write(tmp_path, name="without", columns={"step": np.arange(2)})
+    steps = records.read_steps(tmp_path, files=[paths[2].name], columns=["accuracy"])
+    assert list(steps) == ["name", "seed", "digest", "accuracy"] and set(steps["seed"]) == {2}
+    steps = records.read_steps(tmp_path, columns=["accuracy"])
+    assert steps["accuracy"].isna().sum() == 3 * 2 + 2
+
+
+def test_arrays_and_scalars_of_jax_are_taken(tmp_path):
+    write(
+        tmp_path,
+        columns={"loss": jnp.ones(2)},
+        summary={"highest": jnp.float32(0.5), "many": np.arange(2)},
+    )
+    row = records.read_runs(tmp_path).iloc[0]
+    assert row["highest"] == 0.5 and row["many"] == [0, 1]
+
+
+def test_an_empty_folder_gives_empty_tables(tmp_path):
+    assert list(records.read_runs(tmp_path)) == list(records.RUN_COLUMNS)
+    assert records.read_steps(tmp_path, columns=["loss"]).empty
+    with pytest.raises(FileNotFoundError, match="there is no results folder .*missing"):
+        records.read_runs(tmp_path / "missing")
+
+
+def test_the_file_name_follows_from_the_configuration_alone(tmp_path):
+    shuffled = dict(reversed(CONFIGURATION.items()))
+    path = records.run_path(tmp_path, NAME, CONFIGURATION)
+    assert records.run_path(tmp_path, NAME, shuffled) == path
+    assert records.run_path(tmp_path, NAME, shuffled | {"radius": -math.inf}) != path
+    assert records.run_path(tmp_path, NAME, shuffled | {"seed": 2}) != path
+
+
+def test_a_run_is_finished_once_it_is_whole(tmp_path):
+    assert not records.is_finished(tmp_path / "missing", NAME, CONFIGURATION)
+    path = write(tmp_path)
+    assert records.is_finished(tmp_path, NAME, CONFIGURATION)
+    assert not records.is_finished(tmp_path, NAME, CONFIGURATION | {"seed": 2})
+    path.write_bytes(path.read_bytes()[:-20])
+    assert not records.is_finished(tmp_path, NAME, CONFIGURATION)
+    write(tmp_path)
+    assert records.is_finished(tmp_path, NAME, CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"summary": {"rule": "median"}}, "two values for rule"),
+        ({"summary": {"file": "x"}}, "two values for file"),
+        ({"digest": "x"}, "two values for digest"),
+        ({"columns": {"seed": np.arange(2)}}, "two values for seed"),
+        ({"columns": {}}, "equally long"),
+        ({"columns": {"a": np.arange(2), "b": np.arange(3)}}, "equally long.*'b': 3"),
+        ({"columns": {"a": np.ones((2, 2))}}, r"'a' must be a 1-D array.*\(2, 2\)"),
+        ({"columns": {"a": np.array(["x"])}}, "'a' must be a 1-D array of numbers"),
+        ({"options": {"nested": 1}}, "must be flat.*options"),
+        ({"name": "a/b"}, "can't name a file"),
+        ({"name": ""}, "can't name a file"),
+        ({"name": "a" * 250}, "can't name a file"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_needs_a_seed(tmp_path):
+    with pytest.raises(ValueError, match="no seed"):
+        records.run_path(tmp_path, NAME, {"rule": "krum"})
+
+
+@pytest.mark.parametrize("place", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_earlier_run_alone(tmp_path, monkeypatch, place):
+    before = write(tmp_path).read_bytes()
+    monkeypatch.setattr(os, place, write_nothing_more)
+    with pytest.raises(OSError, match=f"{NAME}.*No space left on device"):
+        write(tmp_path, summary={"highest_accuracy": 1.0})
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+def test_a_writer_that_dies_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
+    def die(table, file, **options):
+        file.write(b"PAR1 and not much more")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pq, "write_table", die)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert not records.is_finished(tmp_path, NAME, CONFIGURATION)
+
+
+def test_damaged_and_foreign_files_are_skipped_with_a_warning(tmp_path):
+    good = write(tmp_path)
+    (tmp_path / "cut.parquet").write_bytes(good.read_bytes()[:-20])
+    (tmp_path / "empty.parquet").touch()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "foreign.parquet")
+    for read in (records.read_runs, records.read_steps):
+        with pytest.warns(RuntimeWarning) as warned:
+            table = read(tmp_path)
+        messages = " ".join(str(warning.message) for warning in warned)
+        assert len(warned) == 3
+        assert all(name in messages for name in ("cut.parquet", "empty.parquet", "foreign.parquet"))
+        assert set(table["name"]) == {NAME}
+
+
+def test_a_flipped_bit_in_the_data_is_found(tmp_path):
+    column = np.random.default_rng(0).normal(size=1000)
+    path = write(tmp_path, columns={"loss": column})
+    content = bytearray(path.read_bytes())
+    content[4000] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match=path.name):
+        assert records.read_steps(tmp_path).empty
+
+
+def test_only_old_temporaries_of_ours_are_cleaned(tmp_path):
+    path = write(tmp_path)
+    left = path.with_name(f".{path.name}.123-0a1b2c3d.tmp")
+    young = path.with_name(f".{path.name}.124-0a1b2c3d.tmp")
+    foreign = tmp_path / ".notes.tmp"
+    for file in (left, young, foreign):
+        file.write_bytes(b"half")
+    for file in (left, foreign):
+        os.utime(file, (time.time() - 3600,) * 2)
+    assert len(records.read_runs(tmp_path)) == 1
+    assert records.clean(tmp_path) == [left]
+    assert not left.exists() and young.exists() and foreign.exists()
+    assert records.clean(tmp_path, older_than=0.0) == [young]
+
+
+def test_a_folder_of_results_is_tried_before_it_is_needed(tmp_path, monkeypatch):
+    folder = records.prepare_folder(tmp_path / "new" / "results")
+    assert folder.is_dir() and list(folder.iterdir()) == []
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=f"results folder {bad} can't be written: .*--results"):
+            records.prepare_folder(bad)
+    with pytest.raises(OSError, match="can't be written"):
+        write(tmp_path / "file" / "below")
+    monkeypatch.setattr(records.Path, "write_bytes", write_nothing_more)
+    with pytest.raises(OSError, match="No space left on device; give another"):
+        records.prepare_folder(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_provenance_can_stand_in_a_summary(tmp_path):
+    provenance = records.provenance()
+    write(tmp_path, summary=provenance)
+    row = records.read_runs(tmp_path).iloc[0]
+    assert row["jax_version"] == provenance["jax_version"] != "unknown"
+    assert row["device_platform"] and row["num_devices"] >= 1 and row["num_cpus"] >= 1
+    assert pd.Timestamp(row["time_utc"]).tz is not None
