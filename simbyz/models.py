@@ -36,7 +36,7 @@ class Dense(nn.Module):
 
 
 class SmallConv(nn.Module):
-    """Two 5×5 convolutions without padding, each with a max-pool, and two dense layers.
+    """Two 5x5 convolutions without padding, each with a max-pool, and two dense layers.
 
     `simples-conv` of the paper's program, for MNIST: 20-50-500-10, d = 431,080. Its experiments do
     not use it.
@@ -57,16 +57,16 @@ class SmallConv(nn.Module):
 class Conv(nn.Module):
     """The paper's network for CIFAR-10 (d = 1,310,922) and CIFAR-100 (d = 2,384,036).
 
-    3×3 convolutions 3-64-64, max-pool, 64-128-128, max-pool, dense 8192-hidden-classes; ReLU, then
+    3x3 convolutions 3-64-64, max-pool, 64-128-128, max-pool, dense 8192-hidden-classes; ReLU, then
     batch norm, after each convolution; dropout after both pools and before the last layer.
 
     Attributes:
       num_classes: length of the logits.
       hidden: width of the dense layer; None: the paper's, 128 for up to ten classes, 256 for more.
       batch_norm: "frozen" keeps the initial statistics (mean 0, variance 1) for ever, a learned
-        affine map γ x / √(1 + ε) + β: what the paper's program computes, being always in inference
-        mode. "batch" is true batch norm: with the batch's statistics when `train`, else with the
-        running ones in the collection "batch_stats", which `train` updates.
+        affine map: what the paper's program computes, being always in inference mode. "batch" is
+        true batch norm: with the batch's statistics when `train`, else with the running ones in the
+        collection "batch_stats", which `train` updates.
       dropout: rate; acts only when `train` and a "dropout" key is given.
 
     Raises:
@@ -110,7 +110,7 @@ class Conv(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm with its initial statistics, mean 0 and variance 1: γ x / √(1 + ε) + β."""
+    """Batch norm of mean 0 and variance 1, its initial statistics: scale · x / √(1 + ε) + bias."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

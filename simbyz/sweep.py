@@ -5,6 +5,7 @@
 then do not depend on which other runs went with it, nor on the number of devices, to the last bit.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def sweep(
       Each run's result, in order, as soon as its round is finished.
     """
     devices = jax.local_devices() if devices is None else list(devices)
-    programs = _compile(simulator, devices)
+    programs = _programs(simulator, tuple(devices))
     data = _replicate(data, devices)
     at_once = len(devices) * width
     for first in range(0, len(lanes), at_once):
@@ -91,8 +92,12 @@ class _Programs(NamedTuple):
     finish: Callable[..., Metrics]
 
 
-def _compile(simulator: Simulator, devices: Sequence[jax.Device]) -> _Programs:
-    """The simulator's functions over (devices, width) lanes: only here, devices become an axis."""
+@functools.lru_cache(maxsize=4)
+def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Programs:
+    """The simulator's functions over (devices, width) lanes: only here, devices become an axis.
+
+    Cached, so that the same simulator compiles once however often it is swept.
+    """
 
     def initialise(keys: jax.Array) -> State:
         return jax.vmap(simulator.initialise)(keys)

@@ -21,7 +21,7 @@ def average(rows, f=0):
 
 
 def median(rows, f=0, midpoint=False):
-    n, d = rows.shape
+    d = rows.shape[1]
     result = np.zeros(d)
     for k in range(d):
         result[k] = middle_of(sorted_values(rows, k), midpoint)
@@ -60,7 +60,7 @@ def krum(rows, f, neighbours=None, squared=True):
 
 
 def multi_krum(rows, f, m=None, neighbours=None, squared=True):
-    n, d = rows.shape
+    n = len(rows)
     if m is None:
         m = n - f - 2
     if neighbours is None:
@@ -82,7 +82,7 @@ def bulyan(rows, f, m=None, variant="published"):
 
 def bulyan_selection(rows, f, m=None, variant="published"):
     """The vectors that the first stage of Bulyan hands to the second."""
-    n, d = rows.shape
+    n = len(rows)
     picked = []
     if variant == "published":
         left = list(range(n))
@@ -116,10 +116,9 @@ def a_little_is_enough(honest, factor=-1.5):
 
 
 def fall_of_empires(honest, factor=1.1):
-    h, d = honest.shape
     means = average(honest)
-    result = np.zeros(d)
-    for k in range(d):
+    result = np.zeros(len(means))
+    for k in range(len(means)):
         result[k] = (1 - factor) * means[k]
     return result
 
@@ -156,7 +155,7 @@ def mean_of(values):
 
 def krum_scores(rows, neighbours, squared):
     """Of each row, the sum of the smallest (squared) distances to other rows."""
-    n, d = rows.shape
+    n = len(rows)
     scores = []
     for i in range(n):
         distances = []

@@ -91,10 +91,10 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
         batch_size=options.batch_size,
         steps=options.steps,
     )
-    records.prepare_folder(options.results)
-    records.clean(options.results)
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check(chosen, dataset)
+    records.prepare_folder(options.results)
+    records.clean(options.results)
     return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)], dataset
 
 
@@ -135,7 +135,6 @@ def command(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(
         Options, args=arguments, prog="python -m experiments.distributed_momentum", description=__doc__
     )
-    prepare_devices()
     try:
         runs, dataset = prepare(options)
     except (ValueError, OSError) as error:
@@ -166,4 +165,5 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    prepare_devices()
     sys.exit(command())

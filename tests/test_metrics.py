@@ -1,0 +1,96 @@
+"""Study columns against their definitions in double precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz.metrics import Metrics, log_ratio, no_past, remember, study
+
+MOMENTUM = 0.8
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def steps_of(num_steps, byzantine=2, d=6):
+    rng = np.random.default_rng(0)
+    for _ in range(num_steps):
+        yield (
+            rng.normal(size=(4, d)),
+            rng.normal(size=(4, d)) + 1,
+            rng.normal(size=(byzantine, d)),
+            rng.normal(size=d),
+        )
+
+
+def columns_of(step, vectors, past, weights=None):
+    sampled, honest, attack, aggregate = (jnp.asarray(v, jnp.float32) for v in vectors)
+    return study(
+        step=step,
+        sampled=sampled,
+        honest=honest,
+        attack=attack,
+        aggregate=aggregate,
+        past=past,
+        momentum=MOMENTUM,
+        weights=weights,
+    )
+
+
+def test_norms_deviations_and_cosines():
+    (vectors,) = steps_of(1)
+    columns, sampled_mean = columns_of(0, vectors, no_past(6, None))
+    means = dict(zip(("sampled", "honest", "attack"), (v.mean(0) for v in vectors[:3]), strict=True))
+    means["aggregate"] = vectors[3]
+    np.testing.assert_allclose(sampled_mean, means["sampled"], rtol=1e-5)
+    for name, mean in means.items():
+        assert columns[f"{name}_norm"] == pytest.approx(np.linalg.norm(mean), rel=1e-5)
+        assert columns[f"{name}_largest"] == pytest.approx(np.abs(mean).max(), rel=1e-5)
+    for name, rows in zip(("sampled", "honest", "attack"), vectors[:3], strict=True):
+        squares = sum(np.sum((row - rows.mean(0)) ** 2) for row in rows)
+        assert columns[f"{name}_deviation"] == pytest.approx(np.sqrt(squares / (len(rows) - 1)), rel=1e-5)
+    names = list(means)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            got = columns[f"cosine_{first}_{second}"]
+            assert got == pytest.approx(cosine(means[first], means[second]), abs=1e-6)
+
+
+def test_what_is_not_defined():
+    (vectors,) = steps_of(1, byzantine=0)
+    columns, _ = columns_of(0, vectors, no_past(6, None))
+    assert not any("attack" in name for name in columns)
+    assert np.isnan(columns["curvature"])
+    assert np.isnan(columns["cosine_sampled_previous"])
+    assert set(columns) < set(Metrics._fields)
+
+
+def test_acceptance_is_the_weight_of_the_byzantine_rows():
+    (vectors,) = steps_of(1)
+    weights = jnp.asarray([0.25, 0, 0.25, 0.25, 0.25, 0])
+    columns, _ = columns_of(0, vectors, no_past(6, None), weights)
+    assert columns["attack_acceptance"] == 0.25
+
+
+@pytest.mark.parametrize("window", [1, 3, None])
+def test_curvature_by_recurrence_equals_the_sum(window):
+    past, means = no_past(6, window), []
+    for step, vectors in enumerate(steps_of(9)):
+        columns, mean = columns_of(step, vectors, past)
+        past = jax.jit(remember)(past, mean, MOMENTUM)
+        kept = means[::-1][:window]
+        expected = MOMENTUM * sum(
+            MOMENTUM**i * (vectors[0].mean(0) @ earlier) for i, earlier in enumerate(kept)
+        )
+        if step:
+            assert columns["curvature"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            assert columns["cosine_sampled_previous"] == pytest.approx(
+                cosine(vectors[0].mean(0), means[-1]), abs=1e-6
+            )
+        means.append(vectors[0].mean(0))
+
+
+def test_log_ratio():
+    assert log_ratio(2.0, 4.0) == pytest.approx(np.log(0.25))

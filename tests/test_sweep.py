@@ -1,0 +1,110 @@
+"""A run's numbers are its own: not its neighbours', not the device's, not the chunk's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks, data, models, sweep
+from simbyz.task import classification
+from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def problem():
+    task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
+    config = Config(n=7, f=2, momentum_at=("worker", "update"), evaluate_every=3)
+    simulator = make_simulator(
+        config, task, aggregators.median, attacks.a_little_is_enough
+    )
+    return simulator, task.data
+
+
+def lane(seed, place="worker", rate=0.3):
+    return sweep.Lane(
+        seed,
+        Hyperparameters(
+            learning_rate=rate, clip=2.0, attack={"factor": -1.5}, **{place: Momentum(0.9)}
+        ),
+    )
+
+
+def run(problem, lanes, width, devices=None):
+    simulator, arrays = problem
+    return list(
+        sweep.sweep(simulator, lanes, arrays, steps=STEPS, width=width, devices=devices)
+    )
+
+
+def assert_same_bits(one, other):
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+    for name, column in one.columns.items():
+        np.testing.assert_array_equal(column, other.columns[name], err_msg=name)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_run_does_not_depend_on_its_neighbours(problem, width):
+    lanes = [lane(seed, place) for place in ("worker", "update") for seed in (1, 2, 3, 4)]
+    together = run(problem, lanes, width)
+    assert [result.index for result in together] == list(range(8))
+    for chosen in ([5], [7, 0, 2]):
+        for result, index in zip(run(problem, [lanes[i] for i in chosen], width), chosen, strict=True):
+            assert_same_bits(result, together[index])
+
+
+def test_a_run_does_not_depend_on_the_number_of_devices(problem):
+    lanes = [lane(seed) for seed in (1, 2, 3)]
+    one = run(problem, lanes, 1, jax.local_devices()[:1])
+    two = run(problem, lanes, 1, jax.local_devices())
+    assert len(jax.local_devices()) == 2
+    for first, second in zip(one, two, strict=True):
+        assert_same_bits(first, second)
+
+
+def test_chunks_do_not_change_a_run(problem, monkeypatch):
+    whole = run(problem, [lane(1)], 1)
+    monkeypatch.setattr(sweep, "CHUNK", 4)
+    assert_same_bits(run(problem, [lane(1)], 1)[0], whole[0])
+
+
+def test_a_cell_of_a_sweep_equals_the_lone_run(problem):
+    simulator, arrays = problem
+    alone = lane(4, "update", 0.1)
+    key = jax.random.key(alone.seed)
+    state = jax.jit(simulator.initialise)(key)
+    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
+        state, alone.hyperparameters, arrays, key, jnp.int32(0), STEPS
+    )
+    (result,) = run(problem, [alone], 1)
+    # Another program, jit instead of pmap of vmap: the same numbers up to rounding, which 8 steps amplify.
+    np.testing.assert_allclose(result.parameters, state.parameters, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.columns["loss"][:-1], metrics.loss, rtol=1e-4)
+
+
+def test_same_seed_same_start_and_data_under_every_rule(problem):
+    _, arrays = problem
+    task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
+    first_losses = []
+    for rule in (aggregators.median, aggregators.trimmed_mean):
+        simulator = make_simulator(Config(n=7, f=2), task, rule, attacks.fall_of_empires)
+        hyperparameters = Hyperparameters(learning_rate=0.1)
+        (result,) = run((simulator, arrays), [sweep.Lane(3, hyperparameters)], 1)
+        first_losses.append(result.columns["loss"][0])
+    assert first_losses[0] == pytest.approx(first_losses[1], rel=1e-6)
+
+
+def test_columns_of_a_result(problem):
+    progress = []
+    simulator, arrays = problem
+    (result,) = sweep.sweep(
+        simulator, [lane(1)], arrays, steps=STEPS, width=1, progress=progress.append
+    )
+    assert sum(progress) == STEPS
+    np.testing.assert_array_equal(result.columns["step"], np.arange(STEPS + 1))
+    np.testing.assert_array_equal(result.columns["training_points"], np.arange(STEPS + 1) * 5 * 6)
+    evaluated = np.isfinite(result.columns["accuracy"])
+    np.testing.assert_array_equal(np.flatnonzero(evaluated), [0, 3, 6, 8])
+    assert np.isnan(result.columns["loss"][-1])
+    assert np.isfinite(result.columns["loss"][:-1]).all()

@@ -1,0 +1,237 @@
+"""The simulator against its laws and against plain NumPy."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from simbyz import aggregators, attacks, data, models
+from simbyz.task import Task, classification
+from simbyz.training import BATCHES, INITIALISE, Config, Hyperparameters, Momentum, make_simulator
+
+TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
+
+
+def quadratic(noise=0.1):
+    """Worker losses ||θ - target - noise||² / 2: the optimum is the target."""
+
+    def batches(key, first_step, num_steps, num_workers):
+        def draw(step):
+            return jax.random.normal(jax.random.fold_in(key, step), (num_workers, len(TARGET)))
+
+        return jax.vmap(draw)(first_step + jnp.arange(num_steps))
+
+    def loss(arrays, parameters, model_state, batch, key):
+        return jnp.sum(jnp.square(parameters - TARGET - noise * batch)) / 2, model_state
+
+    return Task(
+        data={},
+        initialise=lambda key: (jax.random.normal(key, TARGET.shape), {}),
+        batches=batches,
+        loss=loss,
+        accuracy=lambda arrays, parameters, model_state, key: -jnp.sum(
+            jnp.square(parameters - TARGET)
+        ),
+        batch_size=1,
+    )
+
+
+def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, **options):
+    task = quadratic() if task is None else task
+    simulator = make_simulator(config, task, rule, attack, **options)
+    key = jax.random.key(seed)
+    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
+        simulator.initialise(key), hyperparameters, task.data, key, 0, steps
+    )
+    return state, metrics
+
+
+def distance(state):
+    return float(jnp.linalg.norm(state.parameters - TARGET))
+
+
+PLACES = {
+    "worker": {"worker": Momentum(0.9, 0.1)},
+    "update": {"update": Momentum(0.9, 0.1)},
+    "server": {"server": Momentum(0.9, 0.1)},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_without_attack_the_optimum_is_reached(place, nesterov):
+    at = () if place == "none" else (place,)
+    config = Config(n=8, f=0, momentum_at=at, nesterov=nesterov)
+    hyperparameters = Hyperparameters(learning_rate=0.2, **PLACES[place])
+    state, metrics = run(config, hyperparameters, aggregators.average, None, steps=200)
+    assert distance(state) < 0.15
+    assert np.isnan(metrics.attack_norm).all()
+
+
+def test_one_attacker_carries_the_average_away_and_not_the_median():
+    config = Config(n=8, f=1, momentum_at=())
+    attack = attacks.fall_of_empires
+    hyperparameters = Hyperparameters(learning_rate=0.2, attack={"factor": 30.0})
+    averaged, _ = run(config, hyperparameters, aggregators.average, attack)
+    defended, _ = run(config, hyperparameters, aggregators.median, attack)
+    assert distance(averaged) > 1e3
+    assert distance(defended) < 0.3
+
+
+def test_a_crashed_worker_does_not_stop_krum():
+    config = Config(n=8, f=1, num_byzantine=1, momentum_at=("worker",))
+    hyperparameters = Hyperparameters(learning_rate=0.2, worker=Momentum(0.5, 0.5))
+    state, metrics = run(
+        config, hyperparameters, aggregators.multi_krum, attacks.nan,
+        selection=aggregators.multi_krum_selection,
+    )
+    assert distance(state) < 0.3
+    np.testing.assert_array_equal(metrics.attack_acceptance, 0)
+
+
+def test_fewer_attackers_than_tolerated():
+    config = Config(n=9, f=3, num_byzantine=1, momentum_at=())
+    assert (config.honest, config.byzantine) == (8, 1)
+    hyperparameters = Hyperparameters(learning_rate=0.2, attack={"factor": 5.0})
+    state, _ = run(config, hyperparameters, aggregators.trimmed_mean, attacks.fall_of_empires)
+    assert distance(state) < 0.3
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("place", ["worker", "update", "server"])
+def test_against_numpy(place, nesterov):
+    """30 steps of the protocol, with clipping, l2 term, weight decay and a schedule, written out in NumPy."""
+    n, f, rate, decay, clip, l2, weight_decay = 7, 2, 0.3, 0.8, 1.5, 0.2, 0.05
+    task = quadratic(noise=1.0)
+    config = Config(n=n, f=f, momentum_at=(place,), nesterov=nesterov)
+    hyperparameters = Hyperparameters(
+        rate, clip=clip, l2=l2, weight_decay=weight_decay, attack={"factor": -1.5},
+        **{place: Momentum(decay)},
+    )
+    state, metrics = run(
+        config, hyperparameters, aggregators.median, attacks.a_little_is_enough, steps=30, task=task,
+        schedule=lambda step: 1 / (1 + step / 10),
+    )
+
+    key = jax.random.key(0)
+    theta = np.asarray(task.initialise(jax.random.fold_in(key, INITIALISE))[0], np.float64)
+    noises = np.asarray(task.batches(jax.random.fold_in(key, BATCHES), 0, 30, n - f), np.float64)
+    workers, update, last = np.zeros((n - f, 4)), np.zeros(4), np.zeros(4)
+    for step in range(30):
+        now = rate / (1 + step / 10)
+        sent, losses = [], []
+        for i in range(n - f):
+            momentum = {"worker": workers[i], "update": update, "server": last}[place]
+            point = theta - now * decay * momentum if nesterov else theta
+            gradient = point - TARGET - noises[step, i]
+            losses.append(np.sum(gradient**2) / 2 + l2 * np.linalg.norm(point))
+            gradient = gradient + l2 * point / np.linalg.norm(point)
+            norm = np.linalg.norm(gradient)
+            gradient = gradient * (clip / norm if norm > clip else 1)
+            if place == "worker":
+                workers[i] = decay * workers[i] + gradient
+                gradient = workers[i].copy()
+            elif place == "server":
+                gradient = gradient + decay * last
+            sent.append(gradient)
+        assert metrics.loss[step] == pytest.approx(np.mean(losses), rel=1e-4)
+        byzantine = np.mean(sent, axis=0) - 1.5 * np.std(sent, axis=0, ddof=1)
+        last = np.sort(np.array(sent + [byzantine] * f), axis=0)[(n - 1) // 2]
+        update = decay * update + last if place == "update" else last
+        theta = theta - now * (update + weight_decay * theta)
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
+
+
+def test_places_without_decay_cost_nothing_but_state():
+    hyperparameters = Hyperparameters(learning_rate=0.2, update=Momentum(0.9), attack={"factor": 1.1})
+    few, _ = run(
+        Config(n=7, f=2, momentum_at=("update",)), hyperparameters, aggregators.median,
+        attacks.fall_of_empires,
+    )
+    many, _ = run(
+        Config(n=7, f=2, momentum_at=("update", "worker", "server")), hyperparameters,
+        aggregators.median, attacks.fall_of_empires,
+    )
+    np.testing.assert_allclose(few.parameters, many.parameters, rtol=1e-5)
+
+
+def test_the_server_may_use_any_optax_transformation():
+    config = Config(n=5, f=0, momentum_at=())
+    state, _ = run(
+        config, Hyperparameters(learning_rate=0.05), aggregators.average, None, steps=300,
+        optimizer=optax.scale_by_adam(),
+    )
+    assert distance(state) < 0.2
+
+
+def test_training_on_digits_learns_them():
+    task = classification(data.load("digits"), models.Dense(hidden=20), batch_size=10)
+    config = Config(n=5, f=0, momentum_at=("update",), evaluate_every=60)
+    hyperparameters = Hyperparameters(learning_rate=0.1, update=Momentum(0.9))
+    _, metrics = run(config, hyperparameters, aggregators.average, None, steps=121, task=task)
+    evaluated = np.asarray(metrics.accuracy)[[0, 60, 120]]
+    assert evaluated[0] < 0.3
+    assert evaluated[2] > 0.9
+    assert np.isnan(np.delete(metrics.accuracy, [0, 60, 120])).all()
+    # The short last batch of a pass (7 of 10 examples) is a mean over what it has.
+    assert np.isfinite(metrics.loss).all()
+
+
+class Normalised(nn.Module):
+    """The smallest network with batch statistics and dropout."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Dense(4)(images.reshape(len(images), -1))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        return nn.Dense(10)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def test_batch_statistics_and_dropout_act_when_asked():
+    losses = {}
+    for train_mode in (False, True):
+        task = classification(
+            data.load("digits"), Normalised(), batch_size=4, train_mode=train_mode
+        )
+        config = Config(n=3, f=0, momentum_at=(), evaluate_every=100)
+        state, metrics = run(
+            config, Hyperparameters(learning_rate=0.01), aggregators.average, None, 2, task
+        )
+        moved = jax.tree.map(
+            lambda now, first: not np.allclose(now, first),
+            state.model_state,
+            task.initialise(jax.random.key(0))[1],
+        )
+        assert all(moved == train_mode for moved in jax.tree.leaves(moved))
+        losses[train_mode] = float(metrics.loss[0])
+    assert abs(losses[True] - losses[False]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(n=0, f=0), "n must be at least 1, got 0"),
+        (dict(n=5, f=-1), "f must be at least 0, got -1"),
+        (dict(n=5, f=5), "num_byzantine must be from 0 to n - 1 = 4, got 5"),
+        (dict(n=5, f=1, num_byzantine=-1), "num_byzantine must be from 0 to n - 1 = 4, got -1"),
+        (dict(n=5, f=1, momentum_at=("client",)), "got \\['client'\\]"),
+        (dict(n=5, f=1, evaluate_every=0), "evaluate_every must be at least 1, got 0"),
+        (dict(n=5, f=1, curvature_window=0), "curvature_window must be at least 1"),
+    ],
+)
+def test_refused_configurations(options, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**options)
+
+
+def test_attackers_need_an_attack():
+    with pytest.raises(ValueError, match="2 Byzantine workers need an attack"):
+        make_simulator(Config(n=5, f=2), quadratic(), aggregators.median, None)
+
+
+def test_a_batch_larger_than_the_data():
+    with pytest.raises(ValueError, match="batch_size must be from 1 to 1437.*got 2000"):
+        classification(data.load("digits"), models.Dense(), batch_size=2000)
