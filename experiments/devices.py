@@ -8,13 +8,17 @@ from simbyz.data.cache import cache_folder
 
 
 def prepare_devices() -> None:
-    """One CPU device a core, so that runs spread over them; compiled programs kept between starts."""
+    """One CPU device a core, so that runs spread over them; compiled programs kept between
+    starts.
+    """
     jax.config.update("jax_num_cpu_devices", _cores())
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # the cores of this process, fewer in a container or under taskset
+    if hasattr(
+        os, "sched_getaffinity"
+    ):  # the cores of this process, fewer in a container or under taskset
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

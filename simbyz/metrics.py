@@ -1,8 +1,9 @@
-"""What one step tells about the attack and the defence: the study columns of the paper, as pure functions.
+"""What one step tells about the attack and the defence: the study columns of the paper, as pure
+functions.
 
-Vectors of three kinds are sent or made in a step: *sampled* (each honest worker's gradient, after clipping),
-*honest* (what it sends, momentum included) and *attack* (the Byzantine rows); the *aggregate* is what the
-rule makes of the last two.
+Vectors of three kinds are sent or made in a step: *sampled* (each honest worker's gradient, after
+clipping), *honest* (what it sends, momentum included) and *attack* (the Byzantine rows); the
+*aggregate* is what the rule makes of the last two.
 """
 
 from typing import NamedTuple
@@ -14,10 +15,11 @@ from simbyz import moments
 
 
 class Metrics(NamedTuple):
-    """One scalar a step and a column. NaN: not defined (no attacker, no previous step, nothing evaluated).
+    """One scalar a step and a column. NaN: not defined (no attacker, no previous step, nothing
+    evaluated).
 
-    deviation: √(Σ_i ||v_i - v̄||² / (count - 1)); norm: ||v̄||; largest: the largest |coordinate| of v̄, where
-    v̄ is the mean of the vectors of that kind (the aggregate is its own mean).
+    deviation: √(Σ_i ||v_i - v̄||² / (count - 1)); norm: ||v̄||; largest: the largest |coordinate|
+    of v̄, where v̄ is the mean of the vectors of that kind (the aggregate is its own mean).
     """
 
     step: jax.Array
@@ -48,10 +50,12 @@ class Metrics(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What the composite curvature s_t = μ Σ_{i=0}^{w-1} μ^i <s̄_t, s̄_{t-1-i}> remembers of earlier steps.
+    """What the composite curvature s_t = μ Σ_{i=0}^{w-1} μ^i <s̄_t, s̄_{t-1-i}> remembers of
+    earlier steps.
 
-    The sum is kept as one vector, P_t = Σ μ^i s̄_{t-1-i}, by P_{t+1} = s̄_t + μ P_t - μ^w s̄_{t-w}: O(d) a step
-    for any window w. Without a window nothing leaves the sum, and no past vector has to be kept.
+    The sum is kept as one vector, P_t = Σ μ^i s̄_{t-1-i}, by P_{t+1} = s̄_t + μ P_t - μ^w s̄_{t-w}:
+    O(d) a step for any window w. Without a window nothing leaves the sum, and no past vector has to
+    be kept.
     """
 
     previous: jax.Array  # (d,) s̄_{t-1}; zero at the first step
@@ -104,8 +108,8 @@ def study(
         sent["attack"] = attack
     means = {kind: moments.mean(stack) for kind, stack in sent.items()} | {"aggregate": aggregate}
     deviations = [jnp.sqrt(moments.variance(stack)) for stack in sent.values()]
-    # All norms and inner products at once: one small matrix product reads every vector once. (The norm of
-    # the coordinate-wise deviations is the deviation.)
+    # All norms and inner products at once: one small matrix product reads every vector once. (The
+    # norm of the coordinate-wise deviations is the deviation.)
     vectors = jnp.stack([*means.values(), *deviations, past.previous, past.discounted])
     inner = jnp.matmul(vectors, vectors.T, precision=jax.lax.Precision.HIGHEST)
     norms = jnp.sqrt(jnp.diagonal(inner))
@@ -132,7 +136,7 @@ def study(
     columns["cosine_sampled_previous"] = inner[0, -2] / norms[0] / norms[-2]
     columns["curvature"] = jnp.where(step > 0, momentum * inner[0, -1], jnp.nan)
     if weights is not None:
-        columns["attack_acceptance"] = jnp.sum(weights[len(honest):])
+        columns["attack_acceptance"] = jnp.sum(weights[len(honest) :])
     return columns, means["sampled"]
 
 

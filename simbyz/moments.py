@@ -1,7 +1,8 @@
 """Mean and variance over the worker axis.
 
-Written as sums of whole rows: XLA:CPU turns them into one vectorised pass over the stack, where its own
-reduction over a leading axis takes 4 times (mean) to 25 times (variance) as long at n = 51, d = 79,510.
+Written as sums of whole rows: XLA:CPU turns them into one vectorised pass over the stack, where its
+own reduction over a leading axis takes 4 times (mean) to 25 times (variance) as long at n = 51, d =
+79,510.
 """
 
 import jax

@@ -1,12 +1,14 @@
 """Sorting networks over the worker axis: the fast heart of every coordinate-wise rule.
 
-`jnp.sort` along the short, leading axis of an (n, d) stack sorts d tiny columns one by one. A sorting
-network does the same n log² n comparisons on whole rows instead: every comparator is one `min` and one
-`max` over d coordinates, without a branch, so that XLA fuses the unrolled network into a single vectorised
-pass over the stack.
+`jnp.sort` along the short, leading axis of an (n, d) stack sorts d tiny columns one by one. A
+sorting
+network does the same n log² n comparisons on whole rows instead: every comparator is one `min` and
+one `max` over d coordinates, without a branch, so that XLA fuses the unrolled network into a single
+vectorised pass over the stack.
 
-The network must feed ONE output. XLA recomputes an unrolled network for each of its outputs, so callers
-reduce the sorted rows to one array (a rank, a mean of ranks) before returning, and never stack them.
+The network must feed ONE output. XLA recomputes an unrolled network for each of its outputs, so
+callers reduce the sorted rows to one array (a rank, a mean of ranks) before returning, and never
+stack them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,17 +16,19 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
-# Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at 128).
+# Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
+# 128).
 MAX_NETWORK_ROWS = 128
 
 
 def comparators(n: int) -> list[tuple[int, int]]:
     """Batcher's odd-even merge sort as pairs (i, j), i < j: the smaller value goes to i.
 
-    The network of the next power of two is cut to n rows: the rows cut off would hold +inf, which no
-    comparator moves.
+    The network of the next power of two is cut to n rows: the rows cut off would hold +inf, which
+    no comparator moves.
 
-    Reference: Batcher, Sorting networks and their applications, AFIPS 1968; Knuth, volume 3, 5.2.2 M.
+    Reference: Batcher, Sorting networks and their applications, AFIPS 1968; Knuth, volume 3, 5.2.2
+      M.
     """
     pairs = []
     p = 1
@@ -59,7 +63,8 @@ def sorted_rows(
 
     Args:
       updates: (n, d) stack, or its n rows.
-      ranks: the ranks that will be used (all if None); the other entries of the list hold unsorted values.
+      ranks: the ranks that will be used (all if None); the other entries of the list hold unsorted
+        values.
     """
     n = len(updates)
     ranks = range(n) if ranks is None else ranks
@@ -69,7 +74,8 @@ def sorted_rows(
     rows = [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
     for i, j, low, high in needed_outputs(n, ranks):
         a, b = rows[i], rows[j]
-        # No NaN is left, so a compare and select is the hardware's own min and max, one instruction each.
+        # No NaN is left, so a compare and select is the hardware's own min and max, one instruction
+        # each.
         less = a < b
         if low:
             rows[i] = jnp.where(less, a, b)

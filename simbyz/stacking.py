@@ -17,11 +17,13 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
       updates: an (n, d) array, or a pytree of floating-point leaves (n, ...).
 
     Returns:
-      The (n, d) stack, and `unravel`, which turns an array (..., d) into the pytree of leaves (..., *shape),
-      `shape` being a leaf's shape without the worker axis; each leaf gets its own dtype back.
+      The (n, d) stack, and `unravel`, which turns an array (..., d) into the pytree of leaves (...,
+      *shape), `shape` being a leaf's shape without the worker axis; each leaf gets its own dtype
+      back.
 
     Raises:
-      ValueError: no leaf, no worker, leaves that disagree on n, or leaves that are not floating point.
+      ValueError: no leaf, no worker, leaves that disagree on n, or leaves that are not floating
+        point.
     """
     leaves, structure = jax.tree.flatten(updates)
     leaves = [jnp.asarray(leaf) for leaf in leaves]

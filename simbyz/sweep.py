@@ -1,8 +1,9 @@
 """Many runs of one program: seeds and traced hyperparameters as batch axes.
 
-`vmap` inside a device, `pmap` across devices, and as many rounds as that takes. XLA's rounding differs between
-`vmap` widths, so the width is fixed for a whole sweep and the last round is padded up to it: a run's numbers
-then do not depend on which other runs went with it, nor on the number of devices, to the last bit.
+`vmap` inside a device, `pmap` across devices, and as many rounds as that takes. XLA's rounding
+differs between `vmap` widths, so the width is fixed for a whole sweep and the last round is padded
+up to it: a run's numbers then do not depend on which other runs went with it, nor on the number of
+devices, to the last bit.
 """
 
 import functools
@@ -18,7 +19,8 @@ from simbyz.training import Hyperparameters, Simulator, State
 
 PyTree = Any
 
-# Steps in one call of the compiled program: results come to the host, and progress is told, in between.
+# Steps in one call of the compiled program: results come to the host, and progress is told, in
+# between.
 CHUNK = 50
 
 
@@ -30,9 +32,11 @@ class Lane(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A finished run: its place in the sweep, its columns (steps + 1,) by name, and the final parameters.
+    """A finished run: its place in the sweep, its columns (steps + 1,) by name, and the final
+    parameters.
 
-    The last row of the columns tells of the state after the last step, NaN where that takes another step.
+    The last row of the columns tells of the state after the last step, NaN where that takes another
+    step.
     """
 
     index: int
@@ -142,14 +146,14 @@ def _stack(lanes: Sequence[Lane], devices: int, width: int) -> tuple[jax.Array, 
     return shape(jax.vmap(jax.random.key)(seeds)), hyperparameters
 
 
-def _results(
-    first: int, count: int, parts: list[Metrics], states: State
-) -> Iterator[Result]:
+def _results(first: int, count: int, parts: list[Metrics], states: State) -> Iterator[Result]:
     def by_lane(leaf: jax.Array) -> np.ndarray:
         leaf = np.asarray(leaf)
         return leaf.reshape(-1, *leaf.shape[2:])
 
-    metrics = jax.tree.map(lambda *leaves: np.concatenate(list(map(by_lane, leaves)), axis=1), *parts)
+    metrics = jax.tree.map(
+        lambda *leaves: np.concatenate(list(map(by_lane, leaves)), axis=1), *parts
+    )
     parameters = by_lane(states.parameters)
     for lane in range(count):
         columns = {name: leaf[lane] for name, leaf in metrics._asdict().items()}

@@ -15,7 +15,8 @@ PyTree = Any
 
 
 class Task(NamedTuple):
-    """A learning problem. `data` lives on the device once and is passed to every function that reads it.
+    """A learning problem. `data` lives on the device once and is passed to every function that
+    reads it.
 
     `variables` of a model that are not parameters (running statistics) are its `model_state`.
     """
@@ -42,21 +43,23 @@ class ImageData(NamedTuple):
     test_labels: jax.Array
 
 
-# Test images evaluated at once: enough for full speed, few enough for a convolutional network's memory.
+# Test images evaluated at once: enough for full speed, few enough for a convolutional network's
+# memory.
 TEST_BATCH = 1000
 
 
 def classification(
     dataset: Dataset, module: nn.Module, *, batch_size: int, train_mode: bool = False
 ) -> Task:
-    """Image classification by a flax module, by cross-entropy, with batches from one shared shuffled pass.
+    """Image classification by a flax module, by cross-entropy, with batches from one shared
+    shuffled pass.
 
     Args:
       dataset: images and labels.
       module: images (B, height, width, channels) -> logits (B, num_classes), called with `train`.
       batch_size: examples a worker and a step.
-      train_mode: gradients with dropout and batch statistics. The paper's program computes them with the
-        network in inference mode (False).
+      train_mode: gradients with dropout and batch statistics. The paper's program computes them
+        with the network in inference mode (False).
 
     Raises:
       ValueError: batch_size below 1 or above the number of training images.

@@ -2,109 +2,39 @@
 
 One step, for h = n - num_byzantine honest workers of which each holds a batch:
 
-    g_i  = gradient of worker i, regularised, then clipped            (what is *sampled*)
-    m_i  = decay m_i + gain g_i                 momentum at the worker
-    x_i  = m_i + decay G                        momentum at the server, G being the last aggregate
-    B    = attack(x_1 ... x_h)                                        (what the Byzantine workers send)
-    G    = rule(x_1 ... x_h, B)
-    v    = decay v + gain G                     momentum at the update
-    θ    = θ - learning rate · optimizer(v)
+    g_i = gradient of worker i, regularised, then clipped          (what is *sampled*)
+    m_i = decay m_i + gain g_i                  momentum at the worker
+    x_i = m_i + decay G                         momentum at the server, G the last aggregate
+    B   = attack(x_1 ... x_h)                                      (what the Byzantine workers send)
+    G   = rule(x_1 ... x_h, B)
+    v   = decay v + gain G                      momentum at the update
+    θ   = θ - learning rate · optimizer(v)
 
-`Config` holds what shapes the program; `Hyperparameters` holds numbers that may be traced, hence swept by
-`vmap`. Nothing here knows a particular rule, attack, model or data set: they are callables. Nothing here knows
-of sweeps either: seeds and hyperparameters become batch axes from outside.
+`Config` holds what shapes the program; `Hyperparameters` holds numbers that may be traced, hence
+swept by `vmap`. Nothing here knows a particular rule, attack, model or data set: they are
+callables. Nothing here knows of sweeps either: seeds and hyperparameters become batch axes from
+outside.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.metrics import Metrics, Past, no_past, remember, study
 from simbyz.task import Task
 
+__all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
+
 PyTree = Any
-Place = Literal["worker", "update", "server"]
 
-# Purposes of random numbers: a key is folded with one of these, then with the step. The same seed therefore
-# gives the same initial weights and the same order of data under every rule and attack.
+# Purposes of random numbers: a key is folded with one of these, then with the step. The same seed
+# therefore gives the same initial weights and the same order of data under every rule and attack.
 INITIALISE, BATCHES, WORKERS, EVALUATE, ATTACK = range(5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What shapes the compiled program.
-
-    n: workers. f: Byzantine workers that the rule is told to tolerate. num_byzantine: those present (f if
-    None). momentum_at: the places where momentum may be kept; each costs its state, and a place without decay
-    in `Hyperparameters` computes what it would without that state. nesterov: gradients are taken at
-    θ - learning rate · (the momentum about to be applied). evaluate_every: steps between evaluations.
-    curvature_window: past gradients in the composite curvature (all if None).
-    """
-
-    n: int
-    f: int
-    num_byzantine: int | None = None
-    momentum_at: tuple[Place, ...] = ("worker",)
-    nesterov: bool = False
-    evaluate_every: int = 5
-    curvature_window: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n must be at least 1, got {self.n}")
-        if self.f < 0:
-            raise ValueError(f"f must be at least 0, got {self.f}")
-        if not 0 <= self.byzantine < self.n:
-            raise ValueError(
-                f"num_byzantine must be from 0 to n - 1 = {self.n - 1}, got {self.byzantine}"
-            )
-        unknown = set(self.momentum_at) - {"worker", "update", "server"}
-        if unknown:
-            raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
-        if self.evaluate_every < 1:
-            raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
-        if self.curvature_window is not None and self.curvature_window < 1:
-            raise ValueError(
-                f"curvature_window must be at least 1 or None, got {self.curvature_window}"
-            )
-
-    @property
-    def byzantine(self) -> int:
-        return self.f if self.num_byzantine is None else self.num_byzantine
-
-    @property
-    def honest(self) -> int:
-        return self.n - self.byzantine
-
-
-class Momentum(NamedTuple):
-    """m ← decay · m + gain · input. The default passes the input on. Dampening δ is gain = 1 - δ."""
-
-    decay: float | jax.Array = 0.0
-    gain: float | jax.Array = 1.0
-
-
-class Hyperparameters(NamedTuple):
-    """Numbers that may be traced.
-
-    clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ ||θ||, the norm
-    itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr (... + weight_decay θ).
-    attack: keyword arguments of the attack.
-    """
-
-    learning_rate: float | jax.Array
-    worker: Momentum = Momentum()
-    update: Momentum = Momentum()
-    server: Momentum = Momentum()
-    clip: float | jax.Array = jnp.inf
-    l2: float | jax.Array = 0.0
-    weight_decay: float | jax.Array = 0.0
-    attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
 
 
 class State(NamedTuple):
@@ -152,21 +82,24 @@ def make_simulator(
       config: what shapes the program.
       task: model and data.
       rule: ((n, d), f) -> (d,).
-      attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d); None without attackers.
-      selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance ratio.
+      attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d); None
+        without attackers.
+      selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance
+        ratio.
       schedule: step -> factor of the learning rate, an optax schedule.
-      optimizer: what the server does with the momentum at the update before it multiplies by the learning
-        rate; nothing if None.
+      optimizer: what the server does with the momentum at the update before it multiplies by the
+        learning rate; nothing if None.
 
     Returns:
-      initialise(key) -> State;
-      start(parameters, model_state) -> State: from given parameters (d,);
+      initialise(key) -> State.
+      start(parameters, model_state) -> State, from given parameters (d,).
       advance(state, hyperparameters, data, key, first_step, num_steps) -> (State, Metrics of leaves
-        (num_steps,)), `num_steps` static;
-      finish(state, data, key, step) -> Metrics after the last step: what needs no further step, NaN elsewhere;
-      points(state, hyperparameters, step) -> (d,), or (h, d): where the gradients are taken;
-      apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics): the step from
-        the (h, d) regularised gradients on.
+        (num_steps,)); `num_steps` is static.
+      finish(state, data, key, step) -> Metrics after the last step, NaN where that takes another.
+      points(state, hyperparameters, step) -> where gradients are taken: (d,), or (h, d) where the
+        workers' own momenta look ahead.
+      apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics): the
+        step from the (h, d) regularised gradients on.
 
     Raises:
       ValueError: attackers without an attack. A rule that refuses (n, f) says so when traced.
@@ -213,8 +146,12 @@ def make_simulator(
         return point
 
     def gradients(
-        state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array,
-        step: jax.Array, batches: PyTree,
+        state: State,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        key: jax.Array,
+        step: jax.Array,
+        batches: PyTree,
     ) -> tuple[jax.Array, jax.Array, PyTree]:
         at = points(state, hyperparameters, step)
         own_point = at.ndim == 2
@@ -239,16 +176,24 @@ def make_simulator(
         return rows, losses, model_state
 
     def apply(
-        state: State, hyperparameters: Hyperparameters, key: jax.Array, step: jax.Array,
-        gradients: jax.Array, losses: jax.Array, accuracy: jax.Array | float = jnp.nan,
+        state: State,
+        hyperparameters: Hyperparameters,
+        key: jax.Array,
+        step: jax.Array,
+        gradients: jax.Array,
+        losses: jax.Array,
+        accuracy: jax.Array | float = jnp.nan,
     ) -> tuple[State, Metrics]:
         norms = jnp.sqrt(jnp.sum(jnp.square(gradients), axis=1, keepdims=True))
         sampled = gradients * jnp.where(
             norms > hyperparameters.clip, hyperparameters.clip / norms, 1
         )
 
-        worker, update, server = (hyperparameters.worker, hyperparameters.update,
-                                  hyperparameters.server)
+        worker, update, server = (
+            hyperparameters.worker,
+            hyperparameters.update,
+            hyperparameters.server,
+        )
         sent, worker_momenta = sampled, None
         if state.worker_momenta is not None:
             sent = worker_momenta = worker.decay * state.worker_momenta + worker.gain * sampled
@@ -313,22 +258,25 @@ def make_simulator(
         return describe(state, step, evaluate(state, data, key, step))
 
     def advance(
-        state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array,
-        first_step: jax.Array, num_steps: int,
+        state: State,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        key: jax.Array,
+        first_step: jax.Array,
+        num_steps: int,
     ) -> tuple[State, Metrics]:
         batches = task.batches(jax.random.fold_in(key, BATCHES), first_step, num_steps, h)
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs
-            # `step` is not batched in a sweep, so that this stays a branch and is not computed every step.
+            # `step` is not batched in a sweep, so that this stays a branch and is not computed
+            # every step.
             accuracy = jax.lax.cond(
                 step % config.evaluate_every == 0,
                 lambda: evaluate(state, data, key, step),
                 lambda: jnp.float32(jnp.nan),
             )
-            rows, losses, model_state = gradients(
-                state, hyperparameters, data, key, step, batch
-            )
+            rows, losses, model_state = gradients(state, hyperparameters, data, key, step, batch)
             state, metrics = apply(state, hyperparameters, key, step, rows, losses, accuracy)
             return state._replace(model_state=model_state), metrics
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 
 from simbyz import attacks
 from simbyz.attacks import ATTACKS
-import reference
 
 KEY = jax.random.key(0)
 HONEST = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
@@ -17,7 +17,10 @@ HONEST = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
 def test_a_little_is_enough(factor):
     got = attacks.a_little_is_enough(KEY, HONEST, 3, factor=factor)
     np.testing.assert_allclose(
-        got, [reference.a_little_is_enough(HONEST.astype(np.float64), factor)] * 3, rtol=1e-5, atol=1e-6
+        got,
+        [reference.a_little_is_enough(HONEST.astype(np.float64), factor)] * 3,
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -25,7 +28,10 @@ def test_a_little_is_enough(factor):
 def test_fall_of_empires(factor):
     got = attacks.fall_of_empires(KEY, HONEST, 2, factor=factor)
     np.testing.assert_allclose(
-        got, [reference.fall_of_empires(HONEST.astype(np.float64), factor)] * 2, rtol=1e-5, atol=1e-6
+        got,
+        [reference.fall_of_empires(HONEST.astype(np.float64), factor)] * 2,
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -57,7 +63,9 @@ class TestLaws:
 
     def test_jit(self, attack):
         jitted = jax.jit(attack, static_argnums=2)
-        np.testing.assert_allclose(jitted(KEY, HONEST, 2), attack(KEY, HONEST, 2), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            jitted(KEY, HONEST, 2), attack(KEY, HONEST, 2), rtol=1e-5, atol=1e-6
+        )
 
     def test_refuses_a_negative_number(self, attack):
         with pytest.raises(ValueError, match="num_byzantine must be at least 0, got -1"):

@@ -42,7 +42,9 @@ def columns_of(step, vectors, past, weights=None):
 def test_norms_deviations_and_cosines():
     (vectors,) = steps_of(1)
     columns, sampled_mean = columns_of(0, vectors, no_past(6, None))
-    means = dict(zip(("sampled", "honest", "attack"), (v.mean(0) for v in vectors[:3]), strict=True))
+    means = dict(
+        zip(("sampled", "honest", "attack"), (v.mean(0) for v in vectors[:3]), strict=True)
+    )
     means["aggregate"] = vectors[3]
     np.testing.assert_allclose(sampled_mean, means["sampled"], rtol=1e-5)
     for name, mean in means.items():
@@ -50,7 +52,9 @@ def test_norms_deviations_and_cosines():
         assert columns[f"{name}_largest"] == pytest.approx(np.abs(mean).max(), rel=1e-5)
     for name, rows in zip(("sampled", "honest", "attack"), vectors[:3], strict=True):
         squares = sum(np.sum((row - rows.mean(0)) ** 2) for row in rows)
-        assert columns[f"{name}_deviation"] == pytest.approx(np.sqrt(squares / (len(rows) - 1)), rel=1e-5)
+        assert columns[f"{name}_deviation"] == pytest.approx(
+            np.sqrt(squares / (len(rows) - 1)), rel=1e-5
+        )
     names = list(means)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:

@@ -84,14 +84,31 @@ def test_loss_and_gradient_of_the_papers_program(index: int) -> None:
         def loss_fn(parameters: dict) -> jax.Array:
             logits = module.apply({"params": parameters}, images)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return jnp.mean(losses) + l2 * optax.tree.norm(parameters)
+            return jnp.mean(losses) + l2 * optax.tree.norm(parameters), logits
 
-        loss, gradient = jax.jit(jax.value_and_grad(loss_fn))(parameters)
+        (loss, logits), gradient = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(parameters)
+        places = from_pytorch(np.arange(entry["d"]), entry["params_shapes"], height)
         leaves = jax.tree.leaves(gradient)
         assert all(leaf.dtype == jnp.float64 for leaf in leaves)
         gradient_sum = sum(float(jnp.sum(leaf)) for leaf in leaves)
         gradient_norm = float(optax.tree.norm(gradient))
 
+    arrays = np.load(GOLDEN.with_suffix(".npz"))
+    in_pytorchs_order = np.empty(entry["d"])
+    for place, leaf in zip(jax.tree.leaves(places), leaves, strict=True):
+        in_pytorchs_order[np.ravel(place)] = np.ravel(leaf)
+    np.testing.assert_allclose(
+        in_pytorchs_order[arrays[f"{entry['key']}/idx"]],
+        arrays[f"{entry['key']}/grad_at_idx"],
+        rtol=0,
+        atol=GOLDEN_TOLERANCE * gradient_norm,
+    )
+    # The program's networks end in a log-softmax.
+    np.testing.assert_allclose(
+        np.asarray(logits) - np.log(np.sum(np.exp(logits), axis=1, keepdims=True)),
+        arrays[f"{entry['key']}/logits"],
+        rtol=GOLDEN_TOLERANCE,
+    )
     np.testing.assert_allclose(loss, entry["loss"], rtol=GOLDEN_TOLERANCE)
     np.testing.assert_allclose(gradient_norm, entry["grad_norm"], rtol=GOLDEN_TOLERANCE)
     np.testing.assert_allclose(gradient_sum, entry["grad_sum"], rtol=GOLDEN_TOLERANCE)

@@ -16,9 +16,7 @@ STEPS = 8
 def problem():
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
     config = Config(n=7, f=2, momentum_at=("worker", "update"), evaluate_every=3)
-    simulator = make_simulator(
-        config, task, aggregators.median, attacks.a_little_is_enough
-    )
+    simulator = make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
     return simulator, task.data
 
 
@@ -33,9 +31,7 @@ def lane(seed, place="worker", rate=0.3):
 
 def run(problem, lanes, width, devices=None):
     simulator, arrays = problem
-    return list(
-        sweep.sweep(simulator, lanes, arrays, steps=STEPS, width=width, devices=devices)
-    )
+    return list(sweep.sweep(simulator, lanes, arrays, steps=STEPS, width=width, devices=devices))
 
 
 def assert_same_bits(one, other):
@@ -50,7 +46,9 @@ def test_a_run_does_not_depend_on_its_neighbours(problem, width):
     together = run(problem, lanes, width)
     assert [result.index for result in together] == list(range(8))
     for chosen in ([5], [7, 0, 2]):
-        for result, index in zip(run(problem, [lanes[i] for i in chosen], width), chosen, strict=True):
+        for result, index in zip(
+            run(problem, [lanes[i] for i in chosen], width), chosen, strict=True
+        ):
             assert_same_bits(result, together[index])
 
 
@@ -78,7 +76,8 @@ def test_a_cell_of_a_sweep_equals_the_lone_run(problem):
         state, alone.hyperparameters, arrays, key, jnp.int32(0), STEPS
     )
     (result,) = run(problem, [alone], 1)
-    # Another program, jit instead of pmap of vmap: the same numbers up to rounding, which 8 steps amplify.
+    # Another program, jit instead of pmap of vmap: the same numbers up to rounding, which 8 steps
+    # amplify.
     np.testing.assert_allclose(result.parameters, state.parameters, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(result.columns["loss"][:-1], metrics.loss, rtol=1e-4)
 

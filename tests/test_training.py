@@ -31,8 +31,8 @@ def quadratic(noise=0.1):
         initialise=lambda key: (jax.random.normal(key, TARGET.shape), {}),
         batches=batches,
         loss=loss,
-        accuracy=lambda arrays, parameters, model_state, key: -jnp.sum(
-            jnp.square(parameters - TARGET)
+        accuracy=lambda arrays, parameters, model_state, key: (
+            -jnp.sum(jnp.square(parameters - TARGET))
         ),
         batch_size=1,
     )
@@ -85,7 +85,10 @@ def test_a_crashed_worker_does_not_stop_krum():
     config = Config(n=8, f=1, num_byzantine=1, momentum_at=("worker",))
     hyperparameters = Hyperparameters(learning_rate=0.2, worker=Momentum(0.5, 0.5))
     state, metrics = run(
-        config, hyperparameters, aggregators.multi_krum, attacks.nan,
+        config,
+        hyperparameters,
+        aggregators.multi_krum,
+        attacks.nan,
         selection=aggregators.multi_krum_selection,
     )
     assert distance(state) < 0.3
@@ -103,16 +106,27 @@ def test_fewer_attackers_than_tolerated():
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("place", ["worker", "update", "server"])
 def test_against_numpy(place, nesterov):
-    """30 steps of the protocol, with clipping, l2 term, weight decay and a schedule, written out in NumPy."""
+    """30 steps of the protocol, with clipping, l2 term, weight decay and a schedule, written out in
+    NumPy.
+    """
     n, f, rate, decay, clip, l2, weight_decay = 7, 2, 0.3, 0.8, 1.5, 0.2, 0.05
     task = quadratic(noise=1.0)
     config = Config(n=n, f=f, momentum_at=(place,), nesterov=nesterov)
     hyperparameters = Hyperparameters(
-        rate, clip=clip, l2=l2, weight_decay=weight_decay, attack={"factor": -1.5},
+        rate,
+        clip=clip,
+        l2=l2,
+        weight_decay=weight_decay,
+        attack={"factor": -1.5},
         **{place: Momentum(decay)},
     )
     state, metrics = run(
-        config, hyperparameters, aggregators.median, attacks.a_little_is_enough, steps=30, task=task,
+        config,
+        hyperparameters,
+        aggregators.median,
+        attacks.a_little_is_enough,
+        steps=30,
+        task=task,
         schedule=lambda step: 1 / (1 + step / 10),
     )
 
@@ -146,14 +160,20 @@ def test_against_numpy(place, nesterov):
 
 
 def test_places_without_decay_cost_nothing_but_state():
-    hyperparameters = Hyperparameters(learning_rate=0.2, update=Momentum(0.9), attack={"factor": 1.1})
+    hyperparameters = Hyperparameters(
+        learning_rate=0.2, update=Momentum(0.9), attack={"factor": 1.1}
+    )
     few, _ = run(
-        Config(n=7, f=2, momentum_at=("update",)), hyperparameters, aggregators.median,
+        Config(n=7, f=2, momentum_at=("update",)),
+        hyperparameters,
+        aggregators.median,
         attacks.fall_of_empires,
     )
     many, _ = run(
-        Config(n=7, f=2, momentum_at=("update", "worker", "server")), hyperparameters,
-        aggregators.median, attacks.fall_of_empires,
+        Config(n=7, f=2, momentum_at=("update", "worker", "server")),
+        hyperparameters,
+        aggregators.median,
+        attacks.fall_of_empires,
     )
     np.testing.assert_allclose(few.parameters, many.parameters, rtol=1e-5)
 
@@ -161,7 +181,11 @@ def test_places_without_decay_cost_nothing_but_state():
 def test_the_server_may_use_any_optax_transformation():
     config = Config(n=5, f=0, momentum_at=())
     state, _ = run(
-        config, Hyperparameters(learning_rate=0.05), aggregators.average, None, steps=300,
+        config,
+        Hyperparameters(learning_rate=0.05),
+        aggregators.average,
+        None,
+        steps=300,
         optimizer=optax.scale_by_adam(),
     )
     assert distance(state) < 0.2

@@ -1,8 +1,9 @@
 """The simulator's own step, replayed on recorded steps of the paper's released program.
 
-Each trajectory records what the program saw and did for 12 steps of a tiny problem, in float32: every honest
-worker's gradient (regularised, before clipping), what was applied, the parameters after the step, and all
-study columns. Feeding the recorded gradients to our step must give the rest.
+Each trajectory records what the program saw and did for 12 steps of a tiny problem, in float32:
+every honest worker's gradient (regularised, before clipping), what was applied, the parameters
+after the step, and all study columns. Feeding the recorded gradients to our step must give the
+rest.
 """
 
 import functools

@@ -1,8 +1,9 @@
 """Momentum at the workers against two attacks: the experiment of the ICLR 2021 paper.
 
-Without options: the paper's comparison at small scale, on scikit-learn's digits. Every option but --n,
---momentum, --batch-size and --steps takes several values, and all combinations are run; a setting that the
-paper does not have is allowed, and named in the results. What is on disk already is not run again.
+Without options: the paper's comparison at small scale, on scikit-learn's digits. Every option but
+--n, --momentum, --batch-size and --steps takes several values, and all combinations are run; a
+setting that the paper does not have is allowed, and named in the results. What is on disk already
+is not run again.
 """
 
 import dataclasses
@@ -118,7 +119,9 @@ def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path) -> Results
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
-    """Accuracy and variance-norm ratio by step, as PNG files; one pair a learning rate and Nesterov setting."""
+    """Accuracy and variance-norm ratio by step, as PNG files; one pair a learning rate and Nesterov
+    setting.
+    """
     files = []
     kinds = dict.fromkeys((cell.learning_rate, cell.nesterov) for cell in results.cells)
     for rate, nesterov in kinds:
@@ -133,7 +136,10 @@ def plot(results: Results, folder: Path) -> list[Path]:
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 1 anything else."""
     options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.distributed_momentum", description=__doc__
+        Options,
+        args=arguments,
+        prog="python -m experiments.distributed_momentum",
+        description=__doc__,
     )
     try:
         runs, dataset = prepare(options)

@@ -1,4 +1,6 @@
-"""The cells of the experiment: the paper's grid, its settings, and what a user may ask for beside it."""
+"""The cells of the experiment: the paper's grid, its settings, and what a user may ask for beside
+it.
+"""
 
 import dataclasses
 import functools
@@ -19,10 +21,11 @@ PAPER_RULES: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meam
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a data set is trained with. The l2 factor is the one that acts: the paper gives its root.
+    """What a data set is trained with. The l2 factor is the one that acts: the paper gives its
+    root.
 
-    learning_rates: (rate, refresh) pairs; a rate is divided by 1 + step / 167, taken anew every `refresh`
-    steps. refresh None: constant.
+    learning_rates: (rate, refresh) pairs; a rate is divided by 1 + step / 167, taken anew every
+    `refresh` steps. refresh None: constant.
     """
 
     n: int
@@ -89,7 +92,9 @@ SETTINGS: dict[str, Setting] = {"digits": SMALL, **PAPER}
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One configuration, all of it but the seed. `unusual` lists the settings that its data set's own lack."""
+    """One configuration, all of it but the seed. `unusual` lists the settings that its data set's
+    own lack.
+    """
 
     dataset: DatasetName
     rule: RuleName
@@ -169,8 +174,8 @@ def cells(
 
     Args:
       dataset: its own setting gives what is None or absent.
-      rules: if None, those of the paper's six that (n, f) bears. The unattacked run is always the average of
-        the n - f honest workers.
+      rules: if None, those of the paper's six that (n, f) bears. The unattacked run is always the
+        average of the n - f honest workers.
       learning_rates: the first of the data set's setting if None.
       changes: other fields of `Setting`, None for no change.
 
@@ -187,9 +192,7 @@ def cells(
     _check_ranges(n, f, setting, learning_rates)
     unusual = [f"{name}_{value}" for name, value in changes.items() if value != getattr(own, name)]
     result, ran = [], set()
-    for tolerated, rate, lookahead in itertools.product(
-        f, learning_rates, nesterov
-    ):
+    for tolerated, rate, lookahead in itertools.product(f, learning_rates, nesterov):
         settings = {
             "dataset": dataset,
             "nesterov": lookahead,
@@ -246,7 +249,9 @@ def paper_names(dataset: DatasetName) -> frozenset[str]:
 
 
 def reference_of(cell: Cell) -> Cell:
-    """The unattacked run that a cell is compared with: as many honest workers, and their average."""
+    """The unattacked run that a cell is compared with: as many honest workers, and their
+    average.
+    """
     return dataclasses.replace(
         cell,
         rule="average",

@@ -26,25 +26,27 @@ STYLES = {
 }
 
 
-def read(folder: Path, cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[pd.DataFrame, ...]:
-    """One row a run, and one row a step, of the runs of these cells and seeds that the folder holds."""
-    wanted = [
-        records.run_path(folder, cell.name, cell.configuration(seed))
+def read(folder: str | Path, cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[pd.DataFrame, ...]:
+    """One row a run, and one row a step, of the runs of these cells and seeds that the folder
+    holds.
+    """
+    wanted = {
+        records.run_path(folder, cell.name, cell.configuration(seed)).name
         for cell in cells
         for seed in seeds
-    ]
-    files = [path for path in wanted if path.exists()]
+    }
     runs = records.read_runs(folder)
-    runs = runs[runs["file"].isin([path.name for path in files] + [str(path) for path in files])]
+    runs = runs[runs["file"].isin(wanted)]
     columns = ["step", "accuracy", "honest_deviation", "honest_norm"]
-    return runs, records.read_steps(folder, files=files, columns=columns)
+    return runs, records.read_steps(folder, files=runs["file"], columns=columns)
 
 
 def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
-    """One row a comparison: unattacked, then attacked with momentum at each place; means over seeds.
+    """One row a comparison: unattacked, then attacked with momentum at each place; means over
+    seeds.
 
-    `gain` is the mean over seeds of the highest accuracy at the workers minus that at the update, of the same
-    seed. A variance-norm ratio is the geometric mean over steps and seeds.
+    `gain` is the mean over seeds of the highest accuracy at the workers minus that at the update,
+    of the same seed. A variance-norm ratio is the geometric mean over steps and seeds.
     """
     by_name = {name: group.set_index("seed") for name, group in runs.groupby("name", observed=True)}
     rows = {}
@@ -57,7 +59,9 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
             key,
             dict(
                 zip(
-                    ("dataset", "f", "rule", "attack", "learning_rate", "nesterov"), key, strict=True
+                    ("dataset", "f", "rule", "attack", "learning_rate", "nesterov"),
+                    key,
+                    strict=True,
                 )
             ),
         )
@@ -83,13 +87,11 @@ def print_table(comparison: pd.DataFrame, title: str, console: Console | None = 
     console = Console(width=100) if console is None else console
     table = Table(
         title=title,
-        caption="highest accuracy in %, mean ± deviation over seeds; ratio: honest variance-norm ratio, "
-        "geometric mean",
+        caption="highest accuracy in %, mean ± deviation over seeds; "
+        "ratio: honest variance-norm ratio, geometric mean",
     )
     places = [place for place in ("update", "worker", "server") if place in comparison]
-    several = [
-        name for name in ("learning_rate", "nesterov") if comparison[name].nunique() > 1
-    ]
+    several = [name for name in ("learning_rate", "nesterov") if comparison[name].nunique() > 1]
     for name in ("attack", "rule", "f", *several):
         table.add_column({"learning_rate": "rate"}.get(name, name))
     for name in ("unattacked", *(f"at {place}" for place in places), "gain"):
@@ -106,7 +108,9 @@ def print_table(comparison: pd.DataFrame, title: str, console: Console | None = 
 
 
 def plot_accuracy(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
-    """Accuracy by step: one panel a rule, attack and f; mean over seeds and a band of one deviation."""
+    """Accuracy by step: one panel a rule, attack and f; mean over seeds and a band of one
+    deviation.
+    """
     steps = steps.dropna(subset=["accuracy"])
     return _panels(steps, cells, "accuracy", "top-1 test accuracy")
 
@@ -140,7 +144,9 @@ def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str)
     lines = {}
     for (attack, f), axes_row in zip(rows, grid, strict=True):
         for rule, axes in zip(columns, axes_row, strict=True):
-            panel = [cell for cell in shown if (cell.attack, cell.f, cell.rule) == (attack, f, rule)]
+            panel = [
+                cell for cell in shown if (cell.attack, cell.f, cell.rule) == (attack, f, rule)
+            ]
             if not panel:
                 axes.set_axis_off()
                 continue

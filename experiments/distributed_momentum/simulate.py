@@ -30,10 +30,11 @@ class Run(NamedTuple):
 def little_or_empire(
     key: jax.Array, honest: jax.Array, num_byzantine: int, *, mean: float, deviation: float
 ) -> jax.Array:
-    """mean · (honest mean) + deviation · (honest deviation): both attacks of the paper, by two numbers.
+    """mean · (honest mean) + deviation · (honest deviation): both attacks of the paper, by two
+    numbers.
 
-    So that one compiled program runs both. A little is enough with factor k is (1, k), fall of empires with
-    factor k is (1 - k, 0).
+    So that one compiled program runs both. A little is enough with factor k is (1, k), fall of
+    empires with factor k is (1 - k, 0).
     """
     del key
     row = mean * moments.mean(honest) + deviation * jnp.sqrt(moments.variance(honest))
@@ -111,7 +112,8 @@ def task_of(cell: Cell, dataset: Dataset) -> Task:
 
 
 def check(cells: Iterable[Cell], dataset: Dataset) -> None:
-    """Trace a step of every program, so that a bad (rule, n, f) or batch size fails before any is computed.
+    """Trace a step of every program, so that a bad (rule, n, f) or batch size fails before any is
+    computed.
 
     Raises:
       ValueError: by the rule or the configuration that refuses.
@@ -203,7 +205,9 @@ def lanes_per_device(platform: str) -> int:
 
 
 def _places(cell: Cell) -> tuple[str, ...]:
-    """Update and worker share a program, so that a run's numbers do not depend on which of them was asked."""
+    """Update and worker share a program, so that a run's numbers do not depend on which of them was
+    asked.
+    """
     if cell.attack == "none":
         return (cell.momentum_at,)
     return ("server",) if cell.momentum_at == "server" else ("worker", "update")

@@ -1,12 +1,12 @@
 """Aggregation rules: pure functions (updates, f) -> aggregate, and a dict of them by name.
 
-`updates` is an (n, d) array or a pytree whose leaves have a leading worker axis; `f`, a Python int, is the
-number of Byzantine rows tolerated. A wrong (n, f) raises ValueError at trace time; array values never raise.
-`functools.partial(multi_krum, m=1)` is a configured rule. Rules are not jitted: call them inside your own
-`jax.jit`, or eagerly.
+`updates` is an (n, d) array or a pytree whose leaves have a leading worker axis; `f`, a Python int,
+is the number of Byzantine rows tolerated. A wrong (n, f) raises ValueError at trace time; array
+values never raise. `functools.partial(multi_krum, m=1)` is a configured rule. Rules are not jitted:
+call them inside your own `jax.jit`, or eagerly.
 """
 
-from simbyz.aggregators.coordinate import average, median, meamed, phocas, trimmed_mean
+from simbyz.aggregators.coordinate import average, meamed, median, phocas, trimmed_mean
 from simbyz.aggregators.distance import bulyan, krum, multi_krum, multi_krum_selection
 
 AGGREGATORS = {

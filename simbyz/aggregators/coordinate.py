@@ -1,7 +1,7 @@
 """Rules that look at each coordinate alone, by order statistics over the workers.
 
-Non-finite values: a NaN counts as +inf, so at most f rows of NaN or ±inf leave every rule here finite but
-`average`, which is not robust to anything.
+Non-finite values: a NaN counts as +inf, so at most f rows of NaN or ±inf leave every rule here
+finite but `average`, which is not robust to anything.
 """
 
 from collections.abc import Sequence
@@ -48,8 +48,8 @@ def median(updates: PyTree, f: int = 0, *, midpoint: bool = False) -> PyTree:
       ValueError: n < 2f + 1.
 
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
-    Convention: for an even n the paper's program (torch.median) takes the lower middle value, the default;
-      ByzFL, krum and Blades take the midpoint.
+    Convention: for an even n the paper's program (torch.median) takes the lower middle value, the
+      default; ByzFL, krum and Blades take the midpoint.
     """
     stack, unravel = ravel(updates)
     n = len(stack)
@@ -121,8 +121,8 @@ def meamed(updates: PyTree, f: int, *, midpoint: bool = False) -> PyTree:
       ValueError: n < 2f + 1.
 
     Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
-    Convention: of two values equally far on both sides, the smaller one is kept (the paper's program and
-      ByzFL keep the earlier row, or whichever their partition leaves).
+    Convention: of two values equally far on both sides, the smaller one is kept (the paper's
+      program and ByzFL keep the earlier row, or whichever their partition leaves).
     """
     stack, unravel = ravel(updates)
     n = len(stack)
@@ -140,17 +140,17 @@ def mean_of(rows: Sequence[jax.Array]) -> jax.Array:
 
 
 def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
-    """Coordinate-wise mean of the `count` values closest to a centre, from rows sorted in each coordinate.
+    """Coordinate-wise mean of the `count` values closest to a centre, from rows sorted in each
+    coordinate.
 
-    The closest values are neighbours in sorted order: they fill one of the windows [j, j + count). Sliding
-    the window from j to j + 1 drops value j and takes value j + count, which pays while the latter is closer;
-    that holds for the first few j and then never again. So a value is in the window unless its own slide
-    dropped it, or the slide that would have brought it in did not happen. Selecting with `where`, rather
-    than adding and subtracting, keeps a value of 1e30 outside the window from eating the digits inside it.
+    The closest values are neighbours in sorted order: they fill one of the windows [j, j + count).
+    Sliding the window from j to j + 1 drops value j and takes value j + count, which pays while the
+    latter is closer; that holds for the first few j and then never again. So a value is in the
+    window unless its own slide dropped it, or the slide that would have brought it in did not
+    happen. Selecting with `where`, rather than adding and subtracting, keeps a value of 1e30
+    outside the window from eating the digits inside it.
     """
-    slides = [
-        rows[j + count] - center < center - rows[j] for j in range(len(rows) - count)
-    ]
+    slides = [rows[j + count] - center < center - rows[j] for j in range(len(rows) - count)]
     kept = []
     for i, row in enumerate(rows):
         if i < len(slides):

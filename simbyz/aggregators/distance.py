@@ -1,7 +1,7 @@
 """Rules that choose rows by their distances to each other.
 
-Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN or ±inf are never
-chosen. Rows are chosen by gather, never by multiplying with 0/1 weights (0 · inf is NaN).
+Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN or ±inf
+are never chosen. Rows are chosen by gather, never by multiplying with 0/1 weights (0 · inf is NaN).
 """
 
 import operator
@@ -16,10 +16,9 @@ from simbyz.order_statistics import sorted_rows
 from simbyz.stacking import PyTree, ravel, require
 
 
-def krum(
-    updates: PyTree, f: int, *, neighbours: int | None = None, squared: bool = True
-) -> PyTree:
-    """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i - x_j||².
+def krum(updates: PyTree, f: int, *, neighbours: int | None = None, squared: bool = True) -> PyTree:
+    """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i -
+    x_j||².
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
@@ -35,9 +34,9 @@ def krum(
 
     Cost: one n × n × d matrix product.
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
-    Convention: published Krum is the default. ByzFL: neighbours = n - f - 1. The released program of
-      Distributed Momentum (ICLR 2021): neighbours = n - f - 1, squared = False (and it averages n - f - 2
-      rows: see `multi_krum`).
+    Convention: published Krum is the default. ByzFL: neighbours = n - f - 1. The released program
+      of Distributed Momentum (ICLR 2021): neighbours = n - f - 1, squared = False (and it averages
+      n - f - 2 rows: see `multi_krum`).
     """
     stack, unravel = ravel(updates)
     scores = _krum_scores("krum", stack, f, neighbours, squared)
@@ -68,8 +67,9 @@ def multi_krum(
 
     Cost: one n × n × d matrix product.
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
-    Convention: m = n - f - 2 is the released program's and AggregaThor's; ByzFL: m = n - f and neighbours =
-      n - f - 1; the released program of Distributed Momentum: neighbours = n - f - 1, squared = False.
+    Convention: m = n - f - 2 is the released program's and AggregaThor's; ByzFL: m = n - f and
+      neighbours = n - f - 1; the released program of Distributed Momentum: neighbours = n - f - 1,
+      squared = False.
     """
     stack, unravel = ravel(updates)
     chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
@@ -84,7 +84,9 @@ def multi_krum_selection(
     neighbours: int | None = None,
     squared: bool = True,
 ) -> jax.Array:
-    """The weight of each row in `multi_krum`, with the same arguments: (n,), 1/m for a chosen row, else 0."""
+    """The weight of each row in `multi_krum`, with the same arguments: (n,), 1/m for a chosen row,
+    else 0.
+    """
     stack, _ = ravel(updates)
     chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
     return jnp.zeros(len(stack)).at[chosen].set(1 / len(chosen))
@@ -99,11 +101,11 @@ def bulyan(
 ) -> PyTree:
     """Krum, several times over, then a mean around the median of what it chose.
 
-    published: θ = n - 2f rows are picked one at a time by Krum among the rows not picked yet (with r of them
-    left, by squared distances to the r - f - 2 nearest, at least one).
-    released: θ = n - 2f - 2 vectors; the i-th, from 0, is the mean of the min(m, n - f - 2 - i) rows of lowest
-    score after the i lowest were dropped, the score being the sum of the m smallest plain distances to all
-    others.
+    published: θ = n - 2f rows are picked one at a time by Krum among the rows not picked yet (with
+    r of them left, by squared distances to the r - f - 2 nearest, at least one).
+    released: θ = n - 2f - 2 vectors; the i-th, from 0, is the mean of the min(m, n - f - 2 - i)
+    rows of lowest score after the i lowest were dropped, the score being the sum of the m smallest
+    plain distances to all others.
     Both: in each coordinate, the mean of the θ - 2f values closest to the lower median of the θ.
 
     Args:
@@ -119,9 +121,10 @@ def bulyan(
       ValueError: n < 4f + 3, an unknown variant, m out of range or given to the published variant.
 
     Cost: one n × n × d matrix product and one sorting network.
-    Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML 2018.
-    Convention: "released" is what the released program of Distributed Momentum (ICLR 2021) computes. It was
-      meant to update the scores after each pick and does not.
+    Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML
+    2018.
+    Convention: "released" is what the released program of Distributed Momentum (ICLR 2021)
+      computes. It was meant to update the scores after each pick and does not.
     """
     stack, unravel = ravel(updates)
     n = len(stack)
@@ -178,7 +181,9 @@ def _sum_of_nearest(distances: jax.Array, count: int) -> jax.Array:
 
 
 def _pick_one_by_one(squares: jax.Array, f: int) -> jax.Array:
-    """The n - 2f rows that repeated Krum picks, each row's others sorted once and then only masked."""
+    """The n - 2f rows that repeated Krum picks, each row's others sorted once and then only
+    masked.
+    """
     n = len(squares)
     squares = _without_self(squares)
     nearest = jnp.argsort(squares, axis=1)

@@ -1,4 +1,6 @@
-"""Attacks: pure functions (key, honest, num_byzantine, *, ...) -> Byzantine rows, and a dict of them by name."""
+"""Attacks: pure functions (key, honest, num_byzantine, *, ...) -> Byzantine rows, and a dict of
+them by name.
+"""
 
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires, nan
 

@@ -1,8 +1,8 @@
 """Attacks on gradients that know the honest vectors and not the rule.
 
-Every attack is (key, honest, num_byzantine, *, options) -> the Byzantine rows, all it returns; `key` is there
-for the attacks that draw random numbers. `num_byzantine` is how many attackers are present, which need not be
-the f that the rule tolerates.
+Every attack is (key, honest, num_byzantine, *, options) -> the Byzantine rows, all it returns;
+`key` is there for the attacks that draw random numbers. `num_byzantine` is how many attackers are
+present, which need not be the f that the rule tolerates.
 """
 
 import operator
@@ -32,8 +32,8 @@ def a_little_is_enough(
       ValueError: fewer than two honest rows, or num_byzantine < 0.
 
     Reference: Baruch et al., A little is enough, NeurIPS 2019.
-    Convention: the sample deviation (divisor h - 1), as in the released program of Distributed Momentum
-      (ICLR 2021), whose factor is -1.5.
+    Convention: the sample deviation (divisor h - 1), as in the released program of Distributed
+      Momentum (ICLR 2021), whose factor is -1.5.
     """
     del key
     stack, unravel = ravel(honest)
@@ -61,8 +61,8 @@ def fall_of_empires(
       ValueError: num_byzantine < 0.
 
     Reference: Xie et al., Fall of empires, UAI 2019.
-    Convention: the paper sends -ε · mean; a factor of 1.1 here, as in the released program of Distributed
-      Momentum (ICLR 2021), is its ε = 0.1.
+    Convention: the paper sends -ε · mean; a factor of 1.1 here, as in the released program of
+      Distributed Momentum (ICLR 2021), is its ε = 0.1.
     """
     del key
     stack, unravel = ravel(honest)

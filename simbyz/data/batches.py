@@ -1,4 +1,6 @@
-"""Batches drawn, flipped and normalised inside the compiled step, from uint8 images on the device."""
+"""Batches drawn, flipped and normalised inside the compiled step, from uint8 images on the
+device.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +16,19 @@ def shared_pass(
 ) -> jax.Array:
     """Consecutive batches of one shuffled pass over the data that all workers share.
 
-    Every example appears once a pass; the last batch of a pass is short where batch_size does not divide
-    num_examples; then a new shuffle starts. Pass p is shuffled by key folded with p, so that batch b is the
-    same wherever a program starts, and nothing has to be carried from step to step.
+    Every example appears once a pass; the last batch of a pass is short where batch_size does not
+    divide num_examples; then a new shuffle starts. Pass p is shuffled by key folded with p, so that
+    batch b is the same wherever a program starts, and nothing has to be carried from step to step.
 
     Args:
       key: of the whole run.
-      first_batch: number of the first batch wanted, counted from the start of the run; may be traced.
+      first_batch: number of the first batch wanted, counted from the start of the run; may be
+      traced.
       num_batches, num_examples, batch_size: ints.
 
     Returns:
-      (num_batches, batch_size) int32 indices of examples; `num_examples` stands for none, in a short batch.
+      (num_batches, batch_size) int32 indices of examples; `num_examples` stands for none, in a
+      short batch.
     """
     per_pass = -(-num_examples // batch_size)
     first_pass = first_batch // per_pass

@@ -1,0 +1,82 @@
+"""The settings of a run: those that shape the program, and those that may be traced."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Place = Literal["worker", "update", "server"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What shapes the compiled program.
+
+    n: workers. f: Byzantine workers that the rule is told to tolerate. num_byzantine: those present
+    (f if None). momentum_at: the places where momentum may be kept; each costs its state, and a
+    place without decay in `Hyperparameters` computes what it would without that state. nesterov:
+    gradients are taken at θ - learning rate · (the momentum about to be applied). evaluate_every:
+    steps between evaluations. curvature_window: past gradients in the composite curvature (all if
+    None).
+    """
+
+    n: int
+    f: int
+    num_byzantine: int | None = None
+    momentum_at: tuple[Place, ...] = ("worker",)
+    nesterov: bool = False
+    evaluate_every: int = 5
+    curvature_window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, got {self.n}")
+        if self.f < 0:
+            raise ValueError(f"f must be at least 0, got {self.f}")
+        if not 0 <= self.byzantine < self.n:
+            raise ValueError(
+                f"num_byzantine must be from 0 to n - 1 = {self.n - 1}, got {self.byzantine}"
+            )
+        unknown = set(self.momentum_at) - {"worker", "update", "server"}
+        if unknown:
+            raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
+        if self.evaluate_every < 1:
+            raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
+        if self.curvature_window is not None and self.curvature_window < 1:
+            raise ValueError(
+                f"curvature_window must be at least 1 or None, got {self.curvature_window}"
+            )
+
+    @property
+    def byzantine(self) -> int:
+        return self.f if self.num_byzantine is None else self.num_byzantine
+
+    @property
+    def honest(self) -> int:
+        return self.n - self.byzantine
+
+
+class Momentum(NamedTuple):
+    """m ← decay · m + gain · input. The default passes the input on; dampening δ is a gain of 1 - δ."""
+
+    decay: float | jax.Array = 0.0
+    gain: float | jax.Array = 1.0
+
+
+class Hyperparameters(NamedTuple):
+    """Numbers that may be traced.
+
+    clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ
+    ||θ||, the norm itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr
+    (... + weight_decay θ). attack: keyword arguments of the attack.
+    """
+
+    learning_rate: float | jax.Array
+    worker: Momentum = Momentum()
+    update: Momentum = Momentum()
+    server: Momentum = Momentum()
+    clip: float | jax.Array = jnp.inf
+    l2: float | jax.Array = 0.0
+    weight_decay: float | jax.Array = 0.0
+    attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
