@@ -58,7 +58,7 @@ class Config:
 
 
 class Momentum(NamedTuple):
-    """m ← decay · m + gain · input. The default passes the input on; dampening δ is a gain of 1 - δ."""
+    """m ← decay · m + gain · input. By default the input passes; dampening δ is gain = 1 - δ."""
 
     decay: float | jax.Array = 0.0
     gain: float | jax.Array = 1.0

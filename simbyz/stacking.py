@@ -62,6 +62,30 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
     return jnp.concatenate([leaf.astype(dtype) for leaf in flat], axis=1), unravel
 
 
+def aggregate(
+    rule: Callable[[jax.Array], jax.Array], updates: PyTree, layerwise: bool = False
+) -> PyTree:
+    """A rule on stacks, (n, d) -> (d,), applied to a pytree: to its leaves joined, or one by one.
+
+    Args:
+      rule: sees every stack it is given with the same n.
+      updates: as in `ravel`.
+      layerwise: apply the rule to each leaf alone, as if a layer were a model of its own.
+
+    Returns:
+      The pytree without its worker axis.
+    """
+    stack, unravel = ravel(updates)
+    if not layerwise:
+        return unravel(rule(stack))
+
+    def on_leaf(leaf: jax.Array) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        return rule(leaf.reshape(len(leaf), -1)).reshape(leaf.shape[1:])
+
+    return jax.tree.map(on_leaf, updates)
+
+
 def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
     """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
 

@@ -7,6 +7,7 @@ devices, to the last bit.
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ class Result(NamedTuple):
     index: int
     columns: dict[str, np.ndarray]
     parameters: np.ndarray
+    seconds: float  # of its round, compilation included, divided by the runs in it
 
 
 def sweep(
@@ -69,10 +71,12 @@ def sweep(
       Each run's result, in order, as soon as its round is finished.
     """
     devices = jax.local_devices() if devices is None else list(devices)
+    devices = devices[: -(-len(lanes) // width)]  # none for padding alone
     programs = _programs(simulator, tuple(devices))
     data = _replicate(data, devices)
     at_once = len(devices) * width
     for first in range(0, len(lanes), at_once):
+        began = time.perf_counter()
         some = list(lanes[first : first + at_once])
         padded = some + [some[-1]] * (at_once - len(some))
         keys, hyperparameters = _stack(padded, len(devices), width)
@@ -87,7 +91,8 @@ def sweep(
             progress(count * len(some))
         last = jax.device_get(programs.finish(states, data, keys, np.int32(steps)))
         parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
-        yield from _results(first, len(some), parts, states)
+        seconds = (time.perf_counter() - began) / len(some)
+        yield from _results(first, len(some), parts, states, seconds)
 
 
 class _Programs(NamedTuple):
@@ -146,7 +151,9 @@ def _stack(lanes: Sequence[Lane], devices: int, width: int) -> tuple[jax.Array, 
     return shape(jax.vmap(jax.random.key)(seeds)), hyperparameters
 
 
-def _results(first: int, count: int, parts: list[Metrics], states: State) -> Iterator[Result]:
+def _results(
+    first: int, count: int, parts: list[Metrics], states: State, seconds: float
+) -> Iterator[Result]:
     def by_lane(leaf: jax.Array) -> np.ndarray:
         leaf = np.asarray(leaf)
         return leaf.reshape(-1, *leaf.shape[2:])
@@ -157,4 +164,4 @@ def _results(first: int, count: int, parts: list[Metrics], states: State) -> Ite
     parameters = by_lane(states.parameters)
     for lane in range(count):
         columns = {name: leaf[lane] for name, leaf in metrics._asdict().items()}
-        yield Result(first + lane, columns, parameters[lane])
+        yield Result(first + lane, columns, parameters[lane], seconds)

@@ -125,7 +125,14 @@ class TestSmallRun:
     def test_a_run_carries_what_defines_it(self, finished):
         _, results = finished
         row = results.runs.iloc[0]
-        for name in ("seed", "rule", "jax_version", "device_platform", "wall_seconds", "vmap_width"):
+        for name in (
+            "seed",
+            "rule",
+            "jax_version",
+            "device_platform",
+            "wall_seconds",
+            "vmap_width",
+        ):
             assert name in row, name
 
     def test_the_comparison_holds_means_of_the_runs(self, finished):

@@ -26,7 +26,9 @@ STYLES = {
 }
 
 
-def read(folder: str | Path, cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[pd.DataFrame, ...]:
+def read(
+    folder: str | Path, cells: Sequence[Cell], seeds: Sequence[int]
+) -> tuple[pd.DataFrame, ...]:
     """One row a run, and one row a step, of the runs of these cells and seeds that the folder
     holds.
     """

@@ -1,7 +1,6 @@
 """Cells and seeds to finished runs on disk, one compiled program for all runs that can share it."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -143,7 +142,6 @@ def simulate(
       folder: of results.
       progress: told the steps done since the last call, and what goes on.
     """
-    provenance = records.provenance()
     for group in programs(runs):
         todo = [run for run in group if not is_finished(folder, run)]
         done = sum(run.cell.steps for run in group if run not in todo)
@@ -155,7 +153,6 @@ def simulate(
         width = lanes_per_device(jax.default_backend())
         lanes = [Lane(run.seed, hyperparameters_of(run.cell)) for run in todo]
         progress(0, f"compiling {cell.rule}")
-        before = time.perf_counter()
         results = sweep(
             simulator_of(cell, task),
             lanes,
@@ -164,15 +161,10 @@ def simulate(
             width=width,
             progress=lambda steps, rule=cell.rule: progress(steps, rule),
         )
-        at_once = width * jax.local_device_count()
         for result in results:
             run = todo[result.index]
-            round_size = min(at_once, len(todo) - result.index // at_once * at_once)
-            if result.index % at_once == 0:
-                now = time.perf_counter()
-                seconds, before = (now - before) / round_size, now
-            summary = summary_of(result) | provenance | {"notice": dataset.notice}
-            summary |= {"wall_seconds": seconds, "vmap_width": width}
+            summary = summary_of(result) | records.provenance() | {"notice": dataset.notice}
+            summary |= {"wall_seconds": result.seconds, "vmap_width": width}
             records.write_run(
                 folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
             )

@@ -12,15 +12,16 @@ import jax.numpy as jnp
 from simbyz import moments
 from simbyz.moments import sum_rows
 from simbyz.order_statistics import sorted_rows
-from simbyz.stacking import PyTree, ravel, require
+from simbyz.stacking import PyTree, aggregate, require
 
 
-def average(updates: PyTree, f: int = 0) -> PyTree:
+def average(updates: PyTree, f: int = 0, *, layerwise: bool = False) -> PyTree:
     """The mean of all rows: (1/n) Σ x_i. One bad row moves it anywhere; f is accepted and not used.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: any non-negative int.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -28,18 +29,24 @@ def average(updates: PyTree, f: int = 0) -> PyTree:
     Raises:
       ValueError: f < 0 or n < 1.
     """
-    stack, unravel = ravel(updates)
-    require("average", len(stack), f, 0, 1)
-    return unravel(moments.mean(stack))
+
+    def rule(stack: jax.Array) -> jax.Array:
+        require("average", len(stack), f, 0, 1)
+        return moments.mean(stack)
+
+    return aggregate(rule, updates, layerwise)
 
 
-def median(updates: PyTree, f: int = 0, *, midpoint: bool = False) -> PyTree:
+def median(
+    updates: PyTree, f: int = 0, *, midpoint: bool = False, layerwise: bool = False
+) -> PyTree:
     """Coordinate-wise median.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated; only checked.
       midpoint: for an even n, take the mean of the two middle values instead of the lower one.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -51,22 +58,26 @@ def median(updates: PyTree, f: int = 0, *, midpoint: bool = False) -> PyTree:
     Convention: for an even n the paper's program (torch.median) takes the lower middle value, the
       default; ByzFL, krum and Blades take the midpoint.
     """
-    stack, unravel = ravel(updates)
-    n = len(stack)
-    require("median", n, f, 2, 1)
-    low, high = (n - 1) // 2, n // 2
-    if midpoint and low != high:
-        rows = sorted_rows(stack, [low, high])
-        return unravel(mean_of([rows[low], rows[high]]))
-    return unravel(sorted_rows(stack, [low])[low])
+
+    def rule(stack: jax.Array) -> jax.Array:
+        n = len(stack)
+        require("median", n, f, 2, 1)
+        low, high = (n - 1) // 2, n // 2
+        if midpoint and low != high:
+            rows = sorted_rows(stack, [low, high])
+            return mean_of([rows[low], rows[high]])
+        return sorted_rows(stack, [low])[low]
+
+    return aggregate(rule, updates, layerwise)
 
 
-def trimmed_mean(updates: PyTree, f: int) -> PyTree:
+def trimmed_mean(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     """Coordinate-wise mean of what is left without the f smallest and the f largest values.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -76,19 +87,23 @@ def trimmed_mean(updates: PyTree, f: int) -> PyTree:
 
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     """
-    stack, unravel = ravel(updates)
-    n = len(stack)
-    f = require("trimmed_mean", n, f, 2, 1)
-    rows = sorted_rows(stack, range(f, n - f))
-    return unravel(mean_of(rows[f : n - f]))
+
+    def rule(stack: jax.Array) -> jax.Array:
+        n = len(stack)
+        require("trimmed_mean", n, f, 2, 1)
+        rows = sorted_rows(stack, range(f, n - f))
+        return mean_of(rows[f : n - f])
+
+    return aggregate(rule, updates, layerwise)
 
 
-def phocas(updates: PyTree, f: int) -> PyTree:
+def phocas(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     """Coordinate-wise mean of the n - f values closest to the trimmed mean.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -99,20 +114,24 @@ def phocas(updates: PyTree, f: int) -> PyTree:
     Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept.
     """
-    stack, unravel = ravel(updates)
-    n = len(stack)
-    f = require("phocas", n, f, 2, 1)
-    rows = sorted_rows(stack)
-    return unravel(mean_of_closest(rows, mean_of(rows[f : n - f]), n - f))
+
+    def rule(stack: jax.Array) -> jax.Array:
+        n = len(stack)
+        require("phocas", n, f, 2, 1)
+        rows = sorted_rows(stack)
+        return mean_of_closest(rows, mean_of(rows[f : n - f]), n - f)
+
+    return aggregate(rule, updates, layerwise)
 
 
-def meamed(updates: PyTree, f: int, *, midpoint: bool = False) -> PyTree:
+def meamed(updates: PyTree, f: int, *, midpoint: bool = False, layerwise: bool = False) -> PyTree:
     """Mean around the median: coordinate-wise mean of the n - f values closest to the median.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
       midpoint: which median is meant for an even n, as in `median`.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -124,13 +143,16 @@ def meamed(updates: PyTree, f: int, *, midpoint: bool = False) -> PyTree:
     Convention: of two values equally far on both sides, the smaller one is kept (the paper's
       program and ByzFL keep the earlier row, or whichever their partition leaves).
     """
-    stack, unravel = ravel(updates)
-    n = len(stack)
-    f = require("meamed", n, f, 2, 1)
-    rows = sorted_rows(stack)
-    low, high = (n - 1) // 2, n // 2
-    center = mean_of([rows[low], rows[high]]) if midpoint and low != high else rows[low]
-    return unravel(mean_of_closest(rows, center, n - f))
+
+    def rule(stack: jax.Array) -> jax.Array:
+        n = len(stack)
+        require("meamed", n, f, 2, 1)
+        rows = sorted_rows(stack)
+        low, high = (n - 1) // 2, n // 2
+        center = mean_of([rows[low], rows[high]]) if midpoint and low != high else rows[low]
+        return mean_of_closest(rows, center, n - f)
+
+    return aggregate(rule, updates, layerwise)
 
 
 def mean_of(rows: Sequence[jax.Array]) -> jax.Array:

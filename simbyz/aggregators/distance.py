@@ -13,10 +13,17 @@ import jax.numpy as jnp
 from simbyz.aggregators.coordinate import mean_of, mean_of_closest
 from simbyz.geometry import squared_distances
 from simbyz.order_statistics import sorted_rows
-from simbyz.stacking import PyTree, ravel, require
+from simbyz.stacking import PyTree, aggregate, ravel, require
 
 
-def krum(updates: PyTree, f: int, *, neighbours: int | None = None, squared: bool = True) -> PyTree:
+def krum(
+    updates: PyTree,
+    f: int,
+    *,
+    neighbours: int | None = None,
+    squared: bool = True,
+    layerwise: bool = False,
+) -> PyTree:
     """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i -
     x_j||².
 
@@ -25,6 +32,7 @@ def krum(updates: PyTree, f: int, *, neighbours: int | None = None, squared: boo
       f: number of Byzantine rows tolerated.
       neighbours: k, from 1 to n - 1; n - f - 2 if None.
       squared: sum squared distances; plain ones if False.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis. Of equal scores the earlier row wins.
@@ -38,9 +46,12 @@ def krum(updates: PyTree, f: int, *, neighbours: int | None = None, squared: boo
       of Distributed Momentum (ICLR 2021): neighbours = n - f - 1, squared = False (and it averages
       n - f - 2 rows: see `multi_krum`).
     """
-    stack, unravel = ravel(updates)
-    scores = _krum_scores("krum", stack, f, neighbours, squared)
-    return unravel(stack[jnp.argmin(scores)])
+
+    def rule(stack: jax.Array) -> jax.Array:
+        scores = _krum_scores("krum", stack, f, neighbours, squared)
+        return stack[jnp.argmin(scores)]
+
+    return aggregate(rule, updates, layerwise)
 
 
 def multi_krum(
@@ -50,6 +61,7 @@ def multi_krum(
     m: int | None = None,
     neighbours: int | None = None,
     squared: bool = True,
+    layerwise: bool = False,
 ) -> PyTree:
     """The mean of the m rows of lowest Krum score.
 
@@ -58,6 +70,7 @@ def multi_krum(
       f: number of Byzantine rows tolerated.
       m: rows averaged, from 1 to n - f; n - f - 2 if None.
       neighbours, squared: as in `krum`.
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis. Of equal scores the earlier rows win.
@@ -71,9 +84,12 @@ def multi_krum(
       neighbours = n - f - 1; the released program of Distributed Momentum: neighbours = n - f - 1,
       squared = False.
     """
-    stack, unravel = ravel(updates)
-    chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
-    return unravel(jnp.mean(stack[chosen], axis=0))
+
+    def rule(stack: jax.Array) -> jax.Array:
+        chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
+        return jnp.mean(stack[chosen], axis=0)
+
+    return aggregate(rule, updates, layerwise)
 
 
 def multi_krum_selection(
@@ -98,6 +114,7 @@ def bulyan(
     *,
     m: int | None = None,
     variant: Literal["published", "released"] = "published",
+    layerwise: bool = False,
 ) -> PyTree:
     """Krum, several times over, then a mean around the median of what it chose.
 
@@ -113,6 +130,7 @@ def bulyan(
       f: number of Byzantine rows tolerated.
       m: released variant only: from 1 to n - f - 2, which is the default.
       variant: "published" or "released".
+      layerwise: aggregate each leaf alone.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -126,23 +144,28 @@ def bulyan(
     Convention: "released" is what the released program of Distributed Momentum (ICLR 2021)
       computes. It was meant to update the scores after each pick and does not.
     """
-    stack, unravel = ravel(updates)
-    n = len(stack)
-    f = require("bulyan", n, f, 4, 3)
-    squares = squared_distances(stack)
-    if variant == "published":
-        if m is not None:
-            raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
-        picked = [stack[row] for row in _pick_one_by_one(squares, f)]
-    elif variant == "released":
-        m = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
-        order = jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), m))
-        rows = [stack[order[i]] for i in range(n - f - 2)]
-        picked = [mean_of(rows[i : i + m]) for i in range(n - 2 * f - 2)]
-    else:
-        raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
-    rows = sorted_rows(picked)
-    return unravel(mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f))
+
+    def rule(stack: jax.Array) -> jax.Array:
+        n = len(stack)
+        require("bulyan", n, f, 4, 3)
+        squares = squared_distances(stack)
+        if variant == "published":
+            if m is not None:
+                raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
+            picked = [stack[row] for row in _pick_one_by_one(squares, f)]
+        elif variant == "released":
+            count = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
+            order = jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), count))
+            rows = [stack[order[i]] for i in range(n - f - 2)]
+            picked = [mean_of(rows[i : i + count]) for i in range(n - 2 * f - 2)]
+        else:
+            raise ValueError(
+                f'bulyan knows the variants "published" and "released", got {variant!r}'
+            )
+        rows = sorted_rows(picked)
+        return mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
+
+    return aggregate(rule, updates, layerwise)
 
 
 def _krum_scores(
