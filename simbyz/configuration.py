@@ -18,7 +18,8 @@ class Config:
     place without decay in `Hyperparameters` computes what it would without that state. nesterov:
     gradients are taken at θ - learning rate · (the momentum about to be applied). evaluate_every:
     steps between evaluations. curvature_window: past gradients in the composite curvature (all if
-    None).
+    None). workers_at_once: gradients computed together (all if None); fewer take less memory, and
+    on a CPU no more time once one worker's work fills a core.
     """
 
     n: int
@@ -28,6 +29,7 @@ class Config:
     nesterov: bool = False
     evaluate_every: int = 5
     curvature_window: int | None = None
+    workers_at_once: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -43,10 +45,10 @@ class Config:
             raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
         if self.evaluate_every < 1:
             raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
-        if self.curvature_window is not None and self.curvature_window < 1:
-            raise ValueError(
-                f"curvature_window must be at least 1 or None, got {self.curvature_window}"
-            )
+        for name in ("curvature_window", "workers_at_once"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1 or None, got {value}")
 
     @property
     def byzantine(self) -> int:

@@ -60,20 +60,25 @@ class Past(NamedTuple):
 
     previous: jax.Array  # (d,) s̄_{t-1}; zero at the first step
     discounted: jax.Array  # (d,) P_t
-    window: jax.Array  # (w, d), the newest first; (0, d) without a window
+    window: jax.Array | None  # (w, d), the newest first; None without a window
 
 
 def no_past(dimension: int, window: int | None) -> Past:
+    """What is known before the first step; window None: all past gradients count."""
     zero = jnp.zeros(dimension)
-    return Past(previous=zero, discounted=zero, window=jnp.zeros((window or 0, dimension)))
+    return Past(
+        previous=zero,
+        discounted=zero,
+        window=None if window is None else jnp.zeros((window, dimension)),
+    )
 
 
 def remember(past: Past, sampled_mean: jax.Array, momentum: jax.Array) -> Past:
-    size = len(past.window)
+    """The past of the next step."""
     discounted = sampled_mean + momentum * past.discounted
     window = past.window
-    if size:
-        discounted = discounted - momentum**size * window[-1]
+    if window is not None:
+        discounted = discounted - momentum ** len(window) * window[-1]
         window = jnp.concatenate([sampled_mean[None], window[:-1]])
     return Past(previous=sampled_mean, discounted=discounted, window=window)
 

@@ -164,9 +164,22 @@ def make_simulator(
 
             return jax.value_and_grad(loss, has_aux=True)(parameters)
 
-        (losses, model_states), trees = jax.vmap(worker, in_axes=(0 if own_point else None, 0, 0))(
-            parameters, batches, keys
-        )
+        if config.workers_at_once is None:
+            axes = (0 if own_point else None, 0, 0)
+            outcome = jax.vmap(worker, in_axes=axes)(parameters, batches, keys)
+        elif own_point:
+            outcome = jax.lax.map(
+                lambda one: worker(*one),
+                (parameters, batches, keys),
+                batch_size=config.workers_at_once,
+            )
+        else:
+            outcome = jax.lax.map(
+                lambda one: worker(parameters, *one),
+                (batches, keys),
+                batch_size=config.workers_at_once,
+            )
+        (losses, model_states), trees = outcome
         rows = jnp.concatenate([leaf.reshape(h, -1) for leaf in jax.tree.leaves(trees)], axis=1)
         at = at if own_point else at[None]
         norms = jnp.linalg.norm(at, axis=1, keepdims=True)

@@ -178,6 +178,23 @@ def test_places_without_decay_cost_nothing_but_state():
     np.testing.assert_allclose(few.parameters, many.parameters, rtol=1e-5)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_workers_one_by_one_or_a_few_at_once_change_nothing(nesterov):
+    hyperparameters = Hyperparameters(learning_rate=0.2, worker=Momentum(0.9))
+    results = [
+        run(
+            Config(n=7, f=0, nesterov=nesterov, workers_at_once=at_once),
+            hyperparameters,
+            aggregators.median,
+            None,
+            steps=5,
+        )[0].parameters
+        for at_once in (None, 1, 3)
+    ]
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
+    np.testing.assert_allclose(results[2], results[0], rtol=1e-5)
+
+
 def test_the_server_may_use_any_optax_transformation():
     config = Config(n=5, f=0, momentum_at=())
     state, _ = run(
@@ -244,6 +261,7 @@ def test_batch_statistics_and_dropout_act_when_asked():
         (dict(n=5, f=1, momentum_at=("client",)), "got \\['client'\\]"),
         (dict(n=5, f=1, evaluate_every=0), "evaluate_every must be at least 1, got 0"),
         (dict(n=5, f=1, curvature_window=0), "curvature_window must be at least 1"),
+        (dict(n=5, f=1, workers_at_once=0), "workers_at_once must be at least 1"),
     ],
 )
 def test_refused_configurations(options, message):
