@@ -1,0 +1,57 @@
+"""Timings to tables and a picture."""
+
+from collections.abc import Iterator
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from rich.table import Table
+
+
+def table(frame: pd.DataFrame) -> Iterator[Table]:
+    """One table a size."""
+    for (n, d, f), rows in frame.groupby(["n", "d", "f"], sort=False):
+        one = Table(title=f"n = {n}, d = {d:,}, f = {f}: one core, float32, medians")
+        one.add_column("what")
+        for name in ("ms", "range", "passes", "passes beyond the product", "compile s"):
+            one.add_column(name, justify="right")
+        for row in rows.to_dict("records"):
+            compile_seconds = row["compile_seconds"]
+            one.add_row(
+                row["what"],
+                f"{row['milliseconds']:.3g}",
+                f"{row['least']:.3g} to {row['most']:.3g}",
+                f"{row['passes']:.1f}",
+                f"{row['beyond_product']:.1f}" if row["beyond_product"] > 0 else "",
+                "" if np.isnan(compile_seconds) else f"{compile_seconds:.1f}",
+            )
+        yield one
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """Passes over the stack, a panel a size, logarithmic."""
+    sizes = list(frame.groupby(["n", "d", "f"], sort=False))
+    figure, grid = plt.subplots(
+        1,
+        len(sizes),
+        figsize=(1 + 3.6 * len(sizes), 1 + 0.2 * frame["what"].nunique()),
+        squeeze=False,
+        layout="constrained",
+    )
+    for ((n, d, f), rows), axes in zip(sizes, grid[0], strict=True):
+        peer = rows["what"].str.startswith(("byzfl", "numpy"))
+        floor = rows["what"].str.startswith("floor")
+        colors = np.where(floor, "#000000", np.where(peer, "#D55E00", "#0072B2"))
+        axes.barh(rows["what"], rows["passes"], color=colors)
+        axes.set_xscale("log")
+        axes.invert_yaxis()
+        axes.set_title(f"n = {n}, d = {d:,}, f = {f}", fontsize=9)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.grid(axis="x", alpha=0.3)
+    figure.supxlabel("time, in passes over the n × d stack")
+    return figure

@@ -1,0 +1,50 @@
+"""Timings that can be compared: one core, warm, blocked, interleaved, medians."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+
+class Timing(NamedTuple):
+    """Seconds: the median of the repetitions, and their range; to compile, where that was seen."""
+
+    median: float
+    least: float
+    most: float
+    compile: float = float("nan")
+
+
+def use_one_core() -> None:
+    """Keep this process on one core; call it before JAX starts its threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def compiled(function: Callable, *arguments: jax.Array) -> tuple[Callable[[], object], float]:
+    """The function compiled for these arguments, as a blocking call, and the seconds it took."""
+    began = time.perf_counter()
+    program = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - began
+    return lambda: jax.block_until_ready(program(*arguments)), seconds
+
+
+def interleaved(
+    functions: Mapping[str, Callable[[], object]], repetitions: int
+) -> dict[str, Timing]:
+    """Time each function `repetitions` times, in turns, so that a drift of the machine hits all."""
+    for function in functions.values():
+        function()
+    seconds = {name: [] for name in functions}
+    for _ in range(repetitions):
+        for name, function in functions.items():
+            began = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - began)
+    return {
+        name: Timing(float(np.median(times)), min(times), max(times))
+        for name, times in seconds.items()
+    }
