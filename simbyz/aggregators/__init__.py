@@ -7,7 +7,21 @@ call them inside your own `jax.jit`, or eagerly.
 """
 
 from simbyz.aggregators.coordinate import average, meamed, median, phocas, trimmed_mean
-from simbyz.aggregators.distance import bulyan, krum, multi_krum, multi_krum_selection
+from simbyz.aggregators.distance import (
+    bulyan,
+    bulyan_selection,
+    krum,
+    krum_selection,
+    multi_krum,
+    multi_krum_selection,
+)
+from simbyz.aggregators.shares import (
+    average_selection,
+    meamed_selection,
+    median_selection,
+    phocas_selection,
+    trimmed_mean_selection,
+)
 
 AGGREGATORS = {
     "average": average,
@@ -20,4 +34,35 @@ AGGREGATORS = {
     "bulyan": bulyan,
 }
 
-__all__ = ["AGGREGATORS", "multi_krum_selection", *AGGREGATORS]
+# Whom a rule took: (updates, f) -> the weight (n,) of each row in the aggregate.
+SELECTIONS = {
+    "average": average_selection,
+    "median": median_selection,
+    "trimmed_mean": trimmed_mean_selection,
+    "phocas": phocas_selection,
+    "meamed": meamed_selection,
+    "krum": krum_selection,
+    "multi_krum": multi_krum_selection,
+    "bulyan": bulyan_selection,
+}
+
+__all__ = [
+    "AGGREGATORS",
+    "SELECTIONS",
+    "average",
+    "average_selection",
+    "bulyan",
+    "bulyan_selection",
+    "krum",
+    "krum_selection",
+    "meamed",
+    "meamed_selection",
+    "median",
+    "median_selection",
+    "multi_krum",
+    "multi_krum_selection",
+    "phocas",
+    "phocas_selection",
+    "trimmed_mean",
+    "trimmed_mean_selection",
+]

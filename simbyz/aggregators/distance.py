@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.aggregators.coordinate import mean_of, mean_of_closest
+from simbyz.aggregators.shares import bounds_of_closest, shares_between
 from simbyz.geometry import squared_distances
 from simbyz.order_statistics import sorted_rows
 from simbyz.stacking import PyTree, aggregate, ravel, require
@@ -52,6 +53,15 @@ def krum(
         return stack[jnp.argmin(scores)]
 
     return aggregate(rule, updates, layerwise)
+
+
+def krum_selection(
+    updates: PyTree, f: int, *, neighbours: int | None = None, squared: bool = True
+) -> jax.Array:
+    """The weights (n,) of `krum`, with the same arguments: 1 for the chosen row, else 0."""
+    stack, _ = ravel(updates)
+    chosen = jnp.argmin(_krum_scores("krum", stack, f, neighbours, squared))
+    return jnp.zeros(len(stack)).at[chosen].set(1)
 
 
 def multi_krum(
@@ -146,26 +156,51 @@ def bulyan(
     """
 
     def rule(stack: jax.Array) -> jax.Array:
-        n = len(stack)
-        require("bulyan", n, f, 4, 3)
-        squares = squared_distances(stack)
-        if variant == "published":
-            if m is not None:
-                raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
-            picked = [stack[row] for row in _pick_one_by_one(squares, f)]
-        elif variant == "released":
-            count = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
-            order = jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), count))
-            rows = [stack[order[i]] for i in range(n - f - 2)]
-            picked = [mean_of(rows[i : i + count]) for i in range(n - 2 * f - 2)]
-        else:
-            raise ValueError(
-                f'bulyan knows the variants "published" and "released", got {variant!r}'
-            )
+        picked = [
+            mean_of([stack[i] for i in rows]) for rows in _bulyan_groups(stack, f, m, variant)
+        ]
         rows = sorted_rows(picked)
         return mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
 
     return aggregate(rule, updates, layerwise)
+
+
+def bulyan_selection(
+    updates: PyTree,
+    f: int,
+    *,
+    m: int | None = None,
+    variant: Literal["published", "released"] = "published",
+) -> jax.Array:
+    """The weights (n,) of `bulyan`, with the same arguments: shares as in shares.py, passed on from
+    each vector that Krum made to the rows that it is the mean of.
+    """
+    stack, _ = ravel(updates)
+    groups = _bulyan_groups(stack, f, m, variant)
+    picked = [mean_of([stack[i] for i in rows]) for rows in groups]
+    rows = sorted_rows(picked)
+    bounds = bounds_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
+    shares = shares_between(jnp.stack(picked), *bounds)
+    weights = jnp.zeros(len(stack))
+    for share, group in zip(shares, groups, strict=True):
+        weights = weights.at[jnp.asarray(group)].add(share / len(group))
+    return weights
+
+
+def _bulyan_groups(stack: jax.Array, f: int, m: int | None, variant: str) -> list[list[jax.Array]]:
+    """The rows, as indices, of which each of the vectors that Krum makes is the mean."""
+    n = len(stack)
+    require("bulyan", n, f, 4, 3)
+    squares = squared_distances(stack)
+    if variant == "published":
+        if m is not None:
+            raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
+        return [[row] for row in _pick_one_by_one(squares, f)]
+    if variant == "released":
+        count = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
+        order = list(jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), count))[: n - f - 2])
+        return [order[i : i + count] for i in range(n - 2 * f - 2)]
+    raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
 
 
 def _krum_scores(

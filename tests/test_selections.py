@@ -1,0 +1,70 @@
+"""Whom a rule took: weights that sum to one, and that are the rule where it is a weighted mean."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from simbyz.aggregators import AGGREGATORS, SELECTIONS
+
+N, F, D = 11, 2, 5
+ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+
+CASES = {name: (AGGREGATORS[name], SELECTIONS[name], {}) for name in sorted(SELECTIONS)} | {
+    f"{name} {options}": (AGGREGATORS[name], SELECTIONS[name], options)
+    for name, options in (
+        ("median", {"midpoint": True}),
+        ("meamed", {"midpoint": True}),
+        ("multi_krum", {"m": 3, "squared": False}),
+        ("bulyan", {"variant": "released"}),
+    )
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_coordinate_s_weights_give_the_aggregate(case):
+    """With one coordinate every rule here is a weighted mean of the rows."""
+    rule, selection, options = CASES[case]
+    for seed in range(5):
+        rows = np.random.default_rng(seed).normal(size=(N, 1)).astype(np.float32)
+        weights = jax.jit(functools.partial(selection, f=F, **options))(rows)
+        assert weights.shape == (N,)
+        assert np.sum(weights) == pytest.approx(1, rel=1e-6)
+        assert np.all(weights >= 0)
+        expected = jax.jit(functools.partial(rule, f=F, **options))(rows)
+        assert weights @ rows == pytest.approx(np.asarray(expected), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_are_the_gradient_summed_over_coordinates(case):
+    """The mean of the aggregate's coordinates grows by row i's weight when row i grows by one."""
+    rule, selection, options = CASES[case]
+    weights = selection(ROWS, F, **options)
+    gradient = jax.grad(lambda rows: rule(rows, F, **options).mean())(ROWS)
+    np.testing.assert_allclose(weights, gradient.sum(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(SELECTIONS) - {"average"}))
+def test_rows_that_are_not_finite_have_no_weight(name):
+    rows = ROWS.copy()
+    rows[3], rows[7] = np.nan, np.inf
+    weights = SELECTIONS[name](rows, F)
+    np.testing.assert_array_equal(np.asarray(weights)[[3, 7]], 0)
+    assert np.sum(weights) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(SELECTIONS) - {"average"}))
+def test_a_selection_refuses_what_its_rule_refuses(name):
+    few = ROWS[: 2 * F]
+    with pytest.raises(ValueError, match="needs n >= "):
+        SELECTIONS[name](few, F)
+    with pytest.raises(ValueError, match="needs n >= "):
+        aggregators.AGGREGATORS[name](few, F)
+
+
+def test_equal_values_share_a_coordinate():
+    rows = np.array([[0.0], [1.0], [1.0], [1.0], [2.0]], np.float32)
+    weights = aggregators.median_selection(rows, 2)
+    np.testing.assert_allclose(weights, [0, 1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-6)
