@@ -1,9 +1,9 @@
 """Many runs of one program: seeds and traced hyperparameters as batch axes.
 
 `vmap` inside a device, `pmap` across devices, and as many rounds as that takes. XLA's rounding
-differs between `vmap` widths, so the width is fixed for a whole sweep and the last round is padded
-up to it: a run's numbers then do not depend on which other runs went with it, nor on the number of
-devices, to the last bit.
+differs between `vmap` widths, and between one device and several, so both are fixed for a whole
+sweep and the last round is padded up to them: a run's numbers then do not depend on which other
+runs went with it, to the last bit.
 """
 
 import functools
@@ -71,7 +71,6 @@ def sweep(
       Each run's result, in order, as soon as its round is finished.
     """
     devices = jax.local_devices() if devices is None else list(devices)
-    devices = devices[: -(-len(lanes) // width)]  # none for padding alone
     programs = _programs(simulator, tuple(devices))
     data = _replicate(data, devices)
     at_once = len(devices) * width
