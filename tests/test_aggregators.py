@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+import reference_center_filters
+import reference_subsets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +31,8 @@ class Rule(NamedTuple):
     robust: bool = True
     # Is there one best row, whatever the order of the rows?
     orderless: bool = True
+    # Laws that do not hold by the rule's very definition.
+    breaks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "-".join([self.name, *(f"{k}={v}" for k, v in self.options.items())])
@@ -38,7 +42,9 @@ class Rule(NamedTuple):
         return functools.partial(getattr(aggregators, self.name), **self.options)
 
     def refer(self, rows: np.ndarray, f: int) -> np.ndarray:
-        return getattr(reference, self.name)(rows, f, **self.options)
+        modules = (reference, reference_center_filters, reference_subsets)
+        module = next(module for module in modules if hasattr(module, self.name))
+        return getattr(module, self.name)(rows, f, **self.options)
 
     def smallest_n(self, f: int) -> int:
         return self.slope * f + self.offset
@@ -61,12 +67,41 @@ RULES = [
     Rule("bulyan", {}, 4, 3, orderless=False),
     Rule("bulyan", {"variant": "released"}, 4, 3),
     Rule("bulyan", {"variant": "released", "m": 2}, 4, 3),
+    # The distance below which rows pull equally has a scale; so tiny a one shows nowhere.
+    Rule("geometric_median", {"smoothing": 1e-12, "start": "median"}, 2, 1),
+    Rule("geometric_median", {}, 2, 1, breaks=("translation", "scaling")),
+    # It starts from a given centre, here zero, and moves at most by a given radius.
+    Rule(
+        "centered_clipping",
+        {"radius": 1.0, "iterations": 2},
+        2,
+        1,
+        breaks=("translation", "scaling", "agreement"),
+    ),
+    Rule("caf", {}, 2, 1),
+    # Often, two subsets share the pair that is the diameter of both: the first one wins.
+    Rule("minimum_diameter_averaging", {}, 2, 1, breaks=("order",)),
+    Rule("minimum_variance_averaging", {}, 2, 1),
+    Rule("smea", {}, 2, 1),
+    # A norm depends on where zero is.
+    Rule("cge", {}, 2, 1, breaks=("translation",)),
+    Rule("aksel", {}, 2, 1),
+    Rule("aksel", {"mode": "n-f"}, 2, 1),
+    # It trusts row 0, bad or not.
+    Rule("monna", {}, 2, 1, breaks=("order", "robustness")),
+    Rule("faba", {}, 2, 1),
 ]
 
 # Enough for every rule at f = 2 with one row to spare, and an even number.
 N, F, D = 12, 2, 3
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=str)
+
+
+def every_rule_with(law: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("rule", [r for r in RULES if law not in r.breaks], ids=str)
+
+
 few_examples = settings(max_examples=15, deadline=None, derandomize=True)
 seeds = st.integers(min_value=0, max_value=2**31 - 1)
 
@@ -94,7 +129,7 @@ def assert_close(result: jax.Array, expected: np.ndarray, tolerance: float = 1e-
     np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
 
 
-@every_rule
+@every_rule_with("order")
 @few_examples
 @given(seed=seeds)
 def test_order_of_workers_does_not_matter(rule: Rule, seed: int) -> None:
@@ -105,7 +140,7 @@ def test_order_of_workers_does_not_matter(rule: Rule, seed: int) -> None:
     assert_close(jitted(rule, f)(shuffled), jitted(rule, f)(rows))
 
 
-@every_rule
+@every_rule_with("translation")
 @few_examples
 @given(seed=seeds, scale=st.sampled_from([0.125, 1.0, 8.0]))
 def test_translation_moves_the_aggregate_along(rule: Rule, seed: int, scale: float) -> None:
@@ -114,7 +149,7 @@ def test_translation_moves_the_aggregate_along(rule: Rule, seed: int, scale: flo
     assert_close(jitted(rule)(rows + shift), jitted(rule)(rows) + shift[0], 1e-4)
 
 
-@every_rule
+@every_rule_with("scaling")
 @few_examples
 @given(seed=seeds, scale=st.sampled_from([2.0**-20, 0.5, 2.0**20]))
 def test_positive_scaling_scales_the_aggregate(rule: Rule, seed: int, scale: float) -> None:
@@ -123,7 +158,7 @@ def test_positive_scaling_scales_the_aggregate(rule: Rule, seed: int, scale: flo
     assert_close(jitted(rule)(scale * rows) / scale, jitted(rule)(rows))
 
 
-@every_rule
+@every_rule_with("agreement")
 @few_examples
 @given(value=st.floats(min_value=-1e6, max_value=1e6, width=32))
 def test_equal_rows_are_their_own_aggregate(rule: Rule, value: float) -> None:
@@ -141,7 +176,7 @@ def assert_among(result: np.ndarray, honest: np.ndarray) -> None:
 bad_values = st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -1e30])
 
 
-@every_rule
+@every_rule_with("robustness")
 @few_examples
 @given(
     seed=seeds,
@@ -161,7 +196,7 @@ def test_f_bad_rows_do_not_move_the_aggregate_away(
         assert_among(result, honest)
 
 
-@every_rule
+@every_rule_with("robustness")
 def test_f_rows_of_one_bad_value_do_not_move_the_aggregate_away(rule: Rule) -> None:
     if not rule.robust:
         pytest.skip("one bad row moves the average anywhere")
@@ -181,11 +216,12 @@ def test_gradient_is_finite(rule: Rule) -> None:
     result = np.asarray(gradient(rows))
     assert np.all(np.isfinite(result))
     # The aggregate moves with a translation of all rows, coordinate by coordinate.
-    assert_close(result.sum(axis=0), np.ones(D))
+    if "translation" not in rule.breaks:
+        assert_close(result.sum(axis=0), np.ones(D))
     assert np.all(np.isfinite(gradient(np.zeros((N, D), dtype=np.float32))))
 
 
-@every_rule
+@every_rule_with("robustness")
 def test_gradient_is_finite_where_bad_rows_are(rule: Rule) -> None:
     if not rule.robust:
         pytest.skip("the average of a bad row is not finite")
@@ -354,7 +390,7 @@ def test_results_are_the_references(rule: Rule) -> None:
                 )
 
 
-@every_rule
+@every_rule_with("robustness")
 def test_results_with_bad_rows_are_the_references(rule: Rule) -> None:
     if not rule.robust:
         pytest.skip("the average of a bad row is not finite")
@@ -384,7 +420,12 @@ def test_results_with_repeated_rows_are_the_references(rule: Rule) -> None:
             )
 
 
-EXACT_RULES = [r for r in RULES if r.options.get("squared", True) and "variant" not in r.options]
+# An eigenvalue is rounded; `test_subsets` has what holds for smea.
+EXACT_RULES = [
+    r
+    for r in RULES
+    if r.options.get("squared", True) and "variant" not in r.options and r.name != "smea"
+]
 
 
 @pytest.mark.parametrize("rule", EXACT_RULES, ids=str)

@@ -6,6 +6,13 @@ values never raise. `functools.partial(multi_krum, m=1)` is a configured rule. R
 call them inside your own `jax.jit`, or eagerly.
 """
 
+from simbyz.aggregators.center import (
+    centered_clipping,
+    centered_clipping_selection,
+    geometric_median,
+    geometric_median_selection,
+)
+from simbyz.aggregators.chain import chain
 from simbyz.aggregators.coordinate import average, meamed, median, phocas, trimmed_mean
 from simbyz.aggregators.distance import (
     bulyan,
@@ -15,12 +22,45 @@ from simbyz.aggregators.distance import (
     multi_krum,
     multi_krum_selection,
 )
+from simbyz.aggregators.filters import (
+    aksel,
+    aksel_selection,
+    cge,
+    cge_selection,
+    faba,
+    faba_selection,
+    monna,
+    monna_selection,
+)
+from simbyz.aggregators.optax_interface import as_gradient_transformation, at_workers
 from simbyz.aggregators.shares import (
     average_selection,
     meamed_selection,
     median_selection,
     phocas_selection,
     trimmed_mean_selection,
+)
+from simbyz.aggregators.spectral import (
+    caf,
+    caf_selection,
+    dnc,
+    dnc_selection,
+)
+from simbyz.aggregators.subsets import (
+    minimum_diameter_averaging,
+    minimum_diameter_averaging_selection,
+    minimum_variance_averaging,
+    minimum_variance_averaging_selection,
+    smea,
+    smea_selection,
+)
+from simbyz.aggregators.trust import (
+    fltrust,
+    fltrust_selection,
+    foundation_fl,
+    foundation_fl_selection,
+    signguard,
+    signguard_selection,
 )
 
 AGGREGATORS = {
@@ -32,6 +72,20 @@ AGGREGATORS = {
     "krum": krum,
     "multi_krum": multi_krum,
     "bulyan": bulyan,
+    "geometric_median": geometric_median,
+    "centered_clipping": centered_clipping,
+    "caf": caf,
+    "dnc": dnc,
+    "cge": cge,
+    "aksel": aksel,
+    "monna": monna,
+    "faba": faba,
+    "fltrust": fltrust,
+    "signguard": signguard,
+    "foundation_fl": foundation_fl,
+    "minimum_diameter_averaging": minimum_diameter_averaging,
+    "minimum_variance_averaging": minimum_variance_averaging,
+    "smea": smea,
 }
 
 # Whom a rule took: (updates, f) -> the weight (n,) of each row in the aggregate.
@@ -44,25 +98,70 @@ SELECTIONS = {
     "krum": krum_selection,
     "multi_krum": multi_krum_selection,
     "bulyan": bulyan_selection,
+    "geometric_median": geometric_median_selection,
+    "centered_clipping": centered_clipping_selection,
+    "caf": caf_selection,
+    "dnc": dnc_selection,
+    "cge": cge_selection,
+    "aksel": aksel_selection,
+    "monna": monna_selection,
+    "faba": faba_selection,
+    "fltrust": fltrust_selection,
+    "signguard": signguard_selection,
+    "foundation_fl": foundation_fl_selection,
+    "minimum_diameter_averaging": minimum_diameter_averaging_selection,
+    "minimum_variance_averaging": minimum_variance_averaging_selection,
+    "smea": smea_selection,
 }
 
 __all__ = [
     "AGGREGATORS",
     "SELECTIONS",
+    "aksel",
+    "aksel_selection",
+    "as_gradient_transformation",
+    "at_workers",
     "average",
     "average_selection",
     "bulyan",
     "bulyan_selection",
+    "caf",
+    "caf_selection",
+    "centered_clipping",
+    "centered_clipping_selection",
+    "cge",
+    "cge_selection",
+    "chain",
+    "dnc",
+    "dnc_selection",
+    "faba",
+    "faba_selection",
+    "fltrust",
+    "fltrust_selection",
+    "foundation_fl",
+    "foundation_fl_selection",
+    "geometric_median",
+    "geometric_median_selection",
     "krum",
     "krum_selection",
     "meamed",
     "meamed_selection",
     "median",
     "median_selection",
+    "minimum_diameter_averaging",
+    "minimum_diameter_averaging_selection",
+    "minimum_variance_averaging",
+    "minimum_variance_averaging_selection",
+    "monna",
+    "monna_selection",
     "multi_krum",
     "multi_krum_selection",
     "phocas",
     "phocas_selection",
+    "signguard",
+    "signguard_selection",
+    "smea",
+    "smea_selection",
     "trimmed_mean",
     "trimmed_mean_selection",
 ]

@@ -1,0 +1,79 @@
+"""Several pre-aggregators and a rule, one after the other, as one rule."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from simbyz.stacking import PyTree, ravel
+
+
+def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """The rule "part after part": (updates, f) -> rule(... second(first(updates, f), f) ..., f).
+
+        rule = chain(nearest_neighbor_mixing, partial(clipping, radius=2.0), trimmed_mean)
+        rule(updates, f=3)
+
+    Every part is given the same f, and checks it against the rows that it sees. After `bucketing`
+    these are fewer, ⌈n/s⌉, with still up to f bad ones, so the rule's own condition counts buckets.
+
+    A part whose signature has a keyword-only `key` without a value, as `bucketing` has, makes the
+    result ask for a key as well: rule(updates, f, key=key). One such part gets that key itself;
+    several get jax.random.split(key, how many), in order. Without such a part no key is accepted.
+
+    Args:
+      *parts: callables (updates, f), configured by functools.partial; all but the last return a
+        stack, the last one the aggregate. A chain is a rule and may be a part, too.
+
+    Returns:
+      A callable (updates, f), or (updates, f, *, key), which returns what its last part returns.
+      It raises ValueError, at trace time, where a part refuses its (n, f), and says which part.
+
+    Raises:
+      ValueError: no part.
+    """
+    if not parts:
+        raise ValueError("chain needs at least one part, the rule")
+    num_keys = sum(needs_key(part) for part in parts)
+
+    def rule(updates: PyTree, f: int) -> PyTree:
+        return _in_turn(parts, updates, f, [])
+
+    def random_rule(updates: PyTree, f: int, *, key: jax.Array) -> PyTree:
+        keys = [key] if num_keys == 1 else list(jax.random.split(key, num_keys))
+        return _in_turn(parts, updates, f, keys)
+
+    chained = random_rule if num_keys else rule
+    chained.__name__ = f"chain({', '.join(_name(part) for part in parts)})"
+    return chained
+
+
+def needs_key(part: Callable[..., Any]) -> bool:
+    """Whether a callable has a keyword-only parameter `key` that no default or partial has set."""
+    key = inspect.signature(part).parameters.get("key")
+    return key is not None and key.kind is key.KEYWORD_ONLY and key.default is key.empty
+
+
+def _in_turn(
+    parts: tuple[Callable[..., PyTree], ...], updates: PyTree, f: int, keys: list[jax.Array]
+) -> PyTree:
+    keys = iter(keys)
+    given = updates
+    for number, part in enumerate(parts, 1):
+        options = {"key": next(keys)} if needs_key(part) else {}
+        try:
+            given = part(given, f, **options)
+        except ValueError as error:
+            n = len(ravel(updates)[0])
+            raise ValueError(
+                f"{error} (part {number} of {len(parts)}, {_name(part)}, of a chain given n={n})"
+            ) from error
+    return given
+
+
+def _name(part: Callable[..., Any]) -> str:
+    while isinstance(part, functools.partial):
+        part = part.func
+    return getattr(part, "__name__", repr(part))

@@ -1,0 +1,237 @@
+"""Rules that look for the direction in which the rows vary most, and distrust who lies far along
+it.
+
+Everything is found from the squared distances D between the rows: with weights c of sum 1 and
+μ = Σ c_i x_i, ⟨x_i - μ, x_j - μ⟩ = -(D_ij - (Dc)_i - (Dc)_j + cᵀDc) / 2. So one n × n × d matrix
+product is enough for any number of weights, and eigenvectors are those of n × n matrices, exact.
+
+Non-finite values: a row at a distance that is not finite from half of the others has weight 0.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from simbyz.geometry import squared_distances
+from simbyz.moments import sum_rows
+from simbyz.order_statistics import MAX_NETWORK_ROWS
+from simbyz.stacking import PyTree, aggregate, ravel, require
+
+
+def caf(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+    """Covariance-bound agnostic filter: rows far along the top direction lose weight, again and
+    again.
+
+    With all c_i = 1, while Σ c_i > n - 2f: μ = Σ c_i x_i / Σ c_i, the top eigenvalue λ and its
+    eigenvector v of Σ c_i (x_i - μ)(x_i - μ)ᵀ / Σ c_i, then c_i ← c_i (1 - τ_i / max τ) with τ_i =
+    ⟨v, x_i - μ⟩², the maximum being over the rows with c_i > 0. The result is the μ of smallest λ.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis. The weights carry no derivative.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Cost: one n × n × d matrix product, and at most 2f eigendecompositions of an n × n matrix: every
+      round takes all its weight from at least one row.
+    Reference: Allouah et al., Towards trustworthy federated learning with untrusted participants,
+      ICML 2025.
+    Convention: ByzFL takes one power step from a random direction in place of the eigenvector, and
+      its maximum of τ over all rows, those without weight too, so that it may never end; for f = 0
+      it has no answer, here the mean.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        weights = _caf_weights(stack, f)
+        return (weighted_sum(stack, weights) / jnp.sum(weights)).astype(stack.dtype)
+
+    return aggregate(rule, updates, layerwise)
+
+
+def caf_selection(updates: PyTree, f: int) -> jax.Array:
+    """The weights (n,) of the rows in `caf`, their sum 1."""
+    stack, _ = ravel(updates)
+    weights = _caf_weights(stack, f)
+    return weights / jnp.sum(weights)
+
+
+def dnc(
+    updates: PyTree,
+    f: int,
+    *,
+    key: jax.Array,
+    iterations: int = 5,
+    sample: int = 10_000,
+    c: float = 1.0,
+    layerwise: bool = False,
+) -> PyTree:
+    """Divide and conquer: the mean of the rows that are never far along a top direction.
+
+    Each iteration draws `sample` coordinates, takes the rows' mean μ and the top right singular
+    vector v of the rows minus μ in them, and drops the ⌊c f⌋ rows of largest ⟨v, x_i - μ⟩². The
+    result is the mean of the rows that no iteration dropped.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      key: draws the coordinates.
+      iterations: at least 1; one is enough, and is all that runs, where sample >= d.
+      sample: coordinates drawn, at least 1; all of them where sample >= d.
+      c: rows dropped for each Byzantine row tolerated, a Python number with c f < n.
+      layerwise: aggregate each leaf alone, all leaves with the same key.
+
+    Returns:
+      (d,), or the pytree without its worker axis. The choice carries no derivative.
+
+    Raises:
+      ValueError: n < 2f + 1, or iterations, sample or c out of range.
+
+    Cost: an n × n × sample matrix product for each iteration.
+    Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
+    Convention: the defaults are fedlib's. The coordinates are one from each of `sample` even
+      strata, where the authors draw all subsets alike: see `draw_coordinates`. The iterations may
+      drop other rows each, and leave none: then fedlib returns zeros; here the rows dropped least
+      often are averaged, which is the same set wherever some row is never dropped. Of equal rows
+      the later are dropped. A row with a value that is not finite is dropped even if its coordinate
+      is not drawn; a large finite value is seen only if its coordinate is drawn.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        kept = _dnc_rows(stack, f, key, iterations, sample, c)
+        return (weighted_sum(stack, kept) / jnp.sum(kept)).astype(stack.dtype)
+
+    return aggregate(rule, updates, layerwise)
+
+
+def dnc_selection(
+    updates: PyTree,
+    f: int,
+    *,
+    key: jax.Array,
+    iterations: int = 5,
+    sample: int = 10_000,
+    c: float = 1.0,
+) -> jax.Array:
+    """The weight of each row in `dnc`, with the same arguments: (n,), 1/m for m kept rows."""
+    stack, _ = ravel(updates)
+    kept = _dnc_rows(stack, f, key, iterations, sample, c)
+    return kept / jnp.sum(kept)
+
+
+def weighted_sum(stack: jax.Array, weights: jax.Array) -> jax.Array:
+    """Σ weights_i x_i in at least float32, rows of weight 0 left out whatever they hold."""
+    used = weights > 0
+    if len(stack) > MAX_NETWORK_ROWS:
+        rows = jnp.where(used[:, None], stack, 0).astype(weights.dtype)
+        return jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+    return sum_rows([weights[i] * jnp.where(used[i], row, 0) for i, row in enumerate(stack)])
+
+
+def draw_coordinates(key: jax.Array, d: int, sample: int) -> jax.Array:
+    """Distinct coordinates (sample,) of d, each as likely as any other to be among them.
+
+    One from each of `sample` consecutive strata as equal as can be, all shifted by one random
+    number, around the end. To draw all subsets alike takes a sort of d random numbers, 20 times as
+    long on a CPU as all else that a rule does with the coordinates.
+    """
+    ends = np.arange(sample + 1) * d // sample
+    within, around = jax.random.split(key)
+    places = ends[:-1] + jax.random.randint(within, (sample,), 0, jnp.asarray(np.diff(ends)))
+    return (places + jax.random.randint(around, (), 0, d)) % d
+
+
+def _clean_distances(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Squared distances (n, n) between the rows, and which rows (n,) are a finite distance away
+    from most: all the others' distances are 0.
+    """
+    squares = squared_distances(jax.lax.stop_gradient(stack))
+    good = jnp.sum(jnp.isfinite(squares), axis=1) > len(stack) / 2
+    # Sums of four distances must stay finite.
+    squares = jnp.minimum(squares, jnp.finfo(squares.dtype).max / 16)
+    return jnp.where(good[:, None] & good[None, :], squares, 0), good
+
+
+def _top_direction(squares: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest eigenvalue λ of the weighted covariance, and τ_i / max τ (n,), the maximum being
+    over the rows of positive weight: all 1 if λ is 0.
+    """
+    weights = weights / jnp.sum(weights)
+    to_mean = jnp.sum(squares * weights[None], axis=1)
+    inner = (to_mean[:, None] + to_mean[None, :] - squares - jnp.sum(weights * to_mean)) / 2
+    roots = jnp.sqrt(weights)
+    covariance = roots[:, None] * inner * roots[None, :]
+    # To eigh as numbers around 1: it squares them.
+    scale = jnp.max(jnp.diagonal(covariance))
+    scale = jnp.where(scale > 0, scale, 1)
+    values, vectors = jnp.linalg.eigh(covariance / scale)
+    along = jnp.abs(jnp.sum(inner * (roots * vectors[:, -1])[None], axis=1))
+    largest = jnp.max(jnp.where(weights > 0, along, 0))
+    # Exactly 1 for the farthest row: XLA may divide by multiplying with a rounded reciprocal.
+    shares = jnp.where(along < largest, along / jnp.where(largest > 0, largest, 1), 1)
+    return values[-1] * scale, jnp.square(shares)
+
+
+def _caf_weights(stack: jax.Array, f: int) -> jax.Array:
+    n = len(stack)
+    f = require("caf", n, f, 2, 1)
+    squares, good = _clean_distances(stack)
+    start = good.astype(squares.dtype)
+
+    def goes_on(carry: tuple) -> jax.Array:
+        weights, _, _, turn = carry
+        return (jnp.sum(weights) > n - 2 * f) & (turn < n)
+
+    def turn(carry: tuple) -> tuple:
+        weights, least, best, turn = carry
+        value, shares = _top_direction(squares, weights)
+        better = value < least
+        fewer = jnp.where(weights > 0, weights * (1 - shares), 0)
+        return fewer, jnp.where(better, value, least), jnp.where(better, weights, best), turn + 1
+
+    # A while_loop has no reverse-mode derivative, and needs none: its input carries no derivative.
+    infinity = jnp.asarray(jnp.inf, squares.dtype)
+    _, _, best, _ = jax.lax.while_loop(goes_on, turn, (start, infinity, start, 0))
+    return best
+
+
+def _dnc_rows(
+    stack: jax.Array, f: int, key: jax.Array, iterations: int, sample: int, c: float
+) -> jax.Array:
+    """1 for the rows that are averaged, 0 for the others, (n,)."""
+    n, d = stack.shape
+    f = require("dnc", n, f, 2, 1)
+    iterations, sample = operator.index(iterations), operator.index(sample)
+    dropped = int(c * f)
+    if iterations < 1 or sample < 1 or not 0 <= dropped < n:
+        raise ValueError(
+            "dnc needs iterations >= 1, sample >= 1 and 0 <= c f < n, got "
+            f"iterations={iterations}, sample={sample}, c={c}, n={n}, f={f}"
+        )
+    stack = jax.lax.stop_gradient(stack)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    finite = jnp.isfinite(jnp.sum(jnp.square(stack.astype(dtype)), axis=1))
+
+    def keep(rows: jax.Array) -> jax.Array:
+        squares, good = _clean_distances(rows)
+        good = good & finite
+        _, shares = _top_direction(squares, good.astype(squares.dtype))
+        order = jnp.argsort(jnp.where(good, shares, jnp.inf))
+        return jnp.zeros(n, dtype).at[order[: n - dropped]].set(1)
+
+    if sample >= d:
+        return keep(stack)
+
+    def draw_and_keep(key: jax.Array) -> jax.Array:
+        return keep(stack[:, draw_coordinates(key, d, sample)])
+
+    votes = jnp.sum(jax.lax.map(draw_and_keep, jax.random.split(key, iterations)), axis=0)
+    # Nor may a row that is not finite be kept least rarely, where c f is less than f.
+    votes = jnp.where(finite, votes, -1)
+    return (votes == jnp.max(votes)).astype(dtype)

@@ -1,0 +1,278 @@
+"""Rules that decide by a reference: an update the server trusts, the signs of most rows, or rows of
+the server's own making.
+
+Non-finite values: a row whose squared norm is not finite (in float32, a norm above 1.8e19) is
+blanked and has weight 0. Each rule says what it does where nothing is left to average.
+"""
+
+import functools
+import operator
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from simbyz.aggregators.center import aggregate_with, finite_rows, matmul, row_like, safe_sqrt
+from simbyz.aggregators.coordinate import trimmed_mean
+from simbyz.aggregators.spectral import draw_coordinates
+from simbyz.order_statistics import MAX_NETWORK_ROWS
+from simbyz.stacking import PyTree, aggregate, ravel, require
+
+
+def fltrust(updates: PyTree, f: int = 0, *, trusted: PyTree, layerwise: bool = False) -> PyTree:
+    """Rows weighted by their cosine with a trusted update, and scaled to its norm.
+
+    Σ w_i (||g|| / ||x_i||) x_i / Σ w_i with w_i = max(0, cos(x_i, g)), g the trusted update.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated; only checked: any number is, if g is good.
+      trusted: g, (d,) or a pytree like the result, as computed by the server on its own data.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis; zeros if no row has a positive cosine.
+
+    Raises:
+      ValueError: n < f + 1, or a trusted update of another shape.
+
+    Cost: about five passes over the stack.
+    Reference: Cao et al., FLTrust: Byzantine-robust federated learning via trust bootstrapping,
+      NDSS 2021.
+    """
+
+    def rule(stack: jax.Array, trusted: jax.Array) -> jax.Array:
+        require("fltrust", len(stack), f, 1, 1)
+        rows, norms, weights = _trust(stack, trusted)
+        length = safe_sqrt(jnp.sum(jnp.square(trusted.astype(rows.dtype))))
+        return matmul(weights * (length / norms), rows).astype(stack.dtype)
+
+    return aggregate_with(rule, updates, trusted, layerwise)
+
+
+def fltrust_selection(updates: PyTree, f: int = 0, *, trusted: PyTree) -> jax.Array:
+    """The weights w_i / Σ w_i (n,) of the scaled rows in `fltrust`; all 0 if no w_i is positive."""
+    stack, _ = ravel(updates)
+    require("fltrust", len(stack), f, 1, 1)
+    return jax.lax.stop_gradient(_trust(stack, row_like(trusted, stack))[2])
+
+
+def signguard(
+    updates: PyTree,
+    f: int,
+    *,
+    lower: float | jax.Array = 0.1,
+    upper: float | jax.Array = 3.0,
+    sample: int | None = None,
+    key: jax.Array | None = None,
+    layerwise: bool = False,
+) -> PyTree:
+    """The mean of rows of usual norm and usual signs, each clipped to the median norm M.
+
+    Usual norm: lower M <= ||x_i|| <= upper M. Usual signs: a row's shares of positive, zero and
+    negative coordinates are a point in space; the points are split by 2-means and the larger
+    cluster is kept (if equal, the one of more negative signs).
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated; only checked.
+      lower, upper: may be traced. With lower <= 1 <= upper some row has a usual norm.
+      sample: count signs in that many coordinates, drawn with `key` as in `dnc`; in all of them if
+        None. The authors draw a tenth.
+      key: given with `sample`, and only then.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis. M is the lower median of all n norms. If no row
+      has usual norm and signs, the rows of usual norm are averaged. The choice carries no
+      derivative; the clipping does.
+
+    Raises:
+      ValueError: n < 2f + 1, a sample not from 1 to d, or one of sample and key without the other.
+
+    Cost: about seven passes over the stack.
+    Reference: Xu et al., Byzantine-robust federated learning through collaborative malicious
+      gradient filtering, ICDCS 2022.
+    Convention: the authors cluster by mean shift, fedlib by 2-means from random centres; here
+      2-means starts from the points of smallest and largest difference of positive and negative
+      shares, and makes 10 rounds. An outlier of small share is so split off only if most rows
+      agree; without any attack up to half of the rows are dropped, as in fedlib.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        rows, norms, middle, chosen = _signguard(stack, f, lower, upper, sample, key)
+        clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
+        return (matmul(clipped, rows) / jnp.sum(chosen)).astype(stack.dtype)
+
+    return aggregate(rule, updates, layerwise)
+
+
+def signguard_selection(
+    updates: PyTree,
+    f: int,
+    *,
+    lower: float | jax.Array = 0.1,
+    upper: float | jax.Array = 3.0,
+    sample: int | None = None,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """The weight of each clipped row in `signguard`: (n,), 1/m for one of m chosen rows, else 0."""
+    stack, _ = ravel(updates)
+    *_, chosen = _signguard(jax.lax.stop_gradient(stack), f, lower, upper, sample, key)
+    return chosen / jnp.sum(chosen)
+
+
+def foundation_fl(
+    updates: PyTree,
+    f: int,
+    *,
+    m: int | None = None,
+    rule: Callable[[jax.Array, int], jax.Array] = trimmed_mean,
+    layerwise: bool = False,
+) -> PyTree:
+    """Another rule on the rows and m copies of the one that is farthest from the extremes.
+
+    With the coordinate-wise maximum and minimum of the rows, s_i = min(||x_i - max||, ||x_i -
+    min||); m copies of the row of largest s_i are added, and the rule sees n + m rows.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+      m: copies, at least 0; ⌊n / 2⌋ if None.
+      rule: (stack, f) -> row; the paper's are `trimmed_mean` and `median`.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis. Of equal s_i the earlier row is copied.
+
+    Raises:
+      ValueError: n < 2f + 1, m < 0, or what the rule raises for n + m rows.
+
+    Cost: about six passes over the stack, and the rule.
+    Reference: Fang et al., Do we really need to design new Byzantine-robust aggregation rules?,
+      NDSS 2025.
+    Convention: m = ⌊n / 2⌋ is the paper's, CRYPTO-KU's library takes 2. f bad rows that disagree on
+      the extremes can be copied themselves: then m + f of n + m rows are bad, and no rule helps.
+    """
+
+    def on_more_rows(stack: jax.Array) -> jax.Array:
+        middle, copies = _most_central(stack, f, m)
+        copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
+        return rule(jnp.concatenate([stack, copied]), f)
+
+    return aggregate(on_more_rows, updates, layerwise)
+
+
+def foundation_fl_selection(
+    updates: PyTree,
+    f: int,
+    *,
+    m: int | None = None,
+    rule: Callable[[jax.Array, int], jax.Array] = trimmed_mean,
+) -> jax.Array:
+    """The share (n,) of each row in what the rule of `foundation_fl` sees, their sum 1."""
+    del rule
+    stack, _ = ravel(updates)
+    middle, copies = _most_central(stack, f, m)
+    n = len(stack)
+    return jnp.ones(n).at[middle].add(copies) / (n + copies)
+
+
+def _trust(stack: jax.Array, trusted: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Finite rows (n, d), their norms (n,), and weights (n,) of sum 1, or all 0."""
+    rows, _ = finite_rows(stack)
+    trusted = trusted.astype(rows.dtype)
+    norms = safe_sqrt(jnp.sum(jnp.square(rows), axis=1))
+    # By a vector of length 1, so that no product is larger than a norm.
+    along = matmul(rows, trusted / safe_sqrt(jnp.sum(jnp.square(trusted))))
+    cosines = jnp.maximum(along / norms, 0)
+    total = jnp.sum(cosines)
+    return rows, norms, cosines / jnp.where(total > 0, total, 1)
+
+
+def _signguard(
+    stack: jax.Array,
+    f: int,
+    lower: float | jax.Array,
+    upper: float | jax.Array,
+    sample: int | None,
+    key: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Finite rows (n, d), their norms (n,), the median of those, and which rows are chosen (n,)."""
+    n, d = stack.shape
+    require("signguard", n, f, 2, 1)
+    if (sample is None) != (key is None):
+        raise ValueError("signguard takes sample and key together, or none of them")
+    rows, finite = finite_rows(stack)
+    norms = safe_sqrt(jnp.sum(jnp.square(rows), axis=1))
+    ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
+    middle = ordered[(n - 1) // 2]
+    usual_norm = finite & (lower * middle <= norms) & (norms <= upper * middle)
+    seen = jax.lax.stop_gradient(rows)
+    if sample is not None:
+        sample = operator.index(sample)
+        if not 1 <= sample <= d:
+            raise ValueError(f"signguard needs 1 <= sample <= {d}, got sample={sample}")
+        seen = seen[:, draw_coordinates(key, d, sample)]
+    both = usual_norm & _larger_cluster(_shares_of_signs(seen), finite)
+    return rows, norms, middle, jnp.where(jnp.any(both), both, usual_norm)
+
+
+def _shares_of_signs(rows: jax.Array) -> jax.Array:
+    """The shares of positive, zero and negative coordinates of each row, (n, 3)."""
+    signs = jnp.sign(rows)
+    more = jnp.mean(signs, axis=1)
+    some = jnp.mean(jnp.abs(signs), axis=1)
+    return jnp.stack([(some + more) / 2, 1 - some, (some - more) / 2], axis=1)
+
+
+def _larger_cluster(points: jax.Array, valid: jax.Array) -> jax.Array:
+    """Which of the valid points (n, 3) are in the larger one of two clusters, by 2-means."""
+    order = points[:, 0] - points[:, 2]
+    first = points[jnp.argmin(jnp.where(valid, order, jnp.inf))]
+    last = points[jnp.argmax(jnp.where(valid, order, -jnp.inf))]
+
+    def near_last(centers: tuple[jax.Array, jax.Array]) -> jax.Array:
+        to_first, to_last = (jnp.sum(jnp.square(points - c[None]), axis=1) for c in centers)
+        return to_last < to_first
+
+    def mean(members: jax.Array, otherwise: jax.Array) -> jax.Array:
+        count = jnp.sum(members)
+        total = jnp.sum(jnp.where(members[:, None], points, 0), axis=0)
+        return jnp.where(count > 0, total / jnp.maximum(count, 1), otherwise)
+
+    def turn(_, centers: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        second = near_last(centers)
+        return mean(valid & ~second, centers[0]), mean(valid & second, centers[1])
+
+    second = near_last(jax.lax.fori_loop(0, 10, turn, (first, last)))
+    more_in_second = jnp.sum(valid & second) > jnp.sum(valid & ~second)
+    return valid & jnp.where(more_in_second, second, ~second)
+
+
+def _most_central(stack: jax.Array, f: int, m: int | None) -> tuple[jax.Array, int]:
+    """The row farthest from the nearer extreme, and the number of copies."""
+    n = len(stack)
+    require("foundation_fl", n, f, 2, 1)
+    m = n // 2 if m is None else operator.index(m)
+    if m < 0:
+        raise ValueError(f"foundation_fl needs m >= 0, got m={m}")
+    stack = jax.lax.stop_gradient(stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
+    finite = jnp.isfinite(jnp.sum(jnp.square(stack), axis=1))
+    highest = _extreme(jnp.maximum, stack, finite, -jnp.inf)
+    lowest = _extreme(jnp.minimum, stack, finite, jnp.inf)
+    # A loop over the two: its input is an array, where XLA would find the extremes again for each
+    # row.
+    distances = jax.lax.map(
+        lambda extreme: jnp.sum(jnp.square(stack - extreme[None]), axis=1),
+        jnp.stack([highest, lowest]),
+    )
+    return jnp.argmax(jnp.where(finite, jnp.min(distances, axis=0), -1)), m
+
+
+def _extreme(pick: jnp.ufunc, stack: jax.Array, finite: jax.Array, otherwise: float) -> jax.Array:
+    """The maximum or minimum (d,) of the finite rows."""
+    if len(stack) > MAX_NETWORK_ROWS:
+        return pick.reduce(jnp.where(finite[:, None], stack, otherwise), axis=0)
+    rows = [jnp.where(finite[i], row, otherwise) for i, row in enumerate(stack)]
+    return functools.reduce(pick, rows)

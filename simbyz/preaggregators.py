@@ -1,0 +1,228 @@
+"""Pre-aggregators: stack -> stack, what is done to the workers' rows before a rule sees them.
+
+`updates` is an (n, d) array or a pytree whose leaves have a leading worker axis; the result is one,
+too, with fewer rows after `bucketing`. `simbyz.aggregators.chain` puts them in front of a rule.
+
+Non-finite values: from at most f rows of NaN or ±inf come at most f rows that are not as they
+should be, so a robust rule behind stays finite. Each function says what becomes of such rows.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from simbyz.geometry import CHUNK, squared_distances
+from simbyz.moments import sum_rows
+from simbyz.order_statistics import MAX_NETWORK_ROWS
+from simbyz.stacking import PyTree, ravel, require
+
+
+def nearest_neighbor_mixing(updates: PyTree, f: int) -> PyTree:
+    """NNM: every row becomes the mean of the n - f rows nearest to it, itself included.
+
+    y_i = 1/(n - f) Σ_{j in N_i} x_j, N_i holding i and the n - f - 1 others with smallest
+    ||x_i - x_j||.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+
+    Returns:
+      (n, d), or the pytree. Of equally far rows the earlier one is taken. A row that is not finite
+      is among its own nearest and becomes NaN; a finite row takes no such row while at most f of
+      them are there.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Cost: two n × n × d matrix products.
+    Reference: Allouah et al., Fixing by mixing: a recipe for optimal Byzantine ML under
+      heterogeneity, AISTATS 2023.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("nearest_neighbor_mixing", n, f, 2, 1)
+    # Which rows are near has no derivative, and finding one would compile for long.
+    squares = squared_distances(jax.lax.stop_gradient(stack))
+    # Nothing is nearer to a row than itself, not even its copy.
+    squares = jnp.where(jnp.eye(n, dtype=bool), -1, squares)
+    nearest = jnp.argsort(squares, axis=1)[:, : n - f]
+    chosen = jnp.zeros((n, n), dtype=bool).at[jnp.arange(n)[:, None], nearest].set(True)
+
+    return unravel(_means_of_chosen(chosen, stack, n - f))
+
+
+def _means_of_chosen(chosen: jax.Array, stack: jax.Array, count: int) -> jax.Array:
+    """1/count Σ_j chosen_ij x_j over an (n, d) stack; NaN if a chosen row is not finite.
+
+    A matrix product counts a row of weight 0, too, by 0 · inf = NaN: hence the blanking. It is done
+    chunk by chunk of coordinates, as a blanked copy of the whole stack would cost more time, in
+    fresh memory, than the product does.
+    """
+    d = stack.shape[1]
+    finite = jnp.all(jnp.isfinite(stack), axis=1)
+    spoiled = jnp.any(chosen & ~finite[None, :], axis=1)
+    weights = chosen.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    size = max(1, min(CHUNK, d))
+
+    def turn(turn: jax.Array, means: jax.Array) -> jax.Array:
+        # The last chunk is moved back to stay inside: it repeats a part of the one before.
+        start = jnp.clip(turn * size, 0, d - size)
+        rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1)
+        rows = jnp.where(jnp.isfinite(rows), rows, 0).astype(weights.dtype)
+        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
+        sums = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        mixed = jnp.where(spoiled[:, None], jnp.nan, sums / count).astype(stack.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(means, mixed, start, axis=1)
+
+    return jax.lax.fori_loop(0, -(-d // size), turn, jnp.zeros_like(stack))
+
+
+def clipping(updates: PyTree, f: int = 0, *, radius: jax.typing.ArrayLike) -> PyTree:
+    """Every row is shortened to at most a given length: x_i · min(1, radius / ||x_i||).
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: any non-negative int; not used.
+      radius: the greatest norm that is left alone; may be traced.
+
+    Returns:
+      (n, d), or the pytree. A row that is not finite has no direction to keep and becomes zero, as
+      does a row too long for its dtype (1e38 in float32): no row is longer than the radius.
+
+    Raises:
+      ValueError: f < 0.
+
+    Cost: three passes over the stack.
+    """
+    stack, unravel = ravel(updates)
+    require("clipping", len(stack), f, 0, 1)
+    return unravel(_clip(stack, _norms(stack), radius))
+
+
+def adaptive_robust_clipping(updates: PyTree, f: int) -> PyTree:
+    """ARC: the k longest rows are shortened to the length of the next one, k = ⌊2 (f/n) (n - f)⌋.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated.
+
+    Returns:
+      (n, d), or the pytree. A row that is not finite counts as the longest and becomes zero, as in
+      `clipping`. As k >= f, f such rows do not set the length that the others are cut to.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Cost: three passes over the stack.
+    Reference: Allouah et al., Adaptive gradient clipping for robust federated learning, 2024
+      (arXiv:2405.14432).
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("adaptive_robust_clipping", n, f, 2, 1)
+    norms = _norms(stack)
+    num_clipped = 2 * f * (n - f) // n
+    return unravel(_clip(stack, norms, jnp.sort(norms)[n - 1 - num_clipped]))
+
+
+def bucketing(updates: PyTree, f: int, *, key: jax.Array, bucket_size: int) -> PyTree:
+    """Rows in random order, then the mean of each s in a row; the last bucket may hold fewer.
+
+    y_b = mean of x_π(bs), ..., x_π(bs + s - 1), with π = jax.random.permutation(key, n).
+
+    One bad row spoils one bucket: among the ⌈n/s⌉ buckets, up to f are bad, and the rule behind
+    must take that f with that many rows.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated; only checked to be a count.
+      key: a jax.random key, a new one each time.
+      bucket_size: s, from 1 to n.
+
+    Returns:
+      (⌈n/s⌉, d), or the pytree. A bucket with a row that is not finite is not finite.
+
+    Raises:
+      ValueError: f < 0, or bucket_size out of range.
+
+    Cost: two passes over the stack.
+    Reference: Karimireddy et al., Byzantine-robust learning on heterogeneous datasets via
+      bucketing, ICLR 2022.
+    Convention: the incomplete last bucket is divided by the rows that it holds, as in ByzFL; others
+      repeat rows until it is full.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("bucketing", n, f, 0, 1)
+    bucket_size = operator.index(bucket_size)
+    if not 1 <= bucket_size <= n:
+        raise ValueError(
+            f"bucketing needs 1 <= bucket_size <= {n}, got bucket_size={bucket_size}, n={n}, f={f}"
+        )
+    order = jax.random.permutation(key, n)
+    return unravel(mean_of_buckets(stack, order, bucket_size))
+
+
+def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax.Array:
+    """The mean of each `bucket_size` rows that follow each other in a given order.
+
+    Args:
+      stack: (n, d).
+      order: (n,), a permutation of the row numbers.
+      bucket_size: s, from 1 to n.
+
+    Returns:
+      (⌈n/s⌉, d); the last is the mean of the rows that are left.
+    """
+    n, d = stack.shape
+    if n > MAX_NETWORK_ROWS:
+        rows = stack[order]
+        full = n - n % bucket_size
+        means = jnp.mean(rows[:full].reshape(-1, bucket_size, d), axis=1)
+        if full == n:
+            return means
+        return jnp.concatenate([means, jnp.mean(rows[full:], axis=0, keepdims=True)])
+    means = []
+    for start in range(0, n, bucket_size):
+        rows = [stack[member] for member in order[start : start + bucket_size]]
+        means.append((sum_rows(rows) / len(rows)).astype(stack.dtype))
+    return jnp.stack(means)
+
+
+def _norms(stack: jax.Array) -> jax.Array:
+    """The length of each row, at least float32; +inf for a row that is not finite.
+
+    Each row is divided by its largest entry first: the square of 1e30 is no float32. That entry is
+    kept away from the ends of the range, where XLA's 1 / scale would be rounded to 0 or inf.
+    """
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    most = float(jnp.finfo(dtype).max) ** 0.75
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(stack.astype(dtype)), axis=1))
+    finite = jnp.isfinite(largest)
+    scale = jnp.where(finite, jnp.clip(largest, 1 / most, most), 1)
+    # Blanked for the derivative, where 0 · NaN would come back.
+    rows = jnp.where(finite[:, None], stack, 0)
+    squares = jnp.sum(jnp.square(rows / scale[:, None]), axis=1)
+    # The root has no derivative at 0: take that of a constant.
+    positive = squares > 0
+    roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+    return jnp.where(finite, scale * roots, jnp.inf)
+
+
+def _clip(stack: jax.Array, norms: jax.Array, radius: jax.typing.ArrayLike) -> jax.Array:
+    """x_i · min(1, radius / norm_i), and zero where the norm is not finite."""
+    finite = jnp.isfinite(norms)
+    long = finite & (norms > radius)
+    factors = jnp.where(long, radius / jnp.where(long, norms, 1), 1)
+    rows = jnp.where(finite[:, None], stack, 0)
+    return (rows * factors[:, None]).astype(stack.dtype)
+
+
+PREAGGREGATORS = {
+    "nearest_neighbor_mixing": nearest_neighbor_mixing,
+    "clipping": clipping,
+    "adaptive_robust_clipping": adaptive_robust_clipping,
+    "bucketing": bucketing,
+}

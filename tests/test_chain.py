@@ -1,0 +1,131 @@
+"""A chain is its parts applied by hand, one after the other."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import preaggregators
+from simbyz.aggregators import average, bulyan, chain, krum, median, multi_krum, trimmed_mean
+
+pytestmark = pytest.mark.thorough
+
+N, F, D = 15, 2, 3
+KEY = jax.random.key(5)
+ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+
+mixing = preaggregators.nearest_neighbor_mixing
+clipping = functools.partial(preaggregators.clipping, radius=1.5)
+adaptive = preaggregators.adaptive_robust_clipping
+pairs = functools.partial(preaggregators.bucketing, bucket_size=2)
+
+# A key given beforehand: then it is the same at every call, and the chain asks for none.
+fixed_pairs = functools.partial(pairs, key=KEY)
+
+
+@pytest.mark.parametrize("rule", [average, median, trimmed_mean, krum, multi_krum])
+@pytest.mark.parametrize("part", [mixing, clipping, adaptive, fixed_pairs])
+def test_a_chain_is_its_parts_by_hand(part: Callable, rule: Callable) -> None:
+    result = chain(part, rule)(ROWS, F)
+    np.testing.assert_array_equal(result, rule(part(ROWS, F), F))
+    assert result.shape == (D,)
+
+
+def test_many_parts_a_pytree_and_jit() -> None:
+    tree = {"a": ROWS[:, 0], "b": ROWS[:, 1:].reshape(N, 2, 1)}
+    rule = chain(adaptive, mixing, clipping, trimmed_mean)
+    by_hand = trimmed_mean(clipping(mixing(adaptive(tree, F), F), F), F)
+    result = jax.jit(functools.partial(rule, f=F))(tree)
+    assert jax.tree.map(jnp.shape, result) == {"a": (), "b": (2, 1)}
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), result, by_hand)
+
+
+def test_a_rule_alone_is_a_chain_and_a_chain_is_a_part() -> None:
+    np.testing.assert_array_equal(chain(median)(ROWS, F), median(ROWS, F))
+    nested = chain(chain(mixing, clipping), chain(median))
+    np.testing.assert_array_equal(nested(ROWS, F), chain(mixing, clipping, median)(ROWS, F))
+    with pytest.raises(ValueError, match="at least one part"):
+        chain()
+
+
+def test_options_of_the_rule_reach_it_through_the_chain() -> None:
+    tree = {"a": ROWS[:, :1], "b": ROWS[:, 1:]}
+    layerwise = functools.partial(krum, layerwise=True)
+    result = chain(clipping, layerwise)(tree, F)
+    for leaf, rows in tree.items():
+        clipped = clipping(tree, F)[leaf]
+        assert rows.shape == clipped.shape
+        np.testing.assert_array_equal(result[leaf], krum(clipped, F))
+
+
+def test_one_part_that_asks_for_a_key_gets_the_key() -> None:
+    result = chain(pairs, median)(ROWS, F, key=KEY)
+    np.testing.assert_array_equal(result, median(pairs(ROWS, F, key=KEY), F))
+    # Also from within a chain, and beside a part that has its key already.
+    nested = chain(clipping, chain(pairs, median))(ROWS, F, key=KEY)
+    np.testing.assert_array_equal(nested, median(pairs(clipping(ROWS), F, key=KEY), F))
+    both = chain(fixed_pairs, pairs, average)(ROWS, F, key=jax.random.key(6))
+    by_hand = pairs(fixed_pairs(ROWS, F), F, key=jax.random.key(6))
+    np.testing.assert_array_equal(both, average(by_hand, F))
+
+
+def test_several_parts_that_ask_for_keys_get_a_part_of_it_each() -> None:
+    first, second = jax.random.split(KEY)
+    result = chain(pairs, mixing, pairs, average)(ROWS, 1, key=KEY)
+    by_hand = pairs(mixing(pairs(ROWS, 1, key=first), 1), 1, key=second)
+    np.testing.assert_array_equal(result, average(by_hand, 1))
+
+
+def test_a_key_is_asked_for_where_it_is_used_and_only_there() -> None:
+    with pytest.raises(TypeError, match="key"):
+        chain(pairs, median)(ROWS, F)
+    with pytest.raises(TypeError, match="key"):
+        chain(mixing, median)(ROWS, F, key=KEY)
+    with pytest.raises(TypeError, match="key"):
+        chain(fixed_pairs, median)(ROWS, F, key=KEY)
+
+
+def test_vmap_over_keys_is_a_loop() -> None:
+    keys = jax.random.split(KEY, 3)
+    rule = functools.partial(chain(pairs, median), ROWS, F)
+    together = jax.vmap(lambda key: rule(key=key))(keys)
+    np.testing.assert_allclose(together, [rule(key=key) for key in keys], rtol=1e-6)
+
+
+def first_line(rule: Callable, n: int, f: int) -> str:
+    """What is said when the chain is traced, before anything is computed."""
+    with pytest.raises(ValueError) as raised:
+        jax.eval_shape(functools.partial(rule, f=f), jax.ShapeDtypeStruct((n, D), jnp.float32))
+    # Under a transformation JAX appends a note of its own.
+    return str(raised.value).splitlines()[0]
+
+
+def test_the_part_that_refuses_is_named_with_the_rows_that_it_saw() -> None:
+    # 13 rows are enough for krum and f = 2, their 7 buckets too; 6 buckets are not.
+    rule = chain(fixed_pairs, krum)
+    stack = jax.ShapeDtypeStruct((13, D), jnp.float32)
+    assert jax.eval_shape(functools.partial(rule, f=2), stack).shape == (D,)
+    assert first_line(rule, 12, 2) == (
+        "krum needs n >= 2f + 3, got n=6, f=2 (part 2 of 2, krum, of a chain given n=12)"
+    )
+    assert first_line(chain(clipping, mixing, median), 4, 2) == (
+        "nearest_neighbor_mixing needs n >= 2f + 1, got n=4, f=2 "
+        "(part 2 of 3, nearest_neighbor_mixing, of a chain given n=4)"
+    )
+    # Each part has its own condition: here the last is the strictest.
+    assert first_line(chain(mixing, bulyan), 10, 2).startswith("bulyan needs n >= 4f + 3, got n=10")
+
+
+def test_a_chain_has_a_name() -> None:
+    assert chain(pairs, median).__name__ == "chain(bucketing, median)"
+
+
+def test_mixing_saves_a_rule_from_rows_that_are_not_finite_and_the_average_not() -> None:
+    rows = ROWS.copy()
+    rows[:F] = np.nan
+    assert np.all(np.isfinite(chain(mixing, median)(rows, F)))
+    # A NaN row stays one of the f bad rows, and the average takes none.
+    assert not np.any(np.isfinite(chain(mixing, average)(rows, F)))
