@@ -47,7 +47,8 @@ def minimum_diameter_averaging(updates: PyTree, f: int, *, layerwise: bool = Fal
       ValueError: n < 2f + 1, or f > 30.
 
     Cost: one n × n × d matrix product, and a search for vertex covers of at most f rows, one for
-      each of log2(n² / 2) diameters and then one for each row.
+      each of log2(n² / 2) diameters and then one for each row: 2 milliseconds on one core at
+      n = 30, f = 10.
     Reference: Rousseeuw, Multivariate estimation with high breakdown point, 1985; El-Mhamdi et al.,
       Distributed momentum for Byzantine-resilient stochastic gradient descent, ICLR 2021.
     Convention: also called Brute (the paper's program) and MDA (ByzFL); they enumerate subsets.
@@ -84,7 +85,8 @@ def minimum_variance_averaging(updates: PyTree, f: int, *, layerwise: bool = Fal
     Raises:
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
-    Cost: one n × n × d matrix product, and n / 2 multiplications for each of the C(n, f) subsets.
+    Cost: one n × n × d matrix product, and n / 2 multiplications for each of the C(n, f) subsets:
+      0.05 seconds on one core at n = 30, f = 10, and 0.16 if all rows are equally far.
     Convention: as in LPD-EPFL's programs (robust-collaborative-learning, 2022), which enumerate
       subsets.
     """
@@ -121,7 +123,9 @@ def smea(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     Raises:
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
-    Cost: one n × n × d matrix product, and a branch and bound whose time depends on the rows.
+    Cost: one n × n × d matrix product, and a branch and bound whose time depends on the rows. On
+      one core at n = 30, f = 10: 0.3 seconds for Gaussian rows, less under attacks of equal rows;
+      two minutes for the slowest found, rows in three distant clusters of equal size.
     Reference: Allouah et al., On the privacy-robustness-utility trilemma in distributed learning,
       ICML 2023, arXiv 2302.04787.
     Convention: the true eigenvalue. ByzFL takes one step of the power method from a random vector
