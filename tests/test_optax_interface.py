@@ -12,6 +12,8 @@ from optax.experimental import aggregating
 from simbyz.aggregators import as_gradient_transformation, at_workers, average, chain, krum, median
 from simbyz.preaggregators import bucketing
 
+pytestmark = pytest.mark.thorough
+
 NUM_WORKERS, D = 11, 4
 pairs = functools.partial(bucketing, bucket_size=2)
 

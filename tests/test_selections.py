@@ -9,6 +9,8 @@ import pytest
 from simbyz import aggregators
 from simbyz.aggregators import AGGREGATORS, SELECTIONS
 
+pytestmark = pytest.mark.thorough
+
 N, F, D = 11, 2, 5
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 
