@@ -1,4 +1,4 @@
-"""The rules and attacks once more, as slow float64 loops written from the papers' definitions.
+"""The rules once more, as slow float64 loops written from the papers' definitions.
 
 Nothing here is shared with the library. Rows are workers. Of several possible conventions, each
 function takes the ones that the library documents; where a rule has to choose between equals, the
@@ -103,24 +103,6 @@ def bulyan_selection(rows, f, m=None, variant="published"):
     else:
         raise ValueError(variant)
     return np.array(picked)
-
-
-def a_little_is_enough(honest, factor=-1.5):
-    h, d = honest.shape
-    means = average(honest)
-    result = np.zeros(d)
-    for k in range(d):
-        squares = [(honest[i, k] - means[k]) ** 2 for i in range(h)]
-        result[k] = means[k] + factor * math.sqrt(sum(squares) / (h - 1))
-    return result
-
-
-def fall_of_empires(honest, factor=1.1):
-    means = average(honest)
-    result = np.zeros(len(means))
-    for k in range(len(means)):
-        result[k] = (1 - factor) * means[k]
-    return result
 
 
 def sorted_values(rows, k):

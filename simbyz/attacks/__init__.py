@@ -2,12 +2,41 @@
 them by name.
 """
 
-from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires, nan
+from simbyz.attacks.distance_bound import min_max, min_sum
+from simbyz.attacks.fang import fang_krum, fang_trimmed_mean
+from simbyz.attacks.fixed import (
+    a_little_is_enough,
+    fall_of_empires,
+    hidden_vulnerability,
+    inner_product_manipulation,
+    z_max,
+)
+from simbyz.attacks.flips import bit_flipping, scaled_sign_flipping, sign_flipping
+from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, start_mimic
+from simbyz.attacks.noise import gaussian, inf, nan, random, zero
+from simbyz.attacks.tailored import anti_cge, byz_mean, relocated_orthogonal_perturbation
 
 ATTACKS = {
     "a_little_is_enough": a_little_is_enough,
     "fall_of_empires": fall_of_empires,
+    "inner_product_manipulation": inner_product_manipulation,
+    "hidden_vulnerability": hidden_vulnerability,
+    "sign_flipping": sign_flipping,
+    "scaled_sign_flipping": scaled_sign_flipping,
+    "bit_flipping": bit_flipping,
+    "gaussian": gaussian,
+    "random": random,
+    "zero": zero,
     "nan": nan,
+    "inf": inf,
+    "mimic": mimic,
+    "min_max": min_max,
+    "min_sum": min_sum,
+    "fang_krum": fang_krum,
+    "fang_trimmed_mean": fang_trimmed_mean,
+    "anti_cge": anti_cge,
+    "byz_mean": byz_mean,
+    "relocated_orthogonal_perturbation": relocated_orthogonal_perturbation,
 }
 
-__all__ = ["ATTACKS", *ATTACKS]
+__all__ = ["ATTACKS", "MimicState", "learned_mimic", "start_mimic", "z_max", *ATTACKS]

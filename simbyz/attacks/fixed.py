@@ -1,4 +1,4 @@
-"""Attacks on gradients that know the honest vectors and not the rule.
+"""Attacks by a fixed shift: multiples of the honest mean and deviation, or a constant.
 
 Every attack is (key, honest, num_byzantine, *, options) -> the Byzantine rows, all it returns;
 `key` is there for the attacks that draw random numbers. `num_byzantine` is how many attackers are
@@ -6,45 +6,90 @@ present, which need not be the f that the rule tolerates.
 """
 
 import operator
+from statistics import NormalDist
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from simbyz import moments
+from simbyz.attacks.rows import repeat, seen
 from simbyz.stacking import PyTree, ravel
 
 
 def a_little_is_enough(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float = -1.5
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    factor: float | jax.Array = -1.5,
+    known: int | None = None,
 ) -> PyTree:
     """mean + factor · deviation, coordinate-wise: a shift small enough to hide among the honest.
+
+    The authors choose its size from the numbers of workers: factor=-z_max(n, f).
 
     Args:
       key: not used.
       honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
       num_byzantine: number of rows returned.
       factor: may be traced.
+      known: the attackers see the first `known` honest rows alone; all if None. The paper needs
+        only some, the attackers' own.
 
     Returns:
       (num_byzantine, d), or the pytree of it; all rows are equal.
 
     Raises:
-      ValueError: fewer than two honest rows, or num_byzantine < 0.
+      ValueError: fewer than two rows seen, or num_byzantine < 0.
 
     Reference: Baruch et al., A little is enough, NeurIPS 2019.
     Convention: the sample deviation (divisor h - 1), as in the released program of Distributed
-      Momentum (ICLR 2021), whose factor is -1.5.
+      Momentum (ICLR 2021), whose factor is -1.5. With the divisor h the shift is √((h - 1) / h)
+      times as long.
     """
     del key
     stack, unravel = ravel(honest)
-    if len(stack) < 2:
-        raise ValueError("a_little_is_enough needs at least 2 honest rows for a deviation, got 1")
-    row = moments.mean(stack) + factor * jnp.sqrt(moments.variance(stack))
-    return unravel(_repeat(row.astype(stack.dtype), num_byzantine))
+    mean, deviation = mean_and_deviation("a_little_is_enough", seen(stack, known))
+    row = mean + factor * deviation
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def z_max(n: int, f: int, *, reading: Literal["honest", "all"] = "honest") -> float:
+    """How many deviations a value may lie off and still find enough honest ones farther out.
+
+    With s = ⌊n/2⌋ + 1 - f honest workers to win over for a majority, and Φ the standard normal
+    distribution: Φ⁻¹((n - f - s) / (n - f)), a share of the honest workers; or, read otherwise,
+    Φ⁻¹((n - s) / n), a share of all.
+
+    Args:
+      n: workers, Byzantine ones included.
+      f: Byzantine workers.
+      reading: of which workers the share is taken.
+
+    Returns:
+      z; a factor of `a_little_is_enough` is -z. Zero or less where f is too small to hide at all.
+
+    Raises:
+      ValueError: f < 0, n < 3, or Byzantine workers enough for a majority, f > n / 2.
+
+    Reference: Baruch et al., A little is enough, NeurIPS 2019, Algorithm 3.
+    Convention: implementations that cite the same algorithm divide among both readings. Most take
+      the first (the default here). The second allows larger shifts.
+    """
+    n, f = operator.index(n), operator.index(f)
+    supporters = n // 2 + 1 - f
+    if n < 3 or f < 0 or supporters < 1:
+        raise ValueError(f"z_max needs n >= 3 and 0 <= f <= n / 2, got n={n}, f={f}")
+    if reading == "honest":
+        return NormalDist().inv_cdf((n - f - supporters) / (n - f))
+    if reading == "all":
+        return NormalDist().inv_cdf((n - supporters) / n)
+    raise ValueError(f'z_max takes the reading "honest" or "all", got {reading!r}')
 
 
 def fall_of_empires(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float = 1.1
+    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float | jax.Array = 1.1
 ) -> PyTree:
     """(1 - factor) · mean: against the honest mean's direction as soon as factor > 1.
 
@@ -62,35 +107,87 @@ def fall_of_empires(
 
     Reference: Xie et al., Fall of empires, UAI 2019.
     Convention: the paper sends -ε · mean; a factor of 1.1 here, as in the released program of
-      Distributed Momentum (ICLR 2021), is its ε = 0.1.
+      Distributed Momentum (ICLR 2021), is its ε = 0.1: see `inner_product_manipulation`.
     """
     del key
     stack, unravel = ravel(honest)
     row = (1 - factor) * moments.mean(stack)
-    return unravel(_repeat(row.astype(stack.dtype), num_byzantine))
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
-def nan(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
-    """All NaN: does the rule survive a worker that crashed?
+def inner_product_manipulation(
+    key: jax.Array, honest: PyTree, num_byzantine: int, *, tau: float | jax.Array
+) -> PyTree:
+    """-tau · mean: the inner product of the plain average with the honest mean, made negative.
+
+    That takes tau > h / num_byzantine; a small tau passes distance-based rules instead. The same as
+    `fall_of_empires` with factor = 1 + tau.
 
     Args:
       key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
       num_byzantine: number of rows returned.
+      tau: the paper's ε; may be traced.
 
     Returns:
-      (num_byzantine, d), or the pytree of it.
+      (num_byzantine, d), or the pytree of it; all rows are equal.
 
     Raises:
       ValueError: num_byzantine < 0.
+
+    Reference: Xie et al., Fall of empires, UAI 2019.
     """
     del key
     stack, unravel = ravel(honest)
-    return unravel(_repeat(jnp.full_like(stack[0], jnp.nan), num_byzantine))
+    row = -tau * moments.mean(stack)
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
-def _repeat(row: jax.Array, num_byzantine: int) -> jax.Array:
-    num_byzantine = operator.index(num_byzantine)
-    if num_byzantine < 0:
-        raise ValueError(f"num_byzantine must be at least 0, got {num_byzantine}")
-    return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+def hidden_vulnerability(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    factor: float | jax.Array,
+    coordinate: int | None = -1,
+) -> PyTree:
+    """mean + factor on one coordinate: in high dimension, hardly any distance and much harm.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      factor: may be traced.
+      coordinate: which one, of a pytree the leaves joined in order; None: all of them.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal.
+
+    Raises:
+      ValueError: no such coordinate, or num_byzantine < 0.
+
+    Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML
+      2018.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    row, d = moments.mean(stack), stack.shape[1]
+    if coordinate is None:
+        row = row + factor
+    else:
+        coordinate = operator.index(coordinate)
+        if not -d <= coordinate < d:
+            raise ValueError(f"coordinate must be from {-d} to {d - 1}, or None, got {coordinate}")
+        row = row.at[coordinate].add(factor)
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def mean_and_deviation(attack: str, stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Coordinate-wise mean and sample deviation (d,) of what an attack sees.
+
+    Raises:
+      ValueError: a single row has no deviation.
+    """
+    if len(stack) < 2:
+        raise ValueError(f"{attack} needs at least 2 honest rows for a deviation, got 1")
+    return moments.mean(stack), jnp.sqrt(moments.variance(stack))

@@ -1,0 +1,136 @@
+"""Attacks that go as far as the honest vectors lie apart, without knowing the rule: min-max and
+min-sum.
+
+Both send mean + γ · direction with the largest γ that keeps the Byzantine vector no farther off
+than the honest ones are from each other. The paper searches γ by halving a step. Each bound is a
+quadratic inequality in γ, so that the largest γ has a closed form.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import moments
+from simbyz.attacks.rows import repeat, seen, unit
+from simbyz.geometry import squared_distances
+from simbyz.stacking import PyTree, ravel
+
+Direction = Literal["unit", "sign", "deviation"]
+
+
+def min_max(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    direction: Direction = "deviation",
+    known: int | None = None,
+) -> PyTree:
+    """mean + γ · direction, γ as large as max_i ||b - x_i|| ≤ max_{i,j} ||x_i - x_j|| allows.
+
+    γ is the least, over i, of the larger roots of ||mean + γ · direction - x_i||² = D², with D the
+    largest of the distances.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      direction: "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
+        deviation.
+      known: the attackers see the first `known` honest rows alone, and stay among them; all if
+        None.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal. The mean where the direction is
+      zero.
+
+    Raises:
+      ValueError: an unknown direction, fewer than two rows seen, or num_byzantine < 0.
+
+    Cost: one h × h × d matrix product.
+    Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    rows, mean, direction = _start("min_max", seen(stack, known), direction)
+    largest = jnp.max(squared_distances(rows))
+    offsets = mean[None] - rows
+    square = jnp.sum(jnp.square(direction))
+    slopes = jnp.matmul(offsets, direction, precision=jax.lax.Precision.HIGHEST)
+    # The mean is never farther from a row than two rows can be: γ = 0 is allowed.
+    room = jnp.maximum(largest - jnp.sum(jnp.square(offsets), axis=1), 0)
+    # The larger root, written so that nothing cancels where the slope is positive.
+    root = jnp.sqrt(jnp.square(slopes) + square * room)
+    gammas = jnp.where(
+        slopes > 0,
+        room / jnp.where(slopes > 0, slopes + root, 1),
+        (root - slopes) / jnp.where(square > 0, square, 1),
+    )
+    row = mean + jnp.where(square > 0, jnp.min(gammas), 0) * direction
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def min_sum(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    direction: Direction = "deviation",
+    bound: Literal["largest", "smallest"] = "largest",
+    known: int | None = None,
+) -> PyTree:
+    """mean + γ · direction, γ as large as Σ_i ||b - x_i||² ≤ max_i Σ_j ||x_i - x_j||² allows.
+
+    A sum of squared distances to the h rows is h times that to their mean, plus a constant. The
+    bound therefore reads ||b - mean|| ≤ max_i ||x_i - mean||.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      direction: "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
+        deviation.
+      bound: "smallest": min_i instead of max_i on the right.
+      known: the attackers see the first `known` honest rows alone, and stay among them; all if
+        None.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal. The mean where the direction is
+      zero.
+
+    Raises:
+      ValueError: an unknown direction or bound, fewer than two rows seen, or num_byzantine < 0.
+
+    Cost: one pass over the rows.
+    Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
+    Convention: the largest sum bounds in the paper, the smallest in its authors' notebooks.
+    """
+    del key
+    if bound not in ("largest", "smallest"):
+        raise ValueError(f'min_sum takes the bound "largest" or "smallest", got {bound!r}')
+    stack, unravel = ravel(honest)
+    rows, mean, direction = _start("min_sum", seen(stack, known), direction)
+    distances = jnp.linalg.norm(rows - mean[None], axis=1)
+    radius = jnp.max(distances) if bound == "largest" else jnp.min(distances)
+    row = mean + radius * unit(direction)
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def _start(
+    attack: str, stack: jax.Array, direction: Direction
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What is seen, its mean and the direction, in at least float32."""
+    if len(stack) < 2:
+        raise ValueError(f"{attack} needs at least 2 honest rows to stay among, got 1")
+    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    mean = moments.mean(rows)
+    if direction == "unit":
+        return rows, mean, -unit(mean)
+    if direction == "sign":
+        return rows, mean, -jnp.sign(mean)
+    if direction == "deviation":
+        return rows, mean, -jnp.sqrt(moments.variance(rows))
+    raise ValueError(
+        f'{attack} takes the direction "unit", "sign" or "deviation", got {direction!r}'
+    )

@@ -1,0 +1,117 @@
+"""Attacks that turn a vector around: the honest mean, or the one that the attacker computed itself.
+
+Both exist in the field under the same names. Where `own` is given, each attacker turns its own
+vector; where it is not, all turn the honest mean.
+"""
+
+import operator
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import moments
+from simbyz.attacks.rows import count, own_rows, repeat
+from simbyz.stacking import PyTree, ravel
+
+
+def sign_flipping(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    scale: float | jax.Array = 1.0,
+    own: PyTree | None = None,
+) -> PyTree:
+    """-scale · mean, or -scale · (one's own vector).
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      scale: may be traced.
+      own: like honest, with num_byzantine rows: what the attackers would have sent, were they
+        honest. None: the honest mean.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it.
+
+    Raises:
+      ValueError: own of another shape, or num_byzantine < 0.
+
+    Reference: Li et al., RSA, AAAI 2019 (one's own, scaled); Allen-Zhu et al., ICLR 2021.
+    Convention: ByzFL and krum turn the mean, the programs of EPFL's learning laboratory, Blades and
+      FLPoison one's own gradient.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    return unravel((-scale * _turned(stack, num_byzantine, own)).astype(stack.dtype))
+
+
+def scaled_sign_flipping(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+    """-(h / num_byzantine) · mean: the plain average of all n rows becomes zero.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+
+    Reference: Farhadkhani et al., Robust collaborative learning with linear gradient overhead, ICML
+      2023 (its program).
+    """
+    num_byzantine = count(num_byzantine)
+    scale = len(ravel(honest)[0]) / max(num_byzantine, 1)
+    return sign_flipping(key, honest, num_byzantine, scale=scale)
+
+
+def bit_flipping(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    bits: Sequence[int] = (22, 30, 31, 32),
+    own: PyTree | None = None,
+) -> PyTree:
+    """Some bits of every number turned over, as broken hardware might.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      bits: of a number in float32, 1 the least significant, 32 the sign. (32,): the sign alone.
+      own: like honest, with num_byzantine rows: what the attackers would have sent, were they
+        honest. None: the honest mean.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it. With the default bits, what is between 1 and 2 grows
+      2^64 times, what is between 2 and 4 shrinks as much.
+
+    Raises:
+      ValueError: a bit beyond 1 to 32, own of another shape, or num_byzantine < 0.
+
+    Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
+    Convention: numbers of any dtype are rounded to float32 first. Some programs call -(one's own
+      gradient) bit flipping: that is `bits=(32,)`, or `sign_flipping`.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    bits = [operator.index(bit) for bit in bits]
+    if not all(1 <= bit <= 32 for bit in bits):
+        raise ValueError(f"bits must be from 1 to 32, got {bits}")
+    mask = jnp.uint32(sum(1 << (bit - 1) for bit in set(bits)))
+    rows = _turned(stack, num_byzantine, own).astype(jnp.float32)
+    flipped = jax.lax.bitcast_convert_type(rows, jnp.uint32) ^ mask
+    return unravel(jax.lax.bitcast_convert_type(flipped, jnp.float32).astype(stack.dtype))
+
+
+def _turned(stack: jax.Array, num_byzantine: int, own: PyTree | None) -> jax.Array:
+    num_byzantine = count(num_byzantine)
+    if own is None or num_byzantine == 0:
+        return repeat(moments.mean(stack), num_byzantine)
+    return own_rows(own, stack, num_byzantine)

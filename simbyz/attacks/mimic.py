@@ -1,0 +1,121 @@
+"""Mimic: all attackers send what one honest worker sends.
+
+Nothing that is sent is false, yet one worker counts num_byzantine + 1 times: under heterogeneous
+data its own view outweighs the others'. Which worker is fixed, or learned in a warm-up.
+"""
+
+import operator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import moments
+from simbyz.attacks.rows import repeat
+from simbyz.stacking import PyTree, ravel
+
+
+def mimic(key: jax.Array, honest: PyTree, num_byzantine: int, *, worker: int = 0) -> PyTree:
+    """A copy of one honest row, always the same one.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      worker: the row copied, from 0.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal.
+
+    Raises:
+      ValueError: no such row, or num_byzantine < 0.
+
+    Reference: Karimireddy et al., Byzantine-robust learning on heterogeneous datasets via
+      bucketing, ICLR 2022.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    worker = operator.index(worker)
+    if not 0 <= worker < len(stack):
+        raise ValueError(f"worker must be from 0 to h - 1 = {len(stack) - 1}, got {worker}")
+    return unravel(repeat(stack[worker], num_byzantine))
+
+
+class MimicState(NamedTuple):
+    """What the attackers have learned of the honest workers."""
+
+    step: jax.Array  # steps seen
+    mean: jax.Array  # (d,) mean of the honest means
+    direction: jax.Array  # (d,) unit vector, estimate of where the honest rows vary most
+    worker: jax.Array  # the row to copy
+
+
+def start_mimic(key: jax.Array, dimension: int) -> MimicState:
+    """Nothing learned yet: a direction drawn at random.
+
+    Args:
+      key: of the draw.
+      dimension: d, coordinates of a row.
+    """
+    direction = jax.random.normal(key, (dimension,))
+    return MimicState(
+        step=jnp.zeros((), jnp.int32),
+        mean=jnp.zeros(dimension),
+        direction=direction / jnp.linalg.norm(direction),
+        worker=jnp.zeros((), jnp.int32),
+    )
+
+
+def learned_mimic(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    state: MimicState,
+    *,
+    warmup: int | jax.Array,
+) -> tuple[PyTree, MimicState]:
+    """A copy of the honest row that lies farthest out where the honest rows vary most.
+
+    In each step t < warmup: mean ← (t · mean + honest mean) / (t + 1); with c = Σ_i (x_i - mean)
+    <x_i - mean, direction>, direction ← the unit vector along t · direction + c / ||c||, a step of
+    power iteration; worker ← argmax_i |<direction, x_i>|. Afterwards the worker stays.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      state: of the step before; `start_mimic` before the first.
+      warmup: steps that are learned from, at least 1; may be traced.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal. The state for the next step.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+
+    Cost: two passes over the rows in a step, also after the warm-up.
+    Reference: Karimireddy et al., Byzantine-robust learning on heterogeneous datasets via
+      bucketing, ICLR 2022.
+    Convention: the authors' program takes the largest <direction, x_i> with its sign, which depends
+      on the sign of the first draw.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    t = state.step.astype(rows.dtype)
+    mean = (t * state.mean + moments.mean(rows)) / (t + 1)
+    offsets = rows - mean[None]
+    along = jnp.matmul(offsets, state.direction, precision=jax.lax.Precision.HIGHEST)
+    varied = jnp.matmul(along, offsets, precision=jax.lax.Precision.HIGHEST)
+    direction = _unit_or(t * state.direction + _unit_or(varied, state.direction), state.direction)
+    reach = jnp.abs(jnp.matmul(rows, direction, precision=jax.lax.Precision.HIGHEST))
+    learned = MimicState(state.step, mean, direction, jnp.argmax(reach).astype(jnp.int32))
+    state = jax.tree.map(lambda new, old: jnp.where(t < warmup, new, old), learned, state)
+    sent = unravel(repeat(stack[state.worker], num_byzantine))
+    return sent, state._replace(step=state.step + 1)
+
+
+def _unit_or(vector: jax.Array, instead: jax.Array) -> jax.Array:
+    """A vector divided by its norm, or another where it is zero."""
+    norm = jnp.linalg.norm(vector)
+    return jnp.where(norm > 0, vector / jnp.where(norm > 0, norm, 1), instead)

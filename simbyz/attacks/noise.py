@@ -1,0 +1,121 @@
+"""Attacks that look at nothing: constants of a broken worker, and noise."""
+
+import jax
+import jax.numpy as jnp
+
+from simbyz.attacks.rows import count, repeat
+from simbyz.stacking import PyTree, ravel
+
+
+def zero(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+    """All zeros: workers that do not work.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
+      num_byzantine: number of rows returned.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+    """
+    del key
+    return _constant(honest, num_byzantine, 0.0)
+
+
+def nan(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+    """All NaN: does the rule survive a worker that crashed?
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
+      num_byzantine: number of rows returned.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+    """
+    del key
+    return _constant(honest, num_byzantine, jnp.nan)
+
+
+def inf(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+    """All +infinity: a worker whose numbers overflowed.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
+      num_byzantine: number of rows returned.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+    """
+    del key
+    return _constant(honest, num_byzantine, jnp.inf)
+
+
+def gaussian(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    mean: float | jax.Array = 0.0,
+    scale: float | jax.Array = 1.0,
+) -> PyTree:
+    """mean + scale · (a standard normal draw), coordinate by coordinate, each row its own.
+
+    Args:
+      key: of the draws.
+      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
+      num_byzantine: number of rows returned.
+      mean, scale: may be traced.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+
+    Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
+    Convention: scale is 1 as in ByzFL, where all rows are equal; Krum's paper takes 200.
+    """
+    stack, unravel = ravel(honest)
+    draws = jax.random.normal(key, (count(num_byzantine), stack.shape[1]), stack.dtype)
+    return unravel((mean + scale * draws).astype(stack.dtype))
+
+
+def random(
+    key: jax.Array, honest: PyTree, num_byzantine: int, *, scale: float | jax.Array = 1.0
+) -> PyTree:
+    """Uniform draws from -scale to scale, coordinate by coordinate, each row its own.
+
+    Args:
+      key: of the draws.
+      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
+      num_byzantine: number of rows returned.
+      scale: may be traced.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it.
+
+    Raises:
+      ValueError: num_byzantine < 0.
+
+    Convention: FedML's random mode.
+    """
+    stack, unravel = ravel(honest)
+    shape = (count(num_byzantine), stack.shape[1])
+    draws = jax.random.uniform(key, shape, stack.dtype, minval=-1, maxval=1)
+    return unravel((scale * draws).astype(stack.dtype))
+
+
+def _constant(honest: PyTree, num_byzantine: int, value: float) -> PyTree:
+    stack, unravel = ravel(honest)
+    return unravel(repeat(jnp.full_like(stack[0], value), num_byzantine))

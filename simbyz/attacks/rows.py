@@ -1,0 +1,61 @@
+"""What attacks share: the rows that they see, and the rows that they send."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from simbyz.stacking import PyTree, ravel
+
+
+def count(num_byzantine: int) -> int:
+    """The checked number of attackers present.
+
+    Raises:
+      TypeError: not an integer, or traced.
+      ValueError: negative.
+    """
+    num_byzantine = operator.index(num_byzantine)
+    if num_byzantine < 0:
+        raise ValueError(f"num_byzantine must be at least 0, got {num_byzantine}")
+    return num_byzantine
+
+
+def repeat(row: jax.Array, num_byzantine: int) -> jax.Array:
+    """All attackers send the same row (d,): (num_byzantine, d)."""
+    return jnp.broadcast_to(row, (count(num_byzantine), *row.shape))
+
+
+def seen(stack: jax.Array, known: int | None) -> jax.Array:
+    """The first `known` honest rows: all that an attacker with partial knowledge sees.
+
+    Raises:
+      ValueError: known is below 1 or above the number of honest rows.
+    """
+    if known is None:
+        return stack
+    known = operator.index(known)
+    if not 1 <= known <= len(stack):
+        raise ValueError(f"known must be from 1 to {len(stack)} honest rows, or None, got {known}")
+    return stack[:known]
+
+
+def own_rows(own: PyTree, stack: jax.Array, num_byzantine: int) -> jax.Array:
+    """What the attackers would have sent, were they honest, as (num_byzantine, d).
+
+    Raises:
+      ValueError: own does not hold one vector like the honest ones for each attacker.
+    """
+    rows, _ = ravel(own)
+    if rows.shape != (num_byzantine, stack.shape[1]):
+        raise ValueError(
+            f"own must hold num_byzantine={num_byzantine} vectors of d={stack.shape[1]}, "
+            f"got shape {rows.shape}"
+        )
+    return rows.astype(stack.dtype)
+
+
+def unit(vector: jax.Array) -> jax.Array:
+    """A vector divided by its norm; zero stays zero."""
+    norm = jnp.linalg.norm(vector)
+    return vector / jnp.where(norm > 0, norm, 1)

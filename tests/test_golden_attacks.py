@@ -1,0 +1,175 @@
+"""Attacks against recorded answers of the paper's program (bm) and of ByzFL.
+
+The records lie beside the checkout, not in it. `tests/reference_attacks.py` must give them all too:
+that is what makes it a reference.
+"""
+
+import functools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_attacks
+
+from simbyz import attacks
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+
+pytestmark = pytest.mark.skipif(
+    not (GOLDEN / "vectors.json").exists(), reason="the golden files are not beside this checkout"
+)
+
+# Answers compared, by attack.
+COMPARED = {
+    "a_little_is_enough": 48 + 12,
+    "fall_of_empires": 48,
+    "inner_product_manipulation": 24 + 18,
+    "hidden_vulnerability": 72,
+    "anti_cge": 12,
+    "sign_flipping": 6,
+    "mimic": 12,
+    "inf": 6,
+    "gaussian": 6,
+}
+
+# Errors as fractions of the largest input.
+TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+
+
+class Case(NamedTuple):
+    """One recorded answer, and the call that should give it."""
+
+    label: str
+    attack: str
+    options: dict  # traced
+    static: dict
+    honest: np.ndarray
+    num_byzantine: int
+    expected: np.ndarray
+    draws: np.ndarray | None  # the random numbers that it used
+
+
+def attack_and_options(name: str, params: dict) -> tuple[str, dict, dict] | None:
+    """Which of our attacks, with which traced and static options, theirs is; None if none is."""
+    sign = -1 if params.get("negative") else 1
+    if name == "little":
+        return "a_little_is_enough", {"factor": sign * params["factor"]}, {}
+    if name == "empire":
+        return "fall_of_empires", {"factor": sign * params["factor"]}, {}
+    if name == "empire-strict":
+        return "inner_product_manipulation", {"tau": float(params["epsilon"])}, {}
+    if name == "bulyan":
+        target = params.get("target_idx", -1)
+        coordinate = None if target == "all" else target
+        factor = sign * params["factor"]
+        return "hidden_vulnerability", {"factor": factor}, {"coordinate": coordinate}
+    if name == "anticge":
+        return "anti_cge", {}, {"f": params["f_decl"]}
+    if name == "ALittleIsEnough":
+        return "a_little_is_enough", {"factor": params["tau"]}, {}
+    if name == "InnerProductManipulation":
+        return "inner_product_manipulation", {"tau": params["tau"]}, {}
+    if name == "SignFlipping":
+        return "sign_flipping", {}, {}
+    if name == "Mimic":
+        return "mimic", {}, {"worker": params["epsilon"]}
+    if name == "Inf":
+        return "inf", {}, {}
+    if name == "Gaussian":
+        return "gaussian", {"mean": params["mu"], "scale": params["sigma"]}, {}
+    return None
+
+
+@functools.cache
+def recorded() -> tuple[list[dict], dict[str, np.ndarray]]:
+    entries = json.loads((GOLDEN / "vectors.json").read_text())["entries"]
+    with np.load(GOLDEN / "vectors.npz") as arrays:
+        return [entry for entry in entries if entry["kind"] == "attack"], dict(arrays)
+
+
+@functools.cache
+def cases() -> list[Case]:
+    entries, arrays = recorded()
+    found = []
+    for entry in entries:
+        params = entry["params"]
+        ours = attack_and_options(entry["name"], params)
+        if ours is not None:
+            offset, shape = entry["output"]
+            found.append(
+                Case(
+                    f"{entry['library']} {entry['name']} {params} on {entry['input']}",
+                    *ours,
+                    honest=arrays[entry["input"]][: params["honests"]],
+                    num_byzantine=params.get("f", 1),
+                    expected=arrays["outputs"][offset : offset + int(np.prod(shape))],
+                    draws=arrays[entry["draws"]] if "draws" in entry else None,
+                )
+            )
+    return found
+
+
+def test_what_is_compared_and_what_is_not() -> None:
+    """Counts, so that no exclusion grows silently."""
+    entries, _ = recorded()
+    assert len(entries) == 270
+    left_out = Counter(e["name"] for e in entries if not attack_and_options(e["name"], e["params"]))
+    # ByzFL's averages gradients of flipped labels that it is given; ours flips the labels.
+    assert left_out == {"LabelFlipping": 6}
+    assert Counter(case.attack for case in cases()) == COMPARED
+
+
+def assert_answer(case: Case, row: np.ndarray, tolerance: float) -> None:
+    if not np.all(np.isfinite(case.expected)):
+        np.testing.assert_array_equal(row, case.expected, err_msg=case.label)
+        return
+    # The largest input may be zero, and then so is every answer. ByzFL's noise does not look at it.
+    scale = max(np.max(np.abs(case.honest)), 1 if case.draws is not None else 0)
+    if case.attack == "hidden_vulnerability":
+        scale += abs(case.options["factor"])
+    assert np.max(np.abs(row - case.expected)) <= tolerance * scale, case.label
+
+
+def test_reference_gives_every_recorded_answer() -> None:
+    compared = 0
+    for case in cases():
+        if case.attack in ("inf", "gaussian"):  # nothing to write a reference of
+            continue
+        attack = getattr(reference_attacks, case.attack)
+        row = attack(case.honest, case.num_byzantine, **case.options, **case.static)
+        assert_answer(case, row, 1e-9)
+        compared += 1
+    assert compared == 270 - 6 - 6 - 6
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", COMPARED)
+def test_attacks_give_every_recorded_answer(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = [case for case in cases() if case.attack == name]
+    attack = getattr(attacks, name)
+    if mine[0].draws is None:
+        attack = jax.jit(attack, static_argnames=("num_byzantine", *mine[0].static))
+    with jax.enable_x64(dtype == "float64"):
+        for case in mine:
+            if case.draws is not None:
+                # Their generator is NumPy's: what is compared is what is made of its numbers.
+                draws = jnp.asarray(case.draws, dtype)[None]
+                monkeypatch.setattr(jax.random, "normal", lambda *_, draws=draws: draws)
+            rows = attack(
+                jax.random.key(0),
+                case.honest.astype(dtype),
+                num_byzantine=case.num_byzantine,
+                **case.options,
+                **case.static,
+            )
+            assert rows.dtype == dtype
+            assert rows.shape == (case.num_byzantine, case.honest.shape[1])
+            for row in np.asarray(rows, np.float64):
+                assert_answer(case, row, TOLERANCE[dtype])
