@@ -1,4 +1,6 @@
-"""Pairwise distances between workers."""
+"""Distances between workers, and to a centre, in one reading of the stack."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,51 +20,71 @@ def squared_distances(stack: jax.Array) -> jax.Array:
 
     Returns:
       (n, n), at least float32, symmetric, zero on the diagonal; a distance that is not finite is
-      +inf.
+      +inf. It carries no derivative: which rows are close does not change with a small change of
+      them, and what would be the derivative compiles for long.
     """
+
+    def gram(centered: jax.Array) -> jax.Array:
+        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
+        return jnp.matmul(centered, centered.T, precision=jax.lax.Precision.HIGHEST)
+
+    stack = jax.lax.stop_gradient(stack)
     n = len(stack)
-    gram = _centered_gram(stack)
-    norms = jnp.diagonal(gram)
-    squares = norms[:, None] + norms[None, :] - 2 * gram
+    product = _sum_over_chunks(gram, stack, middle_row(stack))
+    norms = jnp.diagonal(product)
+    squares = norms[:, None] + norms[None, :] - 2 * product
     squares = jnp.where(jnp.isfinite(squares), jnp.maximum(squares, 0), jnp.inf)
     return jnp.where(jnp.eye(n, dtype=bool), 0, squares)
 
 
-# Coordinates handled at once: 51 rows of them fit a core's second-level cache.
-CHUNK = 8192
+def squared_distances_to(center: jax.Array, stack: jax.Array) -> jax.Array:
+    """||x_i - c||² of the rows of an (n, d) stack to a centre (d,): (n,), at least float32.
+
+    It carries no derivative, and may be NaN where a row is not finite.
+    """
+
+    def squares(centered: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(centered), axis=1)
+
+    return _sum_over_chunks(squares, *jax.lax.stop_gradient((stack, center)))
 
 
-def _centered_gram(stack: jax.Array) -> jax.Array:
-    """The Gram matrix of the rows minus their coordinate-wise median, chunk of coordinates by
-    chunk.
+def middle_row(stack: jax.Array) -> jax.Array:
+    """The coordinate-wise lower median (d,) of an (n, d) stack, NaN counting as +inf."""
+    middle = (len(stack) - 1) // 2
+    return sorted_rows(stack, [middle])[middle]
 
-    Reads the stack from memory once. Each turn of the loop also finds the median of the next chunk
-    and
-    carries it over: a loop's carry is an array, where XLA would otherwise fuse the median's whole
-    sorting network into the subtraction and run it again for each of the n rows.
+
+# Values handled at once: half of a core's second-level cache of one megabyte.
+CHUNK = 2**17
+
+
+def chunk_width(stack: jax.Array) -> int:
+    """How many coordinates of all rows (n, d) to handle at once."""
+    n, d = stack.shape
+    return max(1, min(CHUNK // n, d))
+
+
+def _sum_over_chunks(
+    function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
+) -> jax.Array:
+    """The sum of a function of the rows minus a centre, over chunks of coordinates.
+
+    For one, a chunk that was just centred is still in the cache. For another, what a loop reads is
+    an array: outside of one, XLA would fuse a sorting network that makes the centre into the
+    subtraction, and run it again for each of the n rows.
     """
     n, d = stack.shape
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    size = max(1, min(CHUNK, d))
-    turns = -(-d // size)
-    middle = (n - 1) // 2
+    size = chunk_width(stack)
 
-    def chunk(turn: jax.Array) -> tuple[jax.Array, jax.Array]:
-        start = jnp.clip(turn * size, 0, d - size)
-        return start, jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1)
-
-    def turn(turn: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        gram, center = carry
-        start, rows = chunk(turn - 1)
+    def turn(turn: jax.Array, total: jax.Array) -> jax.Array:
         # The last chunk is moved back to stay inside: its first coordinates were counted before.
-        # The first turn has no center yet and counts nothing.
-        new = (start + jnp.arange(size) >= (turn - 1) * size) & (turn > 0)
-        centered = jnp.where(new[None], rows.astype(dtype) - center[None], 0)
-        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-        product = jnp.matmul(centered, centered.T, precision=jax.lax.Precision.HIGHEST)
-        return gram + product, sorted_rows(chunk(turn)[1], [middle])[middle].astype(dtype)
+        start = jnp.clip(turn * size, 0, d - size)
+        rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1).astype(dtype)
+        middle = jax.lax.dynamic_slice_in_dim(center, start, size).astype(dtype)
+        new = start + jnp.arange(size) >= turn * size
+        return total + function(jnp.where(new[None], rows - middle[None], 0))
 
-    gram, _ = jax.lax.fori_loop(
-        0, turns + 1, turn, (jnp.zeros((n, n), dtype), jnp.zeros(size, dtype))
-    )
-    return gram
+    shape = jax.eval_shape(function, jax.ShapeDtypeStruct((n, size), dtype)).shape
+    return jax.lax.fori_loop(0, -(-d // size), turn, jnp.zeros(shape, dtype))

@@ -27,6 +27,14 @@ def mean(stack: jax.Array) -> jax.Array:
     return (sum_rows(list(stack)) / n).astype(stack.dtype)
 
 
+def mean_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
+    """The mean of the rows of the given indices (m,): gathered, so that no other row enters."""
+    m = len(chosen)
+    if m > MAX_NETWORK_ROWS:
+        return jnp.mean(stack[chosen], axis=0)
+    return (sum_rows([stack[chosen[i]] for i in range(m)]) / m).astype(stack.dtype)
+
+
 def variance(stack: jax.Array) -> jax.Array:
     """Coordinate-wise sample variance (divisor n - 1) of an (n, d) stack; NaN for a single row."""
     n = len(stack)

@@ -12,7 +12,7 @@ import operator
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import CHUNK, squared_distances
+from simbyz.geometry import chunk_width, squared_distances
 from simbyz.moments import sum_rows
 from simbyz.order_statistics import MAX_NETWORK_ROWS
 from simbyz.stacking import PyTree, ravel, require
@@ -43,8 +43,7 @@ def nearest_neighbor_mixing(updates: PyTree, f: int) -> PyTree:
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("nearest_neighbor_mixing", n, f, 2, 1)
-    # Which rows are near has no derivative, and finding one would compile for long.
-    squares = squared_distances(jax.lax.stop_gradient(stack))
+    squares = squared_distances(stack)
     # Nothing is nearer to a row than itself, not even its copy.
     squares = jnp.where(jnp.eye(n, dtype=bool), -1, squares)
     nearest = jnp.argsort(squares, axis=1)[:, : n - f]
@@ -64,7 +63,7 @@ def _means_of_chosen(chosen: jax.Array, stack: jax.Array, count: int) -> jax.Arr
     finite = jnp.all(jnp.isfinite(stack), axis=1)
     spoiled = jnp.any(chosen & ~finite[None, :], axis=1)
     weights = chosen.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    size = max(1, min(CHUNK, d))
+    size = chunk_width(stack)
 
     def turn(turn: jax.Array, means: jax.Array) -> jax.Array:
         # The last chunk is moved back to stay inside: it repeats a part of the one before.

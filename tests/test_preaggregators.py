@@ -15,7 +15,7 @@ import reference_preaggregators as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simbyz import aggregators, preaggregators
+from simbyz import aggregators, geometry, preaggregators
 
 pytestmark = pytest.mark.thorough
 
@@ -282,7 +282,7 @@ def test_of_equally_far_rows_the_earlier_one_is_mixed_in() -> None:
 
 
 def test_a_wide_stack_is_mixed_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preaggregators, "CHUNK", 4)
+    monkeypatch.setattr(geometry, "CHUNK", 4 * N)
     rows = gaussian_rows(0, d=10)
     assert_close(MIXING.function(rows, f=F), MIXING.refer(rows, F), 1e-6)
 

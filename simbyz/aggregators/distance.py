@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from simbyz.aggregators.coordinate import mean_of, mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
 from simbyz.geometry import squared_distances
+from simbyz.moments import mean_of_chosen
 from simbyz.order_statistics import sorted_rows
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
@@ -97,7 +98,7 @@ def multi_krum(
 
     def rule(stack: jax.Array) -> jax.Array:
         chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
-        return jnp.mean(stack[chosen], axis=0)
+        return mean_of_chosen(stack, chosen)
 
     return aggregate(rule, updates, layerwise)
 

@@ -151,7 +151,7 @@ def _clean_distances(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Squared distances (n, n) between the rows, and which rows (n,) are a finite distance away
     from most: all the others' distances are 0.
     """
-    squares = squared_distances(jax.lax.stop_gradient(stack))
+    squares = squared_distances(stack)
     good = jnp.sum(jnp.isfinite(squares), axis=1) > len(stack) / 2
     # Sums of four distances must stay finite.
     squares = jnp.minimum(squares, jnp.finfo(squares.dtype).max / 16)

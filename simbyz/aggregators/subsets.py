@@ -18,7 +18,7 @@ from simbyz.aggregators.subset_spectra import subset_of_smallest_top_eigenvalue
 from simbyz.aggregators.subset_sums import first_subset_of_smallest_sum
 from simbyz.aggregators.vertex_cover import first_subset_of_smallest_diameter
 from simbyz.geometry import squared_distances
-from simbyz.moments import sum_rows
+from simbyz.moments import mean_of_chosen
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
 # The search among distances does not grow with the number of subsets, but by 1.47 with each row to
@@ -151,13 +151,13 @@ def _diameter_subset(stack: jax.Array, f: int) -> jax.Array:
             f"minimum_diameter_averaging needs f <= {MOST_LEFT_OUT}, got n={n}, f={f}:"
             f" {math.comb(n, f):,} subsets"
         )
-    return first_subset_of_smallest_diameter(_distances(stack), n - f)
+    return first_subset_of_smallest_diameter(squared_distances(stack), n - f)
 
 
 def _variance_subset(stack: jax.Array, f: int) -> jax.Array:
     n = len(stack)
     f = _require_few_subsets("minimum_variance_averaging", n, f)
-    distances = _distances(stack)
+    distances = squared_distances(stack)
     # No sum may overflow, nor meet inf · 0. Rows that far apart are never together.
     largest = jnp.finfo(distances.dtype).max / n**2
     return first_subset_of_smallest_sum(jnp.minimum(distances, largest), n - f)
@@ -166,7 +166,7 @@ def _variance_subset(stack: jax.Array, f: int) -> jax.Array:
 def _spectral_subset(stack: jax.Array, f: int) -> jax.Array:
     n = len(stack)
     f = _require_few_subsets("smea", n, f)
-    return subset_of_smallest_top_eigenvalue(_distances(stack), n - f)
+    return subset_of_smallest_top_eigenvalue(squared_distances(stack), n - f)
 
 
 def _require_few_subsets(rule: str, n: int, f: int) -> int:
@@ -179,15 +179,8 @@ def _require_few_subsets(rule: str, n: int, f: int) -> int:
     return f
 
 
-def _distances(stack: jax.Array) -> jax.Array:
-    """Which rows are chosen does not change with a small change of them: no gradient."""
-    return jax.lax.stop_gradient(squared_distances(jax.lax.stop_gradient(stack)))
-
-
 def _mean_of_chosen(stack: jax.Array, chosen: jax.Array, f: int) -> jax.Array:
-    count = len(stack) - f
-    rows = jnp.flatnonzero(chosen, size=count)
-    return (sum_rows([stack[rows[i]] for i in range(count)]) / count).astype(stack.dtype)
+    return mean_of_chosen(stack, jnp.flatnonzero(chosen, size=len(stack) - f))
 
 
 def _weights(subset: Callable[[jax.Array, int], jax.Array], updates: PyTree, f: int) -> jax.Array:
