@@ -1,0 +1,67 @@
+"""Writes a results folder of experiments.distributed_momentum as one HTML page to explore.
+
+The page needs no network and no server: open it in a browser, or send it to someone. It shows the
+grid as a heatmap whose cells open their curves, and every run with the command that gives it again.
+Several folders make one page. Needs plotly: pip install '.[report]'.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    results: tyro.conf.Positional[tuple[Path, ...]] = (Path("results/distributed_momentum"),)
+    """Folders of results."""
+    output: Path | None = None
+    """The page; report.html in the first folder if not given."""
+
+
+def main(folders: Sequence[Path], output: Path) -> int:
+    """Write the page of these results; returns the number of runs in it.
+
+    Raises:
+      ModuleNotFoundError: plotly is not installed.
+      ValueError, OSError: no run to show, or a file that can't be read or written.
+    """
+    # Imported late: --help needs neither JAX nor pandas.
+    from experiments.report.gather import gather
+    from experiments.report.page import plotly_js, write_page
+
+    library = plotly_js()
+    with tqdm(unit="run", disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        content = gather(folders, tell=bar.write, progress=progress)
+    write_page(output, content, library)
+    return len(content["runs"]["seed"])
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m experiments.report", description=__doc__
+    )
+    if not options.results:
+        print("error: give at least one folder of results", file=sys.stderr)
+        return 2
+    output = options.results[0] / "report.html" if options.output is None else options.output
+    try:
+        count = main(options.results, output)
+    except (ModuleNotFoundError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"written: {output} ({count} runs, {output.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,167 @@
+"""Results folders to what the page embeds: configurations, runs, comparisons and their curves."""
+
+import dataclasses
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.distributed_momentum.cells import PAPER, Cell, paper_names, reference_of
+from experiments.report.commands import cell_of, command_of
+from experiments.report.curves import COLUMNS, METRICS, Curves, curves_of, encode
+from simbyz import records
+
+FILES_AT_ONCE = 100
+SUMMARY = ("highest_accuracy", "final_accuracy")
+VERSIONS = ("simbyz_version", "jax_version", "device_kind")
+SEEDS_OF_THE_PAPER = 5
+
+
+def gather(
+    folders: Sequence[Path],
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """Everything that the page shows, ready for JSON.
+
+    Args:
+      folders: of results. A run that lies in several is taken once.
+      tell: is given a line on every file that is left out, and why.
+      progress: called with the runs read so far and all of them.
+
+    Raises:
+      FileNotFoundError: a folder is not there.
+      ValueError: the folders hold no run of the experiment.
+    """
+    runs = pd.concat([_runs_in(folder, tell) for folder in folders], ignore_index=True)
+    runs = runs.drop_duplicates("digest")
+    found = {row["digest"]: row for row in runs.to_dict("records")}
+    cells = {digest: cell_of(row) for digest, row in found.items()}
+    for digest, cell in cells.items():
+        if cell is None:
+            tell(f"left out {found[digest]['file']}: it is of no configuration of the experiment")
+    found = {digest: row for digest, row in found.items() if cells[digest] is not None}
+    curves = {}
+    for digest, curve in _read_curves(found, tell):
+        curves[digest] = curve
+        progress(len(curves), len(found))
+    # A file whose steps can't be read is told of above, and is no run.
+    found = {digest: found[digest] for digest in found if digest in curves}
+    if not found:
+        names = ", ".join(map(str, folders))
+        raise ValueError(f"no run of experiments.distributed_momentum in {names}")
+    order = list(dict.fromkeys(cells[digest] for digest in found))
+    number = {cell: i for i, cell in enumerate(order)}
+    found = dict(sorted(found.items(), key=lambda it: (number[cells[it[0]]], it[1]["seed"])))
+    return {
+        "folders": [str(folder) for folder in folders],
+        "paper": {
+            dataset: len(paper_names(dataset)) * SEEDS_OF_THE_PAPER
+            for dataset in PAPER
+            if any(cell.dataset == dataset for cell in order)
+        },
+        "configurations": [_configuration(cell) for cell in order],
+        "comparisons": list(_comparisons(number)),
+        "versions": _versions(list(found.values())),
+        **_columns(
+            [number[cells[digest]] for digest in found],
+            list(found.values()),
+            [curves[digest] for digest in found],
+        ),
+    }
+
+
+def _runs_in(folder: Path, tell: Callable[[str], None]) -> pd.DataFrame:
+    with _telling(tell):
+        return records.read_runs(folder).assign(folder=folder)
+
+
+def _read_curves(found: dict[str, dict], tell: Callable[[str], None]) -> Iterator[tuple]:
+    """(digest, Curves) of every run that can be read, some files at a time to bound the memory."""
+    by_folder: dict[Path, list[str]] = {}
+    for row in found.values():
+        by_folder.setdefault(row["folder"], []).append(row["file"])
+    for folder, files in by_folder.items():
+        for first in range(0, len(files), FILES_AT_ONCE):
+            some = files[first : first + FILES_AT_ONCE]
+            with _telling(tell):
+                steps = records.read_steps(folder, files=some, columns=COLUMNS)
+            for digest, one in steps.groupby("digest", observed=True, sort=False):
+                yield digest, curves_of(one)
+
+
+class _telling(warnings.catch_warnings):
+    """Warnings on files that were skipped become lines."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self.tell = tell
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = lambda message, *arguments, **options: self.tell(str(message))
+
+
+def _configuration(cell: Cell) -> dict:
+    return {
+        "name": cell.name,
+        "dataset": cell.dataset,
+        "rule": cell.rule,
+        "attack": cell.attack,
+        "n": cell.n,
+        "f": cell.f,
+        "place": cell.momentum_at,
+        "rate": cell.learning_rate,
+        "nesterov": cell.nesterov,
+        "other": " ".join(cell.unusual),
+        "in_paper": cell.in_paper,
+        "command": command_of(cell),
+    }
+
+
+def _comparisons(number: dict[Cell, int]) -> Iterator[dict]:
+    """One a cell of the heatmap: configurations that differ in the place of momentum alone."""
+    groups: dict[Cell, dict[str, int]] = {}
+    for cell, i in number.items():
+        if cell.attack != "none":
+            key = dataclasses.replace(cell, momentum_at="update")
+            groups.setdefault(key, {})[cell.momentum_at] = i
+    for key, at in groups.items():
+        yield {"at": at, "reference": number.get(reference_of(key))}
+
+
+def _columns(of: list[int], rows: list[dict], curves: list[Curves]) -> dict:
+    """The runs as columns. The points of all runs lie one after the other, metric by metric."""
+    grids: dict[tuple, int] = {}
+    which = [grids.setdefault(tuple(curve.steps.tolist()), len(grids)) for curve in curves]
+    runs = {
+        "configuration": of,
+        "seed": [int(row["seed"]) for row in rows],
+        "diverged": [curve.diverged for curve in curves],
+        "grid": which,
+    }
+    for name in SUMMARY:
+        runs[name] = [_number(row.get(name)) for row in rows]
+    metrics = {
+        name: metric._asdict() | encode([curve.values[name] for curve in curves])
+        for name, metric in METRICS.items()
+    }
+    return {"runs": runs, "grids": [list(grid) for grid in grids], "metrics": metrics}
+
+
+def _versions(rows: list[dict]) -> list[str]:
+    """What computed the runs; more than one line says that runs of different kinds are shown."""
+    kinds = Counter(tuple(str(row.get(name, "unknown")) for name in VERSIONS) for row in rows)
+    return [
+        f"{count} runs: simbyz {simbyz}, jax {jax}, on {device}"
+        for (simbyz, jax, device), count in kinds.most_common()
+    ]
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
