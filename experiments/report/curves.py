@@ -19,10 +19,10 @@ class Metric(NamedTuple):
 
 METRICS = {
     "accuracy": Metric("top-1 test accuracy"),
-    "loss": Metric("mean loss of the honest workers", logarithmic=True),
-    "honest_ratio": Metric("variance-norm ratio of what honest workers send", logarithmic=True),
-    "sampled_ratio": Metric("variance-norm ratio of the sampled gradients", logarithmic=True),
-    "cosine": Metric("cosine of the honest mean and the aggregate"),
+    "loss": Metric("loss, mean over honest workers", logarithmic=True),
+    "honest_ratio": Metric("variance-norm ratio, honest vectors", logarithmic=True),
+    "sampled_ratio": Metric("variance-norm ratio, sampled gradients", logarithmic=True),
+    "cosine": Metric("cosine, honest mean to aggregate"),
     "distance": Metric("distance of the parameters from their start"),
 }
 # What of a run's steps they come from.

@@ -6,7 +6,11 @@ const RULES = {
   krum: "#e69f00", median: "#3a9fd6", trmean: "#009e73", phocas: "#cc79a7", meamed: "#d55e00",
   bulyan: "#7a6fd0", average: "#8a8f98",
 };
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+// Named one by one: some of plotly's own buttons send the picture to a server.
+const CONFIG = {
+  displaylogo: false, responsive: true,
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+};
 
 /** What all pictures share, in the colours of the theme. */
 function layoutOf() {
@@ -95,6 +99,14 @@ function tracesOf({ configuration, color: tint, dash, name }, metric, banded) {
   return traces;
 }
 
+/** Of a logarithmic axis: ticks at 1, 2 and 5 of every decade, or at some decades if they are many. */
+function tickOf(list, metric) {
+  const values = list.map(({ configuration }) => bandOf(configuration, metric))
+    .flatMap(({ low, high }) => [...low, ...high]).filter((value) => value > 0).map(Math.log10);
+  const decades = values.reduce((a, b) => Math.max(a, b), 0) - values.reduce((a, b) => Math.min(a, b), 0);
+  return decades > 3 ? Math.ceil(decades / 8) : "D2";
+}
+
 /** Draws the curves of `comparison`, or of all that passes if it is null. */
 function drawCurves(comparison, metric) {
   const plot = document.getElementById("plot");
@@ -115,8 +127,9 @@ function drawCurves(comparison, metric) {
     legend: comparison ? { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 } : { font: { size: 10 } },
     xaxis: { ...base.xaxis, title: { text: "step" }, rangemode: "tozero" },
     yaxis: {
-      ...base.yaxis, title: { text: metric === "accuracy" ? `${label} (%)` : `${label}${logarithmic ? " (log scale)" : ""}` },
-      type: logarithmic ? "log" : "linear", tickformat: metric === "accuracy" ? ".0%" : "", exponentformat: "power",
+      ...base.yaxis, title: { text: metric === "accuracy" ? `${label} (%)` : `${label}${logarithmic ? " (log)" : ""}` },
+      ...(logarithmic ? { type: "log", dtick: tickOf(list, metric) } : { type: "linear" }),
+      tickformat: metric === "accuracy" ? ".0%" : "", exponentformat: "power",
     },
     uirevision: `${comparison ? titleOf(comparison.own) : "all"} ${metric}`,
   }, CONFIG);

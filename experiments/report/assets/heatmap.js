@@ -101,16 +101,16 @@ function drawPanel(panel, dataset, list, values, most, selected, open) {
     text[i][j] = (known ? (gain ? points : percent)(value.mean) : "") + (lost ? " ✕" : "");
     hover[i][j] = hoverOf(comparison, lost);
   }
-  const colors = scale();
+  const colors = scale(), lines = Math.max(...columns.map((column) => column.split("<br>").length));
   Plotly.react(panel, [{
     type: "heatmap", z, text, customdata: hover, x: columns.map((_, j) => j), y: rows.map((_, i) => i),
     texttemplate: "%{text}", hovertemplate: "%{customdata}<extra></extra>", hoverongaps: true,
     xgap: 2, ygap: 2, showscale: false, zmin: gain ? -most : 0, zmax: gain ? most : 100,
     colorscale: colors.map((tint, i) => [i / (colors.length - 1), tint]),
   }], {
-    ...layoutOf(), height: 118 + 27 * rows.length,
+    ...layoutOf(), height: 56 + 14 * lines + 27 * rows.length,
     title: { text: `${dataset}, n = ${[...new Set(list.map(({ own }) => own.n))].join(", ")}`, font: { size: 15 }, x: 0, xref: "paper", y: 0.985, yanchor: "top" },
-    margin: { l: 104, r: 10, t: 34, b: 62 },
+    margin: { l: 104, r: 10, t: 34, b: 20 + 14 * lines },
     plot_bgcolor: color("gone"),
     xaxis: {
       tickvals: columns.map((_, j) => j), ticktext: columns, tickangle: 0, showgrid: false, zeroline: false,

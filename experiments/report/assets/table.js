@@ -81,9 +81,16 @@ function commandsOf(configuration) {
       element("span", {}, `seed ${runs.seed[run]}: highest ${percent(runs.highest_accuracy[run])} %, final ${percent(runs.final_accuracy[run])} %`,
         ...(lost ? [element("span", { class: "diverged" }, ` ✕ diverged at step ${runs.diverged[run]}`)] : [])),
       text ? element("button", { type: "button", class: "copy", onclick: copy }, "copy") : "",
-      element("code", {}, text || "no command line gives this run: some of its settings are not options"));
+      text ? inWords(text) : element("code", {}, "no command line gives this run: some of its settings are not options"));
   }
   return grid;
+}
+
+/** A command that breaks between its words and options only; its text stays as it is. */
+function inWords(text) {
+  const code = element("code");
+  text.split(/ (?=--)/).forEach((part, i) => code.append(i ? " " : "", element("span", {}, part)));
+  return code;
 }
 
 async function copy(event) {
