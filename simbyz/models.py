@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from simbyz import dense
 from simbyz.convolution import convolve
 
 # PyTorch's default of batch norm, and what the paper's program ran with.
@@ -136,7 +137,7 @@ def _uniform(fan_in: int) -> nn.initializers.Initializer:
 
 def _dense(x: jax.Array, features: int) -> jax.Array:
     start = _uniform(x.shape[-1])
-    return nn.Dense(features, kernel_init=start, bias_init=start)(x)
+    return dense.Dense(features, start)(x)
 
 
 def _conv(x: jax.Array, features: int, *, size: int, padding: str) -> jax.Array:

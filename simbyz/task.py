@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz.data.batches import normalise, random_flip, shared_pass
+from simbyz.data.batches import normalise, pack, random_flip, shared_pass, take
 from simbyz.data.datasets import Dataset
 
 PyTree = Any
@@ -37,7 +37,7 @@ class Task(NamedTuple):
 class ImageData(NamedTuple):
     """The arrays of a `Dataset` on the device: uint8 images, int32 labels."""
 
-    train_images: jax.Array
+    train_images: jax.Array  # packed: see `simbyz.data.batches.pack`
     train_labels: jax.Array
     test_images: jax.Array
     test_labels: jax.Array
@@ -64,7 +64,7 @@ def classification(
     Raises:
       ValueError: batch_size below 1 or above the number of training images.
     """
-    num_examples = len(dataset.train_images)
+    num_examples, *shape = dataset.train_images.shape
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
             f"batch_size must be from 1 to {num_examples}, the training images of {dataset.name}, "
@@ -76,8 +76,7 @@ def classification(
         return normalise(images, dataset.scale, dataset.mean, dataset.deviation)
 
     def initialise(key: jax.Array) -> tuple[PyTree, PyTree]:
-        image = jnp.zeros((1, *dataset.train_images.shape[1:]))
-        state = module.init(key, image)
+        state = module.init(key, jnp.zeros((1, *shape)))
         return state.pop("params"), state
 
     def batches(key: jax.Array, first_step: jax.Array, num_steps: int, num_workers: int) -> PyTree:
@@ -95,7 +94,7 @@ def classification(
     ) -> tuple[jax.Array, PyTree]:
         flip_key, dropout_key = jax.random.split(key)
         # An index past the end stands for no example: it reads the last one and weighs nothing.
-        images = prepare(flip_key, jnp.take(data.train_images, batch, axis=0, mode="clip"))
+        images = prepare(flip_key, take(data.train_images, batch, shape))
         labels = jnp.take(data.train_labels, batch, mode="clip")
         present = batch < num_examples
         variables = {"params": parameters, **model_state}
@@ -133,6 +132,6 @@ def classification(
         return jnp.sum(jax.lax.map(correct, parts)) / len(labels)
 
     data = ImageData(
-        dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
+        pack(dataset.train_images), dataset.train_labels, dataset.test_images, dataset.test_labels
     )
     return Task(data, initialise, batches, loss, accuracy, batch_size)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from simbyz.data.batches import normalise, random_flip, shared_pass
+from simbyz.data.batches import normalise, pack, permutation, random_flip, shared_pass, take
 
 EXAMPLES, SIZE = 23, 5  # five batches a pass, the last one with 3 examples
 
@@ -34,6 +34,31 @@ def test_a_batch_is_the_same_wherever_one_starts(first, count):
 def test_batches_larger_than_a_pass_apart():
     exact = shared_pass(jax.random.key(0), 0, 4, num_examples=10, batch_size=5)
     assert sorted(np.asarray(exact[:2]).ravel()) == list(range(10))
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 1437, 2**16, 2**16 + 1])
+def test_permutation_is_jaxs(n):
+    key = jax.random.key(n)
+    np.testing.assert_array_equal(permutation(key, n), jax.random.permutation(key, n))
+
+
+def test_images_with_equal_keys_keep_their_order(monkeypatch):
+    # Few distinct keys in either half: a stable sort is asked for twice.
+    few = np.random.default_rng(0).integers(0, 3, (2, 1000)).astype(np.uint32)
+    keys = few[0] << 16 | few[1]
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype: jax.numpy.asarray(keys))
+    np.testing.assert_array_equal(
+        permutation(jax.random.key(0), 1000), np.argsort(keys, kind="stable")
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1), (5, 5, 1)])
+def test_packed_images_are_taken_whole(shape):
+    images = np.random.default_rng(0).integers(0, 256, (6, *shape)).astype(np.uint8)
+    indices = np.array([[3, 0], [5, 6]])  # one past the end
+    taken = take(jax.numpy.asarray(pack(images)), indices, shape)
+    assert taken.dtype == np.uint8
+    np.testing.assert_array_equal(taken, images[np.minimum(indices, 5)])
 
 
 def test_normalise():

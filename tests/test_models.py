@@ -56,9 +56,7 @@ def from_pytorch(flat: np.ndarray, shapes: list, height: int) -> dict:
             # This layer reads the flattened images, channels first there and last here.
             features, inputs = shape
             image = array.reshape(features, inputs // height**2, height, height)
-            array = image.transpose(2, 3, 1, 0).reshape(inputs, features)
-        elif array.ndim == 2:
-            array = array.T
+            array = image.transpose(0, 2, 3, 1).reshape(features, inputs)
         flax_kind = "bias" if kind == "bias" else "scale" if layer[0] == "b" else "kernel"
         parameters.setdefault(flax_layer, {})[flax_kind] = jnp.asarray(array)
     assert start == flat.size
@@ -214,7 +212,7 @@ def assert_uniform(values: np.ndarray, bound: float) -> None:
 
 def test_weights_and_biases_are_drawn_from_different_keys() -> None:
     layer = initial_parameters(Dense(), 28, 1)["Dense_0"]
-    assert not np.any(layer["kernel"] == layer["bias"][None])
+    assert not np.any(layer["kernel"] == layer["bias"][:, None])
 
 
 def test_training_mode_updates_batch_statistics_a_worker_each() -> None:

@@ -2,8 +2,11 @@
 device.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def shared_pass(
@@ -35,13 +38,55 @@ def shared_pass(
     num_passes = (num_batches - 1) // per_pass + 2
 
     def shuffle(number: jax.Array) -> jax.Array:
-        return jax.random.permutation(jax.random.fold_in(key, number), num_examples)
+        return permutation(jax.random.fold_in(key, number), num_examples)
 
     passes = jax.vmap(shuffle)(first_pass + jnp.arange(num_passes))
     missing = per_pass * batch_size - num_examples
     passes = jnp.pad(passes, ((0, 0), (0, missing)), constant_values=num_examples)
     batches = passes.reshape(num_passes * per_pass, batch_size).astype(jnp.int32)
     return jax.lax.dynamic_slice_in_dim(batches, first_batch - first_pass * per_pass, num_batches)
+
+
+def permutation(key: jax.Array, n: int) -> jax.Array:
+    """`jax.random.permutation` of 0 ... n - 1, the same numbers in half the time on a CPU.
+
+    It orders the numbers by 32-bit random keys, twice or more. XLA:CPU sorts one array 8 times as
+    fast as keys with values, so up to 2^16 numbers are ordered by one half of the keys, then by the
+    other, each time as 16 bits of key over 16 bits of place: a radix sort, stable.
+    """
+    if n > 2**16:
+        return jax.random.permutation(key, n)
+    places = jnp.arange(n, dtype=jnp.uint32)
+
+    def order(halves: jax.Array) -> jax.Array:
+        return jnp.sort((halves << 16) | places) & 0xFFFF
+
+    shuffled = places
+    for _ in range(math.ceil(3 * math.log(max(n, 1)) / math.log(2**32 - 1))):
+        key, own = jax.random.split(key)
+        keys = jax.random.bits(own, (n,), jnp.uint32)
+        by_low = order(keys & 0xFFFF)
+        shuffled = shuffled[by_low[order(keys[by_low] >> 16)]]
+    return shuffled.astype(jnp.int32)
+
+
+def pack(images: np.ndarray) -> np.ndarray:
+    """uint8 images (N, ...) as rows of uint32, or of bytes where their number is no multiple of 4.
+
+    XLA:CPU gathers element by element: four bytes at once take half the time.
+    """
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    return rows if rows.shape[1] % 4 else rows.view("<u4")
+
+
+def take(rows: jax.Array, indices: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The images at `indices` of those that `pack` packed, (..., *shape) uint8; an index past the
+    end reads the last one.
+    """
+    taken = jnp.take(rows, indices, axis=0, mode="clip")
+    if taken.dtype == jnp.uint32:
+        taken = jax.lax.bitcast_convert_type(taken, jnp.uint8)
+    return taken.reshape(*indices.shape, *shape)
 
 
 def normalise(
