@@ -6,10 +6,20 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from simbyz.data.batches import normalise, pack, random_flip, shared_pass, take
+from simbyz.data.batches import (
+    normalise,
+    own_draws,
+    own_passes,
+    pack,
+    random_flip,
+    shared_pass,
+    take,
+)
 from simbyz.data.datasets import Dataset
+from simbyz.data.partition import Partition
 
 PyTree = Any
 
@@ -24,8 +34,9 @@ class Task(NamedTuple):
     data: PyTree
     # key -> (parameters, model_state)
     initialise: Callable[[jax.Array], tuple[PyTree, PyTree]]
-    # (key, first_step, num_steps, num_workers) -> pytree of leaves (num_steps, num_workers, ...)
-    batches: Callable[[jax.Array, jax.Array, int, int], PyTree]
+    # (data, key, first_step, num_steps, num_workers) -> pytree of leaves (num_steps, num_workers,
+    # ...)
+    batches: Callable[[PyTree, jax.Array, jax.Array, int, int], PyTree]
     # (data, parameters, model_state, one worker's batch, key) -> (loss, model_state)
     loss: Callable[[PyTree, PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]
     # (data, parameters, model_state, key) -> accuracy on the whole test set
@@ -35,12 +46,13 @@ class Task(NamedTuple):
 
 
 class ImageData(NamedTuple):
-    """The arrays of a `Dataset` on the device: uint8 images, int32 labels."""
+    """The arrays of a `Dataset` on the device: uint8 images, int32 labels; and whose is which."""
 
     train_images: jax.Array  # packed: see `simbyz.data.batches.pack`
     train_labels: jax.Array
     test_images: jax.Array
     test_labels: jax.Array
+    partition: Partition | None = None
 
 
 # Test images evaluated at once: enough for full speed, few enough for a convolutional network's
@@ -49,10 +61,19 @@ TEST_BATCH = 1000
 
 
 def classification(
-    dataset: Dataset, module: nn.Module, *, batch_size: int, train_mode: bool = False
+    dataset: Dataset,
+    module: nn.Module,
+    *,
+    batch_size: int,
+    train_mode: bool = False,
+    partition: Partition | None = None,
+    replacement: bool = False,
 ) -> Task:
-    """Image classification by a flax module, by cross-entropy, with batches from one shared
-    shuffled pass.
+    """Image classification by a flax module, by cross-entropy.
+
+    Where batches come from: without a partition, from one shuffled pass that all workers share, as
+    in the paper's program; with one, from each worker's own shuffled passes over its own examples;
+    with replacement, from uniform draws out of its own examples, or out of all without a partition.
 
     Args:
       dataset: images and labels.
@@ -60,9 +81,13 @@ def classification(
       batch_size: examples a worker and a step.
       train_mode: gradients with dropout and batch statistics. The paper's program computes them
         with the network in inference mode (False).
+      partition: of the training images, among as many workers as ask for batches. It is part of the
+        task's data: another one of the same shape goes through the same compiled program.
+      replacement: draw each example of a batch anew.
 
     Raises:
-      ValueError: batch_size below 1 or above the number of training images.
+      ValueError: batch_size below 1 or above the number of training images; a partition that is
+        not of these images or, when batches are traced, of another number of workers.
     """
     num_examples, *shape = dataset.train_images.shape
     if not 1 <= batch_size <= num_examples:
@@ -70,6 +95,8 @@ def classification(
             f"batch_size must be from 1 to {num_examples}, the training images of {dataset.name}, "
             f"got {batch_size}"
         )
+    if partition is not None:
+        _check_partition(partition, num_examples, dataset.name)
 
     def prepare(key: jax.Array, images: jax.Array) -> jax.Array:
         images = random_flip(key, images) if dataset.flip else images
@@ -79,15 +106,44 @@ def classification(
         state = module.init(key, jnp.zeros((1, *shape)))
         return state.pop("params"), state
 
-    def batches(key: jax.Array, first_step: jax.Array, num_steps: int, num_workers: int) -> PyTree:
-        indices = shared_pass(
-            key,
-            first_step * num_workers,
-            num_steps * num_workers,
-            num_examples=num_examples,
-            batch_size=batch_size,
-        )
-        return indices.reshape(num_steps, num_workers, batch_size)
+    def batches(
+        data: ImageData, key: jax.Array, first_step: jax.Array, num_steps: int, num_workers: int
+    ) -> PyTree:
+        """Indices of examples (num_steps, num_workers, batch_size), `num_examples` for none."""
+        if data.partition is None and not replacement:
+            indices = shared_pass(
+                key,
+                first_step * num_workers,
+                num_steps * num_workers,
+                num_examples=num_examples,
+                batch_size=batch_size,
+            )
+            return indices.reshape(num_steps, num_workers, batch_size)
+        if data.partition is None:
+            counts = jnp.full(num_workers, num_examples)
+            return own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)
+        owned, counts = (jnp.asarray(leaf) for leaf in data.partition)
+        if len(counts) != num_workers:
+            raise ValueError(
+                f"the partition is among {len(counts)} workers, batches are for {num_workers}: "
+                "make the partition for the workers that compute gradients"
+            )
+        if replacement:
+            own = own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)
+        else:
+            own = own_passes(
+                key,
+                first_step,
+                num_steps,
+                counts=counts,
+                largest=owned.shape[1],
+                batch_size=batch_size,
+            )
+
+        def look_up(owned: jax.Array, own: jax.Array) -> jax.Array:
+            return jnp.take(owned, own, mode="fill", fill_value=num_examples)
+
+        return jax.vmap(look_up, in_axes=(0, 1), out_axes=1)(owned, own)
 
     def loss(
         data: ImageData, parameters: PyTree, model_state: PyTree, batch: jax.Array, key: jax.Array
@@ -132,6 +188,27 @@ def classification(
         return jnp.sum(jax.lax.map(correct, parts)) / len(labels)
 
     data = ImageData(
-        pack(dataset.train_images), dataset.train_labels, dataset.test_images, dataset.test_labels
+        pack(dataset.train_images),
+        dataset.train_labels,
+        dataset.test_images,
+        dataset.test_labels,
+        partition,
     )
     return Task(data, initialise, batches, loss, accuracy, batch_size)
+
+
+def _check_partition(partition: Partition, num_examples: int, name: str) -> None:
+    indices, counts = (np.asarray(leaf) for leaf in partition)
+    if indices.ndim != 2 or counts.shape != indices.shape[:1]:
+        raise ValueError(
+            f"a partition has indices (n, largest) and counts (n,), got {indices.shape} and "
+            f"{counts.shape}"
+        )
+    if not np.all((counts >= 1) & (counts <= indices.shape[1])):
+        raise ValueError(f"each worker of a partition needs an example, got counts {counts}")
+    held = indices[np.arange(indices.shape[1])[None] < counts[:, None]]
+    if held.min() < 0 or held.max() >= num_examples:
+        raise ValueError(
+            f"the partition names example {held.max()}, {name} has {num_examples} training images: "
+            "make it from train_labels"
+        )

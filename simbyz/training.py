@@ -278,7 +278,8 @@ def make_simulator(
         first_step: jax.Array,
         num_steps: int,
     ) -> tuple[State, Metrics]:
-        batches = task.batches(jax.random.fold_in(key, BATCHES), first_step, num_steps, h)
+        batches_key = jax.random.fold_in(key, BATCHES)
+        batches = task.batches(data, batches_key, first_step, num_steps, h)
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs

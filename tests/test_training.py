@@ -17,7 +17,7 @@ TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
 def quadratic(noise=0.1):
     """Worker losses ||θ - target - noise||² / 2: the optimum is the target."""
 
-    def batches(key, first_step, num_steps, num_workers):
+    def batches(arrays, key, first_step, num_steps, num_workers):
         def draw(step):
             return jax.random.normal(jax.random.fold_in(key, step), (num_workers, len(TARGET)))
 
@@ -132,7 +132,8 @@ def test_against_numpy(place, nesterov):
 
     key = jax.random.key(0)
     theta = np.asarray(task.initialise(jax.random.fold_in(key, INITIALISE))[0], np.float64)
-    noises = np.asarray(task.batches(jax.random.fold_in(key, BATCHES), 0, 30, n - f), np.float64)
+    batches_key = jax.random.fold_in(key, BATCHES)
+    noises = np.asarray(task.batches(task.data, batches_key, 0, 30, n - f), np.float64)
     workers, update, last = np.zeros((n - f, 4)), np.zeros(4), np.zeros(4)
     for step in range(30):
         now = rate / (1 + step / 10)

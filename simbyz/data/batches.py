@@ -89,6 +89,90 @@ def take(rows: jax.Array, indices: jax.Array, shape: tuple[int, ...]) -> jax.Arr
     return taken.reshape(*indices.shape, *shape)
 
 
+def own_passes(
+    key: jax.Array,
+    first_step: jax.Array,
+    num_steps: int,
+    *,
+    counts: jax.Array,
+    largest: int,
+    batch_size: int,
+) -> jax.Array:
+    """Consecutive batches of each worker's shuffled passes over its own examples.
+
+    Every example of a worker appears once in each of its passes; a pass ends in a short batch where
+    batch_size does not divide what the worker holds, and then a new shuffle starts, at different
+    steps for workers that hold different numbers. A worker with fewer than batch_size examples has
+    all of them in every batch. A batch does not depend on where a program starts, nor on the other
+    workers.
+
+    Args:
+      key: of the whole run.
+      first_step: number of the first step wanted, counted from the start of the run; may be traced.
+      num_steps, batch_size: ints.
+      counts: (n,) examples that each worker holds, at least 1; may be traced.
+      largest: an int, at least the largest of them.
+
+    Returns:
+      (num_steps, n, batch_size) int32 positions in each worker's own examples; `largest` stands for
+      none, in a short batch.
+
+    Cost: n sorts of num_steps · batch_size + 2 · largest elements, whatever the counts.
+    """
+    # The passes that a worker needs, put in a row, have at most this many elements.
+    length = (num_steps - 1) * batch_size + 2 * largest
+
+    def worker(number: jax.Array, count: jax.Array) -> jax.Array:
+        own_key = jax.random.fold_in(key, number)
+
+        def words(number: jax.Array, position: jax.Array) -> jax.Array:
+            return jax.random.bits(
+                jax.random.fold_in(jax.random.fold_in(own_key, number), position), (2,)
+            )
+
+        per_pass = -(-count // batch_size)
+        first_pass = first_step // per_pass
+        element = jnp.arange(length)
+        number, position = first_pass + element // count, element % count
+        # All passes are shuffled by one sort, whatever their length: by pass, then by 64 random
+        # bits that belong to the pass and the position.
+        bits = jax.vmap(words)(number, position)
+        *_, shuffled = jax.lax.sort((number, bits[:, 0], bits[:, 1], position), num_keys=3)
+
+        step = first_step + jnp.arange(num_steps)
+        place = (step % per_pass)[:, None] * batch_size + jnp.arange(batch_size)[None]
+        start = (step // per_pass - first_pass)[:, None] * count
+        return jnp.where(place < count, shuffled[start + place], largest).astype(jnp.int32)
+
+    return jax.vmap(worker, out_axes=1)(jnp.arange(len(counts)), counts)
+
+
+def own_draws(
+    key: jax.Array, first_step: jax.Array, num_steps: int, *, counts: jax.Array, batch_size: int
+) -> jax.Array:
+    """Batches drawn uniformly and with replacement from each worker's own examples.
+
+    A batch does not depend on where a program starts, nor on the other workers.
+
+    Args:
+      key: of the whole run.
+      first_step: number of the first step wanted, counted from the start of the run; may be traced.
+      num_steps, batch_size: ints.
+      counts: (n,) examples that each worker holds, at least 1; may be traced.
+
+    Returns:
+      (num_steps, n, batch_size) int32 positions in each worker's own examples.
+    """
+
+    def draw(step: jax.Array, number: jax.Array, count: jax.Array) -> jax.Array:
+        own_key = jax.random.fold_in(jax.random.fold_in(key, step), number)
+        return jax.random.randint(own_key, (batch_size,), 0, count)
+
+    workers = jax.vmap(draw, in_axes=(None, 0, 0))
+    steps = first_step + jnp.arange(num_steps)
+    return jax.vmap(workers, in_axes=(0, None, None))(steps, jnp.arange(len(counts)), counts)
+
+
 def normalise(
     images: jax.Array, scale: float, mean: tuple[float, ...], deviation: tuple[float, ...]
 ) -> jax.Array:

@@ -1,0 +1,103 @@
+"""Part of a data set, chosen so that its classes are of unequal size, shared among workers."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from simbyz.data.partition.schemes import Partition, iid, start
+
+Share = Callable[[jax.Array, np.ndarray, int], Partition]
+
+
+def long_tail(
+    key: jax.Array, labels: np.ndarray, n: int, *, ratio: float, share: Share = iid
+) -> Partition:
+    """Classes thinned out to sizes that fall geometrically, ∝ ρ^(-c / (C - 1)), then shared.
+
+    Args:
+      key: decides which examples stay, and how they are shared.
+      labels: (N,) ints; the smallest label is class c = 0, the largest one C - 1.
+      n: workers.
+      ratio: ρ, the size of the largest class over that of the smallest.
+      share: how the examples kept are shared: a partition with its options bound.
+
+    Returns:
+      Each example in at most one row. As many are kept as the profile allows, of each class at
+      least one.
+
+    Raises:
+      TypeError: as `iid`.
+      ValueError: ratio below 1 or not finite; fewer examples kept than workers; by `share`.
+
+    Reference: Cui et al., Class-balanced loss, CVPR 2019.
+    """
+    rng, labels, n = start(key, labels, n)
+    _require_ratio(ratio)
+    classes = len(np.unique(labels))
+    profile = float(ratio) ** (-np.arange(classes) / max(classes - 1, 1))
+    return _thin(rng, key, labels, n, profile, share)
+
+
+def class_imbalance(
+    key: jax.Array,
+    labels: np.ndarray,
+    n: int,
+    *,
+    ratio: float,
+    minority: float = 0.5,
+    share: Share = iid,
+) -> Partition:
+    """The last ⌊μC⌋ of C classes thinned out to 1/ρ of the size of the others, then shared.
+
+    Args:
+      key: decides which examples stay, and how they are shared.
+      labels: (N,) ints; classes are in the order of their labels.
+      n: workers.
+      ratio: ρ, the size of a large class over that of a small one.
+      minority: μ, the share of the small classes, below 1.
+      share: how the examples kept are shared: a partition with its options bound.
+
+    Returns:
+      Each example in at most one row. As many are kept as the profile allows, of each class at
+      least one.
+
+    Raises:
+      TypeError: as `iid`.
+      ValueError: ratio below 1 or not finite; minority outside [0, 1); fewer examples kept than
+        workers; by `share`.
+
+    Reference: Buda et al., A systematic study of the class imbalance problem, 2018 (step
+      imbalance).
+    """
+    rng, labels, n = start(key, labels, n)
+    _require_ratio(ratio)
+    if not 0 <= minority < 1:
+        raise ValueError(f"minority must be at least 0 and below 1, got {minority}")
+    classes = len(np.unique(labels))
+    small = np.arange(classes) >= classes - int(minority * classes)
+    return _thin(rng, key, labels, n, np.where(small, 1 / ratio, 1.0), share)
+
+
+def _thin(
+    rng: np.random.Generator,
+    key: jax.Array,
+    labels: np.ndarray,
+    n: int,
+    profile: np.ndarray,
+    share: Share,
+) -> Partition:
+    """Classes of sizes in proportion to the profile, as large as they allow, shared by `share`."""
+    members = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    scale = min(len(some) / part for some, part in zip(members, profile, strict=True))
+    # The class that sets the scale keeps all it has, whatever the rounding.
+    sizes = np.maximum(1, np.floor(scale * profile * (1 + 1e-12))).astype(int)
+    kept = np.concatenate([some[:size] for some, size in zip(members, sizes, strict=True)])
+    partition = share(jax.random.fold_in(key, 1), labels[kept], n)
+    return Partition(np.append(kept, len(labels)).astype(np.int32)[partition.indices], partition[1])
+
+
+def _require_ratio(ratio: float) -> None:
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise ValueError(f"ratio must be at least 1 and finite, got {ratio}")

@@ -1,0 +1,214 @@
+"""All of a data set, shared among workers.
+
+A partition is made once, before anything is compiled: its shape depends on the values of the
+labels. It is computed in NumPy from the key alone, so that it is the same on every device.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from simbyz.host_random import generator
+
+
+class Partition(NamedTuple):
+    """Whose is which example: row i of `indices` starts with the counts[i] examples of worker i.
+
+    The rest of a row is filled with the number of examples in the data set, which stands for none.
+    """
+
+    indices: np.ndarray | jax.Array  # (n, largest) int32
+    counts: np.ndarray | jax.Array  # (n,) int32, each at least 1
+
+
+def iid(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
+    """Every example to one worker at random; sizes differ by at most one.
+
+    Args:
+      key: decides everything that is random.
+      labels: (N,) ints; only their number counts.
+      n: workers.
+
+    Returns:
+      Each example in exactly one row.
+
+    Raises:
+      TypeError: key or labels are traced, or of the wrong type.
+      ValueError: n < 1, or fewer examples than workers.
+    """
+    rng, labels, n = start(key, labels, n)
+    return pack(np.array_split(rng.permutation(len(labels)), n), len(labels))
+
+
+def extreme(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
+    """Sorted by label, then cut into n runs whose sizes differ by at most one.
+
+    Args:
+      key: decides the order within a label.
+      labels: (N,) ints.
+      n: workers.
+
+    Returns:
+      Each example in exactly one row. How many of which class a worker gets is determined.
+
+    Raises:
+      TypeError, ValueError: as `iid`.
+    """
+    rng, labels, n = start(key, labels, n)
+    order = sort(rng.permutation(len(labels)), labels)
+    return pack(np.array_split(order, n), len(labels))
+
+
+def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float) -> Partition:
+    """⌊γN⌋ examples drawn at random are shared as in `iid`, the rest as in `extreme`.
+
+    Args:
+      key: decides which examples are shared at random, and how.
+      labels: (N,) ints.
+      n: workers.
+      gamma: similarity, from 0 (extreme) to 1 (iid).
+
+    Returns:
+      Each example in exactly one row, in which those shared at random come first. Sizes differ by
+      at most one.
+
+    Raises:
+      TypeError: as `iid`.
+      ValueError: as `iid`, or gamma outside [0, 1].
+
+    Reference: Karimireddy et al., SCAFFOLD, ICML 2020 (s % similarity).
+    Convention: ByzFL shares the first ⌊γN⌋ examples of the file at random, whatever their order,
+      and its first workers may get two examples more than its last.
+    """
+    rng, labels, n = start(key, labels, n)
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma must be from 0 to 1, got {gamma}")
+    order, number = rng.permutation(len(labels)), int(gamma * len(labels))
+    random = np.array_split(order[:number], n)
+    sizes = [len(part) for part in np.array_split(order, n)]
+    ends = np.cumsum([size - len(part) for size, part in zip(sizes, random, strict=True)])
+    by_label = np.split(sort(order[number:], labels), ends[:-1])
+    parts = [np.concatenate(pair) for pair in zip(random, by_label, strict=True)]
+    return pack(parts, len(labels))
+
+
+def dirichlet(
+    key: jax.Array, labels: np.ndarray, n: int, *, alpha: float, minimum: int = 1
+) -> Partition:
+    """Each class is cut among the workers in proportions drawn from Dirichlet(α, ..., α).
+
+    p_c ~ Dirichlet(α 1_n); worker i gets the examples ⌊N_c Σ_{j<i} p_cj⌋ to ⌊N_c Σ_{j≤i} p_cj⌋ of
+    class c. Then, as long as a worker has fewer than `minimum`, the smallest gets a random example
+    of the largest: no draw is thrown away, and one that gives everybody enough is left as it is.
+
+    Args:
+      key: decides everything that is random.
+      labels: (N,) ints.
+      n: workers.
+      alpha: concentration: near 0 a class is one worker's, towards infinity all get equal shares.
+      minimum: the least number of examples of a worker, at least 1.
+
+    Returns:
+      Each example in exactly one row.
+
+    Raises:
+      TypeError: as `iid`.
+      ValueError: as `iid`; alpha not positive and finite; minimum below 1 or above N / n.
+
+    Reference: Yurochkin et al., Bayesian nonparametric federated learning, ICML 2019.
+    Convention: ByzFL draws likewise, and fails where a worker is left empty; Flower, FedML and
+      NIID-Bench draw anew until each has 10, and bar workers that have N / n already (in Flower
+      only if asked); Hsu et al., 2019, draw the classes of each worker instead, for equal sizes.
+    """
+    rng, labels, n = start(key, labels, n)
+    minimum = operator.index(minimum)
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha must be positive and finite, got {alpha}")
+    if not 1 <= minimum <= len(labels) // n:
+        raise ValueError(
+            f"minimum must be from 1 to {len(labels) // n}, the share of each of n={n} workers in "
+            f"{len(labels)} examples, got {minimum}"
+        )
+    owner = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        ends = (np.cumsum(rng.dirichlet(np.full(n, alpha)))[:-1] * len(members)).astype(int)
+        for worker, part in enumerate(np.split(members, ends)):
+            owner[part] = worker
+    counts = np.bincount(owner, minlength=n)
+    while counts.min() < minimum:
+        poorest, richest = counts.argmin(), counts.argmax()
+        owner[rng.choice(np.flatnonzero(owner == richest))] = poorest
+        counts[poorest] += 1
+        counts[richest] -= 1
+    return pack([np.flatnonzero(owner == worker) for worker in range(n)], len(labels))
+
+
+def label_shards(key: jax.Array, labels: np.ndarray, n: int, *, k: int = 2) -> Partition:
+    """Sorted by label, cut into n·k shards of one size, of which each worker gets k at random.
+
+    Args:
+      key: decides the order within a label and who gets which shards.
+      labels: (N,) ints.
+      n: workers.
+      k: shards a worker.
+
+    Returns:
+      Each example in exactly one row; shards differ by at most one example.
+
+    Raises:
+      TypeError: as `iid`.
+      ValueError: as `iid`, or k below 1 or above N / n.
+
+    Reference: McMahan et al., Communication-efficient learning, AISTATS 2017 (k = 2).
+    Convention: with shards of a size that n·k does not divide, Flower leaves the remainder out by
+      default.
+    """
+    rng, labels, n = start(key, labels, n)
+    k = operator.index(k)
+    if not 1 <= k <= len(labels) // n:
+        raise ValueError(
+            f"k must be from 1 to {len(labels) // n}, so that each of n={n} workers has k shards "
+            f"of the {len(labels)} examples, got {k}"
+        )
+    shards = np.array_split(sort(rng.permutation(len(labels)), labels), n * k)
+    hands = rng.permutation(n * k).reshape(n, k)
+    return pack([np.concatenate([shards[s] for s in hand]) for hand in hands], len(labels))
+
+
+def start(
+    key: jax.Array, labels: np.ndarray, n: int
+) -> tuple[np.random.Generator, np.ndarray, int]:
+    """What every scheme starts from, checked: a generator seeded by the key, labels, n."""
+    if isinstance(labels, jax.core.Tracer):
+        raise TypeError(
+            "a partition has a shape that depends on the labels: make it outside jit and vmap"
+        )
+    rng = generator(key)
+    labels, n = np.asarray(labels), operator.index(n)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be (N,) ints, got {labels.dtype} of shape {labels.shape}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if len(labels) < n:
+        raise ValueError(
+            f"each of n={n} workers needs an example, got {len(labels)} labels: take fewer workers"
+        )
+    return rng, labels, n
+
+
+def sort(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """By label; examples of one label stay in their order."""
+    return order[np.argsort(labels[order], kind="stable")]
+
+
+def pack(parts: Sequence[np.ndarray], none: int) -> Partition:
+    counts = np.array([len(part) for part in parts], np.int32)
+    indices = np.full((len(parts), counts.max()), none, np.int32)
+    for row, part in zip(indices, parts, strict=True):
+        row[: len(part)] = part
+    return Partition(indices, counts)

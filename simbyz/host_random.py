@@ -1,0 +1,17 @@
+"""Random numbers on the host, for what is made once before anything is compiled."""
+
+import jax
+import numpy as np
+
+
+def generator(key: jax.Array) -> np.random.Generator:
+    """A NumPy generator seeded by a key: float64, and the same numbers whatever the device.
+
+    Raises:
+      TypeError: the key is traced, or no key.
+    """
+    if isinstance(key, jax.core.Tracer):
+        raise TypeError("this is made once on the host, from a key: call it outside jit and vmap")
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"key must be a jax.random.key, got {key!r}: use jax.random.key(0)")
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
