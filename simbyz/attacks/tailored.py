@@ -46,7 +46,8 @@ def anti_cge(key: jax.Array, honest: PyTree, num_byzantine: int, *, f: int) -> P
     norms = jnp.where(jnp.isfinite(norms), norms, jnp.inf)
     order = jnp.argsort(norms)
     kept = jnp.sum(rows[order[: h - f]], axis=0) + rows[order[0]]
-    length = jnp.nextafter(norms[order[h - f]], jnp.zeros((), norms.dtype))
+    # Shorter by more than what rounding adds to a row of this dtype.
+    length = norms[order[h - f]] * (1 - 16 * jnp.finfo(stack.dtype).eps)
     row = -length * unit(kept)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
