@@ -1,173 +1,33 @@
-"""Momentum at the workers against two attacks: the experiment of the ICLR 2021 paper.
-
-Without options: the paper's comparison at small scale, on scikit-learn's digits. Every option but
---n, --momentum, --batch-size and --steps takes several values, and all combinations are run; a
-setting that the paper does not have is allowed, and named in the results. What is on disk already
-is not run again.
+"""`python -m experiments.distributed_momentum [grid | analyse | plot | collect | report]`, by
+default the small comparison.
 """
 
-import dataclasses
+import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
-
-import pandas as pd
-import tyro
-from tqdm import tqdm
 
 from experiments.devices import prepare_devices
-from experiments.distributed_momentum import report
-from experiments.distributed_momentum.cells import (
-    AttackName,
-    Cell,
-    DatasetName,
-    PlaceName,
-    RuleName,
-    cells,
-)
-from experiments.distributed_momentum.simulate import Run, check, simulate
-from simbyz import data, records
+from experiments.distributed_momentum import comparison
+from experiments.distributed_momentum.comparison import SMOKE, Options, main, plot, prepare
 
+__all__ = ["SMOKE", "Options", "command", "main", "plot", "prepare"]
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Empty or None: the data set's own setting."""
-
-    dataset: DatasetName = "digits"
-    """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
-    rule: tuple[RuleName, ...] = ()
-    """Defences. krum and bulyan are the paper's program's; by default all that n and f allow."""
-    attack: tuple[AttackName, ...] = ("none", "little", "empire")
-    """none: the unattacked average of the n - f honest workers."""
-    momentum_at: tuple[PlaceName, ...] = ("update", "worker")
-    nesterov: tuple[Literal["off", "on"], ...] = ("off",)
-    n: int | None = None
-    """Workers, Byzantine ones included."""
-    f: tuple[int, ...] = ()
-    """Byzantine workers, present and tolerated."""
-    learning_rate: tuple[float, ...] = ()
-    momentum: float | None = None
-    batch_size: int | None = None
-    """Examples a worker and a step."""
-    steps: int | None = None
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    results: Path = Path("results/distributed_momentum")
-    """Folder of results: a file a run, and the pictures."""
-    data_dir: Path | None = None
-    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
-
-
-# Seconds, not minutes: what the tests run.
-SMOKE = Options(rule=("median", "krum"), attack=("none", "little"), f=(5,), steps=20, seeds=(1, 2))
-
-
-class Results(NamedTuple):
-    runs: pd.DataFrame  # one row a run
-    steps: pd.DataFrame  # one row a step
-    comparison: pd.DataFrame  # one row a comparison of places
-    cells: list[Cell]
-
-
-def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
-    """The runs asked for and their data, everything checked that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
-    if not options.seeds:
-        raise ValueError("seeds must name at least one seed")
-    if any(not 0 <= seed < 2**31 for seed in options.seeds):
-        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
-    chosen = cells(
-        options.dataset,
-        rules=options.rule or None,
-        attacks=options.attack,
-        places=options.momentum_at,
-        nesterov=[value == "on" for value in options.nesterov],
-        learning_rates=options.learning_rate or None,
-        n=options.n,
-        f=options.f or None,
-        momentum=options.momentum,
-        batch_size=options.batch_size,
-        steps=options.steps,
-    )
-    dataset = data.load(options.dataset, data_dir=options.data_dir)
-    check(chosen, dataset)
-    records.prepare_folder(options.results)
-    records.clean(options.results)
-    return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)], dataset
-
-
-def main(options: Options) -> Results:
-    """Run what is asked for and not on disk yet, and read all of it back."""
-    return compute(*prepare(options), options.results)
-
-
-def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path) -> Results:
-    total = sum(run.cell.steps for run in runs)
-    with tqdm(total=total, unit="step", disable=None, smoothing=0.05) as bar:
-
-        def progress(steps: int, text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update(steps)
-
-        simulate(runs, dataset, folder, progress)
-    chosen = list(dict.fromkeys(run.cell for run in runs))
-    table, steps = report.read(folder, chosen, list(dict.fromkeys(run.seed for run in runs)))
-    return Results(table, steps, report.compare(table, chosen), chosen)
-
-
-def plot(results: Results, folder: Path) -> list[Path]:
-    """Accuracy and variance-norm ratio by step, as PNG files; one pair a learning rate and Nesterov
-    setting.
-    """
-    files = []
-    kinds = dict.fromkeys((cell.learning_rate, cell.nesterov) for cell in results.cells)
-    for rate, nesterov in kinds:
-        shown = [c for c in results.cells if (c.learning_rate, c.nesterov) == (rate, nesterov)]
-        name = f"{shown[0].dataset}-lr_{rate:g}" + "-nesterov" * nesterov
-        for what, draw in (("accuracy", report.plot_accuracy), ("ratio", report.plot_ratio)):
-            files.append(folder / f"{name}-{what}.png")
-            draw(results.steps, shown).savefig(files[-1], dpi=150)
-    return files
+COMMANDS = ("grid", "analyse", "plot", "collect", "report")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 1 anything else."""
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum",
-        description=__doc__,
-    )
-    try:
-        runs, dataset = prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0].startswith("-"):
+        return comparison.command(arguments)
+    name, *rest = arguments
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"error: unknown command {name!r}; known: {known}, or none", file=sys.stderr)
         return 2
-    names = sorted({run.cell.name for run in runs if not run.cell.in_paper})
-    if options.dataset != "digits" and names:
-        print(f"not in the paper: {', '.join(names)}")
-    if dataset.notice:
-        print(f"note: {dataset.notice}")
-    try:
-        results = compute(runs, dataset, options.results)
-        if not results.comparison.empty:
-            report.print_table(results.comparison, f"{options.dataset}, seeds {options.seeds}")
-        files = plot(results, options.results)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"stopped: finished runs are in {options.results}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
-    print("pictures: " + ", ".join(map(str, files)))
-    print(f"results: {options.results} ({len(results.runs)} runs)")
-    return 0
+    # Imported late: none needs what the others import.
+    module = importlib.import_module(f"experiments.distributed_momentum.{name}_command")
+    return module.command(rest)
 
 
 if __name__ == "__main__":

@@ -6,88 +6,27 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from simbyz import aggregators
+from experiments.distributed_momentum.rules import DIVERGENT, Conventions, RuleName
+from experiments.distributed_momentum.settings import (
+    APPENDIX,
+    PAPER,
+    SETTINGS,
+    DatasetName,
+    Setting,
+)
 
-DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
-RuleName = Literal["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"]
 AttackName = Literal["none", "little", "empire", "nan"]
 PlaceName = Literal["update", "worker", "server"]
 
-PAPER_RULES: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What a data set is trained with. The l2 factor is the one that acts: the paper gives its
-    root.
-
-    learning_rates: (rate, refresh) pairs; a rate is divided by 1 + step / 167, taken anew every
-    `refresh` steps. refresh None: constant.
-    """
-
-    n: int
-    f: tuple[int, ...]
-    batch_size: int
-    steps: int
-    learning_rates: tuple[tuple[float, int | None], ...]
-    momentum: float
-    l2: float
-    clip: float
-    evaluate_every: int
-    curvature_window: int
-    decay: int = 167
-    rules_once: bool = False  # each rule at the first f that it bears, not at every one
-
-
-_MNIST = Setting(
-    n=51,
-    f=(24, 12),
-    batch_size=83,
-    steps=300,
-    learning_rates=((0.5, None), (0.02, None)),
-    momentum=0.9,
-    l2=1e-8,
-    clip=2.0,
-    evaluate_every=5,
-    curvature_window=150,
-)
-_CIFAR = Setting(
-    n=25,
-    f=(11, 5),
-    batch_size=50,
-    steps=3000,
-    # The paper's 0.001 is refreshed every 3000 of 3000 steps, hence constant.
-    learning_rates=((0.01, 1500), (0.001, None)),
-    momentum=0.99,
-    l2=1e-4,
-    clip=5.0,
-    evaluate_every=100,
-    curvature_window=25,
-)
-PAPER: dict[str, Setting] = {
-    "mnist": _MNIST,
-    "fashion_mnist": _MNIST,
-    "cifar10": _CIFAR,
-    "cifar100": _CIFAR,
-}
-# The same comparison at small scale: not the paper's, and quick.
-SMALL = Setting(
-    n=25,
-    f=(11, 5),
-    batch_size=20,
-    steps=300,
-    learning_rates=((0.5, None),),
-    momentum=0.9,
-    l2=1e-8,
-    clip=2.0,
-    evaluate_every=5,
-    curvature_window=150,
-    rules_once=True,
-)
-SETTINGS: dict[str, Setting] = {"digits": SMALL, **PAPER}
+# Fields of a cell that came after the first results: at their defaults they are left out of its
+# configuration, so that earlier runs still count as its own.
+ADDED = ("conventions", "drops", "depth", "width")
+SHARED_WITH_SETTING = (
+    "decay momentum batch_size steps l2 clip evaluate_every curvature_window drops depth width"
+).split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,48 +53,38 @@ class Cell:
     evaluate_every: int
     curvature_window: int
     unusual: tuple[str, ...] = ()
+    conventions: Conventions = "released"
+    drops: tuple[tuple[int, float], ...] = ()
+    depth: int = 0
+    width: int = 0
 
     @property
     def name(self) -> str:
         """The paper's name of the configuration, with what is unusual about it behind."""
         dataset = self.dataset.replace("_", "")
+        rate = "lr_pow" if self.drops else f"lr_{self.learning_rate:g}"
         if self.attack == "none":
-            parts = [dataset, self.rule, f"n_{self.n}", f"lr_{self.learning_rate:g}"]
+            parts = [dataset, self.rule, f"n_{self.n}", rate]
         else:
-            parts = [dataset, self.attack, self.rule, f"f_{self.f}", f"lr_{self.learning_rate:g}"]
+            parts = [dataset, self.attack, self.rule, f"f_{self.f}", rate]
             parts.append(f"at_{self.momentum_at}")
         parts += ["nesterov"] * self.nesterov
         return "-".join([*parts, *self.unusual])
 
     @property
     def in_paper(self) -> bool:
-        return self.name in paper_names(self.dataset)
+        return self.name in paper_names(self.dataset) | appendix_names()
 
     def configuration(self, seed: int) -> dict:
         """Everything that defines a run, flat."""
         values = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):
+            if field.name in ADDED and values[field.name] == field.default:
+                del values[field.name]
         values["unusual"] = " ".join(self.unusual)
+        if self.drops:
+            values["drops"] = " ".join(f"{step}:{factor:g}" for step, factor in self.drops)
         return values | {"seed": seed, "in_paper": self.in_paper}
-
-
-def rule_of(name: RuleName, n: int, f: int) -> Callable:
-    """The rule as the paper's program defines it: its krum is a Multi-Krum on plain distances."""
-    if name == "krum":
-        return functools.partial(aggregators.multi_krum, neighbours=n - f - 1, squared=False)
-    if name == "bulyan":
-        return functools.partial(aggregators.bulyan, variant="released")
-    if name == "trmean":
-        return aggregators.trimmed_mean
-    return aggregators.AGGREGATORS[name]
-
-
-def selection_of(name: RuleName, n: int, f: int) -> Callable | None:
-    """The weights of rows, where the paper's program tells which attack rows a rule accepted."""
-    if name == "krum":
-        return functools.partial(
-            aggregators.multi_krum_selection, neighbours=n - f - 1, squared=False
-        )
-    return None
 
 
 def cells(
@@ -168,6 +97,8 @@ def cells(
     learning_rates: Sequence[float] | None = None,
     n: int | None = None,
     f: Sequence[int] | None = None,
+    conventions: Conventions = "released",
+    own: Setting | None = None,
     **changes: float | int | None,
 ) -> list[Cell]:
     """All combinations asked for, the unattacked run of each first.
@@ -177,12 +108,14 @@ def cells(
       rules: if None, those of the paper's six that (n, f) bears. The unattacked run is always the
         average of the n - f honest workers.
       learning_rates: the first of the data set's setting if None.
+      conventions: "published" is unusual, and marks the cells of the rules that it changes.
+      own: what is usual; the data set's own setting if None.
       changes: other fields of `Setting`, None for no change.
 
     Raises:
       ValueError: n, f, steps, a learning rate or the momentum out of range.
     """
-    own = SETTINGS[dataset]
+    own = SETTINGS[dataset] if own is None else own
     changes = {name: value for name, value in changes.items() if value is not None}
     setting = dataclasses.replace(own, **changes)
     n = own.n if n is None else n
@@ -198,12 +131,7 @@ def cells(
             "nesterov": lookahead,
             "learning_rate": float(rate),
             "refresh": rates.get(rate),
-        } | {
-            name: getattr(setting, name)
-            for name in (
-                "decay momentum batch_size steps l2 clip evaluate_every curvature_window".split()
-            )
-        }
+        } | {name: getattr(setting, name) for name in SHARED_WITH_SETTING}
         odd = tuple(unusual) + ((f"total_{n}",) if n != own.n else ())
         if "none" in attacks:
             result.append(
@@ -220,9 +148,11 @@ def cells(
         chosen = rules
         if rules is None:
             skipped = ran if own.rules_once and len(f) > 1 else set()
-            chosen = [rule for rule in _usual_rules(n, tolerated) if rule not in skipped]
+            usual = _usual_rules(own.rules, n, tolerated)
+            chosen = [rule for rule in usual if rule not in skipped]
             ran = ran | set(chosen)
         for rule, attack, place in itertools.product(chosen, attacks, places):
+            kind = conventions if rule in DIVERGENT else "released"
             if attack != "none":
                 result.append(
                     Cell(
@@ -231,7 +161,8 @@ def cells(
                         n=n,
                         f=tolerated,
                         momentum_at=place,
-                        unusual=odd,
+                        unusual=odd + (() if kind == "released" else (kind,)),
+                        conventions=kind,
                         **settings,
                     )
                 )
@@ -248,6 +179,13 @@ def paper_names(dataset: DatasetName) -> frozenset[str]:
     return frozenset(cell.name for cell in grid)
 
 
+@functools.cache
+def appendix_names() -> frozenset[str]:
+    """The names of its appendix: a Wide-ResNet on CIFAR-10, with Nesterov."""
+    appendix = cells("cifar10", nesterov=(True,), own=APPENDIX)
+    return frozenset(cell.name for cell in appendix)
+
+
 def reference_of(cell: Cell) -> Cell:
     """The unattacked run that a cell is compared with: as many honest workers, and their
     average.
@@ -259,7 +197,12 @@ def reference_of(cell: Cell) -> Cell:
         n=cell.n - cell.f,
         f=0,
         momentum_at="update",
-        unusual=tuple(what for what in cell.unusual if not what.startswith("total_")),
+        unusual=tuple(
+            what
+            for what in cell.unusual
+            if what != cell.conventions and not what.startswith("total_")
+        ),
+        conventions="released",
     )
 
 
@@ -280,6 +223,6 @@ def _check_ranges(
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")
 
 
-def _usual_rules(n: int, f: int) -> list[RuleName]:
+def _usual_rules(rules: Sequence[RuleName], n: int, f: int) -> list[RuleName]:
     least = {"krum": 2 * f + 3, "bulyan": 4 * f + 3}
-    return [rule for rule in PAPER_RULES if n >= least.get(rule, 2 * f + 1)]
+    return [rule for rule in rules if n >= least.get(rule, 2 * f + 1)]

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.distributed_momentum.cells import Cell, rule_of, selection_of
+from experiments.distributed_momentum.cells import Cell
+from experiments.distributed_momentum.rules import rule_of, selection_of
 from simbyz import attacks, models, moments, records
 from simbyz.data import Dataset
 from simbyz.metrics import log_ratio
@@ -24,6 +26,11 @@ NEGLIGIBLE = 1e-6
 class Run(NamedTuple):
     cell: Cell
     seed: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file of results, which no other run has."""
+        return records.run_path("", self.cell.name, self.cell.configuration(self.seed)).name
 
 
 def little_or_empire(
@@ -71,11 +78,7 @@ def programs(runs: Iterable[Run]) -> list[list[Run]]:
 def simulator_of(cell: Cell, task: Task) -> Simulator:
     """The simulator of a cell, the same for all cells of a program."""
     attack, _ = ATTACKS[cell.attack]
-    decay, refresh = cell.decay, cell.refresh
-
-    def schedule(step: jax.Array) -> jax.Array | float:
-        return 1.0 if refresh is None else 1 / (1 + step // refresh * refresh / decay)
-
+    chosen = (cell.rule, cell.n, cell.f, cell.conventions)
     return make_simulator(
         Config(
             n=cell.n,
@@ -87,11 +90,28 @@ def simulator_of(cell: Cell, task: Task) -> Simulator:
             workers_at_once=_workers_at_once(cell),
         ),
         task,
-        rule_of(cell.rule, cell.n, cell.f),
+        rule_of(*chosen),
         attack,
-        selection=selection_of(cell.rule, cell.n, cell.f),
-        schedule=schedule,
+        selection=selection_of(*chosen),
+        schedule=schedule_of(cell),
     )
+
+
+def schedule_of(cell: Cell) -> Callable[[jax.Array], jax.Array | float]:
+    """The factor of the learning rate at a step: by drops, or the paper's decay, or constant."""
+    decay, refresh = cell.decay, cell.refresh
+
+    def by_drops(step: jax.Array) -> jax.Array:
+        factor = jnp.float32(1)
+        for first, lower in cell.drops:
+            factor = jnp.where(step >= first, lower, factor)
+        return factor
+
+    if cell.drops:
+        return by_drops
+    if refresh is None:
+        return lambda step: 1.0
+    return lambda step: 1 / (1 + step // refresh * refresh / decay)
 
 
 def hyperparameters_of(cell: Cell) -> Hyperparameters:
@@ -104,11 +124,16 @@ def hyperparameters_of(cell: Cell) -> Hyperparameters:
 
 def task_of(cell: Cell, dataset: Dataset) -> Task:
     """The data set with the paper's network for it."""
-    if dataset.train_images.shape[-1] == 3:
-        module = models.Conv(num_classes=dataset.num_classes)
-    else:
-        module = models.Dense(num_classes=dataset.num_classes)
+    module = network_of(cell, dataset.train_images.shape[-1], dataset.num_classes)
     return classification(dataset, module, batch_size=cell.batch_size)
+
+
+def network_of(cell: Cell, channels: int, num_classes: int) -> nn.Module:
+    if cell.depth:
+        return models.WideResNet(cell.depth, cell.width, num_classes=num_classes)
+    if channels == 3:
+        return models.Conv(num_classes=num_classes)
+    return models.Dense(num_classes=num_classes)
 
 
 def check(cells: Iterable[Cell], dataset: Dataset) -> None:

@@ -1,0 +1,124 @@
+"""What the runs say: how often the attacks are effective, what momentum at the workers gains and
+loses, how often the theory's condition holds, and each sentence of the paper's claim.
+
+Works on any part of the grid, and says which part. Intervals: paired bootstrap over seeds.
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import tyro
+from rich.console import Console
+
+from experiments.distributed_momentum.bootstrap import Share
+from experiments.distributed_momentum.claims import claims, percent
+from experiments.distributed_momentum.extent import (
+    condition_lines,
+    diverged_lines,
+    done_text,
+    in_grid,
+    ratio_lines,
+)
+from experiments.distributed_momentum.pairs import (
+    EFFECTIVE,
+    LOST,
+    STAYS_BELOW,
+    counts,
+    expected,
+    pairs_of,
+    subsets,
+    subsets_of,
+)
+from experiments.distributed_momentum.rules import DIVERGENT
+from experiments.distributed_momentum.run_table import TABLE, gather
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
+    """Folders of results; give none with --table to read only the table."""
+    table: Path | None = None
+    """A table that `collect` wrote, read besides; the one kept with the experiment has the path
+    `kept`."""
+
+
+def read(options: Options) -> pd.DataFrame:
+    """The runs of the table and the folders.
+
+    Raises:
+      ValueError: they contradict each other, or nothing is there.
+    """
+    table = TABLE if options.table == Path("kept") else options.table
+    if table is not None and not table.exists():
+        raise ValueError(f"there is no table {table}; `collect` writes one")
+    folders = options.results
+    if table is not None and folders == Options.results:
+        folders = tuple(folder for folder in folders if folder.is_dir())
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise ValueError(f"there is no results folder {missing[0]}; give another with --results")
+    runs = gather(folders, table)
+    if runs.empty:
+        raise ValueError("there is no run to analyse; `grid` runs some")
+    return runs
+
+
+def command(arguments: Sequence[str]) -> int:
+    options = tyro.cli(
+        Options,
+        args=arguments,
+        prog="python -m experiments.distributed_momentum analyse",
+        description=__doc__,
+    )
+    try:
+        runs = read(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_analysis(runs)
+    return 0
+
+
+def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
+    console = Console(width=100) if console is None else console
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say(done_text(runs))
+    pairs = pairs_of(runs)
+    for conventions in ("released", "published"):
+        chosen = pairs[pairs["conventions"] == conventions]
+        if conventions == "published":
+            chosen = chosen[chosen["rule"].isin(DIVERGENT)]
+        for subset, part in subsets_of(chosen):
+            say(
+                f"\n{subset.label}, rules as {conventions}: {len(part)} of {expected(subset)} pairs"
+            )
+            for line in count_lines(counts(part)):
+                say(f"    {line}")
+    say("")
+    released = pairs[pairs["conventions"] == "released"]
+    say(f"the claim, on {len(released)} of the grid's {expected(subsets()[0])} pairs:")
+    for claim in claims(released, in_grid(runs)):
+        say(f"  {claim.verdict}: {claim.sentence}\n      {claim.evidence}")
+    say("")
+    for line in ratio_lines(released) + condition_lines(runs) + diverged_lines(runs):
+        say(line)
+
+
+def count_lines(found: dict[str, Share]) -> list[str]:
+    """The counts of a subset, as the released program prints them, with intervals."""
+    lines = [
+        f"attack costs > {100 * x:g} %: {percent(found[f'effective_{x:g}'])}" for x in EFFECTIVE
+    ]
+    for x in EFFECTIVE:
+        there = f"where it costs > {100 * x:g} %, gain"
+        lines.append(f"{there} > {100 * x:g} %: {percent(found[f'gain_above_{x:g}'])}")
+        lines.append(f"{there} > 0 %: {percent(found[f'positive_{x:g}'])}")
+    lines += [f"lost more than {100 * x:g} %: {percent(found[f'lost_{x:g}'])}" for x in LOST]
+    lines += [
+        f"lost, and {100 * x:g} % below the unattacked run: {percent(found[f'below_{x:g}'])}"
+        for x in STAYS_BELOW
+    ]
+    return lines

@@ -1,0 +1,49 @@
+"""Keep finished runs in a small table: one row a run.
+
+The table goes with the code, so that a grid may go on on another machine (`grid --skip-recorded`)
+and be analysed there. A run that is there already must have the same results.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from experiments.distributed_momentum.run_table import (
+    TABLE,
+    merge,
+    read_table,
+    rows_of,
+    write_table,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
+    """Folders of results."""
+    table: Path = TABLE
+    """The table that gets the new runs."""
+
+
+def command(arguments: Sequence[str]) -> int:
+    options = tyro.cli(
+        Options,
+        args=arguments,
+        prog="python -m experiments.distributed_momentum collect",
+        description=__doc__,
+    )
+    try:
+        table = read_table(options.table)
+        before = len(table)
+        for folder in options.results:
+            table = merge(table, rows_of(folder))
+        write_table(table, options.table)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    size = options.table.stat().st_size / 1e6
+    print(f"{options.table}: {len(table)} runs, {len(table) - before} of them new, {size:.2f} MB")
+    return 0

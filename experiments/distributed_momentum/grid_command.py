@@ -1,0 +1,168 @@
+"""The paper's grid, or a part of it: 736 configurations × 5 seeds.
+
+Every option but the last ones selects; without any, all is run, MNIST first. A run on disk is never
+run again, so the same command goes on where it stopped. What fails is named at the end, and the
+rest is run.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+import tyro
+
+from experiments.distributed_momentum import estimate
+from experiments.distributed_momentum.campaign import Plan, execute, plan
+from experiments.distributed_momentum.cells import AttackName, Cell, PlaceName, cells
+from experiments.distributed_momentum.dry_run import print_plan
+from experiments.distributed_momentum.rules import Conventions, RuleName
+from experiments.distributed_momentum.run_table import TABLE, recorded_files
+from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.simulate import Run
+from simbyz import data, records
+
+GridDataset = Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Empty: all that the paper has."""
+
+    dataset: tuple[GridDataset, ...] = ()
+    rule: tuple[RuleName, ...] = ()
+    attack: tuple[AttackName, ...] = ("none", "little", "empire")
+    """none: the unattacked runs that the attacked ones are compared with."""
+    f: tuple[int, ...] = ()
+    """Byzantine workers; of an unattacked run, those that it goes without."""
+    learning_rate: tuple[float, ...] = ()
+    nesterov: tuple[Literal["off", "on"], ...] = ()
+    momentum_at: tuple[PlaceName, ...] = ()
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    conventions: Conventions = "released"
+    """krum and bulyan as the paper's program defines them, or as they were published."""
+    dry_run: bool = False
+    """Only list what would be run, with estimated time and memory."""
+    skip_recorded: bool = False
+    """Runs in the table count as done too, wherever they were computed."""
+    table: Path = TABLE
+    """Where `collect` keeps a row a run."""
+    results: Path = Path("results/distributed_momentum")
+    """Folder of results: a file a run."""
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+
+
+def paper_cells(dataset: str, conventions: Conventions = "released") -> list[Cell]:
+    """The paper's 184 configurations of a data set."""
+    rates = [rate for rate, _ in PAPER[dataset].learning_rates]
+    return cells(dataset, nesterov=(False, True), learning_rates=rates, conventions=conventions)
+
+
+def select(options: Options) -> list[Run]:
+    """The runs of the grid that the options ask for.
+
+    Raises:
+      ValueError: a value that the grid does not have, or nothing is left.
+    """
+    check_seeds(options.seeds)
+    names = options.dataset or tuple(PAPER)
+    whole = [cell for name in names for cell in paper_cells(name, options.conventions)]
+    chosen = whole
+    for option, wanted, of in (
+        ("rule", options.rule, lambda cell: cell.rule),
+        ("attack", options.attack, lambda cell: cell.attack),
+        ("f", options.f, attackers),
+        ("learning-rate", options.learning_rate, lambda cell: cell.learning_rate),
+        ("nesterov", options.nesterov, lambda cell: "on" if cell.nesterov else "off"),
+        ("momentum-at", options.momentum_at, lambda cell: cell.momentum_at),
+    ):
+        known = list(dict.fromkeys(map(of, whole)))
+        if unknown := [value for value in wanted if value not in known]:
+            listed = ", ".join(map(str, known))
+            raise ValueError(f"the grid has no --{option} {unknown[0]}; it has {listed}")
+        # An unattacked run has the rule and the place of none of the attacked ones.
+        free = option in ("rule", "momentum-at")
+        chosen = [
+            cell
+            for cell in chosen
+            if not wanted or of(cell) in wanted or (free and cell.attack == "none")
+        ]
+    if not chosen:
+        raise ValueError("no configuration of the grid has all the values asked for together")
+    return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)]
+
+
+def attackers(cell: Cell) -> int:
+    """f, or for an unattacked run how many workers fewer it has than its data set's own."""
+    return cell.f if cell.attack != "none" else PAPER[cell.dataset].n - cell.n
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise ValueError("seeds must name at least one seed")
+    if any(not 0 <= seed < 2**31 for seed in seeds):
+        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(seeds)}")
+
+
+def command(arguments: Sequence[str]) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    options = tyro.cli(
+        Options,
+        args=arguments,
+        prog="python -m experiments.distributed_momentum grid",
+        description=__doc__,
+    )
+    try:
+        runs = select(options)
+        recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return carry_out(
+        plan(runs, options.results, recorded),
+        options.results,
+        options.data_dir,
+        dry_run=options.dry_run,
+    )
+
+
+def carry_out(what: Plan, results: Path, data_dir: Path | None, *, dry_run: bool) -> int:
+    """List or run a plan, and say how it went; returns the exit code."""
+    seconds, source = estimate.seconds_from(results)
+    if dry_run:
+        print_plan(what, seconds, source)
+        return 0
+    if not what.todo:
+        print(f"nothing to run: {len(what.on_disk)} runs on disk, {len(what.recorded)} recorded")
+        return 0
+    try:
+        names = dict.fromkeys(run.cell.dataset for run in what.todo)
+        datasets = {name: data.load(name, data_dir=data_dir) for name in names}
+        records.prepare_folder(results)
+        records.clean(results)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for dataset in datasets.values():
+        if dataset.notice:
+            print(f"note: {dataset.notice}")
+    print(f"{len(what.todo)} runs to do on {jax.local_device_count()} devices")
+    try:
+        failures = execute(what, datasets, results, seconds)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"stopped: finished runs are in {results}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 1
+    for failure in failures:
+        reason = str(failure.error).strip().split("\n")[0]
+        print(f"failed: {failure.name}: {type(failure.error).__name__}: {reason}", file=sys.stderr)
+    print(f"results: {results} ({len(what.todo)} runs asked for, {len(failures)} cells failed)")
+    return 1 if failures else 0

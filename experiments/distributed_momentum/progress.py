@@ -1,0 +1,69 @@
+"""How far a grid is: a bar in a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Work done of all work, and the time left at the pace so far.
+
+    Work is counted in estimated seconds, so that the time left is right though the steps of one
+    rule take longer than those of another. Runs found on disk count as done and not for the pace.
+
+    Args:
+      total: of the whole grid, those on disk included.
+      done: of the runs on disk.
+      file: where to write; standard error if None.
+      every: seconds between the lines in a log.
+    """
+
+    def __init__(
+        self, total: float, done: float = 0.0, file: TextIO | None = None, every: float = 60.0
+    ):
+        self._file = sys.stderr if file is None else file
+        self._total, self._done, self._start = total, done, done
+        self._began = time.monotonic()
+        self._every, self._said = every, -float("inf")
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            file=self._file,
+            disable=None,  # where it is no terminal
+            bar_format="{percentage:5.1f} % |{bar}| {elapsed} passed, {remaining} left{postfix}",
+            smoothing=0.02,
+        )
+
+    def add(self, work: float, text: str) -> None:
+        """More work is done; `text` says on what."""
+        self._done += work
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(work)
+        now = time.monotonic()
+        if self._bar.disable and now - self._said >= self._every:
+            self._said = now
+            print(self.line(now, text), file=self._file, flush=True)
+
+    def line(self, now: float, text: str) -> str:
+        """One plain line: share done, time passed, time left."""
+        share = self._done / self._total if self._total else 1.0
+        passed, fresh = now - self._began, self._done - self._start
+        left = passed / fresh * (self._total - self._done) if fresh > 0 else None
+        remaining = "time left unknown" if left is None else f"about {duration(left)} left"
+        return f"{100 * share:5.1f} %, {duration(passed)} passed, {remaining} ({text})"
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """Rounded, in the units that a reader wants."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"

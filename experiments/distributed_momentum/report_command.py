@@ -1,0 +1,70 @@
+"""Write REPORT.md and its figures from the table of runs, so that more runs need only this command.
+
+Reads the table that `collect` keeps, and folders of results besides if any are given.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import tyro
+from matplotlib import pyplot as plt
+
+from experiments.distributed_momentum import overview
+from experiments.distributed_momentum.extent import in_grid
+from experiments.distributed_momentum.pairs import pairs_of
+from experiments.distributed_momentum.run_table import TABLE, gather
+from experiments.distributed_momentum.write_up import write_up
+from simbyz import records
+
+DPI = 100  # of figures that are kept with the code
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    results: tuple[Path, ...] = ()
+    """Folders of results that the table does not hold yet."""
+    table: Path = TABLE
+    report: Path = Path("experiments/distributed_momentum/REPORT.md")
+    figures: Path = Path("docs/distributed_momentum")
+    """Folder of the report's pictures."""
+
+
+def command(arguments: Sequence[str]) -> int:
+    options = tyro.cli(
+        Options,
+        args=arguments,
+        prog="python -m experiments.distributed_momentum report",
+        description=__doc__,
+    )
+    try:
+        runs = gather(options.results, options.table)
+        if runs.empty:
+            raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
+        records.prepare_folder(options.figures)
+        pictures = draw(runs, options.figures)
+        options.report.write_text(write_up(runs, pictures, options.report.parent))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.report}, {len(pictures)} pictures in {options.figures}")
+    return 0
+
+
+def draw(runs: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    """The overview figures, by what they show."""
+    grid = in_grid(runs)
+    pairs = pairs_of(grid)
+    figures = {f"Highest accuracies, {name.split('-')[1]}": f for name, f in overview.boxes(grid)}
+    if len(pairs):
+        figures["Gain of every configuration"] = overview.heatmap(pairs)
+        figures["Reduction of the variance-norm ratio against the gain"] = overview.scatter(pairs)
+    files = {}
+    for title, figure in figures.items():
+        name = title.lower().replace(",", "").replace(" ", "-")
+        files[title] = folder / f"{name}.png"
+        figure.savefig(files[title], dpi=DPI)
+        plt.close(figure)
+    return files

@@ -1,0 +1,44 @@
+"""The rules by the experiment's names, as the paper's program defines them or as they were
+published.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+from simbyz import aggregators
+
+RuleName = Literal["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"]
+Conventions = Literal["released", "published"]
+
+PAPER_RULES: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
+# Those that the paper's program computes otherwise than their publications say.
+DIVERGENT: tuple[RuleName, ...] = ("krum", "bulyan")
+
+
+def rule_of(name: RuleName, n: int, f: int, conventions: Conventions = "released") -> Callable:
+    """The rule, (stack, f) -> aggregate.
+
+    released: the program's krum is the mean of the n - f - 2 rows with the lowest sums of n - f - 1
+    plain distances; its bulyan never updates its scores. published: krum is the one row with the
+    lowest sum of n - f - 2 squared distances (Blanchard et al., 2017), bulyan picks its n - 2f rows
+    one at a time (El-Mhamdi et al., 2018). The other rules are the same in both.
+    """
+    if name == "trmean":
+        return aggregators.trimmed_mean
+    if conventions == "published" or name not in DIVERGENT:
+        return aggregators.AGGREGATORS[name]
+    if name == "krum":
+        return functools.partial(aggregators.multi_krum, neighbours=n - f - 1, squared=False)
+    return functools.partial(aggregators.bulyan, variant="released")
+
+
+def selection_of(
+    name: RuleName, n: int, f: int, conventions: Conventions = "released"
+) -> Callable | None:
+    """The weights of rows, where the paper's program tells which attack rows a rule accepted."""
+    if name != "krum":
+        return None
+    if conventions == "published":
+        return aggregators.krum_selection
+    return functools.partial(aggregators.multi_krum_selection, neighbours=n - f - 1, squared=False)

@@ -1,0 +1,254 @@
+"""The report in Markdown: what was run, what it says, where it departs from the paper."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.distributed_momentum.bootstrap import Share
+from experiments.distributed_momentum.claims import claims, percent
+from experiments.distributed_momentum.extent import (
+    appendix,
+    condition_lines,
+    diverged_lines,
+    in_grid,
+    ratio_lines,
+)
+from experiments.distributed_momentum.pairs import (
+    EFFECTIVE,
+    LOST,
+    STAYS_BELOW,
+    counts,
+    expected,
+    expected_runs,
+    pairs_of,
+    subsets,
+    subsets_of,
+)
+from experiments.distributed_momentum.rules import DIVERGENT
+from experiments.distributed_momentum.settings import PAPER
+
+HEAD = """# Distributed momentum: what our runs say about the paper's claim
+
+*Distributed Momentum for Byzantine-resilient Stochastic Gradient Descent* (El-Mhamdi, Guerraoui,
+Rouault, ICLR 2021) runs 736 configurations with 5 seeds each. With `ref` the highest top-1 test
+accuracy of the unattacked run of the same seed, `upd` that of the attacked run with momentum at the
+update and `wrk` that with momentum at the workers, an attack costs `ref - upd`, and momentum at the
+workers gains `wrk - upd`. This file is written by
+
+```sh
+python -m experiments.distributed_momentum collect --results FOLDER ...
+python -m experiments.distributed_momentum report
+```
+
+from the table of runs beside it (`data/runs.parquet`, one row a run).
+"""
+
+METHOD = """## How to read the numbers
+
+A pair is one attacked configuration and one seed, both places of momentum and the unattacked run
+of that seed. Brackets hold 95 % intervals of a paired bootstrap over seeds: a resample draws as
+many seeds as there are, with replacement, and each brings all its runs along; with five seeds all
+126 different resamples are weighed by their probability. The configurations are not resampled. With
+five seeds such intervals are too narrow (they hold the mean of five normal values 85 % of the
+time): take them as a lower bound of the uncertainty. *Supported*, *not supported* and *not decided*
+are said of the part of the grid that has been run.
+"""
+
+DEVIATIONS = """## Where these runs depart from the paper's
+
+- Seeds 1 to 5 are not the program's: another generator draws initial weights and batches. Agreement
+  is in distribution (the README compares 30 runs of the released program).
+- Defaults are the released program's, not the paper's text: plain distances and `n - f - 1`
+  neighbours in Krum, which averages `n - f - 2` rows; scores that are never updated in Bulyan; the
+  l2 factor squared; gradients in inference mode (no dropout, batch norm with its initial
+  statistics).
+- Evaluations do not draw from the stream of the training order, as they do in the program.
+- Single precision on the device named in the table of runs; the program's runs were on GPUs.
+- The bound of the variance-norm condition is known for krum, bulyan and median only; for trmean,
+  phocas and meamed the paper gives none, so no share is reported for them.
+- Wall times in the table were taken on a machine that did other work too: they say nothing about
+  speed.
+"""
+
+
+def write_up(runs: pd.DataFrame, pictures: Mapping[str, Path], folder: Path) -> str:
+    """The report.
+
+    Args:
+      runs: rows of the table of runs.
+      pictures: figures by what they show.
+      folder: where the report will lie; links are relative to it.
+    """
+    grid, pairs = in_grid(runs), pairs_of(runs)
+    released = pairs[pairs["conventions"] == "released"]
+    parts = [HEAD, _extent(runs, grid), METHOD, _claims(released, grid), _counts(released)]
+    parts.append(_ratios(released, runs))
+    parts.append(_published(pairs, runs))
+    parts.append(_beside(runs))
+    parts += [_picture(title, path, folder) for title, path in pictures.items()]
+    parts += [DEVIATIONS, _per_configuration(released)]
+    return "\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def table(rows: Iterable[Mapping[str, object]]) -> str:
+    """A Markdown table of rows with the same keys."""
+    rows = list(rows)
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
+    rows = []
+    for name in PAPER:
+        some = grid[grid["dataset"] == name]
+        cells = some["name"].nunique()
+        rows.append(
+            {
+                "data set": name,
+                "runs": f"{len(some)} of {expected_runs(name)}",
+                "configurations begun": f"{cells} of {expected_runs(name, 1)}",
+                "steps": ", ".join(map(str, sorted(some["steps"].unique()))) or "-",
+                "device": ", ".join(sorted(some["device_kind"].unique())) or "-",
+            }
+        )
+    notices = sorted(set(grid["notice"]) - {""})
+    text = "## What has been run\n\n" + table(rows)
+    text += "".join(f"\nNote: {notice}\n" for notice in notices)
+    return text + "\n" + "\n".join(f"- {line}" for line in diverged_lines(grid)) + "\n"
+
+
+def _claims(pairs: pd.DataFrame, grid: pd.DataFrame) -> str:
+    rows = [
+        {"sentence": claim.sentence, "verdict": f"**{claim.verdict}**", "numbers": claim.evidence}
+        for claim in claims(pairs, grid)
+    ]
+    total = expected(subsets()[0])
+    head = f"## The claim, sentence by sentence\n\nOn {len(pairs)} of the grid's {total} pairs.\n\n"
+    return head + table(rows)
+
+
+def _counts(pairs: pd.DataFrame) -> str:
+    gains, losses = [], []
+    for subset, part in subsets_of(pairs):
+        found = counts(part)
+        first = {"subset": subset.label, "pairs": f"{len(part)} of {expected(subset)}"}
+        gains.append(
+            first
+            | {f"costs > {100 * x:g} %": _cell(found[f"effective_{x:g}"]) for x in EFFECTIVE}
+            | {
+                f"gain > {100 * x:g} % of those": _cell(found[f"gain_above_{x:g}"])
+                for x in EFFECTIVE
+            }
+            | {"gain > 0 of those at 20 %": _cell(found["positive_0.2"])}
+        )
+        losses.append(
+            first
+            | {f"lost > {100 * x:g} %": _cell(found[f"lost_{x:g}"]) for x in LOST}
+            | {
+                f"lost, > {100 * x:g} % below unattacked": _cell(found[f"below_{x:g}"])
+                for x in STAYS_BELOW
+            }
+        )
+    if not gains:
+        return ""
+    return (
+        "## Effective attacks and gains\n\n"
+        "*Of those*: of the pairs where the attack costs as much.\n\n"
+        + table(gains)
+        + "\n## Losses\n\nMomentum at the workers did worse than at the update.\n\n"
+        + table(losses)
+    )
+
+
+def _ratios(pairs: pd.DataFrame, runs: pd.DataFrame) -> str:
+    lines = ratio_lines(pairs) + condition_lines(runs)
+    if not lines:
+        return ""
+    head = (
+        "## Variance-norm ratio\n\nOf what honest workers send. The condition: deviation / norm "
+        "below the rule's bound; a step counts only where the mean loss is at most its value at "
+        "step 0, as in the released program.\n\n"
+    )
+    return head + "\n".join(f"- {line}" for line in lines) + "\n"
+
+
+def _published(pairs: pd.DataFrame, runs: pd.DataFrame) -> str:
+    published = pairs[pairs["conventions"] == "published"]
+    if published.empty:
+        return ""
+    key = ["dataset", "attack", "rule", "f", "nesterov", "learning_rate", "seed"]
+    same = pairs[pairs["conventions"] == "released"].merge(published[key], on=key)
+    rows = []
+    for rule in DIVERGENT:
+        for conventions, some in (("released", same), ("published", published)):
+            found = counts(some[some["rule"] == rule])
+            rows.append(
+                {
+                    "rule": rule,
+                    "as": conventions,
+                    "pairs": found["effective_0.2"].total,
+                    "costs > 20 %": _cell(found["effective_0.2"]),
+                    "gain > 0 of those": _cell(found["positive_0.2"]),
+                    "gain > 20 % of those": _cell(found["gain_above_0.2"]),
+                    "lost > 0 %": _cell(found["lost_0"]),
+                }
+            )
+    text = "## Krum and Bulyan as published\n\nThe same configurations with Krum as the one row of "
+    text += "lowest score by squared distances, and Bulyan picking rows one at a time.\n\n"
+    text += table(rows) + "\n"
+    for claim in claims(published, runs[runs["conventions"] == "published"])[1:3]:
+        text += f"- **{claim.verdict}**: {claim.sentence} {claim.evidence}\n"
+    return text
+
+
+def _beside(runs: pd.DataFrame) -> str:
+    """Runs that are no part of the grid: the appendix, reduced settings."""
+    others = runs[~runs["file"].isin(in_grid(runs)["file"]) & (runs["unusual"] != "published")]
+    if others.empty:
+        return ""
+    rows = []
+    for name, some in others.groupby("name"):
+        accuracy = some["highest_accuracy"]
+        rows.append(
+            {
+                "configuration": f"`{name}`",
+                "seeds": len(some),
+                "steps": int(some["steps"].iloc[0]),
+                "highest accuracy": f"{accuracy.mean():.4f}",
+                "part of": "the appendix" if appendix(some).iloc[0] else "none, reduced or unusual",
+            }
+        )
+    return "## Beside the grid\n\nNot counted above.\n\n" + table(rows)
+
+
+def _per_configuration(pairs: pd.DataFrame) -> str:
+    rows = []
+    key = ["dataset", "f", "rule", "attack", "learning_rate", "nesterov"]
+    for (dataset, f, rule, attack, rate, nesterov), some in pairs.groupby(key):
+        settings = f"{dataset}, f = {f}, {rule}, {attack}, {rate:g}" + ", Nesterov" * nesterov
+        row = {"configuration": settings, "seeds": len(some)}
+        names = {"ref": "unattacked", "upd": "at update", "wrk": "at worker", "gain": "gain"}
+        row |= {title: _spread(100 * some[name]) for name, title in names.items()}
+        rows.append(row)
+    if not rows:
+        return ""
+    return "## Every configuration\n\nHighest accuracy in %, mean ± deviation over seeds.\n\n" + (
+        table(rows)
+    )
+
+
+def _spread(values: pd.Series) -> str:
+    text = f"{values.mean():.1f}"
+    return text if len(values) < 2 else f"{text} ± {values.std():.1f}"
+
+
+def _picture(title: str, path: Path, folder: Path) -> str:
+    link = os.path.relpath(path, folder or ".").replace(os.sep, "/")
+    return f"## {title}\n\n![{title}]({link})\n"
+
+
+def _cell(part: Share) -> str:
+    return "-" if not part.total else percent(part)

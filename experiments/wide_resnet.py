@@ -1,0 +1,117 @@
+"""The paper's appendix: does momentum at the workers help a large network too?
+
+Wide-ResNet 28-10 (36,489,290 parameters) on CIFAR-10, n = 11 workers with batches of 20: f = 4 with
+krum and median, f = 2 with bulyan too; learning rate 0.02, 0.004 from step 8,000, 0.0008 from step
+16,000; momentum 0.99 with Nesterov; 20,000 steps. As published, gradients are taken in inference
+mode, so dropout is off, and the l2 factor of 5e-4 acts squared.
+
+A run keeps some 30 vectors of 36 million numbers and its activations, 9 GB, and its products take
+weeks on a CPU core: run it on a GPU, or with --depth 10 --width 1 to try it. Other options are
+those of `python -m experiments.distributed_momentum grid`.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from experiments.devices import prepare_devices
+from experiments.distributed_momentum.campaign import plan
+from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.grid_command import carry_out, check_seeds
+from experiments.distributed_momentum.rules import Conventions
+from experiments.distributed_momentum.run_table import TABLE, recorded_files
+from experiments.distributed_momentum.settings import APPENDIX
+from experiments.distributed_momentum.simulate import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Empty or None: all that the appendix has, as it has it."""
+
+    rule: tuple[Literal["krum", "median", "bulyan"], ...] = ()
+    attack: tuple[Literal["none", "little", "empire"], ...] = ("none", "little", "empire")
+    """none: the unattacked runs that the attacked ones are compared with."""
+    f: tuple[int, ...] = ()
+    momentum_at: tuple[Literal["update", "worker"], ...] = ("update", "worker")
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    conventions: Conventions = "released"
+    """krum and bulyan as the paper's program defines them, or as they were published."""
+    depth: int | None = None
+    """6 k + 4; 28 if not given."""
+    width: int | None = None
+    """Factor of the channels; 10 if not given."""
+    batch_size: int | None = None
+    steps: int | None = None
+    dry_run: bool = False
+    """Only list what would be run, with estimated time and memory."""
+    skip_recorded: bool = False
+    """Runs in the table count as done too, wherever they were computed."""
+    table: Path = TABLE
+    results: Path = Path("results/wide_resnet")
+    """Folder of results: a file a run."""
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+
+
+# Seconds, not weeks: what the tests run.
+SMOKE = Options(rule=("median",), f=(4,), seeds=(1,), depth=10, width=1, batch_size=2, steps=2)
+
+
+def select(options: Options) -> list[Run]:
+    """The runs asked for.
+
+    Raises:
+      ValueError: what is wrong and what is allowed, in one line.
+    """
+    check_seeds(options.seeds)
+    if unknown := set(options.f) - set(APPENDIX.f):
+        raise ValueError(f"the appendix has --f 4 and --f 2, got {min(unknown)}")
+    depth, width = options.depth, options.width
+    if depth is not None and (depth < 10 or depth % 6 != 4):
+        raise ValueError(f"depth must be 10, 16, 22, 28 ..., got {depth}")
+    for name, value in (("width", width), ("batch_size", options.batch_size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    chosen = cells(
+        "cifar10",
+        attacks=options.attack,
+        places=options.momentum_at,
+        nesterov=(True,),
+        f=options.f or None,
+        conventions=options.conventions,
+        own=APPENDIX,
+        depth=depth,
+        width=width,
+        batch_size=options.batch_size,
+        steps=options.steps,
+    )
+    chosen = [
+        cell
+        for cell in chosen
+        if not options.rule or cell.attack == "none" or cell.rule in options.rule
+    ]
+    return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)]
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m experiments.wide_resnet", description=__doc__
+    )
+    try:
+        runs = select(options)
+        recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    what = plan(runs, options.results, recorded)
+    return carry_out(what, options.results, options.data_dir, dry_run=options.dry_run)
+
+
+if __name__ == "__main__":
+    prepare_devices()
+    sys.exit(command())

@@ -1,0 +1,46 @@
+"""Runs of the grid without their computation: files as a run leaves them, and rows of the table."""
+
+import numpy as np
+
+from experiments.distributed_momentum.simulate import Run
+from simbyz import records
+
+STEPS = 4
+
+
+def columns(highest: float, diverges_at: int | None = None) -> dict[str, np.ndarray]:
+    """Steps of a run with the given highest accuracy."""
+    rows = STEPS + 1
+    result = {
+        "step": np.arange(rows),
+        "loss": np.linspace(2.0, 1.0, rows),
+        "accuracy": np.append(np.full(STEPS, np.nan), highest),
+        "distance_from_start": np.arange(rows, dtype=float),
+        "aggregate_norm": np.full(rows, 1.0),
+    }
+    for kind, deviation in (("sampled", 2.0), ("honest", 3.0)):
+        result[f"{kind}_deviation"] = np.full(rows, deviation)
+        result[f"{kind}_norm"] = np.full(rows, 0.5 * deviation)
+    result["loss"][-1] = np.nan
+    if diverges_at is not None:
+        for name in ("loss", "honest_norm", "aggregate_norm"):
+            result[name][diverges_at:] = np.nan
+    return result
+
+
+def write(folder, run: Run, highest: float, diverges_at: int | None = None) -> None:
+    """The file of a finished run."""
+    summary = {
+        "highest_accuracy": highest,
+        "final_accuracy": highest,
+        "wall_seconds": 1.5,
+        "num_devices": 1,
+        "device_platform": "cpu",
+        "device_kind": "cpu",
+        "simbyz_version": "0.1.0",
+        "jax_version": "0",
+        "time_utc": "",
+        "notice": "",
+    }
+    configuration = run.cell.configuration(run.seed)
+    records.write_run(folder, run.cell.name, configuration, columns(highest, diverges_at), summary)

@@ -1,0 +1,280 @@
+"""The grid command: what it selects, resumes, survives and tells."""
+
+import dataclasses
+import io
+import re
+from collections import Counter
+
+import fake_runs
+import numpy as np
+import pytest
+
+from experiments.distributed_momentum import campaign, estimate, grid_command
+from experiments.distributed_momentum.__main__ import command
+from experiments.distributed_momentum.campaign import plan
+from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.grid_command import Options, paper_cells, select
+from experiments.distributed_momentum.progress import Progress, duration
+from experiments.distributed_momentum.rules import rule_of
+from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.simulate import Run
+from simbyz import aggregators, data, records
+
+# As the first results were written: a changed digest would orphan them.
+FIRST_FILES = {
+    "mnist-average-n_27-lr_0.5-seed_1-c6a05a688b.parquet",
+    "mnist-little-median-f_24-lr_0.5-at_update-seed_1-4dbc68e59d.parquet",
+    "fashionmnist-average-n_27-lr_0.5-seed_1-76b633f5f9.parquet",
+    "cifar10-average-n_14-lr_0.01-nesterov-seed_1-d82b990968.parquet",
+    "cifar10-empire-bulyan-f_5-lr_0.01-at_worker-nesterov-seed_5-e1378b17bb.parquet",
+    "cifar100-little-krum-f_11-lr_0.001-at_update-seed_2-6da063905f.parquet",
+}
+
+
+class TestSelection:
+    def test_the_whole_grid(self):
+        runs = select(Options())
+        assert len(runs) == len({run.file for run in runs}) == 3680
+        assert {run.file for run in runs} >= FIRST_FILES
+        assert runs[0].cell.dataset == "mnist"
+
+    def test_digests_beside_the_grid_stay(self):
+        files = {Run(cell, 1).file for cell in cells("digits") + cells("mnist", steps=50)}
+        assert "digits-average-n_14-lr_0.5-seed_1-8465d737c1.parquet" in files
+        assert "mnist-average-n_27-lr_0.5-steps_50-seed_1-2dbc48dd92.parquet" in files
+
+    @pytest.mark.parametrize(
+        ("options", "count"),
+        [
+            # per data set: 176 attacked configurations and 8 unattacked ones
+            ({"dataset": ("cifar10",)}, 184 * 5),
+            ({"attack": ("none",)}, 32 * 5),
+            ({"attack": ("little",)}, 352 * 5),
+            # attacks × rates × Nesterov × places, for f = 12 and f = 5 of four data sets
+            ({"rule": ("bulyan",), "attack": ("little", "empire")}, 4 * 16 * 5),
+            ({"rule": ("krum",), "dataset": ("mnist",)}, (2 * 16 + 8) * 5),
+            ({"f": (24,)}, 2 * (5 * 16 + 4) * 5),
+            ({"f": (5,), "attack": ("none",), "seeds": (1,)}, 2 * 4),
+            ({"learning_rate": (0.5,), "nesterov": ("on",)}, 2 * (11 * 4 + 2) * 5),
+            ({"momentum_at": ("worker",), "attack": ("empire",), "seeds": (7,)}, 4 * 11 * 4),
+            ({"momentum_at": ("worker",), "dataset": ("mnist",), "seeds": (7,)}, 88 + 8),
+        ],
+    )
+    def test_subsets(self, options, count):
+        assert len(select(dataclasses.replace(Options(), **options))) == count
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--f 7", "the grid has no --f 7; it has 24, 12, 11, 5"),
+            ("--learning-rate 0.3", "the grid has no --learning-rate 0.3; it has 0.5, 0.02, 0.01"),
+            ("--rule bulyan --attack little --f 24", "no configuration of the grid has all"),
+            ("--attack nan", "the grid has no --attack nan; it has none, little, empire"),
+            ("--momentum-at server", "the grid has no --momentum-at server; it has update, worker"),
+            ("--seeds -1", "seeds must be from 0"),
+            ("--dataset mnist --f 11", "the grid has no --f 11; it has 24, 12"),
+        ],
+    )
+    def test_what_the_grid_does_not_have(self, arguments, message, tmp_path, capsys):
+        folder = tmp_path / "results"
+        assert command(["grid", *arguments.split(), "--results", str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not folder.exists()
+
+    def test_an_unknown_command(self, capsys):
+        assert command(["gird"]) == 2
+        assert "known: grid, analyse, plot, collect, report" in capsys.readouterr().err
+
+
+class TestConventions:
+    def test_only_krum_and_bulyan_are_other_runs(self):
+        released = {run.file for run in select(Options())}
+        published = select(Options(conventions="published"))
+        other = [run for run in published if run.file not in released]
+        assert {run.cell.rule for run in other} == {"krum", "bulyan"}
+        assert len(other) == (8 + 4) * 16 * 5  # krum at each f, bulyan at the smaller one
+        assert all(run.cell.name.endswith("-published") for run in other)
+        assert not any(run.cell.in_paper for run in other)
+
+    @pytest.mark.parametrize("name", ["krum", "bulyan"])
+    def test_the_published_rule(self, name):
+        stack = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
+        expected = {"krum": aggregators.krum, "bulyan": aggregators.bulyan}[name](stack, 2)
+        np.testing.assert_array_equal(rule_of(name, 11, 2, "published")(stack, 2), expected)
+        assert np.any(np.asarray(rule_of(name, 11, 2)(stack, 2)) != np.asarray(expected))
+
+
+FEW = Options(
+    dataset=("mnist",),
+    rule=("median", "trmean"),
+    attack=("little",),
+    f=(24,),
+    learning_rate=(0.5,),
+    nesterov=("off",),
+    seeds=(1, 2),
+)
+FEW_ARGUMENTS = (
+    "--dataset mnist --rule median trmean --attack little --f 24 --learning-rate 0.5 "
+    "--nesterov off --seeds 1 2"
+).split()
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """`simulate` and `load` replaced: runs are written, not computed. Gives what was asked."""
+    asked = []
+
+    def simulate(runs, dataset, folder, progress):
+        for run in runs:
+            asked.append(run)
+            progress(run.cell.steps, run.cell.rule)
+            if run.cell.name in failing:
+                raise RuntimeError("out of memory\nand more")
+            fake_runs.write(folder, run, 0.9)
+
+    failing: set[str] = set()
+    digits = data.load("digits")
+    monkeypatch.setattr(campaign, "simulate", simulate)
+    monkeypatch.setattr(grid_command.data, "load", lambda name, data_dir: digits)
+    return asked, failing
+
+
+class TestRunning:
+    def test_goes_on_where_it_stopped(self, simulated, tmp_path, capsys):
+        asked, _ = simulated
+        runs = select(FEW)
+        for run in runs[:3]:
+            fake_runs.write(tmp_path, run, 0.5)
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
+        assert sorted(run.file for run in asked) == sorted(run.file for run in runs[3:])
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
+        assert len(asked) == len(runs) - 3
+        assert "nothing to run: 8 runs on disk" in capsys.readouterr().out
+
+    def test_survives_a_failing_cell(self, simulated, tmp_path, capsys):
+        asked, failing = simulated
+        name = "mnist-little-median-f_24-lr_0.5-at_worker"
+        failing.add(name)
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert f"failed: {name}: RuntimeError: out of memory\n" in error
+        assert error.count("failed:") == 1
+        finished = Counter(records.read_runs(tmp_path)["name"])
+        assert sum(finished.values()) == 6
+        assert name not in finished
+        # What failed is tried again the next time, and nothing else.
+        asked.clear()
+        failing.clear()
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
+        assert {run.cell.name for run in asked} == {name}
+
+    def test_a_full_disk_ends_it(self, simulated, tmp_path, capsys, monkeypatch):
+        def full(*_):
+            raise OSError("run x can't be written: No space left on device")
+
+        monkeypatch.setattr(records, "write_run", full)
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 1
+        assert "No space left on device" in capsys.readouterr().err
+        assert len(simulated[0]) == 1
+
+    def test_a_plain_line_in_a_log(self, simulated, tmp_path, capsys):
+        command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)])
+        captured = capsys.readouterr()
+        assert re.search(
+            r"^ +[0-9.]+ %, 0 s passed, about .* left \(mnist: median\)$", captured.err
+        )
+        assert "8 runs to do on 2 devices" in captured.out
+
+    def test_recorded_runs_count_as_done_on_request(self, simulated, tmp_path):
+        asked, _ = simulated
+        elsewhere, table = tmp_path / "elsewhere", tmp_path / "runs.parquet"
+        for run in select(FEW)[:5]:
+            fake_runs.write(elsewhere, run, 0.5)
+        assert command(["collect", "--results", str(elsewhere), "--table", str(table)]) == 0
+        here = ["--results", str(tmp_path / "here"), "--table", str(table)]
+        assert command(["grid", *FEW_ARGUMENTS, *here, "--skip-recorded"]) == 0
+        assert len(asked) == 3
+
+    def test_missing_data_is_the_users_mistake(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setenv("SIMBYZ_CACHE", str(tmp_path / "cache"))
+        arguments = [*FEW_ARGUMENTS, "--data-dir", str(tmp_path / "none")]
+        assert command(["grid", *arguments, "--results", str(tmp_path / "results")]) == 2
+        assert "mnist" in capsys.readouterr().err
+        assert not (tmp_path / "results").exists()
+
+
+class TestDryRun:
+    def test_lists_and_computes_nothing(self, tmp_path, capsys):
+        run = select(FEW)[0]
+        fake_runs.write(tmp_path, run, 0.5)
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path), "--dry-run"]) == 0
+        output = capsys.readouterr().out
+        assert "7 runs of 4 configurations to do, 1 on disk, 0 recorded" in output
+        assert "2 compiled programs" in output
+        assert "1 runs" in output and "table" in output  # where the times come from
+        assert max(map(len, output.splitlines())) <= 100
+        assert len(list(tmp_path.iterdir())) == 1
+
+    def test_time_from_finished_runs(self, tmp_path):
+        run = select(FEW)[0]
+        fake_runs.write(tmp_path, run, 0.5)
+        seconds, source = estimate.seconds_from(tmp_path)
+        assert seconds(run) == pytest.approx(1.5)  # what the finished run took
+        assert source(run) == "1 runs"
+        other = next(run for run in select(FEW) if run.cell.rule == "trmean")
+        assert seconds(other) == estimate.from_table(other.cell)
+        assert source(other) == "table"
+
+    def test_every_cell_has_an_estimate(self):
+        for dataset in PAPER:
+            for cell in paper_cells(dataset):
+                assert 1 < estimate.from_table(cell) < 1e5
+                assert 1e7 < estimate.memory_of(cell, 1, "cpu") < 1e10
+                assert estimate.memory_of(cell, 5, "gpu") > estimate.memory_of(cell, 1, "cpu")
+
+    def test_dimensions_are_the_papers(self):
+        found = {dataset: estimate.dimension(paper_cells(dataset)[0]) for dataset in PAPER}
+        assert found == {
+            "mnist": 79_510,
+            "fashion_mnist": 79_510,
+            "cifar10": 1_310_922,
+            "cifar100": 2_384_036,
+        }
+
+
+class TestProgress:
+    def test_time_left_counts_fresh_work_only(self):
+        progress = Progress(100, done=40, file=io.StringIO(), every=0)
+        progress.add(20, "median")
+        line = progress.line(progress._began + 60, "median")
+        # 20 of the 60 left took a minute: two more.
+        assert line == " 60.0 %, 60 s passed, about 2 min left (median)"
+
+    def test_nothing_fresh_yet(self):
+        progress = Progress(100, done=40, file=io.StringIO())
+        assert "time left unknown" in progress.line(progress._began + 5, "compiling")
+
+    def test_lines_are_rare(self):
+        log = io.StringIO()
+        progress = Progress(100, file=log, every=3600)
+        for _ in range(50):
+            progress.add(1, "median")
+        assert log.getvalue().count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [(5, "5 s"), (600, "10 min"), (3 * 3600, "3.0 h"), (86400 * 3, "3.0 days")],
+    )
+    def test_durations(self, seconds, text):
+        assert duration(seconds) == text
+
+
+def test_plan_prefers_what_is_on_disk(tmp_path):
+    runs = select(FEW)
+    fake_runs.write(tmp_path, runs[0], 0.5)
+    what = plan(runs, tmp_path, frozenset(run.file for run in runs[:2]))
+    assert what.on_disk == runs[:1]
+    assert what.recorded == runs[1:2]
+    assert what.todo == runs[2:]
