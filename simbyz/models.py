@@ -118,8 +118,9 @@ class WideResNet(nn.Module):
       ValueError: a depth that is not 6 k + 4, an unknown batch_norm.
 
     Reference: Zagoruyko and Komodakis, Wide residual networks, BMVC 2016.
-    Convention: every convolution has a bias, the 1x1 ones too, as in the network that the paper's
-      program takes; without these 10,096 biases the 28-10 network has d = 36,479,194.
+    Convention: as in the network that the paper's program takes, every convolution has a bias, the
+      1x1 ones too (without these 10,096 biases the 28-10 network has d = 36,479,194), the second
+      convolution of a block halves, and the 1x1 one reads the block's input as it comes.
     """
 
     depth: int = 28
