@@ -70,7 +70,7 @@ def _factor(found: Mean) -> str:
 
 def diverged_lines(runs: pd.DataFrame) -> list[str]:
     """The runs that stopped being finite."""
-    lost = runs[runs["diverged_step"].notna()]
+    lost = runs[runs["diverged_step"].notna()].sort_values(["name", "seed"])
     lines = [
         f"diverged: {row['name']}, seed {row['seed']}, at step {row['diverged_step']:.0f}"
         for row in lost.to_dict("records")
