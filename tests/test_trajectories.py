@@ -43,6 +43,7 @@ RULES = {
         ),
     ),
     "bulyan": (functools.partial(aggregators.bulyan, variant="released"), None),
+    "aksel": (aggregators.aksel, aggregators.aksel_selection),
 }
 
 COLUMNS = {
@@ -74,29 +75,23 @@ COLUMNS = {
 
 
 def attack_of(run):
-    """(attack, its options), or None for a searched attack: a negative factor asks for a search."""
+    """(attack, its options): a negative factor asks for a search in that many evaluations."""
     options = dict(item.split(":") for item in run["attack_args"])
-    factor = float(options.get("factor", 1))
+    if run["attack"] == "nan":
+        return attacks.nan, {}
+    factor = float(options["factor"])
     if factor < 0:
-        return None
+        rule, _ = RULES[run["gar"]]
+        return attacks.adaptive(run["attack"], rule, evaluations=int(-factor)), {}
     if run["attack"] == "little":
         return attacks.a_little_is_enough, {"factor": -factor if "negative" in options else factor}
-    if run["attack"] == "empire":
-        return attacks.fall_of_empires, {"factor": factor}
-    return (attacks.nan, {}) if run["attack"] == "nan" else None
+    return attacks.fall_of_empires, {"factor": factor}
 
 
-def replayable(run):
-    return run["gar"] in RULES and attack_of(run) is not None
-
-
-REPLAYED = [run for run in RUNS if replayable(run)]
-
-
-def test_what_is_not_replayed_is_searched():
-    left_out = [run for run in RUNS if not replayable(run)]
-    assert len(REPLAYED) == 15
-    assert all(float(run["attack_args"][0].split(":")[1]) < 0 for run in left_out)
+def test_all_are_replayed():
+    assert len(RUNS) == 21
+    searched = [run for run in RUNS if run["attack_args"][:1] == ["factor:-16"]]
+    assert len(searched) == 6
 
 
 def simulator_of(run, dimension):
@@ -136,7 +131,7 @@ def simulator_of(run, dimension):
     return simulator, hyperparameters
 
 
-@pytest.mark.parametrize("run", REPLAYED, ids=lambda run: run["key"])
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run["key"])
 def test_replay(run):
     recorded = {
         name.split("/")[1]: ARRAYS[name]

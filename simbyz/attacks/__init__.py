@@ -1,7 +1,8 @@
 """Attacks: pure functions (key, honest, num_byzantine, *, ...) -> Byzantine rows, and a dict of
-them by name.
+them by name. `adaptive` and `gradient_ascent` make such a function for one aggregation rule.
 """
 
+from simbyz.attacks.adaptive import adaptive
 from simbyz.attacks.distance_bound import min_max, min_sum
 from simbyz.attacks.fang import fang_krum, fang_trimmed_mean
 from simbyz.attacks.fixed import (
@@ -12,6 +13,7 @@ from simbyz.attacks.fixed import (
     z_max,
 )
 from simbyz.attacks.flips import bit_flipping, scaled_sign_flipping, sign_flipping
+from simbyz.attacks.gradient_ascent import gradient_ascent
 from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, start_mimic
 from simbyz.attacks.noise import gaussian, inf, nan, random, zero
 from simbyz.attacks.tailored import anti_cge, byz_mean, relocated_orthogonal_perturbation
@@ -39,4 +41,13 @@ ATTACKS = {
     "relocated_orthogonal_perturbation": relocated_orthogonal_perturbation,
 }
 
-__all__ = ["ATTACKS", "MimicState", "learned_mimic", "start_mimic", "z_max", *ATTACKS]
+__all__ = [
+    "ATTACKS",
+    "MimicState",
+    "adaptive",
+    "gradient_ascent",
+    "learned_mimic",
+    "start_mimic",
+    "z_max",
+    *ATTACKS,
+]

@@ -1,0 +1,145 @@
+"""Attacks that know the rule: a factor searched against the very rule in use."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import moments
+from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
+from simbyz.attacks.line_search import Search, sequential
+from simbyz.stacking import PyTree, ravel
+
+Attack = Callable[..., PyTree]
+Rule = Callable[[PyTree, int], PyTree]
+# (aggregate (d,), honest mean (d,)) -> what each coordinate is worth to the attacker, (d,)
+Objective = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _little_negative(
+    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: jax.Array
+) -> PyTree:
+    return a_little_is_enough(key, honest, num_byzantine, factor=-factor)
+
+
+DIRECTIONS: dict[str, Attack] = {
+    "little": a_little_is_enough,
+    "little-negative": _little_negative,
+    "empire": fall_of_empires,
+}
+
+
+def adaptive(
+    direction: str | Attack,
+    rule: Rule,
+    *,
+    evaluations: int = 16,
+    f: int | None = None,
+    search: Callable[..., Search] = sequential,
+    objective: Objective | None = None,
+) -> Attack:
+    """The attack of a family whose factor x >= 0 moves this rule most.
+
+        max over x of Σ_k objective(rule(honest, direction(x)), honest mean)_k
+
+    Args:
+      direction: "little" (mean + x · deviation), "little-negative" (mean - x · deviation), "empire"
+        ((1 - x) · mean), or any attack with a keyword `factor`.
+      rule: (updates, f) -> aggregate, as the server will call it.
+      evaluations: how often the rule is evaluated.
+      f: what the rule is told to tolerate; as many as there are attackers if None.
+      search: `sequential`, or `bracketing`, which evaluates several factors together and finds at
+        least as much on the paper's rules (see line_search.py); configured by functools.partial.
+      objective: `squared_distance` if None.
+
+    Returns:
+      An attack (key, honest, num_byzantine) -> the Byzantine rows.
+
+    Raises:
+      ValueError: an unknown direction; whatever the rule refuses, when the attack is traced.
+
+    Cost: `evaluations` times the rule.
+    Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
+      asks for the sequential search.
+    Convention: that program searches on the negated side when `negative` is set, and then sends the
+      positive side at the factor it found; "little-negative" sends what it searched.
+    """
+    chosen = _direction(direction)
+
+    def attack(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+        if not num_byzantine:
+            return chosen(key, honest, num_byzantine, factor=0.0)
+        found = search_factor(
+            key,
+            honest,
+            num_byzantine,
+            direction=chosen,
+            rule=rule,
+            evaluations=evaluations,
+            f=f,
+            search=search,
+            objective=objective,
+        )
+        return chosen(key, honest, num_byzantine, factor=found.factor)
+
+    return attack
+
+
+def search_factor(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    direction: str | Attack,
+    rule: Rule,
+    evaluations: int = 16,
+    f: int | None = None,
+    search: Callable[..., Search] = sequential,
+    objective: Objective | None = None,
+) -> Search:
+    """The search of `adaptive`, with the same arguments: the factor, and all that was tried."""
+    chosen = _direction(direction)
+    worth = worth_of(rule, honest, num_byzantine if f is None else f, objective)
+    dtype = jnp.promote_types(ravel(honest)[0].dtype, jnp.float32)
+    return search(
+        lambda factor: jnp.sum(worth(chosen(key, honest, num_byzantine, factor=factor))),
+        evaluations,
+        dtype,
+    )
+
+
+def worth_of(
+    rule: Rule, honest: PyTree, f: int, objective: Objective | None = None
+) -> Callable[[PyTree], jax.Array]:
+    """Byzantine rows -> what each coordinate of the aggregate is worth: (d,), at least float32."""
+    objective = squared_distance if objective is None else objective
+    mean = moments.mean(ravel(honest)[0])
+    dtype = jnp.promote_types(mean.dtype, jnp.float32)
+
+    def worth(byzantine: PyTree) -> jax.Array:
+        updates = jax.tree.map(lambda *both: jnp.concatenate(both), honest, byzantine)
+        aggregate = jax.tree.map(lambda leaf: leaf[None], rule(updates, f))
+        return objective(ravel(aggregate)[0][0].astype(dtype), mean.astype(dtype))
+
+    return worth
+
+
+def squared_distance(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
+    """The terms of ||aggregate - mean||²."""
+    return jnp.square(aggregate - mean)
+
+
+def opposition(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
+    """The terms of -<aggregate, mean>: how much the step goes against the honest mean."""
+    return -aggregate * mean
+
+
+def _direction(direction: str | Attack) -> Attack:
+    if callable(direction):
+        return direction
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"direction must be one of {', '.join(DIRECTIONS)}, or an attack with a keyword "
+            f"factor; got {direction!r}"
+        )
+    return DIRECTIONS[direction]
