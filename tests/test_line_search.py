@@ -1,4 +1,4 @@
-"""Searches along a line against their descriptions, and the recorded ones of the paper's program."""
+"""Searches along a line: their descriptions, and the recorded ones of the paper's program."""
 
 import functools
 import json
@@ -40,8 +40,10 @@ def test_sequential_makes_every_recorded_search():
         for entry in entries:
             evaluations = entry["params"]["evals"]
             function = FUNCTIONS[entry["name"]]
-            best, probes = reference_searches.sequential(lambda x: function(x, np), evaluations)
-            got = sequential(lambda x: function(x, jnp), evaluations, jnp.float64)
+            best, probes = reference_searches.sequential(
+                functools.partial(function, lib=np), evaluations
+            )
+            got = sequential(functools.partial(function, lib=jnp), evaluations, jnp.float64)
             assert probes == pytest.approx(entry["value"]["trace"], abs=1e-12)
             assert best == pytest.approx(entry["value"]["best"], abs=1e-12)
             np.testing.assert_allclose(got.probes, probes, rtol=1e-12, atol=1e-12)

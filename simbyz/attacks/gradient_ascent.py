@@ -13,7 +13,7 @@ the first edge, where a further step would have the attackers dropped. What is d
 A symmetry of the rule makes this cheap, or exhaustive: see `gradient_ascent`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import jax
