@@ -14,13 +14,18 @@ WIDTH = 100
 def experiments() -> Iterator[tuple[str, str]]:
     """(name, question) of every module here that can be run, without importing any of them.
 
-    The question is the first line of the docstring of its package.
+    The question is the first line of its docstring, of a package that of the package itself.
     """
     folder = Path(__file__).parent
     for module in pkgutil.iter_modules([str(folder)]):
-        if module.ispkg and (folder / module.name / "__main__.py").exists():
-            source = (folder / module.name / "__init__.py").read_text(encoding="utf-8")
-            docstring = ast.get_docstring(ast.parse(source)) or ""
+        if module.ispkg:
+            runs = (folder / module.name / "__main__.py").exists()
+            source = folder / module.name / "__init__.py"
+        else:
+            source = folder / f"{module.name}.py"
+            runs = module.name != "__main__" and "__main__" in source.read_text(encoding="utf-8")
+        if runs:
+            docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
             yield module.name, docstring.partition("\n")[0]
 
 

@@ -1,11 +1,13 @@
 """Finished runs to a table and to pictures."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # files only: no window, no display needed
+if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
+    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd

@@ -1,10 +1,12 @@
 """Timings to tables and a picture."""
 
+import os
 from collections.abc import Iterator
 
 import matplotlib
 
-matplotlib.use("Agg")  # files only
+if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
+    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd
