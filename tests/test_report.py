@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import json
-import shlex
 import shutil
 import sys
 
@@ -13,8 +12,10 @@ import pytest
 import tyro
 from made_up_results import DIVERGES_AT, fill, grid, write
 
+from experiments import wide_resnet
 from experiments.distributed_momentum.__main__ import Options
-from experiments.distributed_momentum.cells import PAPER, cells
+from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.settings import APPENDIX, PAPER
 from experiments.report.__main__ import command
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode
@@ -40,13 +41,14 @@ class TestCommands:
                 learning_rates=[rate for rate, _ in setting.learning_rates],
             )[::29]
         ]
+        found += cells("mnist", rules=["krum"], attacks=["little"], conventions="published")
         found += cells("digits", attacks=["nan"], places=["server"], n=12, f=[2], momentum=0.5)
         found += cells("cifar10", attacks=["none"], n=30, f=[3], steps=7, learning_rates=[0.003])
         assert len(found) > 30
         for cell in found:
             line = command_of(cell)
             assert line.startswith("python -m experiments.distributed_momentum ")
-            options = tyro.cli(Options, args=[*shlex.split(line)[3:], "--seeds", "4"])
+            options = tyro.cli(Options, args=[*line.split()[3:], "--seeds", "4"])
             assert options.seeds == (4,)
             again = cells(
                 options.dataset,
@@ -57,11 +59,21 @@ class TestCommands:
                 learning_rates=options.learning_rate,
                 n=options.n,
                 f=options.f,
+                conventions=options.conventions,
                 momentum=options.momentum,
                 batch_size=options.batch_size,
                 steps=options.steps,
             )
             assert again == [cell]
+
+    def test_a_command_of_the_appendix(self):
+        found = cells("cifar10", nesterov=(True,), own=APPENDIX)
+        found += cells("cifar10", nesterov=(True,), own=APPENDIX, depth=10, width=1, steps=3)
+        for cell in found:
+            line = command_of(cell)
+            assert line.startswith("python -m experiments.wide_resnet ")
+            options = tyro.cli(wide_resnet.Options, args=line.split()[3:])
+            assert [run.cell for run in wide_resnet.select(options)] == [cell] * 5
 
     def test_settings_that_are_no_options_have_no_command(self):
         cell = grid("mnist")[0]
@@ -70,6 +82,8 @@ class TestCommands:
 
     def test_a_cell_comes_back_from_disk(self, tmp_path):
         there = [*cells("cifar10", learning_rates=(0.01, 0.001))[:3], *grid("mnist")]
+        there += cells("mnist", rules=["krum"], attacks=["little"], conventions="published")
+        there += cells("cifar10", nesterov=(True,), own=APPENDIX, depth=10, width=1, steps=3)
         for cell in there:
             write(tmp_path, cell, 1, 0.5)
         rows = records.read_runs(tmp_path).to_dict("records")

@@ -1,30 +1,31 @@
 """A run's cell from what its file says, and the command that gives the run again."""
 
 import dataclasses
-import shlex
 from collections.abc import Mapping
 
 import pandas as pd
 
-from experiments.distributed_momentum.cells import SETTINGS, Cell, cells
+from experiments.distributed_momentum.cells import ADDED, Cell, cells
+from experiments.distributed_momentum.settings import APPENDIX, SETTINGS
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Cell))
-# Options of the command line that a cell's fields answer, in the order in which they are given.
-OPTIONS = ("n", "f", "learning_rate", "momentum", "batch_size", "steps")
+FIELDS = {field.name: field for field in dataclasses.fields(Cell)}
 
 
 def cell_of(row: Mapping) -> Cell | None:
     """The cell of a row of `records.read_runs`; None if it is of another experiment."""
-    if any(name not in row for name in FIELDS):
-        return None
-    # A column of whole numbers and nothing is one of floats and NaN in a table of several runs.
-    values = {name: None if pd.isna(row[name]) else row[name] for name in FIELDS}
-    if any(value is None for name, value in values.items() if name != "refresh"):
+    # A run without a field, in a table with runs that have it, reads NaN there.
+    values = {name: row[name] for name in FIELDS if name in row and not pd.isna(row[name])}
+    if not FIELDS.keys() <= values.keys() | {"refresh", *ADDED}:
         return None
     for name, value in values.items():
-        if isinstance(value, float) and value.is_integer() and name not in _FLOATS:
+        # Whole numbers beside NaN have become floats.
+        if isinstance(value, float) and FIELDS[name].type is not float:
             values[name] = int(value)
-    return Cell(**values | {"unusual": tuple(values["unusual"].split())})
+    values["unusual"] = tuple(values["unusual"].split())
+    if "drops" in values:
+        drops = [drop.split(":") for drop in values["drops"].split()]
+        values["drops"] = tuple((int(step), float(factor)) for step, factor in drops)
+    return Cell(**{"refresh": None} | values)
 
 
 def command_of(cell: Cell) -> str | None:
@@ -32,35 +33,41 @@ def command_of(cell: Cell) -> str | None:
 
     Every setting is written out, so that the command stays what it is when a default moves.
     """
-    if cell.dataset not in SETTINGS:
+    own = APPENDIX if cell.depth else SETTINGS.get(cell.dataset)
+    if own is None:
         return None
+    # An unattacked run of the appendix is named by the attackers that it goes without.
+    f = own.n - cell.n if cell.depth and cell.attack == "none" else cell.f
+    # In the experiments' own order, in which what is unusual is named.
+    names = ("depth", "width") if cell.depth else ("momentum",)
+    changes = {name: getattr(cell, name) for name in (*names, "batch_size", "steps")}
     try:
-        (found,) = cells(
+        found = cells(
             cell.dataset,
             rules=[cell.rule],
             attacks=[cell.attack],
             places=[cell.momentum_at],
             nesterov=[cell.nesterov],
             learning_rates=[cell.learning_rate],
-            n=cell.n,
-            f=[cell.f],
-            **{name: getattr(cell, name) for name in ("momentum", "batch_size", "steps")},
+            n=own.n if cell.depth else cell.n,
+            f=[f],
+            conventions=cell.conventions,
+            own=own,
+            **changes,
         )
     except ValueError:
         return None
-    if found != cell:
+    if found != [cell]:
         return None
-    words = ["python", "-m", "experiments.distributed_momentum", "--dataset", cell.dataset]
-    if cell.attack == "none":
-        words += ["--attack", "none"]
-    else:
-        words += ["--rule", cell.rule, "--attack", cell.attack, "--momentum-at", cell.momentum_at]
-    words += ["--nesterov", "on" if cell.nesterov else "off"]
-    for name in OPTIONS:
-        words += [f"--{name.replace('_', '-')}", f"{getattr(cell, name)!r}"]
-    return shlex.join(words)
-
-
-_FLOATS = frozenset(
-    field.name for field in dataclasses.fields(Cell) if field.type in (float, "float")
-)
+    options: dict[str, object] = {"attack": cell.attack}
+    if cell.attack != "none":
+        options |= {"rule": cell.rule, "momentum_at": cell.momentum_at}
+        options |= {"conventions": cell.conventions}
+    if not cell.depth:
+        options = {"dataset": cell.dataset} | options
+        options |= {"nesterov": "on" if cell.nesterov else "off", "n": cell.n}
+        options |= {"learning_rate": cell.learning_rate}
+    options |= {"f": f} | changes
+    module = "experiments.wide_resnet" if cell.depth else "experiments.distributed_momentum"
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
+    return " ".join(["python -m", module, *words])

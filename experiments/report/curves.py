@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from experiments.distributed_momentum.run_table import STEP_COLUMNS
+
 MOST_POINTS = 101
 MISSING = 65535
 
@@ -25,21 +27,14 @@ METRICS = {
     "cosine": Metric("cosine, honest mean to aggregate"),
     "distance": Metric("distance of the parameters from their start"),
 }
-# What of a run's steps they come from.
-COLUMNS = [
-    "step",
-    "accuracy",
-    "loss",
-    "distance_from_start",
-    "cosine_honest_aggregate",
-    *(f"{kind}_{part}" for kind in ("honest", "sampled") for part in ("deviation", "norm")),
-]
+# What of a run's steps is read. A run has diverged where one of the last is not finite.
+COLUMNS = ["step", "accuracy", "cosine_honest_aggregate", *STEP_COLUMNS]
 
 
 class Curves(NamedTuple):
     steps: np.ndarray  # (points,)
     values: dict[str, np.ndarray]  # (points,) by metric; NaN where not finite
-    diverged: int | None  # the first step whose loss or parameters are not finite
+    diverged: int | None  # the first step that is not finite
 
 
 def curves_of(steps: pd.DataFrame) -> Curves:
@@ -97,7 +92,8 @@ def _by_step(steps: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _diverged(steps: pd.DataFrame) -> int | None:
-    finite = np.isfinite(steps["distance_from_start"].to_numpy())
-    # The last row comes after the last step and has no loss.
-    finite[:-1] &= np.isfinite(steps["loss"].to_numpy()[:-1])
+    # The last row comes after the last step: it tells where the parameters are, and nothing else.
+    finite = np.isfinite(steps["distance_from_start"].to_numpy(np.float64))
+    for name in STEP_COLUMNS:
+        finite[:-1] &= np.isfinite(steps[name].to_numpy(np.float64)[:-1])
     return None if finite.all() else int(steps["step"].iloc[int(np.argmin(finite))])

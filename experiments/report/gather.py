@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.distributed_momentum.cells import PAPER, Cell, paper_names, reference_of
+from experiments.distributed_momentum.cells import Cell, paper_names, reference_of
+from experiments.distributed_momentum.settings import PAPER
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, METRICS, Curves, curves_of, encode
 from simbyz import records
@@ -59,7 +60,7 @@ def gather(
     found = dict(sorted(found.items(), key=lambda it: (number[cells[it[0]]], it[1]["seed"])))
     return {
         "folders": [str(folder) for folder in folders],
-        "paper": {
+        "grid": {
             dataset: len(paper_names(dataset)) * SEEDS_OF_THE_PAPER
             for dataset in PAPER
             if any(cell.dataset == dataset for cell in order)
@@ -119,7 +120,7 @@ def _configuration(cell: Cell) -> dict:
         "rate": cell.learning_rate,
         "nesterov": cell.nesterov,
         "other": " ".join(cell.unusual),
-        "in_paper": cell.in_paper,
+        "in_grid": cell.name in paper_names(cell.dataset),
         "command": command_of(cell),
     }
 

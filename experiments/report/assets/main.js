@@ -4,11 +4,11 @@ const state = { selected: null, scope: "cell", metric: "accuracy" };
 
 function describe() {
   const count = (dataset) => runs.configuration.filter((i) =>
-    configurations[i].in_paper && configurations[i].dataset === dataset).length;
-  const paper = Object.entries(content.paper).map(([dataset, all]) =>
+    configurations[i].in_grid && configurations[i].dataset === dataset).length;
+  const paper = Object.entries(content.grid).map(([dataset, all]) =>
     `${dataset} ${numberOf.format(count(dataset))} of the paper's ${numberOf.format(all)} runs`);
-  const beside = runs.configuration.filter((i) => !configurations[i].in_paper).length;
-  if (beside) paper.push(`${numberOf.format(beside)} runs that the paper does not have`);
+  const beside = runs.configuration.filter((i) => !configurations[i].in_grid).length;
+  if (beside) paper.push(`${numberOf.format(beside)} runs beside the paper's grid`);
   const lost = runs.diverged.filter((step) => step !== null).length;
   document.getElementById("shown").textContent =
     `${numberOf.format(runs.seed.length)} runs of ${numberOf.format(configurations.length)} configurations: ${paper.join(", ")}. ` +
