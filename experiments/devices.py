@@ -7,11 +7,13 @@ import jax
 from simbyz.data.cache import cache_folder
 
 
-def prepare_devices() -> None:
+def prepare_devices(*, keep_programs: bool = True) -> None:
     """One CPU device a core, so that runs spread over them; compiled programs kept between
-    starts.
+    starts, if wanted.
     """
     jax.config.update("jax_num_cpu_devices", _cores())
+    if not keep_programs:
+        return
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

@@ -216,7 +216,9 @@ def make_simulator(
         attack_key = jax.random.fold_in(jax.random.fold_in(key, ATTACK), step)
         if config.byzantine:
             byzantine = attack(attack_key, sent, config.byzantine, **hyperparameters.attack)
-            stack = jnp.concatenate([sent, byzantine])
+            # Row by row: XLA:CPU would fuse the making of equal rows into one concatenation, and
+            # make each of them anew.
+            stack = jnp.concatenate([sent, *jnp.split(byzantine, config.byzantine)])
         else:
             byzantine, stack = sent[:0], sent
         aggregate = rule(stack, config.f)

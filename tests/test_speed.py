@@ -2,14 +2,16 @@
 
 import io
 
-import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments.speed import report
+from experiments.distributed_momentum.cells import SMALL
+from experiments.speed import floor, grid, memory, report, run
 from experiments.speed.__main__ import command
 from experiments.speed.rules import measure, rules
 from experiments.speed.timing import interleaved
+from simbyz import data
 
 
 def test_rules_that_refuse_are_left_out():
@@ -38,12 +40,62 @@ def test_functions_take_turns():
     assert all(timing.least <= timing.median <= timing.most for timing in timings.values())
 
 
+def test_products_are_those_of_the_papers_networks():
+    # 784-100-10: once forward, once for the weights, and once for the hidden layer.
+    assert [product.flops for product in floor.products((28, 28, 1), 10, 5, gradient=True)] == [
+        2 * 2 * 5 * 784 * 100,
+        3 * 2 * 5 * 100 * 10,
+    ]
+    forward = floor.products((32, 32, 3), 10, 1, gradient=False)
+    assert [(product.rows, product.inputs, product.features) for product in forward] == [
+        (1024, 27, 64),
+        (1024, 576, 64),
+        (256, 576, 128),
+        (256, 1152, 128),
+        (1, 8192, 128),
+        (1, 128, 10),
+    ]
+
+
+def test_the_grid_is_counted_whole():
+    frame = grid.count().set_index("what")
+    assert list(frame.loc["all", ["cells", "runs"]]) == [736, 3680]
+    assert frame.loc["all", "programs"] == frame["programs"].iloc[:-1].sum()
+    some = pd.DataFrame({"hours": [0.1, 0.3], "runs": [20, 20]})
+    total, hours = grid.estimate(some)
+    assert (total, hours) == (1840, pytest.approx(0.4 * 46))
+
+
+def test_a_median_makes_no_second_copy_of_the_stack():
+    frame = memory.measure([(21, 5000)], rules=("median",))
+    assert frame["floor_gb"][0] == pytest.approx(4 * 5000 * (21 + 12) / 1e9)
+    assert 0 < frame["temporaries_gb"][0] < 4 * 5000 * 2.5 * 21 / 1e9
+
+
+def test_a_throughput_is_measured_after_the_first_round():
+    assert len(rates := grid.throughput("digits", "median", 2, 1)) == 1
+    assert rates[0] > 0
+
+
+@pytest.mark.thorough
+def test_a_first_step_in_a_fresh_process():
+    frame = run.measure_start("digits", 5, rules=["median"])
+    assert list(frame["what"]) == [f"first step: median, cache {c}" for c in ("empty", "filled")]
+    assert (frame["seconds"] > 0).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--n 7 --f 1", "give all three"),
-        ("--repetitions 0", "repetitions must be at least 1, got 0"),
-        ("--rule kurm", "unknown rules ['kurm']; known: average"),
+        ("rules --n 7 --f 1", "give all three"),
+        ("rules --repetitions 0", "repetitions must be at least 1, got 0"),
+        ("rules --rule kurm", "unknown rules ['kurm']; known: average"),
+        ("step --rule multi_krum", "unknown rules ['multi_krum']; known: krum, median"),
+        ("step --steps 0", "steps must be at least 1, got 0"),
+        ("run --f 51", "f must be from 0 to n - 1 = 50, got 51"),
+        ("grid --steps 0", "steps must be at least 1, got 0"),
+        ("memory --n 5", "give both"),
+        ("memory --n 2 --d 5", "n must be at least 3 and d 1, got n=2, d=5"),
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
@@ -52,9 +104,28 @@ def test_bad_input(arguments, message, tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-def test_command_writes_a_table_and_a_picture(tmp_path, capsys):
-    arguments = "--n 5 --d 20 --f 1 --rule median --repetitions 1 --no-peers --results"
-    assert command([*arguments.split(), str(tmp_path)]) == 0
-    assert "median" in capsys.readouterr().out
-    assert np.loadtxt(tmp_path / "rules.csv", delimiter=",", skiprows=1, usecols=0).size == 3
-    assert (tmp_path / "rules.png").exists()
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        ("rules --n 5 --d 20 --f 1 --rule median --repetitions 1 --no-peers", 3),
+        ("step --dataset digits --f 5 --rule median --steps 2 --repetitions 1", 10),
+        ("run --dataset digits --f 5 --rule median --steps 2 --repetitions 1 --no-start", 4),
+        ("memory --n 7 --d 20 --rule average median", 2),
+    ],
+)
+def test_command_writes_a_table_and_a_picture(arguments, rows, tmp_path, capsys):
+    assert command([*arguments.split(), "--results", str(tmp_path)]) == 0
+    name = arguments.split()[0]
+    assert f"{name}.csv" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / f"{name}.csv")) == rows
+    assert (tmp_path / f"{name}.png").exists()
+
+
+@pytest.mark.thorough
+def test_the_grid_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(grid, "random_images", lambda name: data.load("digits"))
+    monkeypatch.setattr(grid, "PAPER", {"mnist": SMALL})
+    arguments = ["grid", "--quick", "--no-devices", "--steps", "2", "--dataset", "mnist"]
+    assert command([*arguments, "--results", str(tmp_path)]) == 0
+    assert "hours on this machine" in capsys.readouterr().out
+    assert (pd.read_csv(tmp_path / "grid.csv")["seconds"] > 0).all()

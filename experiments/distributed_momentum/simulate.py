@@ -87,7 +87,7 @@ def simulator_of(cell: Cell, task: Task) -> Simulator:
             nesterov=cell.nesterov,
             evaluate_every=cell.evaluate_every,
             curvature_window=_window(cell),
-            workers_at_once=_workers_at_once(cell),
+            workers_at_once=workers_at_once(cell),
         ),
         task,
         rule_of(*chosen),
@@ -231,7 +231,7 @@ def _places(cell: Cell) -> tuple[str, ...]:
     return ("server",) if cell.momentum_at == "server" else ("worker", "update")
 
 
-def _workers_at_once(cell: Cell) -> int | None:
+def workers_at_once(cell: Cell) -> int | None:
     """One by one on a CPU where the network is convolutional: all at once take 8 GB and more."""
     convolutional = cell.dataset.startswith("cifar")
     return 1 if convolutional and jax.default_backend() == "cpu" else None

@@ -1,25 +1,46 @@
-"""Speed on this machine: `rules` times every aggregation rule beside the floor and the peers.
+"""Speed on this machine, beside the floor and the peers.
 
-One core, float32, compiled, warm, every call blocked on; all functions take turns, and medians are
-given. The floor is measured in the same run: a sum of the rows (one pass over the n × d stack), and
-the n × n × d matrix product that distances take. ByzFL is timed beside where it is installed
+Float32, compiled, warm, every call blocked on; what is compared takes turns, and medians and ratios
+are given. All but `grid` keep to one core.
+
+`rules` times every aggregation rule: the floor is a sum of the rows (one pass over the n × d stack)
+and the n × n × d matrix product that distances take. ByzFL is timed beside where it is installed
 (pip install '.[peers]').
+`step` times a training step of the paper's cells under every rule: the floor is the matrix products
+of its network at the rate of a 1024 × 1024 product, measured in the same run, and passes over the
+stack.
+`run` times whole runs with all metrics and evaluations, beside their gradients alone, and fresh
+processes up to their first step.
+`grid` counts the programs that the paper's 3,680 runs compile, measures how well a device a core
+uses the cores, and estimates the hours of the MNIST and Fashion-MNIST half.
+`memory` shows what compiled steps ask for, beside the stack and the workers' momenta.
+
+Each prints a table and writes it as CSV, with a picture.
 """
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from experiments.speed.timing import use_one_core
+from experiments.devices import prepare_devices
+from experiments.speed.timing import Clock, use_one_core
+
+DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    what: tyro.conf.Positional[Literal["rules"]] = "rules"
+class Common:
+    results: Path = Path("results/speed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules(Common):
+    """Every aggregation rule."""
+
     n: int | None = None
     """Workers: with --d and --f, one size in place of the four of the table."""
     d: int | None = None
@@ -28,53 +49,96 @@ class Options:
     """Names of rules; all if none is given."""
     repetitions: int = 7
     peers: bool = True
-    results: Path = Path("results/speed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step(Common):
+    """A training step under every rule."""
+
+    dataset: DatasetName = "mnist"
+    f: tuple[int, ...] = ()
+    """Byzantine workers; the paper's if none is given."""
+    rule: tuple[str, ...] = ()
+    """The paper's names of rules; all that n and f bear if none is given."""
+    steps: int = 50
+    """Steps of the timed program."""
+    repetitions: int = 5
+    clock: Clock = "wall"
+    """cpu: the time that this process was given, where others compete for the core."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Common):
+    """Whole runs, and fresh processes up to their first step."""
+
+    dataset: DatasetName = "mnist"
+    f: tuple[int, ...] = ()
+    """Byzantine workers; the paper's larger if none is given."""
+    rule: tuple[str, ...] = ()
+    steps: int | None = None
+    """Steps of a run; the paper's if not given."""
+    repetitions: int = 3
+    clock: Clock = "wall"
+    start: bool = True
+    """Time fresh processes too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid(Common):
+    """Programs and hours of the paper's grid, on all cores."""
+
+    quick: bool = False
+    """Without Nesterov, MNIST only, one chunk of steps a run, whose time is scaled up."""
+    devices: bool = True
+    """Measure how well a device a core uses the cores."""
+    steps: int | None = None
+    """Steps of a run; the paper's if not given."""
+    dataset: tuple[Literal["mnist", "fashion_mnist", "cifar10", "cifar100"], ...] = (
+        "mnist",
+        "fashion_mnist",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory(Common):
+    """What compiled steps ask for."""
+
+    n: int | None = None
+    """Workers: with --d, one size in place of the table's."""
+    d: int | None = None
+    rule: tuple[str, ...] = ("average", "median", "krum")
+
+
+Options = (
+    Annotated[Rules, tyro.conf.subcommand("rules")]
+    | Annotated[Step, tyro.conf.subcommand("step")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Grid, tyro.conf.subcommand("grid")]
+    | Annotated[Memory, tyro.conf.subcommand("memory")]
+)
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(
         Options, args=arguments, prog="python -m experiments.speed", description=__doc__
     )
-    size = (options.n, options.d, options.f)
-    if any(part is not None for part in size) and None in size:
-        print("error: --n, --d and --f make one size: give all three", file=sys.stderr)
-        return 2
-    if options.repetitions < 1:
-        print(f"error: repetitions must be at least 1, got {options.repetitions}", file=sys.stderr)
-        return 2
-    # Imported late: the core must be chosen before JAX starts its threads.
-    from rich.console import Console
-
-    from experiments.speed.report import plot, table
-    from experiments.speed.rules import SIZES, measure
+    # Imported late: the cores must be chosen before JAX starts its threads.
+    from experiments.speed import commands
     from simbyz import records
-    from simbyz.aggregators import AGGREGATORS
 
-    unknown = set(options.rule) - set(AGGREGATORS) - {"krum (released)", "bulyan (released)"}
-    if unknown:
-        known = ", ".join(AGGREGATORS)
-        print(f"error: unknown rules {sorted(unknown)}; known: {known}", file=sys.stderr)
-        return 2
     try:
+        commands.check(options)
         records.prepare_folder(options.results)
-    except OSError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    frame = measure(
-        SIZES if options.n is None else (size,),
-        repetitions=options.repetitions,
-        only=options.rule,
-        peers=options.peers,
-    )
-    console = Console(width=100)
-    for one_size in table(frame):
-        console.print(one_size)
-    frame.to_csv(options.results / "rules.csv", index=False)
-    plot(frame).savefig(options.results / "rules.png", dpi=150)
-    print(f"written: {options.results / 'rules.csv'}, {options.results / 'rules.png'}")
+    commands.COMMANDS[type(options).__name__](options)
     return 0
 
 
 if __name__ == "__main__":
-    use_one_core()
+    if "grid" in sys.argv[1:2]:
+        prepare_devices(keep_programs=False)
+    else:
+        use_one_core()
     sys.exit(command())

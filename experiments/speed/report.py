@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.table import Table
 
 
@@ -56,4 +57,46 @@ def plot(frame: pd.DataFrame) -> Figure:
         axes.tick_params(axis="y", labelsize=7)
         axes.grid(axis="x", alpha=0.3)
     figure.supxlabel("time, in passes over the n × d stack")
+    return figure
+
+
+def show(frame: pd.DataFrame, title: str) -> None:
+    """Print a table as it is, one column a column, numbers to three digits."""
+    one = Table(title=title)
+    for name in frame.columns:
+        one.add_column(name.replace("_", " "), justify="left" if name == "what" else "right")
+    for row in frame.itertuples(index=False):
+        one.add_row(*map(_cell, row))
+    Console(width=120).print(one)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if np.isnan(value):
+        return ""
+    return f"{value:,.3g}" if isinstance(value, float) and value < 1000 else f"{value:,.0f}"
+
+
+def bars(frame: pd.DataFrame, column: str, label: str) -> Figure:
+    """One column as bars, a panel a size where there are several."""
+    keys = [name for name in ("n", "d", "f") if name in frame.columns]
+    panels = list(frame.groupby(keys, sort=False)) if keys else [((), frame)]
+    figure, grid = plt.subplots(
+        1,
+        len(panels),
+        figsize=(1 + 4 * len(panels), 1 + 0.2 * max(len(rows) for _, rows in panels)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for (size, rows), axes in zip(panels, grid[0], strict=True):
+        axes.barh(rows["what"], rows[column], color="#0072B2")
+        axes.invert_yaxis()
+        axes.set_title(
+            ", ".join(f"{name} = {value:,}" for name, value in zip(keys, size, strict=True)),
+            fontsize=9,
+        )
+        axes.tick_params(axis="y", labelsize=7)
+        axes.grid(axis="x", alpha=0.3)
+    figure.supxlabel(label)
     return figure

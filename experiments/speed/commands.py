@@ -1,0 +1,122 @@
+"""What each sub-command of the speed experiment measures, prints and writes."""
+
+import pandas as pd
+from rich.console import Console
+
+from experiments.distributed_momentum.cells import PAPER_RULES, SETTINGS, cells
+from experiments.speed import grid, memory, report, run, step
+from experiments.speed import rules as every_rule
+from simbyz.aggregators import AGGREGATORS
+
+
+def check(options) -> None:
+    """Whether what is asked for can be measured.
+
+    Raises:
+      ValueError: one line that tells what can't be.
+    """
+    kind = type(options).__name__
+    if kind in ("Rules", "Step", "Run") and options.repetitions < 1:
+        raise ValueError(f"repetitions must be at least 1, got {options.repetitions}")
+    if kind in ("Step", "Run", "Grid") and options.steps is not None and options.steps < 1:
+        raise ValueError(f"steps must be at least 1, got {options.steps}")
+    if kind == "Rules":
+        size = (options.n, options.d, options.f)
+        if any(part is not None for part in size) and None in size:
+            raise ValueError("--n, --d and --f make one size: give all three")
+        _known(options.rule, [*AGGREGATORS, "krum (released)", "bulyan (released)"])
+    if kind == "Memory":
+        if (options.n is None) != (options.d is None):
+            raise ValueError("--n and --d make one size: give both")
+        if options.n is not None and (options.n < 3 or options.d < 1):
+            raise ValueError(f"n must be at least 3 and d 1, got n={options.n}, d={options.d}")
+        _known(options.rule, [name for name in AGGREGATORS if name in memory.RULES])
+    if kind in ("Step", "Run"):
+        _known(options.rule, PAPER_RULES)
+        cells(options.dataset, f=options.f or None)
+
+
+def _known(names, known) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"unknown rules {unknown}; known: {', '.join(known)}")
+
+
+def rules(options) -> None:
+    frame = every_rule.measure(
+        every_rule.SIZES if options.n is None else ((options.n, options.d, options.f),),
+        repetitions=options.repetitions,
+        only=options.rule,
+        peers=options.peers,
+    )
+    console = Console(width=100)
+    for one_size in report.table(frame):
+        console.print(one_size)
+    _write(options, "rules", frame, report.plot(frame))
+
+
+def steps(options) -> None:
+    frame = step.measure(
+        options.dataset,
+        options.f or SETTINGS[options.dataset].f,
+        rules=options.rule,
+        steps=options.steps,
+        repetitions=options.repetitions,
+        clock=options.clock,
+    )
+    title = f"{options.dataset}: a step, one core, float32, {options.clock} clock, medians"
+    report.show(frame, title)
+    _write(options, "step", frame, report.bars(frame, "milliseconds", "milliseconds"))
+
+
+def runs(options) -> None:
+    f = options.f or SETTINGS[options.dataset].f[:1]
+    frame = run.measure(
+        options.dataset,
+        f,
+        rules=options.rule,
+        steps=options.steps,
+        repetitions=options.repetitions,
+        clock=options.clock,
+    )
+    title = f"{options.dataset}: a run, one core, float32, {options.clock} clock, medians"
+    report.show(frame, title)
+    _write(options, "run", frame, report.bars(frame, "seconds", "seconds"))
+    if options.start:
+        frame = run.measure_start(options.dataset, f[0], rules=options.rule or ("median", "krum"))
+        report.show(frame, "from the start of Python to a first step, wall clock")
+        _write(options, "start", frame, report.bars(frame, "seconds", "seconds"))
+
+
+def whole_grid(options) -> None:
+    report.show(grid.count(), "programs of the paper's grid")
+    if options.devices:
+        steps = {} if options.steps is None else {"steps": options.steps}
+        frame = grid.measure_devices(options.dataset[0], **steps)
+        report.show(frame, "a device a core")
+        frame.to_csv(options.results / "devices.csv", index=False)
+    frame = grid.measure(options.dataset, quick=options.quick, steps=options.steps)
+    report.show(frame, "seconds a run, all devices busy")
+    total, hours = grid.estimate(frame, options.dataset)
+    print(
+        f"{total} runs of {', '.join(options.dataset)}: {hours:.2f} hours on this machine, by "
+        f"{frame['measured_runs'].sum()} measured runs of {len(frame)} programs"
+    )
+    _write(options, "grid", frame, report.bars(frame, "seconds", "seconds a run"))
+
+
+def memories(options) -> None:
+    sizes = memory.SIZES if options.n is None else ((options.n, options.d),)
+    frame = memory.measure(sizes, rules=options.rule)
+    report.show(frame, "memory of a step, as XLA plans it")
+    _write(options, "memory", frame, report.bars(frame, "over_floor", "over the floor"))
+
+
+def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
+    csv, picture = options.results / f"{name}.csv", options.results / f"{name}.png"
+    frame.to_csv(csv, index=False)
+    figure.savefig(picture, dpi=150)
+    print(f"written: {csv}, {picture}")
+
+
+COMMANDS = {"Rules": rules, "Step": steps, "Run": runs, "Grid": whole_grid, "Memory": memories}

@@ -1,0 +1,74 @@
+"""The floor of a step: its matrix products at the machine's rate, and passes over its stack."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import moments
+from simbyz.models import Dense
+
+# Side of the square product that tells the machine's rate.
+SIDE = 1024
+
+
+class Product(NamedTuple):
+    """A layer's matrix product, (rows, inputs) · (inputs, features), computed `times` times: once
+    forward, once for the gradient of its weights, and once for that of its inputs.
+    """
+
+    rows: int
+    inputs: int
+    features: int
+    times: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.rows * self.inputs * self.features * self.times
+
+
+def products(
+    shape: tuple[int, ...], num_classes: int, images: int, *, gradient: bool
+) -> list[Product]:
+    """The matrix products of the paper's networks on so many images (height, width, channels).
+
+    A 3 × 3 convolution is the product that it is as a matrix, a row a pixel. The first layer's
+    inputs need no gradient.
+    """
+    height, width, channels = shape
+    layers = []  # rows an image, inputs, features
+    hidden = Dense().hidden
+    if channels == 3:
+        for features in (64, 128):
+            for inputs in (channels, features):
+                layers.append((height * width, 9 * inputs, features))
+            channels, height, width = features, height // 2, width // 2
+        hidden = 128 if num_classes <= 10 else 256
+    layers += [(1, height * width * channels, hidden), (1, hidden, num_classes)]
+    return [
+        Product(images * rows, inputs, features, 1 + gradient * (1 if i == 0 else 2))
+        for i, (rows, inputs, features) in enumerate(layers)
+    ]
+
+
+def square_product(a: jax.Array) -> jax.Array:
+    """Its time tells the rate of matrix products: `rate`."""
+    return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST)
+
+
+def rate(seconds: float) -> float:
+    """Operations a second, from the time of `square_product` on SIDE × SIDE."""
+    return 2 * SIDE**3 / seconds
+
+
+def forward(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A dense layer's product alone, all workers' images at once."""
+    return images.reshape(-1, images.shape[-1]) @ kernel.T
+
+
+def weight_gradients(images: jax.Array, gradients: jax.Array) -> jax.Array:
+    """A dense layer's weight gradients alone, one a worker: (h, features, inputs)."""
+    return jnp.einsum("hbi,hbo->hoi", images, gradients)
+
+
+one_pass = moments.mean
