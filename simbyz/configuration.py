@@ -14,17 +14,22 @@ class Config:
     """What shapes the compiled program.
 
     n: workers. f: Byzantine workers that the rule is told to tolerate. num_byzantine: those present
-    (f if None). momentum_at: the places where momentum may be kept; each costs its state, and a
-    place without decay in `Hyperparameters` computes what it would without that state. nesterov:
-    gradients are taken at θ - learning rate · (the momentum about to be applied). evaluate_every:
-    steps between evaluations. curvature_window: past gradients in the composite curvature (all if
-    None). workers_at_once: gradients computed together (all if None); fewer take less memory, and
-    on a CPU no more time once one worker's work fills a core.
+    (f if None), from none to all. byzantine_gradients: those present compute gradients too, and
+    gather momentum; an attack gets what they would have sent as `own`, and without an attack they
+    send it. redraw: who is Byzantine is drawn anew in every step, while all compute; without it,
+    the last workers are. momentum_at: the places where momentum may be kept; each costs its state,
+    and a place without decay in `Hyperparameters` computes what it would without that state.
+    nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied).
+    evaluate_every: steps between evaluations. curvature_window: past gradients in the composite
+    curvature (all if None). workers_at_once: gradients computed together (all if None); fewer take
+    less memory, and on a CPU no more time once one worker's work fills a core.
     """
 
     n: int
     f: int
     num_byzantine: int | None = None
+    byzantine_gradients: bool = False
+    redraw: bool = False
     momentum_at: tuple[Place, ...] = ("worker",)
     nesterov: bool = False
     evaluate_every: int = 5
@@ -36,9 +41,15 @@ class Config:
             raise ValueError(f"n must be at least 1, got {self.n}")
         if self.f < 0:
             raise ValueError(f"f must be at least 0, got {self.f}")
-        if not 0 <= self.byzantine < self.n:
+        if not 0 <= self.byzantine <= self.n:
             raise ValueError(
-                f"num_byzantine must be from 0 to n - 1 = {self.n - 1}, got {self.byzantine}"
+                f"num_byzantine (f if not given) must be from 0 to n = {self.n}, "
+                f"got {self.byzantine}"
+            )
+        if self.honest == 0 and not self.byzantine_gradients:
+            raise ValueError(
+                f"with num_byzantine = n = {self.n} no worker computes anything: "
+                "set byzantine_gradients, or take fewer"
             )
         unknown = set(self.momentum_at) - {"worker", "update", "server"}
         if unknown:
@@ -57,6 +68,11 @@ class Config:
     @property
     def honest(self) -> int:
         return self.n - self.byzantine
+
+    @property
+    def computing(self) -> int:
+        """Workers that compute gradients: the honest ones, or all."""
+        return self.n if self.byzantine_gradients or self.redraw else self.honest
 
 
 class Momentum(NamedTuple):

@@ -98,7 +98,7 @@ def study(
 
     Args:
       step: number of the step, from 0.
-      sampled, honest: (h, d).
+      sampled, honest: (h, d); h may be 0.
       attack: (b, d); b may be 0.
       aggregate: (d,).
       past: of the steps before.
@@ -106,11 +106,11 @@ def study(
       weights: (h + b,) weight of each row in the aggregate, or None where the rule does not tell.
 
     Returns:
-      Those that are defined, by their names in `Metrics`, and the mean (d,) of the sampled vectors.
+      Those that are defined, by their names in `Metrics`, and the mean (d,) of the sampled vectors,
+      NaN without any.
     """
-    sent = {"sampled": sampled, "honest": honest}
-    if len(attack):
-        sent["attack"] = attack
+    kinds = {"sampled": sampled, "honest": honest, "attack": attack}
+    sent = {kind: stack for kind, stack in kinds.items() if len(stack)}
     means = {kind: moments.mean(stack) for kind, stack in sent.items()} | {"aggregate": aggregate}
     deviations = [jnp.sqrt(moments.variance(stack)) for stack in sent.values()]
     # All norms and inner products at once: one small matrix product reads every vector once. (The
@@ -138,11 +138,12 @@ def study(
             columns[f"cosine_{first}_{second}"] = inner[i, j] / norms[i] / norms[j]
     for i, name in enumerate(sent, start=len(means)):
         columns[f"{name}_deviation"] = norms[i]
-    columns["cosine_sampled_previous"] = inner[0, -2] / norms[0] / norms[-2]
-    columns["curvature"] = jnp.where(step > 0, momentum * inner[0, -1], jnp.nan)
+    if "sampled" in means:
+        columns["cosine_sampled_previous"] = inner[0, -2] / norms[0] / norms[-2]
+        columns["curvature"] = jnp.where(step > 0, momentum * inner[0, -1], jnp.nan)
     if weights is not None:
         columns["attack_acceptance"] = jnp.sum(weights[len(honest) :])
-    return columns, means["sampled"]
+    return columns, means.get("sampled", jnp.full_like(aggregate, jnp.nan))
 
 
 def log_ratio(deviation: jax.Array, norm: jax.Array) -> jax.Array:

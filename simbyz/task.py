@@ -37,12 +37,15 @@ class Task(NamedTuple):
     # (data, key, first_step, num_steps, num_workers) -> pytree of leaves (num_steps, num_workers,
     # ...)
     batches: Callable[[PyTree, jax.Array, jax.Array, int, int], PyTree]
-    # (data, parameters, model_state, one worker's batch, key) -> (loss, model_state)
-    loss: Callable[[PyTree, PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]
+    # (data, parameters, model_state, one worker's batch, key) -> (loss, model_state); under a data
+    # attack also relabel=, a function of the batch's labels
+    loss: Callable[..., tuple[jax.Array, PyTree]]
     # (data, parameters, model_state, key) -> accuracy on the whole test set
     accuracy: Callable[[PyTree, PyTree, PyTree, jax.Array], jax.Array]
     # training points in a batch, the paper's count: a short batch counts in full
     batch_size: int
+    # whether the workers draw from one pass, so that a batch depends on how many they are
+    shared_pass: bool = False
 
 
 class ImageData(NamedTuple):
@@ -146,12 +149,17 @@ def classification(
         return jax.vmap(look_up, in_axes=(0, 1), out_axes=1)(owned, own)
 
     def loss(
-        data: ImageData, parameters: PyTree, model_state: PyTree, batch: jax.Array, key: jax.Array
+        data: ImageData,
+        parameters: PyTree,
+        model_state: PyTree,
+        batch: jax.Array,
+        key: jax.Array,
+        relabel: Callable[[jax.Array], jax.Array] = lambda labels: labels,
     ) -> tuple[jax.Array, PyTree]:
         flip_key, dropout_key = jax.random.split(key)
         # An index past the end stands for no example: it reads the last one and weighs nothing.
         images = prepare(flip_key, take(data.train_images, batch, shape))
-        labels = jnp.take(data.train_labels, batch, mode="clip")
+        labels = relabel(jnp.take(data.train_labels, batch, mode="clip"))
         present = batch < num_examples
         variables = {"params": parameters, **model_state}
         if train_mode:
@@ -194,7 +202,8 @@ def classification(
         dataset.test_labels,
         partition,
     )
-    return Task(data, initialise, batches, loss, accuracy, batch_size)
+    shared = partition is None and not replacement
+    return Task(data, initialise, batches, loss, accuracy, batch_size, shared)
 
 
 def _check_partition(partition: Partition, num_examples: int, name: str) -> None:

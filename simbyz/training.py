@@ -24,17 +24,16 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from simbyz.attackers import Attack, StatefulAttack, identities, receive
 from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.metrics import Metrics, Past, no_past, remember, study
+from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, of_step
 from simbyz.task import Task
+from simbyz.workers import Relabel, draw_batches, make_gradients
 
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
 
 PyTree = Any
-
-# Purposes of random numbers: a key is folded with one of these, then with the step. The same seed
-# therefore gives the same initial weights and the same order of data under every rule and attack.
-INITIALISE, BATCHES, WORKERS, EVALUATE, ATTACK = range(5)
 
 
 class State(NamedTuple):
@@ -43,11 +42,12 @@ class State(NamedTuple):
     parameters: jax.Array  # (d,)
     start: jax.Array  # (d,) the parameters at step 0
     model_state: PyTree  # running statistics of the model, if it has any
-    worker_momenta: jax.Array | None  # (h, d)
+    worker_momenta: jax.Array | None  # (h, d), or (n, d) where all compute
     update_momentum: jax.Array | None  # (d,)
     aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
     optimizer: optax.OptState
     past: Past
+    attack: PyTree  # of a StatefulAttack
 
 
 class Simulator(NamedTuple):
@@ -62,7 +62,6 @@ class Simulator(NamedTuple):
 
 
 Rule = Callable[[jax.Array, int], jax.Array]
-Attack = Callable[..., jax.Array]
 Schedule = Callable[[jax.Array], jax.Array | float]
 
 
@@ -70,8 +69,9 @@ def make_simulator(
     config: Config,
     task: Task,
     rule: Rule,
-    attack: Attack | None,
+    attack: Attack | StatefulAttack | None,
     *,
+    relabel: Relabel | None = None,
     selection: Rule | None = None,
     schedule: Schedule = lambda step: 1.0,
     optimizer: optax.GradientTransformation | None = None,
@@ -82,8 +82,11 @@ def make_simulator(
       config: what shapes the program.
       task: model and data.
       rule: ((n, d), f) -> (d,).
-      attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d); None
-        without attackers.
+      attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), with
+        `own` where Byzantine workers compute gradients; or a `StatefulAttack`. None without
+        attackers, or where they send what they computed.
+      relabel: a data attack, labels of a Byzantine worker's batch -> labels; needs
+        `Config.byzantine_gradients`.
       selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance
         ratio.
       schedule: step -> factor of the learning rate, an optax schedule.
@@ -96,22 +99,31 @@ def make_simulator(
       advance(state, hyperparameters, data, key, first_step, num_steps) -> (State, Metrics of leaves
         (num_steps,)); `num_steps` is static.
       finish(state, data, key, step) -> Metrics after the last step, NaN where that takes another.
-      points(state, hyperparameters, step) -> where gradients are taken: (d,), or (h, d) where the
-        workers' own momenta look ahead.
+      points(state, hyperparameters, step) -> where gradients are taken: (d,), or (w, d) where the
+        workers' own momenta look ahead, w the workers that compute: h, or n where all do.
       apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics): the
-        step from the (h, d) regularised gradients on.
+        step from the (w, d) regularised gradients on.
 
     Raises:
-      ValueError: attackers without an attack. A rule that refuses (n, f) says so when traced.
+      ValueError: attackers without an attack, or a data attack without gradients to act on. A rule
+        that refuses (n, f) says so when traced.
     """
-    if attack is None and config.byzantine:
-        raise ValueError(f"{config.byzantine} Byzantine workers need an attack, got None")
+    if attack is None and config.byzantine and not config.byzantine_gradients:
+        raise ValueError(
+            f"{config.byzantine} Byzantine workers need an attack, or byzantine_gradients to send, "
+            "got None"
+        )
+    if relabel is not None and not config.byzantine_gradients:
+        raise ValueError("relabel needs Config(byzantine_gradients=True)")
     h = config.honest
+    stateful = isinstance(attack, StatefulAttack)
+    learn = attack.learn if stateful else lambda state, aggregate: state
     optimizer = optax.identity() if optimizer is None else optimizer
     template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
     dimension = sum(leaf.size for leaf in jax.tree.leaves(zeros))
     _, unravel = ravel_pytree(zeros)
+    gradients = make_gradients(config, task, unravel, relabel)
 
     def initialise(key: jax.Array) -> State:
         parameters, model_state = task.initialise(jax.random.fold_in(key, INITIALISE))
@@ -125,11 +137,12 @@ def make_simulator(
             parameters=parameters,
             start=parameters,
             model_state=model_state,
-            worker_momenta=jnp.zeros((h, dimension)) if "worker" in at else None,
+            worker_momenta=jnp.zeros((config.computing, dimension)) if "worker" in at else None,
             update_momentum=zero if "update" in at else None,
             aggregate=zero if "server" in at else None,
             optimizer=optimizer.init(parameters),
             past=no_past(dimension, config.curvature_window),
+            attack=attack.start(dimension) if stateful else None,
         )
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
@@ -144,49 +157,6 @@ def make_simulator(
         if state.worker_momenta is not None:
             point = point[None] - rate * hyperparameters.worker.decay * state.worker_momenta
         return point
-
-    def gradients(
-        state: State,
-        hyperparameters: Hyperparameters,
-        data: PyTree,
-        key: jax.Array,
-        step: jax.Array,
-        batches: PyTree,
-    ) -> tuple[jax.Array, jax.Array, PyTree]:
-        at = points(state, hyperparameters, step)
-        own_point = at.ndim == 2
-        parameters = jax.vmap(unravel)(at) if own_point else unravel(at)
-        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, WORKERS), step), h)
-
-        def worker(parameters: PyTree, batch: PyTree, key: jax.Array):
-            def loss(parameters: PyTree):
-                return task.loss(data, parameters, state.model_state, batch, key)
-
-            return jax.value_and_grad(loss, has_aux=True)(parameters)
-
-        if config.workers_at_once is None:
-            axes = (0 if own_point else None, 0, 0)
-            outcome = jax.vmap(worker, in_axes=axes)(parameters, batches, keys)
-        elif own_point:
-            outcome = jax.lax.map(
-                lambda one: worker(*one),
-                (parameters, batches, keys),
-                batch_size=config.workers_at_once,
-            )
-        else:
-            outcome = jax.lax.map(
-                lambda one: worker(parameters, *one),
-                (batches, keys),
-                batch_size=config.workers_at_once,
-            )
-        (losses, model_states), trees = outcome
-        rows = jnp.concatenate([leaf.reshape(h, -1) for leaf in jax.tree.leaves(trees)], axis=1)
-        at = at if own_point else at[None]
-        norms = jnp.linalg.norm(at, axis=1, keepdims=True)
-        rows = rows + hyperparameters.l2 * at / jnp.where(norms > 0, norms, 1)
-        losses = losses + hyperparameters.l2 * norms.reshape(-1)
-        model_state = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), model_states)
-        return rows, losses, model_state
 
     def apply(
         state: State,
@@ -207,21 +177,23 @@ def make_simulator(
             hyperparameters.update,
             hyperparameters.server,
         )
-        sent, worker_momenta = sampled, None
+        vectors, worker_momenta = sampled, None
         if state.worker_momenta is not None:
-            sent = worker_momenta = worker.decay * state.worker_momenta + worker.gain * sampled
+            vectors = worker_momenta = worker.decay * state.worker_momenta + worker.gain * sampled
         if state.aggregate is not None:
-            sent = server.gain * sent + server.decay * state.aggregate[None]
+            vectors = server.gain * vectors + server.decay * state.aggregate[None]
 
-        attack_key = jax.random.fold_in(jax.random.fold_in(key, ATTACK), step)
-        if config.byzantine:
-            byzantine = attack(attack_key, sent, config.byzantine, **hyperparameters.attack)
-            # Row by row: XLA:CPU would fuse the making of equal rows into one concatenation, and
-            # make each of them anew.
-            stack = jnp.concatenate([sent, *jnp.split(byzantine, config.byzantine)])
-        else:
-            byzantine, stack = sent[:0], sent
-        aggregate = rule(stack, config.f)
+        who = identities(config, of_step(key, REDRAW, step))
+        received = receive(
+            config,
+            attack,
+            of_step(key, ATTACK, step),
+            vectors,
+            who,
+            state.attack,
+            hyperparameters.attack,
+        )
+        aggregate = rule(received.stack, config.f)
 
         applied, update_momentum = aggregate, None
         if state.update_momentum is not None:
@@ -233,15 +205,20 @@ def make_simulator(
         rate = hyperparameters.learning_rate * schedule(step)
 
         decay = worker.decay + update.decay + server.decay  # one place at a time
+        weights = None if selection is None else selection(received.stack, config.f)
+        if config.computing > config.honest:
+            # The metrics tell of the honest workers alone, and of the Byzantine rows as a kind.
+            sampled, losses = sampled[who.honest], losses[who.honest]
+            weights = None if weights is None else weights[jnp.concatenate(who)]
         columns, sampled_mean = study(
             step=step,
             sampled=sampled,
-            honest=sent,
-            attack=byzantine,
+            honest=received.honest,
+            attack=received.byzantine,
             aggregate=aggregate,
             past=state.past,
             momentum=decay,
-            weights=None if selection is None else selection(stack, config.f),
+            weights=weights,
         )
         metrics = describe(state, step, accuracy)._replace(loss=jnp.mean(losses), **columns)
         return State(
@@ -253,6 +230,7 @@ def make_simulator(
             aggregate=None if state.aggregate is None else aggregate,
             optimizer=optimizer_state,
             past=remember(state.past, sampled_mean, decay),
+            attack=learn(received.attack, aggregate),
         ), metrics
 
     def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:
@@ -266,7 +244,7 @@ def make_simulator(
         return Metrics(**nothing | known)
 
     def evaluate(state: State, data: PyTree, key: jax.Array, step: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.fold_in(key, EVALUATE), step)
+        key = of_step(key, EVALUATE, step)
         return task.accuracy(data, unravel(state.parameters), state.model_state, key)
 
     def finish(state: State, data: PyTree, key: jax.Array, step: jax.Array) -> Metrics:
@@ -280,8 +258,7 @@ def make_simulator(
         first_step: jax.Array,
         num_steps: int,
     ) -> tuple[State, Metrics]:
-        batches_key = jax.random.fold_in(key, BATCHES)
-        batches = task.batches(data, batches_key, first_step, num_steps, h)
+        batches = draw_batches(config, task, data, key, first_step, num_steps)
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs
@@ -292,7 +269,10 @@ def make_simulator(
                 lambda: evaluate(state, data, key, step),
                 lambda: jnp.float32(jnp.nan),
             )
-            rows, losses, model_state = gradients(state, hyperparameters, data, key, step, batch)
+            at = points(state, hyperparameters, step)
+            rows, losses, model_state = gradients(
+                at, hyperparameters.l2, state.model_state, data, key, step, batch
+            )
             state, metrics = apply(state, hyperparameters, key, step, rows, losses, accuracy)
             return state._replace(model_state=model_state), metrics
 

@@ -68,8 +68,20 @@ def compiled(name, options):
     return jax.jit(lambda honest: attack(KEY, honest, B, **({} if own is None else {"own": own})))
 
 
+NAMES = [name for name, _ in DEFINED]
+
+
 @pytest.mark.parametrize(
-    "number", range(len(DEFINED)), ids=lambda i: f"{DEFINED[i][0]} {sorted(DEFINED[i][1])}"
+    "number",
+    [
+        pytest.param(
+            number,
+            # An attack's further options are among the longer checks.
+            marks=[pytest.mark.thorough] if name in NAMES[:number] else [],
+            id=f"{name} {sorted(options)}",
+        )
+        for number, (name, options) in enumerate(DEFINED)
+    ],
 )
 def test_definitions(number):
     name, options = DEFINED[number]

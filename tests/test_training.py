@@ -8,8 +8,9 @@ import optax
 import pytest
 
 from simbyz import aggregators, attacks, data, models
+from simbyz.streams import BATCHES, INITIALISE
 from simbyz.task import Task, classification
-from simbyz.training import BATCHES, INITIALISE, Config, Hyperparameters, Momentum, make_simulator
+from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
 
 TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
 
@@ -257,8 +258,9 @@ def test_batch_statistics_and_dropout_act_when_asked():
     [
         (dict(n=0, f=0), "n must be at least 1, got 0"),
         (dict(n=5, f=-1), "f must be at least 0, got -1"),
-        (dict(n=5, f=5), "num_byzantine must be from 0 to n - 1 = 4, got 5"),
-        (dict(n=5, f=1, num_byzantine=-1), "num_byzantine must be from 0 to n - 1 = 4, got -1"),
+        (dict(n=5, f=6), r"num_byzantine \(f if not given\) must be from 0 to n = 5, got 6"),
+        (dict(n=5, f=1, num_byzantine=-1), "must be from 0 to n = 5, got -1"),
+        (dict(n=5, f=1, num_byzantine=5), "num_byzantine = n = 5 no worker computes anything"),
         (dict(n=5, f=1, momentum_at=("client",)), "got \\['client'\\]"),
         (dict(n=5, f=1, evaluate_every=0), "evaluate_every must be at least 1, got 0"),
         (dict(n=5, f=1, curvature_window=0), "curvature_window must be at least 1"),

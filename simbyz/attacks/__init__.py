@@ -1,8 +1,13 @@
 """Attacks: pure functions (key, honest, num_byzantine, *, ...) -> Byzantine rows, and a dict of
-them by name. `adaptive` and `gradient_ascent` make such a function for one aggregation rule.
+them by name.
+
+`adaptive` and `gradient_ascent` make such a function for one aggregation rule. Attacks with a
+memory (`mimicking`, `relocating`) are made for the simulator. Attacks on labels, (labels,
+num_classes, *, ...) -> labels, have a dict of their own.
 """
 
 from simbyz.attacks.adaptive import adaptive
+from simbyz.attacks.data import label_flipping, label_shifting, targeted_label_flipping
 from simbyz.attacks.distance_bound import min_max, min_sum
 from simbyz.attacks.fang import fang_krum, fang_trimmed_mean
 from simbyz.attacks.fixed import (
@@ -14,9 +19,14 @@ from simbyz.attacks.fixed import (
 )
 from simbyz.attacks.flips import bit_flipping, scaled_sign_flipping, sign_flipping
 from simbyz.attacks.gradient_ascent import gradient_ascent
-from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, start_mimic
+from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, mimicking, start_mimic
 from simbyz.attacks.noise import gaussian, inf, nan, random, zero
-from simbyz.attacks.tailored import anti_cge, byz_mean, relocated_orthogonal_perturbation
+from simbyz.attacks.tailored import (
+    anti_cge,
+    byz_mean,
+    relocated_orthogonal_perturbation,
+    relocating,
+)
 
 ATTACKS = {
     "a_little_is_enough": a_little_is_enough,
@@ -41,13 +51,23 @@ ATTACKS = {
     "relocated_orthogonal_perturbation": relocated_orthogonal_perturbation,
 }
 
+DATA_ATTACKS = {
+    "label_flipping": label_flipping,
+    "label_shifting": label_shifting,
+    "targeted_label_flipping": targeted_label_flipping,
+}
+
 __all__ = [
     "ATTACKS",
+    "DATA_ATTACKS",
     "MimicState",
     "adaptive",
     "gradient_ascent",
     "learned_mimic",
+    "mimicking",
+    "relocating",
     "start_mimic",
     "z_max",
     *ATTACKS,
+    *DATA_ATTACKS,
 ]

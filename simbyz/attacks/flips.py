@@ -4,14 +4,15 @@ Both exist in the field under the same names. Where `own` is given, each attacke
 vector; where it is not, all turn the honest mean.
 """
 
+import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from simbyz import moments
-from simbyz.attacks.rows import count, own_rows, repeat
+from simbyz.attacks.rows import count, repeat
 from simbyz.stacking import PyTree, ravel
 
 
@@ -44,8 +45,8 @@ def sign_flipping(
       FLPoison one's own gradient.
     """
     del key
-    stack, unravel = ravel(honest)
-    return unravel((-scale * _turned(stack, num_byzantine, own)).astype(stack.dtype))
+    rows, unravel = _to_turn(honest, num_byzantine, own)
+    return unravel((-scale * rows).astype(rows.dtype))
 
 
 def scaled_sign_flipping(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
@@ -100,18 +101,29 @@ def bit_flipping(
       gradient) bit flipping: that is `bits=(32,)`, or `sign_flipping`.
     """
     del key
-    stack, unravel = ravel(honest)
+    rows, unravel = _to_turn(honest, num_byzantine, own)
     bits = [operator.index(bit) for bit in bits]
     if not all(1 <= bit <= 32 for bit in bits):
         raise ValueError(f"bits must be from 1 to 32, got {bits}")
     mask = jnp.uint32(sum(1 << (bit - 1) for bit in set(bits)))
-    rows = _turned(stack, num_byzantine, own).astype(jnp.float32)
-    flipped = jax.lax.bitcast_convert_type(rows, jnp.uint32) ^ mask
-    return unravel(jax.lax.bitcast_convert_type(flipped, jnp.float32).astype(stack.dtype))
+    words = jax.lax.bitcast_convert_type(rows.astype(jnp.float32), jnp.uint32)
+    flipped = jax.lax.bitcast_convert_type(words ^ mask, jnp.float32)
+    return unravel(flipped.astype(rows.dtype))
 
 
-def _turned(stack: jax.Array, num_byzantine: int, own: PyTree | None) -> jax.Array:
+def _to_turn(
+    honest: PyTree, num_byzantine: int, own: PyTree | None
+) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
+    """The vectors to turn, (num_byzantine, d), and what makes them the pytree that honest is."""
     num_byzantine = count(num_byzantine)
     if own is None or num_byzantine == 0:
-        return repeat(moments.mean(stack), num_byzantine)
-    return own_rows(own, stack, num_byzantine)
+        stack, unravel = ravel(honest)
+        return repeat(moments.mean(stack), num_byzantine), unravel
+    # Without looking at the honest vectors: there may be none.
+    rows, unravel = ravel(own)
+    d = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(honest))
+    if rows.shape != (num_byzantine, d):
+        raise ValueError(
+            f"own must hold num_byzantine={num_byzantine} vectors of d={d}, got shape {rows.shape}"
+        )
+    return rows, unravel

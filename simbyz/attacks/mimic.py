@@ -4,6 +4,7 @@ Nothing that is sent is false, yet one worker counts num_byzantine + 1 times: un
 data its own view outweighs the others'. Which worker is fixed, or learned in a warm-up.
 """
 
+import functools
 import operator
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
+from simbyz.attackers import StatefulAttack
 from simbyz.attacks.rows import repeat
 from simbyz.stacking import PyTree, ravel
 
@@ -119,3 +121,20 @@ def _unit_or(vector: jax.Array, instead: jax.Array) -> jax.Array:
     """A vector divided by its norm, or another where it is zero."""
     norm = jnp.linalg.norm(vector)
     return jnp.where(norm > 0, vector / jnp.where(norm > 0, norm, 1), instead)
+
+
+def mimicking(*, warmup: int, key: jax.Array | None = None) -> StatefulAttack:
+    """`learned_mimic` for the simulator, which carries its state.
+
+    Rows are numbered as the honest workers are in a step: with identities redrawn, a number names
+    another worker each time.
+
+    Args:
+      warmup: steps that are learned from.
+      key: of the first direction; the same one in all runs if None.
+    """
+    key = jax.random.key(0) if key is None else key
+    return StatefulAttack(
+        start=functools.partial(start_mimic, key),
+        send=functools.partial(learned_mimic, warmup=warmup),
+    )

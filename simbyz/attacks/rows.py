@@ -5,8 +5,6 @@ import operator
 import jax
 import jax.numpy as jnp
 
-from simbyz.stacking import PyTree, ravel
-
 
 def count(num_byzantine: int) -> int:
     """The checked number of attackers present.
@@ -38,21 +36,6 @@ def seen(stack: jax.Array, known: int | None) -> jax.Array:
     if not 1 <= known <= len(stack):
         raise ValueError(f"known must be from 1 to {len(stack)} honest rows, or None, got {known}")
     return stack[:known]
-
-
-def own_rows(own: PyTree, stack: jax.Array, num_byzantine: int) -> jax.Array:
-    """What the attackers would have sent, were they honest, as (num_byzantine, d).
-
-    Raises:
-      ValueError: own does not hold one vector like the honest ones for each attacker.
-    """
-    rows, _ = ravel(own)
-    if rows.shape != (num_byzantine, stack.shape[1]):
-        raise ValueError(
-            f"own must hold num_byzantine={num_byzantine} vectors of d={stack.shape[1]}, "
-            f"got shape {rows.shape}"
-        )
-    return rows.astype(stack.dtype)
 
 
 def unit(vector: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
+from simbyz.attackers import StatefulAttack
 from simbyz.attacks.fixed import mean_and_deviation, z_max
 from simbyz.attacks.rows import count, repeat, unit
 from simbyz.stacking import PyTree, ravel
@@ -148,3 +149,20 @@ def relocated_orthogonal_perturbation(
     step = orthogonal * jnp.sin(turn) + reference * jnp.cos(turn)
     row = location * center + (1 - location) * mean + size * unit(step)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def relocating() -> StatefulAttack:
+    """`relocated_orthogonal_perturbation` for the simulator: around its last aggregate, first zero.
+
+    That is the server's momentum where momentum is kept at the workers.
+    """
+
+    def send(
+        key: jax.Array, honest: jax.Array, num_byzantine: int, aggregate: jax.Array, **options
+    ) -> tuple[jax.Array, jax.Array]:
+        rows = relocated_orthogonal_perturbation(
+            key, honest, num_byzantine, momentum=aggregate, **options
+        )
+        return rows, aggregate
+
+    return StatefulAttack(start=jnp.zeros, send=send, learn=lambda _, aggregate: aggregate)

@@ -1,0 +1,64 @@
+"""Attacks on data: Byzantine workers that compute as they should, on examples they mislabelled.
+
+Each is (labels, num_classes, *, options) -> labels, and goes into the simulator as `relabel`, which
+applies it to the Byzantine workers' own batches:
+
+    config = Config(n=25, f=5, byzantine_gradients=True)
+    relabel = functools.partial(label_flipping, num_classes=10)
+    make_simulator(config, task, rule, attack=None, relabel=relabel)
+
+Their gradients are computed in the same `vmap` as the honest ones, and are clipped and gather
+momentum like them.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+
+
+def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
+    """num_classes - 1 - y: the order of the classes reversed.
+
+    Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int. If it is odd, the class in the middle keeps its label.
+
+    Reference: Biggio et al., Support vector machines under adversarial label noise, ACML 2011, for
+      labels; Karimireddy et al., Learning from history, ICML 2021, for this map of them.
+    """
+    return num_classes - 1 - labels
+
+
+def label_shifting(labels: jax.Array, num_classes: int) -> jax.Array:
+    """y + 1, the last class becoming the first: no class keeps its label.
+
+    Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int.
+    """
+    return (labels + 1) % num_classes
+
+
+def targeted_label_flipping(
+    labels: jax.Array, num_classes: int, *, source: int, target: int
+) -> jax.Array:
+    """Examples of one class labelled as another; all others keep their label.
+
+    Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int.
+      source, target: the two classes.
+
+    Raises:
+      ValueError: a class that there is not.
+
+    Reference: Tolpegin et al., Data poisoning attacks against federated learning systems, ESORICS
+      2020.
+    """
+    source, target = operator.index(source), operator.index(target)
+    if not (0 <= source < num_classes and 0 <= target < num_classes):
+        raise ValueError(
+            f"source and target must be from 0 to {num_classes - 1}, got {source} and {target}"
+        )
+    return jnp.where(labels == source, target, labels)

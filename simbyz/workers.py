@@ -1,0 +1,120 @@
+"""What the workers compute in a step: each the gradient of its own batch, all in one `vmap`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from simbyz.attackers import identities
+from simbyz.configuration import Config
+from simbyz.streams import BATCHES, OTHER_BATCHES, REDRAW, WORKERS, of_step
+from simbyz.task import Task
+
+PyTree = Any
+# labels of a batch -> labels
+Relabel = Callable[[jax.Array], jax.Array]
+
+
+def draw_batches(
+    config: Config,
+    task: Task,
+    data: PyTree,
+    key: jax.Array,
+    first_step: jax.Array,
+    num_steps: int,
+) -> PyTree:
+    """Batches of all workers that compute: leaves (num_steps, config.computing, ...).
+
+    The first h workers read what they would read alone: where workers share a pass over the data,
+    the others share another one.
+    """
+
+    def draw(purpose: int, count: int) -> PyTree:
+        own_key = jax.random.fold_in(key, purpose)
+        return task.batches(data, own_key, first_step, num_steps, count)
+
+    others = config.computing - config.honest
+    if not task.shared_pass or others == 0:
+        return draw(BATCHES, config.computing)
+    if config.honest == 0:
+        return draw(OTHER_BATCHES, others)
+    return jax.tree.map(
+        lambda first, second: jnp.concatenate([first, second], axis=1),
+        draw(BATCHES, config.honest),
+        draw(OTHER_BATCHES, others),
+    )
+
+
+def make_gradients(
+    config: Config,
+    task: Task,
+    unravel: Callable[[jax.Array], PyTree],
+    relabel: Relabel | None = None,
+) -> Callable[..., tuple[jax.Array, jax.Array, PyTree]]:
+    """The gradients of all workers that compute, w = config.computing of them.
+
+    Args:
+      config: of the run.
+      task: model and data.
+      unravel: (d,) -> parameters.
+      relabel: what Byzantine workers do to the labels of their batches; None without a data attack.
+
+    Returns:
+      gradients(at, l2, model_state, data, key, step, batches) -> (gradients (w, d), losses (w,),
+        model_state): those of loss + l2 ||θ|| at θ = `at`, which is (d,), or (w, d) where each has
+        its own; and the mean of the honest workers' new model states. `batches`: leaves (w, ...).
+    """
+
+    def gradients(
+        at: jax.Array,
+        l2: jax.Array | float,
+        model_state: PyTree,
+        data: PyTree,
+        key: jax.Array,
+        step: jax.Array,
+        batches: PyTree,
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
+        own_point = at.ndim == 2
+        parameters = jax.vmap(unravel)(at) if own_point else unravel(at)
+        # The first keys of many are those of few: what the first h draw depends on no others.
+        keys = jax.random.split(of_step(key, WORKERS, step), config.computing)
+        who = identities(config, of_step(key, REDRAW, step))
+        each: tuple[PyTree, ...] = (batches, keys)
+        if relabel is not None:
+            each += (jnp.zeros(config.computing, bool).at[who.byzantine].set(True),)
+
+        def worker(
+            parameters: PyTree, batch: PyTree, key: jax.Array, byzantine: jax.Array | None = None
+        ):
+            options = {}
+            if byzantine is not None:
+                options["relabel"] = lambda labels: jnp.where(byzantine, relabel(labels), labels)
+
+            def loss(parameters: PyTree):
+                return task.loss(data, parameters, model_state, batch, key, **options)
+
+            return jax.value_and_grad(loss, has_aux=True)(parameters)
+
+        if config.workers_at_once is None:
+            axes = (0 if own_point else None, *[0] * len(each))
+            outcome = jax.vmap(worker, in_axes=axes)(parameters, *each)
+        elif own_point:
+            outcome = jax.lax.map(
+                lambda one: worker(*one), (parameters, *each), batch_size=config.workers_at_once
+            )
+        else:
+            outcome = jax.lax.map(
+                lambda one: worker(parameters, *one), each, batch_size=config.workers_at_once
+            )
+        (losses, model_states), trees = outcome
+        rows = [leaf.reshape(config.computing, -1) for leaf in jax.tree.leaves(trees)]
+        at = at if own_point else at[None]
+        norms = jnp.linalg.norm(at, axis=1, keepdims=True)
+        rows = jnp.concatenate(rows, axis=1) + l2 * at / jnp.where(norms > 0, norms, 1)
+        losses = losses + l2 * norms.reshape(-1)
+        if 0 < config.honest < config.computing:
+            model_states = jax.tree.map(lambda leaf: leaf[who.honest], model_states)
+        return rows, losses, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), model_states)
+
+    return gradients
