@@ -1,12 +1,14 @@
 """Accuracy, loss and variance-norm ratio by step: one figure a combination, a column a rule."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # files only: no window, no display needed
+if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
+    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd

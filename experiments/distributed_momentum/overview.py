@@ -2,11 +2,13 @@
 reduction of the variance-norm ratio against the gain.
 """
 
+import os
 from collections.abc import Iterator
 
 import matplotlib
 
-matplotlib.use("Agg")  # files only: no window, no display needed
+if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
+    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd
