@@ -1,0 +1,137 @@
+"""The runs to a table and a picture."""
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display needed
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from experiments.error_floor.simulate import ATTACKS, bound
+from simbyz.certificates import coefficient_floor
+
+# Okabe and Ito's colours, told apart by the colour-blind; the number of corners tells f.
+COLORS = dict(zip(ATTACKS, ("#000000", "#0072B2", "#D55E00", "#009E73"), strict=True))
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a rule and f, at the largest ζ, where noise matters least; ratios are ||∇f||² / ζ².
+
+    indistinguishable: mean over seeds (and deviation) in the case that the floor is proved with.
+    worst: the largest mean over seeds of all data and attacks, and `where` it was.
+    """
+    runs = runs[runs["zeta"] == runs["zeta"].max()]
+    runs = runs.assign(ratio=runs["squared_gradient_norm"] / runs["zeta"] ** 2)
+    rows = []
+    for (rule, n, f), group in runs.groupby(["rule", "n", "f"], sort=False):
+        ratios = group.groupby(["data", "attack"])["ratio"]
+        mean, deviation = ratios.mean(), ratios.std().fillna(0)
+        worst = mean.idxmax()
+        rows.append(
+            {
+                "rule": rule,
+                "f": f,
+                "floor": coefficient_floor(n, f),
+                "indistinguishable": mean["minority", "majority"],
+                "deviation": deviation["minority", "majority"],
+                "worst": mean[worst],
+                "where": "{}, {}".format(*worst),
+                "bound": bound(rule, n, f),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def print_table(summary: pd.DataFrame, title: str, console: Console | None = None) -> None:
+    """The summary, within 100 columns."""
+    console = Console(width=100) if console is None else console
+    table = Table(
+        title=title,
+        caption="final squared gradient norm over ζ², means over seeds. floor: f/(n - 2f); its "
+        "case (± deviation): f honest workers hold other data, the Byzantine pass for the rest; "
+        "worst: of all data and attacks; bound: the published κ of the rule",
+    )
+    table.add_column("rule", no_wrap=True)
+    for name in ("f", "floor", "its case", "worst"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("data, attack", no_wrap=True)
+    table.add_column("bound", justify="right", no_wrap=True)
+    for row in summary.to_dict("records"):
+        table.add_row(
+            row["rule"],
+            str(row["f"]),
+            f"{row['floor']:.3f}",
+            f"{row['indistinguishable']:.3f} ± {row['deviation']:.3f}",
+            f"{row['worst']:.3f}",
+            row["where"],
+            "-" if np.isnan(row["bound"]) else f"{row['bound']:.1f}",
+        )
+    console.print(table)
+
+
+def plot(runs: pd.DataFrame) -> Figure:
+    """Measured against f / (n - 2f) ζ², a panel a rule; full: a minority differs, hollow: all do.
+
+    Points are means over seeds; on the line, the error is the floor.
+    """
+    rules = list(dict.fromkeys(runs["rule"]))
+    markers = dict(zip(dict.fromkeys(runs["f"]), MARKERS * len(runs), strict=False))
+    names = ["rule", "f", "zeta", "data", "attack"]
+    means = runs.groupby(names, sort=False)[["floor", "squared_gradient_norm"]].mean().reset_index()
+    columns = min(3, len(rules))
+    lines = -(-len(rules) // columns)
+    figure, grid = plt.subplots(
+        lines,
+        columns,
+        figsize=(2.2 + 2.6 * columns, 1 + 2.4 * max(lines, 2)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    plt.close(figure)
+    for axes in grid.flat[len(rules) :]:
+        axes.set_axis_off()
+    ends = np.array([means["floor"].min(), means["floor"].max()])
+    for rule, axes in zip(rules, grid.flat, strict=False):
+        axes.plot(ends, ends, color="black", linewidth=0.8)
+        some = means[means["rule"] == rule]
+        for (f, data, attack), points in some.groupby(["f", "data", "attack"], sort=False):
+            color = COLORS[attack]
+            axes.scatter(
+                points["floor"],
+                points["squared_gradient_norm"],
+                marker=markers[f],
+                s=22 if attack == "majority" else 12,
+                edgecolor=color,
+                facecolor=color if data == "minority" else "none",
+                linewidth=0.7,
+                zorder=3 if (data, attack) == ("minority", "majority") else 2,
+            )
+        axes.set(xscale="log", yscale="log", title=rule.replace("_", " "))
+        axes.title.set_size(9)
+        axes.grid(alpha=0.3)
+    figure.supxlabel("floor f / (n - 2f) · ζ²", size=10)
+    figure.supylabel("squared gradient norm at the end", size=10)
+    handles = [plt.Line2D([], [], color="black", linewidth=0.8)]
+    labels = ["the floor"]
+    for attack, color in COLORS.items():
+        handles.append(plt.Line2D([], [], color=color, marker="o", linestyle="", markersize=5))
+        labels.append(f"attack: {attack}")
+    for f, marker in markers.items():
+        handles.append(plt.Line2D([], [], color="grey", marker=marker, linestyle="", markersize=5))
+        labels.append(f"f = {f}")
+    for data, fill in (("minority differs", "grey"), ("all differ", "none")):
+        handles.append(
+            plt.Line2D(
+                [], [], color="grey", marker="o", markerfacecolor=fill, linestyle="", markersize=5
+            )
+        )
+        labels.append(f"data: {data}")
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    return figure

@@ -1,0 +1,138 @@
+"""Robustness coefficients: the floor, the published bounds, and what single cases realise."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from simbyz.certificates import (
+    COEFFICIENT_BOUNDS,
+    adaptive_clipping_bound,
+    coefficient_floor,
+    krum_bound,
+    median_bound,
+    mixing_bound,
+    realised_coefficient,
+    trimmed_mean_bound,
+)
+from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mixing
+
+N, F, D = 9, 3, 3
+
+
+def krum(updates, f):
+    return aggregators.krum(updates, f, neighbours=len(updates) - f - 1)
+
+
+RULES = {
+    "median": (aggregators.median, median_bound),
+    "trimmed_mean": (aggregators.trimmed_mean, trimmed_mean_bound),
+    "krum": (krum, krum_bound),
+    "geometric_median": (
+        functools.partial(aggregators.geometric_median, smoothing=1e-6, iterations=64),
+        median_bound,
+    ),
+    "mixed": (
+        aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean),
+        lambda n, f: mixing_bound(n, f, trimmed_mean_bound(n, f)),
+    ),
+    "clipped": (
+        aggregators.chain(adaptive_robust_clipping, aggregators.trimmed_mean),
+        lambda n, f: adaptive_clipping_bound(n, f, trimmed_mean_bound(n, f)),
+    ),
+}
+
+
+def reference(aggregate, honest):
+    center = np.mean(np.asarray(honest, np.float64), axis=0)
+    distance = sum((a - c) ** 2 for a, c in zip(aggregate, center, strict=True))
+    variance = sum(np.sum((np.asarray(x, np.float64) - center) ** 2) for x in honest) / len(honest)
+    return distance / variance
+
+
+def test_bounds_by_hand():
+    assert coefficient_floor(5, 1) == pytest.approx(1 / 3)
+    assert trimmed_mean_bound(5, 1) == pytest.approx(8 / 3)
+    assert median_bound(5, 2) == pytest.approx(36)
+    assert krum_bound(7, 2) == pytest.approx(10)
+    assert mixing_bound(5, 1, trimmed_mean_bound(5, 1)) == pytest.approx(22 / 3)
+    assert adaptive_clipping_bound(7, 3, 1.0) == pytest.approx(7)
+    assert coefficient_floor(5, 0) == trimmed_mean_bound(5, 0) == 0
+
+
+@pytest.mark.parametrize("name", COEFFICIENT_BOUNDS)
+@pytest.mark.parametrize(("n", "f"), [(5, 1), (9, 4), (20, 8), (101, 50)])
+def test_no_bound_is_below_the_floor(name, n, f):
+    assert COEFFICIENT_BOUNDS[name](n, f) >= coefficient_floor(n, f)
+    assert set(COEFFICIENT_BOUNDS) < set(aggregators.AGGREGATORS)
+
+
+@pytest.mark.parametrize("bound", [coefficient_floor, trimmed_mean_bound, median_bound, krum_bound])
+def test_refused(bound):
+    with pytest.raises(ValueError, match=r"needs n >= 2f \+ 1, got n=6, f=3"):
+        bound(6, 3)
+    with pytest.raises(ValueError, match="needs f >= 0"):
+        bound(6, -1)
+    with pytest.raises(ValueError, match=r"needs n >= 2f \+ 1, got n=6, f=3"):
+        mixing_bound(6, 3, 1.0)
+
+
+def test_realised_coefficient():
+    honest = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    aggregate = honest[0]
+    got = realised_coefficient(aggregate, honest)
+    assert got == pytest.approx(reference(aggregate, honest), rel=1e-5)
+    shifted = realised_coefficient(aggregate + 3, honest + 3)
+    assert shifted == pytest.approx(float(got), rel=1e-4)
+    assert realised_coefficient(7 * aggregate, 7 * honest) == pytest.approx(float(got), rel=1e-5)
+
+
+def test_realised_coefficient_where_it_is_degenerate():
+    ones = jnp.ones((4, 3))
+    assert realised_coefficient(ones[0], ones) == 0
+    assert realised_coefficient(ones[0] + 1, ones) == jnp.inf
+    assert jnp.isnan(realised_coefficient(ones[0] * jnp.nan, ones))
+    low = realised_coefficient(jnp.ones(3, jnp.bfloat16), jnp.eye(3, dtype=jnp.bfloat16))
+    assert low.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_proof_s_case_realises_the_floor(name):
+    """n - f zeros, f ones of which the honest rows hold all: no rule can tell."""
+    rule, _ = RULES[name]
+    stack = jnp.asarray(np.repeat([1.0, 0.0], [F, N - F])[:, None] * np.ones((1, D)), jnp.float32)
+    honest = stack[: N - F]
+    realised = realised_coefficient(rule(stack, F), honest)
+    assert realised == pytest.approx(coefficient_floor(N, F), rel=1e-3)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", RULES)
+def test_a_search_finds_no_case_above_the_bound(name):
+    """Random cases, those kept that realise more: the largest over all S stays below the bound."""
+    rule, bound = RULES[name]
+    subsets = np.array(list(itertools.combinations(range(N), N - F)))
+
+    @jax.jit
+    @jax.vmap
+    def largest(stack):
+        aggregate = rule(stack, F)
+        of_subset = jax.vmap(realised_coefficient, in_axes=(None, 0))
+        return jnp.max(of_subset(aggregate, stack[subsets]))
+
+    rng = np.random.default_rng(0)
+    cases = rng.normal(size=(256, N, D)) * np.exp(rng.normal(size=(256, N, 1)))
+    cases[:128, :, :] += 5 * rng.integers(0, 2, size=(128, N, 1))
+    best = np.array(largest(cases.astype(np.float32)))
+    for _ in range(60):
+        size = np.exp(rng.uniform(-6, 1, size=(256, 1, 1)))
+        moved = cases + size * rng.normal(size=cases.shape)
+        found = np.asarray(largest(moved.astype(np.float32)))
+        better = found > best
+        cases[better], best[better] = moved[better], found[better]
+    print(name, best.max(), bound(N,F))
+    assert coefficient_floor(N, F) * 0.5 < best.max() <= bound(N, F)

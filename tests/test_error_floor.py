@@ -1,0 +1,88 @@
+"""The error floor experiment: the floor is met where it must be, and the command line."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments.error_floor import report
+from experiments.error_floor.__main__ import SMOKE, command, main
+from experiments.error_floor.simulate import ATTACKS, DATA, problems
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    options = dataclasses.replace(SMOKE, results=tmp_path_factory.mktemp("results"))
+    return options, main(options)
+
+
+def test_one_row_a_run(finished):
+    options, results = finished
+    assert len(results.runs) == len(options.zeta) * len(DATA) * len(ATTACKS) * len(options.seeds)
+    assert not results.runs.duplicated(["zeta", "data", "attack", "seed"]).any()
+    assert np.isfinite(results.runs["squared_gradient_norm"]).all()
+    np.testing.assert_allclose(results.runs["floor"], 2 / 3 * results.runs["zeta"] ** 2)
+
+
+def test_what_cannot_be_told_apart_costs_the_floor_and_nothing_exceeds_the_bound(finished):
+    _, results = finished
+    (row,) = results.summary.to_dict("records")
+    assert row["floor"] == pytest.approx(2 / 3)
+    assert row["indistinguishable"] == pytest.approx(2 / 3, rel=0.02)
+    assert row["indistinguishable"] <= row["worst"] <= row["bound"] == pytest.approx(20 / 3)
+    by_case = results.runs[(results.runs["data"] == "minority") & (results.runs["zeta"] == 10)]
+    (got,) = by_case[by_case["attack"] == "majority"].groupby("f")["squared_gradient_norm"].mean()
+    assert row["indistinguishable"] == pytest.approx(got / 100)
+
+
+def test_the_problems_differ_in_their_tilts_alone():
+    minority, spread = (problem.task.data for problem in problems(7, 2, 0.1))
+    np.testing.assert_array_equal(minority.hessian, spread.hessian)
+    np.testing.assert_array_equal(minority.optimum, spread.optimum)
+    assert np.abs(minority.tilts - spread.tilts).max() > 0.1
+
+
+def test_table_and_picture(finished, tmp_path):
+    _, results = finished
+    text = io.StringIO()
+    report.print_table(results.summary, "title", Console(file=text, width=100))
+    assert max(map(len, text.getvalue().splitlines())) <= 100
+    assert "trimmed_mean" in text.getvalue() and "…" not in text.getvalue()
+    report.plot(results.runs).savefig(tmp_path / "floor.png", dpi=50)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--f 10", "f must be from 1 to below n / 2 = 10, the floor's domain, got 10"),
+        ("--f 0", "f must be from 1"),
+        ("--rule krum --n 8 --f 3", "krum needs n >= 2f + 3, got n=8, f=3"),
+        ("--zeta 0", "zeta must be positive and finite, got 0.0"),
+        ("--sigma -1", "sigma must be at least 0 and finite, got -1.0"),
+        ("--steps 0", "steps must be at least 1, got 0"),
+        ("--seeds -1", "seeds must be from 0"),
+    ],
+)
+def test_bad_input(arguments, message, tmp_path, capsys):
+    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_command(finished, tmp_path, capsys, monkeypatch):
+    _, results = finished
+    monkeypatch.setattr("experiments.error_floor.__main__.compute", lambda options: results)
+    assert command(["--results", str(tmp_path)]) == 0
+    assert "written" in capsys.readouterr().out
+    assert np.loadtxt(tmp_path / "runs.csv", delimiter=",", skiprows=1, usecols=1).size == len(
+        results.runs
+    )
+    assert (tmp_path / "error_floor.png").exists()
+    (tmp_path / "runs.csv").unlink()
+    (tmp_path / "runs.csv").mkdir()
+    assert command(["--results", str(tmp_path)]) == 1
+    assert "error: " in capsys.readouterr().err
