@@ -134,5 +134,4 @@ def test_a_search_finds_no_case_above_the_bound(name):
         found = np.asarray(largest(moved.astype(np.float32)))
         better = found > best
         cases[better], best[better] = moved[better], found[better]
-    print(name, best.max(), bound(N,F))
     assert coefficient_floor(N, F) * 0.5 < best.max() <= bound(N, F)
