@@ -97,6 +97,8 @@ def plot(runs: pd.DataFrame) -> Figure:
     plt.close(figure)
     for axes in grid.flat[len(rules) :]:
         axes.set_axis_off()
+    for axes in grid.flat[max(0, len(rules) - columns) : len(rules)]:
+        axes.tick_params(labelbottom=True)  # the lowest of its column, if not of the grid
     ends = np.array([means["floor"].min(), means["floor"].max()])
     for rule, axes in zip(rules, grid.flat, strict=False):
         axes.plot(ends, ends, color="black", linewidth=0.8)
