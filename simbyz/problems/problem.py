@@ -44,7 +44,7 @@ def functions(
     ) -> PyTree:
         """Who computes, and the noise: (num_steps, num_workers) and (num_steps, num_workers, d)."""
         if num_workers != workers:
-            raise ValueError(f"the problem has {workers} honest workers, asked for {num_workers}")
+            raise ValueError(f"the problem has {workers} workers, batches are for {num_workers}")
 
         def draw(step: jax.Array) -> jax.Array:
             return jax.random.normal(jax.random.fold_in(key, step), (workers, dimension))
