@@ -19,8 +19,8 @@ class Config:
     send it. redraw: who is Byzantine is drawn anew in every step, while all compute; without it,
     the last workers are. momentum_at: the places where momentum may be kept; each costs its state,
     and a place without decay in `Hyperparameters` computes what it would without that state.
-    nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied).
-    evaluate_every: steps between evaluations. curvature_window: past gradients in the composite
+    nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied), unless a
+    run of the program is told not to look ahead. evaluate_every: steps between evaluations. curvature_window: past gradients in the composite
     curvature (all if None). workers_at_once: gradients computed together (all if None); fewer take
     less memory, and on a CPU no more time once one worker's work fills a core.
     """
@@ -87,7 +87,7 @@ class Hyperparameters(NamedTuple):
 
     clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ
     ||θ||, the norm itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr
-    (... + weight_decay θ). attack: keyword arguments of the attack.
+    (... + weight_decay θ). attack, schedule: keyword arguments of the attack and of the schedule.
     """
 
     learning_rate: float | jax.Array
@@ -98,3 +98,4 @@ class Hyperparameters(NamedTuple):
     l2: float | jax.Array = 0.0
     weight_decay: float | jax.Array = 0.0
     attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
+    schedule: dict[str, float | jax.Array] = {}  # noqa: RUF012

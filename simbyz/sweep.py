@@ -53,6 +53,7 @@ def sweep(
     *,
     steps: int,
     width: int,
+    look_ahead: bool = True,
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int], None] = lambda run_steps: None,
 ) -> Iterator[Result]:
@@ -64,6 +65,7 @@ def sweep(
       data: of the task.
       steps: steps of each run.
       width: lanes that one device runs at once.
+      look_ahead: False for lanes without Nesterov, where the simulator's program has both.
       devices: all local ones if None.
       progress: called with the number of steps done since the last call, summed over runs.
 
@@ -84,7 +86,7 @@ def sweep(
         for step in range(0, steps, CHUNK):
             count = min(CHUNK, steps - step)
             states, metrics = programs.advance(
-                states, hyperparameters, data, keys, np.int32(step), count
+                states, hyperparameters, data, keys, np.int32(step), count, np.bool_(look_ahead)
             )
             parts.append(jax.device_get(metrics))
             progress(count * len(some))
@@ -110,9 +112,11 @@ def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Program
     def initialise(keys: jax.Array) -> State:
         return jax.vmap(simulator.initialise)(keys)
 
-    def advance(states, hyperparameters, data, keys, first_step, num_steps):
+    def advance(states, hyperparameters, data, keys, first_step, num_steps, look_ahead):
         def lane(state: State, hyperparameters: Hyperparameters, key: jax.Array):
-            return simulator.advance(state, hyperparameters, data, key, first_step, num_steps)
+            return simulator.advance(
+                state, hyperparameters, data, key, first_step, num_steps, look_ahead
+            )
 
         return jax.vmap(lane)(states, hyperparameters, keys)
 
@@ -123,7 +127,7 @@ def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Program
         initialise=jax.pmap(initialise, devices=devices),
         advance=jax.pmap(
             advance,
-            in_axes=(0, 0, 0, 0, None, None),
+            in_axes=(0, 0, 0, 0, None, None, None),
             static_broadcasted_argnums=5,
             donate_argnums=0,
             devices=devices,

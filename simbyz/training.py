@@ -62,7 +62,7 @@ class Simulator(NamedTuple):
 
 
 Rule = Callable[[jax.Array, int], jax.Array]
-Schedule = Callable[[jax.Array], jax.Array | float]
+Schedule = Callable[..., jax.Array | float]
 
 
 def make_simulator(
@@ -89,15 +89,16 @@ def make_simulator(
         `Config.byzantine_gradients`.
       selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance
         ratio.
-      schedule: step -> factor of the learning rate, an optax schedule.
+      schedule: (step, **Hyperparameters.schedule) -> factor of the learning rate.
       optimizer: what the server does with the momentum at the update before it multiplies by the
         learning rate; nothing if None.
 
     Returns:
       initialise(key) -> State.
       start(parameters, model_state) -> State, from given parameters (d,).
-      advance(state, hyperparameters, data, key, first_step, num_steps) -> (State, Metrics of leaves
-        (num_steps,)); `num_steps` is static.
+      advance(state, hyperparameters, data, key, first_step, num_steps, look_ahead=True) -> (State,
+        Metrics of leaves (num_steps,)); `num_steps` is static, `look_ahead` False for a run without
+        Nesterov in a program with it.
       finish(state, data, key, step) -> Metrics after the last step, NaN where that takes another.
       points(state, hyperparameters, step) -> where gradients are taken: (d,), or (w, d) where the
         workers' own momenta look ahead, w the workers that compute: h, or n where all do.
@@ -149,7 +150,7 @@ def make_simulator(
         point = state.parameters
         if not config.nesterov:
             return point
-        rate = hyperparameters.learning_rate * schedule(step)
+        rate = hyperparameters.learning_rate * schedule(step, **hyperparameters.schedule)
         if state.update_momentum is not None:
             point = point - rate * hyperparameters.update.decay * state.update_momentum
         if state.aggregate is not None:
@@ -202,7 +203,7 @@ def make_simulator(
             )
         direction, optimizer_state = optimizer.update(applied, state.optimizer, state.parameters)
         direction = direction + hyperparameters.weight_decay * state.parameters
-        rate = hyperparameters.learning_rate * schedule(step)
+        rate = hyperparameters.learning_rate * schedule(step, **hyperparameters.schedule)
 
         decay = worker.decay + update.decay + server.decay  # one place at a time
         weights = None if selection is None else selection(received.stack, config.f)
@@ -257,21 +258,28 @@ def make_simulator(
         key: jax.Array,
         first_step: jax.Array,
         num_steps: int,
+        look_ahead: jax.Array | bool = True,
     ) -> tuple[State, Metrics]:
         batches = draw_batches(config, task, data, key, first_step, num_steps)
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs
-            # `step` is not batched in a sweep, so that this stays a branch and is not computed
-            # every step.
+            # `step` and `look_ahead` are not batched in a sweep, so that these stay branches.
             accuracy = jax.lax.cond(
                 step % config.evaluate_every == 0,
                 lambda: evaluate(state, data, key, step),
                 lambda: jnp.float32(jnp.nan),
             )
-            at = points(state, hyperparameters, step)
-            rows, losses, model_state = gradients(
-                at, hyperparameters.l2, state.model_state, data, key, step, batch
+
+            def taken(ahead: bool) -> tuple[jax.Array, jax.Array, PyTree]:
+                at = points(state, hyperparameters, step) if ahead else state.parameters
+                return gradients(at, hyperparameters.l2, state.model_state, data, key, step, batch)
+
+            branches = config.nesterov and look_ahead is not True
+            rows, losses, model_state = (
+                jax.lax.cond(look_ahead, lambda: taken(True), lambda: taken(False))
+                if branches
+                else taken(True)
             )
             state, metrics = apply(state, hyperparameters, key, step, rows, losses, accuracy)
             return state._replace(model_state=model_state), metrics

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 
 import fake_runs
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +19,12 @@ from experiments.distributed_momentum.grid_command import Options, paper_cells, 
 from experiments.distributed_momentum.progress import Progress, duration
 from experiments.distributed_momentum.rules import rule_of
 from experiments.distributed_momentum.settings import PAPER
-from experiments.distributed_momentum.simulate import Run
+from experiments.distributed_momentum.simulate import (
+    Run,
+    hyperparameters_of,
+    programs,
+    schedule_of,
+)
 from simbyz import aggregators, data, records
 
 # As the first results were written: a changed digest would orphan them.
@@ -37,6 +44,9 @@ class TestSelection:
         assert len(runs) == len({run.file for run in runs}) == 3680
         assert {run.file for run in runs} >= FIRST_FILES
         assert runs[0].cell.dataset == "mnist"
+
+    def test_at_most_60_programs(self):
+        assert len(programs(select(Options()))) == 4 * (5 + 6 + 2)  # a rule at an f, or unattacked
 
     def test_digests_beside_the_grid_stay(self):
         files = {Run(cell, 1).file for cell in cells("digits") + cells("mnist", steps=50)}
@@ -269,6 +279,22 @@ class TestProgress:
     )
     def test_durations(self, seconds, text):
         assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("dataset", "rate", "expected"),
+    [
+        ("cifar10", 0.01, [0.01, 0.01, 0.01 / (1 + 1500 / 167), 0.01 / (1 + 1500 / 167)]),
+        ("cifar100", 0.001, [0.001] * 4),
+    ],
+)
+def test_learning_rates_of_one_program(dataset, rate, expected):
+    cell = next(cell for cell in paper_cells(dataset) if cell.learning_rate == rate)
+    hyperparameters = hyperparameters_of(cell)
+    schedule = jax.jit(schedule_of(cell))
+    options = {name: jnp.float32(value) for name, value in hyperparameters.schedule.items()}
+    got = [rate * float(schedule(jnp.int32(step), **options)) for step in (0, 1499, 1500, 2999)]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 def test_plan_prefers_what_is_on_disk(tmp_path):

@@ -111,3 +111,22 @@ def test_columns_of_a_result(problem):
     np.testing.assert_array_equal(np.flatnonzero(evaluated), [0, 3, 6, 8])
     assert np.isnan(result.columns["loss"][-1])
     assert np.isfinite(result.columns["loss"][:-1]).all()
+
+
+def test_one_program_runs_with_and_without_nesterov():
+    task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
+
+    def simulator(nesterov):
+        config = Config(n=7, f=2, momentum_at=("worker",), nesterov=nesterov, evaluate_every=3)
+        return make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
+
+    both = simulator(True)
+    for look_ahead, alone in ((True, both), (False, simulator(False))):
+        (got,) = sweep.sweep(
+            both, [lane(1)], task.data, steps=STEPS, width=1, look_ahead=look_ahead
+        )
+        key = jax.random.key(1)
+        state, _ = jax.jit(alone.advance, static_argnums=5)(
+            alone.initialise(key), lane(1).hyperparameters, task.data, key, 0, STEPS
+        )
+        np.testing.assert_allclose(got.parameters, state.parameters, rtol=1e-4, atol=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.rules import rule_of, selection_of
+from experiments.distributed_momentum.settings import PAPER
 from simbyz import attacks, models, moments, records
 from simbyz.data import Dataset
 from simbyz.metrics import log_ratio
@@ -64,6 +65,8 @@ def programs(runs: Iterable[Run]) -> list[list[Run]]:
             cell,
             attack={"empire": "little"}.get(cell.attack, cell.attack),
             momentum_at={"update": "worker"}.get(cell.momentum_at, cell.momentum_at),
+            nesterov=cell.nesterov and not _both_in_one(cell),
+            refresh=None,
             learning_rate=0.0,
             momentum=0.0,
             l2=0.0,
@@ -84,7 +87,7 @@ def simulator_of(cell: Cell, task: Task) -> Simulator:
             n=cell.n,
             f=cell.f,
             momentum_at=_places(cell),
-            nesterov=cell.nesterov,
+            nesterov=cell.nesterov or _both_in_one(cell),
             evaluate_every=cell.evaluate_every,
             curvature_window=_window(cell),
             workers_at_once=workers_at_once(cell),
@@ -97,9 +100,8 @@ def simulator_of(cell: Cell, task: Task) -> Simulator:
     )
 
 
-def schedule_of(cell: Cell) -> Callable[[jax.Array], jax.Array | float]:
-    """The factor of the learning rate at a step: by drops, or the paper's decay, or constant."""
-    decay, refresh = cell.decay, cell.refresh
+def schedule_of(cell: Cell) -> Callable[..., jax.Array]:
+    """The factor of the learning rate at a step: by drops, or the paper's decay."""
 
     def by_drops(step: jax.Array) -> jax.Array:
         factor = jnp.float32(1)
@@ -107,18 +109,24 @@ def schedule_of(cell: Cell) -> Callable[[jax.Array], jax.Array | float]:
             factor = jnp.where(step >= first, lower, factor)
         return factor
 
-    if cell.drops:
-        return by_drops
-    if refresh is None:
-        return lambda step: 1.0
-    return lambda step: 1 / (1 + step // refresh * refresh / decay)
+    def by_decay(step: jax.Array, *, refresh: jax.Array) -> jax.Array:
+        return 1 / (1 + step // refresh * refresh / cell.decay)
+
+    return by_drops if cell.drops else by_decay
 
 
 def hyperparameters_of(cell: Cell) -> Hyperparameters:
     momentum = {cell.momentum_at: Momentum(cell.momentum)}
     _, options = ATTACKS[cell.attack]
+    # Refreshed after the last step only, a rate is constant: one program for all rates.
+    refresh = cell.steps if cell.refresh is None else cell.refresh
     return Hyperparameters(
-        learning_rate=cell.learning_rate, clip=cell.clip, l2=cell.l2, attack=options, **momentum
+        learning_rate=cell.learning_rate,
+        clip=cell.clip,
+        l2=cell.l2,
+        attack=options,
+        schedule={} if cell.drops else {"refresh": refresh},
+        **momentum,
     )
 
 
@@ -177,18 +185,24 @@ def simulate(
         cell = todo[0].cell
         task = task_of(cell, dataset)
         width = lanes_per_device(jax.default_backend())
-        lanes = [Lane(run.seed, hyperparameters_of(run.cell)) for run in todo]
+        simulator = simulator_of(cell, task)
         progress(0, f"compiling {cell.rule}")
-        results = sweep(
-            simulator_of(cell, task),
-            lanes,
-            task.data,
-            steps=cell.steps,
-            width=width,
-            progress=lambda steps, rule=cell.rule: progress(steps, rule),
+        # Without and with Nesterov one after the other: what a program branches on is not batched.
+        results = (
+            (some[result.index], result)
+            for nesterov in (False, True)
+            if (some := [run for run in todo if run.cell.nesterov == nesterov])
+            for result in sweep(
+                simulator,
+                [Lane(run.seed, hyperparameters_of(run.cell)) for run in some],
+                task.data,
+                steps=cell.steps,
+                width=width,
+                look_ahead=nesterov,
+                progress=lambda steps, rule=cell.rule: progress(steps, rule),
+            )
         )
-        for result in results:
-            run = todo[result.index]
+        for run, result in results:
             summary = summary_of(result) | records.provenance() | {"notice": dataset.notice}
             summary |= {"wall_seconds": result.seconds, "vmap_width": width}
             records.write_run(
@@ -220,6 +234,13 @@ def summary_of(result: Result) -> dict[str, float]:
 def lanes_per_device(platform: str) -> int:
     """The `vmap` width: one on a CPU, where a wider batch leaves the cache and compiles longer."""
     return 1 if platform == "cpu" else 5
+
+
+def _both_in_one(cell: Cell) -> bool:
+    """Whether runs with and without Nesterov share a program, which then branches: where the paper
+    has both. A small run would only compile longer.
+    """
+    return cell.dataset in PAPER and not cell.drops
 
 
 def _places(cell: Cell) -> tuple[str, ...]:
