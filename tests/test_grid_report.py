@@ -50,7 +50,7 @@ class TestAnalyse:
         assert "mnist 26 of 920, fashion_mnist 0 of 920" in output
         assert "everything, rules as released: 12 of 1760 pairs" in output
         assert "everything, rules as published: 8 of 1760 pairs" in output
-        assert "attack costs > 20 %: 12 of 12 (100.0 %, 100.0 to 100.0 %)" in output
+        assert "attack costs > 20 %: 12 of 12 (100.0 %)" in output
         assert "supported: Where an attack costs more than 20 %" in output
         assert "condition of median, n = 51, f = 12, deviation / norm < 0.16: at some" in output
         assert "diverged: mnist-empire-bulyan-f_12-lr_0.5-at_update, seed 2, at step 2" in output
