@@ -40,10 +40,10 @@ from experiments.distributed_momentum.run_table import TABLE, gather
 @dataclasses.dataclass(frozen=True)
 class Options:
     results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
-    """Folders of results; give none with --table to read only the table."""
-    table: Path | None = None
-    """A table that `collect` wrote, read besides; the one kept with the experiment has the path
-    `kept`."""
+    """Folders of results."""
+    table: tuple[Path, ...] | None = None
+    """Tables that `collect` wrote; without a path, the one kept with the experiment. The folders
+    are read besides if they are given."""
 
 
 def read(options: Options) -> pd.DataFrame:
@@ -52,15 +52,15 @@ def read(options: Options) -> pd.DataFrame:
     Raises:
       ValueError: they contradict each other, or nothing is there.
     """
-    table = TABLE if options.table == Path("kept") else options.table
-    if table is not None and not table.exists():
-        raise ValueError(f"there is no table {table}; `collect` writes one")
+    tables = () if options.table is None else options.table or (TABLE,)
     folders = options.results
-    if table is not None and folders == Options.results:
-        folders = tuple(folder for folder in folders if folder.is_dir())
+    if tables and folders == Options.results:
+        folders = ()
+    if missing := [path for path in tables if not path.exists()]:
+        raise ValueError(f"there is no table {missing[0]}; `collect` writes one")
     if missing := [folder for folder in folders if not folder.is_dir()]:
         raise ValueError(f"there is no results folder {missing[0]}; give another with --results")
-    runs = gather(folders, table)
+    runs = gather(folders, tables)
     if runs.empty:
         raise ValueError("there is no run to analyse; `grid` runs some")
     return runs

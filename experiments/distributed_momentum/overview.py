@@ -69,10 +69,11 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7.5, 10.5), layout="constrained")
     most = max(np.nanmax(np.abs(values), initial=0), 1)
     axes.set_facecolor("0.85")
-    picture = axes.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto")
+    shades = plt.get_cmap("PuOr_r", 21)
+    picture = axes.imshow(values, cmap=shades, vmin=-most, vmax=most, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         known = np.isfinite(value)
-        color = "white" if known and abs(value) > 0.6 * most else "black"
+        color = "white" if known and abs(value) > 0.7 * most else "black"
         text = f"{value:+.0f}" if known else "·"
         axes.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
     rates = ("higher rate", "lower rate")

@@ -41,7 +41,7 @@ def command(arguments: Sequence[str]) -> int:
         description=__doc__,
     )
     try:
-        runs = gather(options.results, options.table)
+        runs = gather(options.results, (options.table,))
         if runs.empty:
             raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
         records.prepare_folder(options.figures)
@@ -68,6 +68,6 @@ def draw(runs: pd.DataFrame, folder: Path) -> dict[str, Path]:
         files[title] = folder / f"{name}.png"
         figure.savefig(files[title], dpi=DPI)
         plt.close(figure)
-        with Image.open(files[title]) as picture:  # a palette of 128 colours: a third of the size
-            picture.convert("RGB").quantize(128).save(files[title], optimize=True)
+        with Image.open(files[title]) as picture:  # a palette of 256 colours: a third of the size
+            picture.convert("RGB").quantize(256).save(files[title], optimize=True)
     return files

@@ -6,7 +6,6 @@ come twice, from two folders or two machines: with equal results it is one run, 
 
 import math
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -105,16 +104,15 @@ def results_of(steps: pd.DataFrame, rule: str, n: int, f: int) -> dict[str, floa
     }
 
 
-def rows_of(folder: str | os.PathLike, *, skip: Iterable[str] = ()) -> pd.DataFrame:
-    """The table's rows of the runs in a folder; files named in `skip` are not read.
+def rows_of(folder: str | os.PathLike) -> pd.DataFrame:
+    """The table's rows of the runs in a folder.
 
     Raises:
       FileNotFoundError: there is no such folder.
     """
-    skip = frozenset(skip)
     runs = records.read_runs(folder)
     rows = []
-    for run in runs[~runs["file"].isin(skip)].to_dict("records"):
+    for run in runs.to_dict("records"):
         steps = records.read_steps(folder, files=[run["file"]], columns=STEP_COLUMNS)
         if steps.empty:  # damaged: a warning was given
             continue
@@ -184,18 +182,20 @@ def recorded_files(path: str | os.PathLike) -> frozenset[str]:
     return frozenset(read_table(path)["file"])
 
 
-def gather(folders: Iterable[str | os.PathLike], table: Path | None) -> pd.DataFrame:
-    """The runs of a table and of folders, once each; a folder that does not exist is told.
+def gather(
+    folders: Iterable[str | os.PathLike], tables: Iterable[str | os.PathLike] = ()
+) -> pd.DataFrame:
+    """The runs of tables and of folders, once each.
 
     Raises:
       ValueError: as in `merge` and `read_table`.
+      FileNotFoundError: there is no such folder.
     """
-    runs = read_table(table) if table is not None else _typed(pd.DataFrame(columns=list(COLUMNS)))
+    runs = _typed(pd.DataFrame(columns=list(COLUMNS)))
+    for path in tables:
+        runs = merge(runs, read_table(path))
     for folder in folders:
-        if Path(folder).is_dir():
-            runs = merge(runs, rows_of(folder))
-        else:
-            warnings.warn(f"there is no results folder {folder}", RuntimeWarning, stacklevel=2)
+        runs = merge(runs, rows_of(folder))
     return runs
 
 
