@@ -19,10 +19,11 @@ class Config:
     send it. redraw: who is Byzantine is drawn anew in every step, while all compute; without it,
     the last workers are. momentum_at: the places where momentum may be kept; each costs its state,
     and a place without decay in `Hyperparameters` computes what it would without that state.
-    nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied), unless a
-    run of the program is told not to look ahead. evaluate_every: steps between evaluations. curvature_window: past gradients in the composite
-    curvature (all if None). workers_at_once: gradients computed together (all if None); fewer take
-    less memory, and on a CPU no more time once one worker's work fills a core.
+    nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied), unless
+    a run of the program is told not to look ahead. evaluate_every: steps between evaluations.
+    curvature_window: past gradients in the composite curvature (all if None). workers_at_once:
+    gradients computed together (all if None); fewer take less memory, and on a CPU no more time
+    once one worker's work fills a core.
     """
 
     n: int

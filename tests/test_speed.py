@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments.distributed_momentum.cells import SMALL
+from experiments.distributed_momentum.settings import SMALL
 from experiments.speed import floor, grid, memory, report, run
 from experiments.speed.__main__ import command
 from experiments.speed.rules import measure, rules

@@ -78,8 +78,10 @@ def programs(runs: Iterable[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def simulator_of(cell: Cell, task: Task) -> Simulator:
-    """The simulator of a cell, the same for all cells of a program."""
+def simulator_of(cell: Cell, task: Task, *, shared: bool = False) -> Simulator:
+    """The simulator of a cell; shared: that of all cells of its program, with and without Nesterov,
+    to be told whether to look ahead.
+    """
     attack, _ = ATTACKS[cell.attack]
     chosen = (cell.rule, cell.n, cell.f, cell.conventions)
     return make_simulator(
@@ -87,7 +89,7 @@ def simulator_of(cell: Cell, task: Task) -> Simulator:
             n=cell.n,
             f=cell.f,
             momentum_at=_places(cell),
-            nesterov=cell.nesterov or _both_in_one(cell),
+            nesterov=cell.nesterov or (shared and _both_in_one(cell)),
             evaluate_every=cell.evaluate_every,
             curvature_window=_window(cell),
             workers_at_once=workers_at_once(cell),
@@ -185,7 +187,7 @@ def simulate(
         cell = todo[0].cell
         task = task_of(cell, dataset)
         width = lanes_per_device(jax.default_backend())
-        simulator = simulator_of(cell, task)
+        simulator = simulator_of(cell, task, shared=True)
         progress(0, f"compiling {cell.rule}")
         # Without and with Nesterov one after the other: what a program branches on is not batched.
         results = (

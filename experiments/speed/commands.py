@@ -3,7 +3,9 @@
 import pandas as pd
 from rich.console import Console
 
-from experiments.distributed_momentum.cells import PAPER_RULES, SETTINGS, cells
+from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.rules import PAPER_RULES
+from experiments.distributed_momentum.settings import SETTINGS
 from experiments.speed import grid, memory, report, run, step
 from experiments.speed import rules as every_rule
 from simbyz.aggregators import AGGREGATORS

@@ -1,5 +1,6 @@
 """The paper's whole grid: how many programs it compiles, and how long half of it takes here."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import jax
 import pandas as pd
 
-from experiments.distributed_momentum.cells import PAPER, cells
+from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.settings import PAPER
 from experiments.distributed_momentum.simulate import (
     Run,
     hyperparameters_of,
@@ -54,7 +56,8 @@ def measure(
     steps: int | None = None,
     tell: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """One row a program: seconds to compile it, seconds a run, and how many runs it makes.
+    """One row a program, with and without Nesterov: seconds to compile it, seconds a run, and how
+    many runs it makes.
 
     Each program makes one round of runs on all devices at once, whole ones, after one chunk that
     compiles it. `hours` is what all its runs take. quick: of the first data set only, without
@@ -63,11 +66,11 @@ def measure(
     rows = []
     for dataset in datasets[:1] if quick else datasets:
         images = random_images(dataset)
-        for group in programs(runs_of(dataset, steps=steps)):
-            cell = group[0].cell
-            if quick and cell.nesterov:
-                continue
-            row = _measure_program(group, images, min(CHUNK, cell.steps) if quick else cell.steps)
+        groups = programs(runs_of(dataset, steps=steps))
+        for group, nesterov in itertools.product(groups, (False,) if quick else (False, True)):
+            runs = [run for run in group if run.cell.nesterov == nesterov]
+            cell = runs[0].cell
+            row = _measure_program(runs, images, min(CHUNK, cell.steps) if quick else cell.steps)
             rows.append(row)
             tell(f"{row['what']}: {row['seconds']:.2f} s a run, {row['compile_seconds']:.1f} s")
     return pd.DataFrame(rows)
