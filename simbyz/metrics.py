@@ -73,7 +73,7 @@ def no_past(dimension: int, window: int | None) -> Past:
     )
 
 
-def remember(past: Past, sampled_mean: jax.Array, momentum: jax.Array) -> Past:
+def remember(past: Past, sampled_mean: jax.Array, momentum: jax.typing.ArrayLike) -> Past:
     """The past of the next step."""
     discounted = sampled_mean + momentum * past.discounted
     window = past.window
@@ -91,7 +91,7 @@ def study(
     attack: jax.Array,
     aggregate: jax.Array,
     past: Past,
-    momentum: jax.Array,
+    momentum: jax.typing.ArrayLike,
     weights: jax.Array | None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """The columns that come from the vectors of a step.
@@ -146,6 +146,6 @@ def study(
     return columns, means.get("sampled", jnp.full_like(aggregate, jnp.nan))
 
 
-def log_ratio(deviation: jax.Array, norm: jax.Array) -> jax.Array:
+def log_ratio(deviation: jax.typing.ArrayLike, norm: jax.typing.ArrayLike) -> jax.Array:
     """Natural logarithm of the variance-norm ratio (deviation / norm)²."""
     return 2 * (jnp.log(deviation) - jnp.log(norm))

@@ -177,12 +177,12 @@ def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax
     """
     n, d = stack.shape
     if n > MAX_NETWORK_ROWS:
-        rows = stack[order]
+        ordered = stack[order]
         full = n - n % bucket_size
-        means = jnp.mean(rows[:full].reshape(-1, bucket_size, d), axis=1)
+        whole = jnp.mean(ordered[:full].reshape(-1, bucket_size, d), axis=1)
         if full == n:
-            return means
-        return jnp.concatenate([means, jnp.mean(rows[full:], axis=0, keepdims=True)])
+            return whole
+        return jnp.concatenate([whole, jnp.mean(ordered[full:], axis=0, keepdims=True)])
     means = []
     for start in range(0, n, bucket_size):
         rows = [stack[member] for member in order[start : start + bucket_size]]

@@ -141,7 +141,8 @@ def read_steps(
       The columns name, seed and digest, to join on with `read_runs`, then those of the runs. A
       damaged or foreign file is skipped with a warning.
     """
-    rows, tables = [], []
+    rows: list[dict] = []
+    tables = []
     for path in _files(folder) if files is None else [Path(folder) / file for file in files]:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -40,7 +40,7 @@ class Result(NamedTuple):
     step.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of a tuple, as is meant
     columns: dict[str, np.ndarray]
     parameters: np.ndarray
     seconds: float  # of its round, compilation included, divided by the runs in it
@@ -158,8 +158,7 @@ def _results(
     first: int, count: int, parts: list[Metrics], states: State, seconds: float
 ) -> Iterator[Result]:
     def by_lane(leaf: jax.Array) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        return leaf.reshape(-1, *leaf.shape[2:])
+        return np.asarray(leaf).reshape(-1, *leaf.shape[2:])
 
     metrics = jax.tree.map(
         lambda *leaves: np.concatenate(list(map(by_lane, leaves)), axis=1), *parts

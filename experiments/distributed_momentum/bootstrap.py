@@ -25,7 +25,7 @@ DRAWN = 10_000
 class Share(NamedTuple):
     """count of total, and the interval of count / total; NaN where there is none."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of a tuple, as is meant
     total: int
     low: float
     high: float

@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from experiments.distributed_momentum.rules import DIVERGENT, Conventions, RuleName
 from experiments.distributed_momentum.settings import (
@@ -99,7 +99,7 @@ def cells(
     f: Sequence[int] | None = None,
     conventions: Conventions = "released",
     own: Setting | None = None,
-    **changes: float | int | None,
+    **changes: Any,
 ) -> list[Cell]:
     """All combinations asked for, the unattacked run of each first.
 
@@ -124,7 +124,8 @@ def cells(
     learning_rates = list(rates)[:1] if learning_rates is None else learning_rates
     _check_ranges(n, f, setting, learning_rates)
     unusual = [f"{name}_{value}" for name, value in changes.items() if value != getattr(own, name)]
-    result, ran = [], set()
+    result: list[Cell] = []
+    ran: set[RuleName] = set()
     for tolerated, rate, lookahead in itertools.product(f, learning_rates, nesterov):
         settings = {
             "dataset": dataset,
@@ -145,8 +146,9 @@ def cells(
                     **settings,
                 )
             )
-        chosen = rules
-        if rules is None:
+        if rules is not None:
+            chosen = list(rules)
+        else:
             skipped = ran if own.rules_once and len(f) > 1 else set()
             usual = _usual_rules(own.rules, n, tolerated)
             chosen = [rule for rule in usual if rule not in skipped]

@@ -118,7 +118,7 @@ def _above_zero(sentence: str, found: Mean, what: str) -> Claim:
 
 
 def _below_zero(sentence: str, found: Mean, what: str) -> Claim:
-    opposite = {"supported": "not supported", "not supported": "supported"}
+    opposite: dict[Verdict, Verdict] = {"supported": "not supported", "not supported": "supported"}
     claim = _above_zero(sentence, found, what)
     return claim._replace(verdict=opposite.get(claim.verdict, claim.verdict))
 

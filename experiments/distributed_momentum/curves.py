@@ -13,6 +13,7 @@ if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen wha
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -89,7 +90,7 @@ def draw(combination: Combination) -> Figure:
         layout="constrained",
     )
     unattacked = read_steps(combination.unattacked) if len(combination.unattacked) else None
-    lines: dict[str, object] = {}
+    lines: dict[str, Artist] = {}
     for column, rule in zip(grid.T, rules, strict=True):
         some = attacked[attacked["rule"] == rule]
         curves = {} if unattacked is None else {"unattacked": unattacked}

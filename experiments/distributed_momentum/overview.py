@@ -76,10 +76,10 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
         color = "white" if known and abs(value) > 0.7 * most else "black"
         text = f"{value:+.0f}" if known else "·"
         axes.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
-    rates = ("higher rate", "lower rate")
+    speeds = ("higher rate", "lower rate")
     axes.set_xticks(
         range(len(columns)),
-        [f"{a}\n{rates[k]}" + ("\nNesterov" if b else "") for a, k, b in columns],
+        [f"{a}\n{speeds[k]}" + ("\nNesterov" if b else "") for a, k, b in columns],
         fontsize=7,
     )
     axes.set_yticks(range(len(rows)), [f"{d}, f = {f}, {rule}" for d, f, rule in rows], fontsize=7)

@@ -53,7 +53,7 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     of the same seed. A variance-norm ratio is the geometric mean over steps and seeds.
     """
     by_name = {name: group.set_index("seed") for name, group in runs.groupby("name", observed=True)}
-    rows = {}
+    rows: dict[tuple, dict] = {}
     for cell in cells:
         found = by_name.get(cell.name)
         if cell.attack == "none" or found is None:
@@ -154,8 +154,8 @@ def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str)
             if not panel:
                 axes.set_axis_off()
                 continue
-            curves = {cell.momentum_at: cell for cell in panel if cell.attack != "none"}
-            curves = {"unattacked": reference_of(panel[0]) if curves else panel[0]} | curves
+            attacks = {cell.momentum_at: cell for cell in panel if cell.attack != "none"}
+            curves = {"unattacked": reference_of(panel[0]) if attacks else panel[0], **attacks}
             for name, cell in curves.items():
                 if cell.name in by_name:
                     lines[name] = _curve(axes, by_name[cell.name], column, name)

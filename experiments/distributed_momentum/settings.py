@@ -60,7 +60,7 @@ _CIFAR = Setting(
     evaluate_every=100,
     curvature_window=25,
 )
-PAPER: dict[str, Setting] = {
+PAPER: dict[DatasetName, Setting] = {
     "mnist": _MNIST,
     "fashion_mnist": _MNIST,
     "cifar10": _CIFAR,
@@ -80,7 +80,7 @@ SMALL = Setting(
     curvature_window=150,
     rules_once=True,
 )
-SETTINGS: dict[str, Setting] = {"digits": SMALL, **PAPER}
+SETTINGS: dict[DatasetName, Setting] = {"digits": SMALL, **PAPER}
 # The paper's appendix: Wide-ResNet 28-10 on CIFAR-10, always with Nesterov. The program gives an
 # l2 factor of 5e-4, which acts squared like the others.
 APPENDIX = Setting(

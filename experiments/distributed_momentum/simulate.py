@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -48,7 +48,7 @@ def little_or_empire(
     return jnp.broadcast_to(row, (num_byzantine, *row.shape))
 
 
-ATTACKS: dict[str, tuple[Callable | None, dict[str, float]]] = {
+ATTACKS: dict[str, tuple[Callable | None, dict[str, float | jax.Array]]] = {
     "none": (None, {}),
     "little": (little_or_empire, {"mean": 1.0, "deviation": -1.5}),
     "empire": (little_or_empire, {"mean": 1 - 1.1, "deviation": 0.0}),
@@ -63,8 +63,8 @@ def programs(runs: Iterable[Run]) -> list[list[Run]]:
         cell = run.cell
         program = dataclasses.replace(
             cell,
-            attack={"empire": "little"}.get(cell.attack, cell.attack),
-            momentum_at={"update": "worker"}.get(cell.momentum_at, cell.momentum_at),
+            attack="little" if cell.attack == "empire" else cell.attack,
+            momentum_at="worker" if cell.momentum_at == "update" else cell.momentum_at,
             nesterov=cell.nesterov and not _both_in_one(cell),
             refresh=None,
             learning_rate=0.0,
@@ -118,7 +118,7 @@ def schedule_of(cell: Cell) -> Callable[..., jax.Array]:
 
 
 def hyperparameters_of(cell: Cell) -> Hyperparameters:
-    momentum = {cell.momentum_at: Momentum(cell.momentum)}
+    momentum: dict[str, Any] = {cell.momentum_at: Momentum(cell.momentum)}
     _, options = ATTACKS[cell.attack]
     # Refreshed after the last step only, a rate is constant: one program for all rates.
     refresh = cell.steps if cell.refresh is None else cell.refresh

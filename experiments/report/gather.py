@@ -40,12 +40,13 @@ def gather(
     """
     runs = pd.concat([_runs_in(folder, tell) for folder in folders], ignore_index=True)
     runs = runs.drop_duplicates("digest")
-    found = {row["digest"]: row for row in runs.to_dict("records")}
-    cells = {digest: cell_of(row) for digest, row in found.items()}
-    for digest, cell in cells.items():
+    found, cells = {}, {}
+    for row in runs.to_dict("records"):
+        cell = cell_of(row)
         if cell is None:
-            tell(f"left out {found[digest]['file']}: it is of no configuration of the experiment")
-    found = {digest: row for digest, row in found.items() if cells[digest] is not None}
+            tell(f"left out {row['file']}: it is of no configuration of the experiment")
+        else:
+            found[row["digest"]], cells[row["digest"]] = row, cell
     curves = {}
     for digest, curve in _read_curves(found, tell):
         curves[digest] = curve
@@ -99,7 +100,7 @@ class _telling(warnings.catch_warnings):
     """Warnings on files that were skipped become lines."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__()
+        super().__init__(record=False)
         self.tell = tell
 
     def __enter__(self) -> None:

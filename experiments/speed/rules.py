@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ SIZES = ((51, 79_510, 24), (51, 79_510, 12), (25, 1_310_922, 5), (100, 1_000_000
 
 def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
     """Every rule that (n, f) bears, as a function of the stack alone."""
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "centered_clipping": {"radius": 1.0},
         "dnc": {"key": jax.random.key(0)},
         "krum (released)": {"neighbours": n - f - 1, "squared": False},
@@ -29,7 +30,7 @@ def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
         "krum (released)": aggregators.multi_krum,
         "bulyan (released)": aggregators.bulyan,
     }
-    usable = {}
+    usable: dict[str, Callable[[jax.Array], jax.Array]] = {}
     for name, rule in named.items():
         bound = functools.partial(rule, f=f, **options.get(name, {}))
         try:

@@ -45,7 +45,7 @@ def interleaved(
     now = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
     for function in functions.values():
         function()
-    seconds = {name: [] for name in functions}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repetitions):
         for name, function in functions.items():
             began = now()

@@ -6,6 +6,10 @@ values never raise. `functools.partial(multi_krum, m=1)` is a configured rule. R
 call them inside your own `jax.jit`, or eagerly.
 """
 
+from collections.abc import Callable
+
+import jax
+
 from simbyz.aggregators.center import (
     centered_clipping,
     centered_clipping_selection,
@@ -62,8 +66,9 @@ from simbyz.aggregators.trust import (
     signguard,
     signguard_selection,
 )
+from simbyz.stacking import PyTree
 
-AGGREGATORS = {
+AGGREGATORS: dict[str, Callable[..., PyTree]] = {
     "average": average,
     "median": median,
     "trimmed_mean": trimmed_mean,
@@ -89,7 +94,7 @@ AGGREGATORS = {
 }
 
 # Whom a rule took: (updates, f) -> the weight (n,) of each row in the aggregate.
-SELECTIONS = {
+SELECTIONS: dict[str, Callable[..., jax.Array]] = {
     "average": average_selection,
     "median": median_selection,
     "trimmed_mean": trimmed_mean_selection,

@@ -59,10 +59,10 @@ def needs_key(part: Callable[..., Any]) -> bool:
 def _in_turn(
     parts: tuple[Callable[..., PyTree], ...], updates: PyTree, f: int, keys: list[jax.Array]
 ) -> PyTree:
-    keys = iter(keys)
+    remaining = iter(keys)
     given = updates
     for number, part in enumerate(parts, 1):
-        options = {"key": next(keys)} if needs_key(part) else {}
+        options = {"key": next(remaining)} if needs_key(part) else {}
         try:
             given = part(given, f, **options)
         except ValueError as error:

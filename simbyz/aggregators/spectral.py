@@ -143,7 +143,8 @@ def draw_coordinates(key: jax.Array, d: int, sample: int) -> jax.Array:
     """
     ends = np.arange(sample + 1) * d // sample
     within, around = jax.random.split(key)
-    places = ends[:-1] + jax.random.randint(within, (sample,), 0, jnp.asarray(np.diff(ends)))
+    starts, sizes = jnp.asarray(ends[:-1]), jnp.asarray(np.diff(ends))
+    places = starts + jax.random.randint(within, (sample,), 0, sizes)
     return (places + jax.random.randint(around, (), 0, d)) % d
 
 

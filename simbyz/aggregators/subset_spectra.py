@@ -89,7 +89,7 @@ def _filtered(distances: jax.Array, size: int) -> jax.Array:
 
     def drop(_: int, rows: jax.Array) -> jax.Array:
         far = jnp.sum(jnp.isinf(distances) & rows[None, :], axis=1)
-        gram, _ = _centered_gram(distances, rows)
+        gram = _centered_gram(distances, rows)[0]
         vector = jnp.linalg.eigh(gram)[1][:, -1]
         score = jnp.where(jnp.any(far * rows > 0), far, jnp.square(vector))
         return rows & (jnp.arange(n) != jnp.argmax(jnp.where(rows, score, -1)))
@@ -143,7 +143,8 @@ def _search(
     """
     n = included.shape[1]
     ids = jnp.arange(n)
-    State = tuple[jax.Array, ...]
+    Rows = tuple[jax.Array, jax.Array, jax.Array]  # matrix, has, may
+    State = tuple[Rows, jax.Array, jax.Array, Rows]
 
     def searching(state: State) -> jax.Array:
         _, num_left, found, _ = state

@@ -8,6 +8,7 @@ blanked and has weight 0. Each rule says what it does where nothing is left to a
 import functools
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -209,7 +210,7 @@ def _signguard(
     middle = ordered[(n - 1) // 2]
     usual_norm = finite & (lower * middle <= norms) & (norms <= upper * middle)
     seen = jax.lax.stop_gradient(rows)
-    if sample is not None:
+    if sample is not None and key is not None:
         sample = operator.index(sample)
         if not 1 <= sample <= d:
             raise ValueError(f"signguard needs 1 <= sample <= {d}, got sample={sample}")
@@ -270,8 +271,8 @@ def _most_central(stack: jax.Array, f: int, m: int | None) -> tuple[jax.Array, i
     return jnp.argmax(jnp.where(finite, jnp.min(distances, axis=0), -1)), m
 
 
-def _extreme(pick: jnp.ufunc, stack: jax.Array, finite: jax.Array, otherwise: float) -> jax.Array:
-    """The maximum or minimum (d,) of the finite rows."""
+def _extreme(pick: Any, stack: jax.Array, finite: jax.Array, otherwise: float) -> jax.Array:
+    """The maximum or minimum (d,) of the finite rows; `pick` is jnp.maximum or jnp.minimum."""
     if len(stack) > MAX_NETWORK_ROWS:
         return pick.reduce(jnp.where(finite[:, None], stack, otherwise), axis=0)
     rows = [jnp.where(finite[i], row, otherwise) for i, row in enumerate(stack)]

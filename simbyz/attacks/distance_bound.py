@@ -53,11 +53,11 @@ def min_max(
     """
     del key
     stack, unravel = ravel(honest)
-    rows, mean, direction = _start("min_max", seen(stack, known), direction)
+    rows, mean, toward = _start("min_max", seen(stack, known), direction)
     largest = jnp.max(squared_distances(rows))
     offsets = mean[None] - rows
-    square = jnp.sum(jnp.square(direction))
-    slopes = jnp.matmul(offsets, direction, precision=jax.lax.Precision.HIGHEST)
+    square = jnp.sum(jnp.square(toward))
+    slopes = jnp.matmul(offsets, toward, precision=jax.lax.Precision.HIGHEST)
     # The mean is never farther from a row than two rows can be: γ = 0 is allowed.
     room = jnp.maximum(largest - jnp.sum(jnp.square(offsets), axis=1), 0)
     # The larger root, written so that nothing cancels where the slope is positive.
@@ -67,7 +67,7 @@ def min_max(
         room / jnp.where(slopes > 0, slopes + root, 1),
         (root - slopes) / jnp.where(square > 0, square, 1),
     )
-    row = mean + jnp.where(square > 0, jnp.min(gammas), 0) * direction
+    row = mean + jnp.where(square > 0, jnp.min(gammas), 0) * toward
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -110,10 +110,10 @@ def min_sum(
     if bound not in ("largest", "smallest"):
         raise ValueError(f'min_sum takes the bound "largest" or "smallest", got {bound!r}')
     stack, unravel = ravel(honest)
-    rows, mean, direction = _start("min_sum", seen(stack, known), direction)
+    rows, mean, toward = _start("min_sum", seen(stack, known), direction)
     distances = jnp.linalg.norm(rows - mean[None], axis=1)
     radius = jnp.max(distances) if bound == "largest" else jnp.min(distances)
-    row = mean + radius * unit(direction)
+    row = mean + radius * unit(toward)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 

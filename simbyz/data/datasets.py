@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Dataset:
 
 _CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "deviation": (0.2023, 0.1994, 0.2010), "flip": True}
 
-PREPROCESSING = {
+PREPROCESSING: dict[str, dict[str, Any]] = {
     "mnist": dict(num_classes=10, scale=255.0, mean=(0.1307,), deviation=(0.3081,), flip=False),
     "fashion_mnist": dict(num_classes=10, scale=255.0, mean=(0.0,), deviation=(1.0,), flip=True),
     "cifar10": dict(num_classes=10, scale=255.0, **_CIFAR),
@@ -119,7 +120,8 @@ def load(
             # Without a prepared copy to compare with, the cache is all there is.
             lambda source: not prepared or source.get("dataset_info") in prepared,
         )
-    return Dataset(name, **decoded.arrays, **PREPROCESSING[name], notice=decoded.notice)
+    fields: dict[str, Any] = {**decoded.arrays, **PREPROCESSING[name]}
+    return Dataset(name, **fields, notice=decoded.notice)
 
 
 def decode_digits() -> cache.Decoded:
@@ -229,7 +231,7 @@ def _read_split(source: Sequence[dict], description: str) -> dict[str, np.ndarra
     # disable=None: a bar on a terminal, silence elsewhere.
     with tqdm(total=len(source), desc=f"decoding {description}", disable=None) as bar:
         for start in range(0, len(source), size):
-            records = source.__getitems__(range(start, min(start + size, len(source))))
+            records = source.__getitems__(range(start, min(start + size, len(source))))  # type: ignore[attr-defined]
             for column in records[0]:
                 values = np.stack([record[column] for record in records])
                 if values.ndim == 1 and values.dtype.kind == "i":  # a label
