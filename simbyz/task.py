@@ -92,7 +92,7 @@ def classification(
       ValueError: batch_size below 1 or above the number of training images; a partition that is
         not of these images or, when batches are traced, of another number of workers.
     """
-    num_examples, *shape = dataset.train_images.shape
+    num_examples, shape = len(dataset.train_images), dataset.train_images.shape[1:]
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
             f"batch_size must be from 1 to {num_examples}, the training images of {dataset.name}, "
@@ -185,7 +185,7 @@ def classification(
         def correct(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
             number, images, labels = part
             images = prepare(jax.random.fold_in(key, number), images)
-            logits = module.apply(variables, images)
+            logits: Any = module.apply(variables, images)
             return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
         parts = (
@@ -195,11 +195,13 @@ def classification(
         )
         return jnp.sum(jax.lax.map(correct, parts)) / len(labels)
 
+    arrays: Any = dataset  # of NumPy, which JAX takes as its own
+    packed: Any = pack(arrays.train_images)
     data = ImageData(
-        pack(dataset.train_images),
-        dataset.train_labels,
-        dataset.test_images,
-        dataset.test_labels,
+        packed,
+        arrays.train_labels,
+        arrays.test_images,
+        arrays.test_labels,
         partition,
     )
     shared = partition is None and not replacement

@@ -117,8 +117,7 @@ def make_simulator(
     if relabel is not None and not config.byzantine_gradients:
         raise ValueError("relabel needs Config(byzantine_gradients=True)")
     h = config.honest
-    stateful = isinstance(attack, StatefulAttack)
-    learn = attack.learn if stateful else lambda state, aggregate: state
+    memory = attack if isinstance(attack, StatefulAttack) else None
     optimizer = optax.identity() if optimizer is None else optimizer
     template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
@@ -143,7 +142,7 @@ def make_simulator(
             aggregate=zero if "server" in at else None,
             optimizer=optimizer.init(parameters),
             past=no_past(dimension, config.curvature_window),
-            attack=attack.start(dimension) if stateful else None,
+            attack=None if memory is None else memory.start(dimension),
         )
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
@@ -231,7 +230,7 @@ def make_simulator(
             aggregate=None if state.aggregate is None else aggregate,
             optimizer=optimizer_state,
             past=remember(state.past, sampled_mean, decay),
-            attack=learn(received.attack, aggregate),
+            attack=None if memory is None else memory.learn(received.attack, aggregate),
         ), metrics
 
     def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:

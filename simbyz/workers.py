@@ -66,6 +66,8 @@ def make_gradients(
         its own; and the mean of the honest workers' new model states. `batches`: leaves (w, ...).
     """
 
+    change = (lambda labels: labels) if relabel is None else relabel
+
     def gradients(
         at: jax.Array,
         l2: jax.Array | float,
@@ -89,7 +91,7 @@ def make_gradients(
         ):
             options = {}
             if byzantine is not None:
-                options["relabel"] = lambda labels: jnp.where(byzantine, relabel(labels), labels)
+                options["relabel"] = lambda labels: jnp.where(byzantine, change(labels), labels)
 
             def loss(parameters: PyTree):
                 return task.loss(data, parameters, model_state, batch, key, **options)
@@ -108,10 +110,10 @@ def make_gradients(
                 lambda one: worker(parameters, *one), each, batch_size=config.workers_at_once
             )
         (losses, model_states), trees = outcome
-        rows = [leaf.reshape(config.computing, -1) for leaf in jax.tree.leaves(trees)]
+        flat = [leaf.reshape(config.computing, -1) for leaf in jax.tree.leaves(trees)]
         at = at if own_point else at[None]
         norms = jnp.linalg.norm(at, axis=1, keepdims=True)
-        rows = jnp.concatenate(rows, axis=1) + l2 * at / jnp.where(norms > 0, norms, 1)
+        rows = jnp.concatenate(flat, axis=1) + l2 * at / jnp.where(norms > 0, norms, 1)
         losses = losses + l2 * norms.reshape(-1)
         if 0 < config.honest < config.computing:
             model_states = jax.tree.map(lambda leaf: leaf[who.honest], model_states)

@@ -9,12 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from experiments.distributed_momentum.rules import DIVERGENT, Conventions, RuleName
+from experiments.distributed_momentum.rules import DIVERGENT, Conventions
 from experiments.distributed_momentum.settings import (
     APPENDIX,
     PAPER,
     SETTINGS,
-    DatasetName,
     Setting,
 )
 
@@ -35,9 +34,9 @@ class Cell:
     own lack.
     """
 
-    dataset: DatasetName
-    rule: RuleName
-    attack: AttackName
+    dataset: str
+    rule: str
+    attack: str
     n: int
     f: int
     momentum_at: PlaceName
@@ -88,10 +87,10 @@ class Cell:
 
 
 def cells(
-    dataset: DatasetName,
+    dataset: str,
     *,
-    rules: Sequence[RuleName] | None = None,
-    attacks: Sequence[AttackName] = ("none", "little", "empire"),
+    rules: Sequence[str] | None = None,
+    attacks: Sequence[str] = ("none", "little", "empire"),
     places: Sequence[PlaceName] = ("update", "worker"),
     nesterov: Sequence[bool] = (False,),
     learning_rates: Sequence[float] | None = None,
@@ -125,9 +124,9 @@ def cells(
     _check_ranges(n, f, setting, learning_rates)
     unusual = [f"{name}_{value}" for name, value in changes.items() if value != getattr(own, name)]
     result: list[Cell] = []
-    ran: set[RuleName] = set()
+    ran: set[str] = set()
     for tolerated, rate, lookahead in itertools.product(f, learning_rates, nesterov):
-        settings = {
+        settings: dict[str, Any] = {
             "dataset": dataset,
             "nesterov": lookahead,
             "learning_rate": float(rate),
@@ -172,7 +171,7 @@ def cells(
 
 
 @functools.cache
-def paper_names(dataset: DatasetName) -> frozenset[str]:
+def paper_names(dataset: str) -> frozenset[str]:
     """The names of the paper's configurations of a data set: 184 of each of the four."""
     if dataset not in PAPER:
         return frozenset()
@@ -225,6 +224,6 @@ def _check_ranges(
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")
 
 
-def _usual_rules(rules: Sequence[RuleName], n: int, f: int) -> list[RuleName]:
+def _usual_rules(rules: Sequence[str], n: int, f: int) -> list[str]:
     least = {"krum": 2 * f + 3, "bulyan": 4 * f + 3}
     return [rule for rule in rules if n >= least.get(rule, 2 * f + 1)]

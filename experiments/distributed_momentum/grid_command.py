@@ -20,7 +20,7 @@ from experiments.distributed_momentum.cells import AttackName, Cell, PlaceName, 
 from experiments.distributed_momentum.dry_run import print_plan
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
-from experiments.distributed_momentum.settings import PAPER, DatasetName
+from experiments.distributed_momentum.settings import PAPER
 from experiments.distributed_momentum.simulate import Run
 from simbyz import data, records
 
@@ -55,7 +55,7 @@ class Options:
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
 
 
-def paper_cells(dataset: DatasetName, conventions: Conventions = "released") -> list[Cell]:
+def paper_cells(dataset: str, conventions: Conventions = "released") -> list[Cell]:
     """The paper's 184 configurations of a data set."""
     rates = [rate for rate, _ in PAPER[dataset].learning_rates]
     return cells(dataset, nesterov=(False, True), learning_rates=rates, conventions=conventions)
@@ -68,7 +68,7 @@ def select(options: Options) -> list[Run]:
       ValueError: a value that the grid does not have, or nothing is left.
     """
     check_seeds(options.seeds)
-    names: tuple[DatasetName, ...] = options.dataset or tuple(PAPER)
+    names: tuple[str, ...] = options.dataset or tuple(PAPER)
     whole = [cell for name in names for cell in paper_cells(name, options.conventions)]
     chosen = whole
     for option, wanted, of in (

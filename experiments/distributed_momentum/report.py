@@ -154,8 +154,13 @@ def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str)
             if not panel:
                 axes.set_axis_off()
                 continue
-            attacks = {cell.momentum_at: cell for cell in panel if cell.attack != "none"}
-            curves = {"unattacked": reference_of(panel[0]) if attacks else panel[0], **attacks}
+            attacks: dict[str, Cell] = {
+                cell.momentum_at: cell for cell in panel if cell.attack != "none"
+            }
+            curves: dict[str, Cell] = {
+                "unattacked": reference_of(panel[0]) if attacks else panel[0],
+                **attacks,
+            }
             for name, cell in curves.items():
                 if cell.name in by_name:
                     lines[name] = _curve(axes, by_name[cell.name], column, name)

@@ -11,12 +11,12 @@ from simbyz import aggregators
 RuleName = Literal["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"]
 Conventions = Literal["released", "published"]
 
-PAPER_RULES: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
+PAPER_RULES: tuple[str, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
 # Those that the paper's program computes otherwise than their publications say.
-DIVERGENT: tuple[RuleName, ...] = ("krum", "bulyan")
+DIVERGENT: tuple[str, ...] = ("krum", "bulyan")
 
 
-def rule_of(name: RuleName, n: int, f: int, conventions: Conventions = "released") -> Callable:
+def rule_of(name: str, n: int, f: int, conventions: Conventions = "released") -> Callable:
     """The rule, (stack, f) -> aggregate.
 
     released: the program's krum is the mean of the n - f - 2 rows with the lowest sums of n - f - 1
@@ -34,7 +34,7 @@ def rule_of(name: RuleName, n: int, f: int, conventions: Conventions = "released
 
 
 def selection_of(
-    name: RuleName, n: int, f: int, conventions: Conventions = "released"
+    name: str, n: int, f: int, conventions: Conventions = "released"
 ) -> Callable | None:
     """The weights of rows, where the paper's program tells which attack rows a rule accepted."""
     if name != "krum":

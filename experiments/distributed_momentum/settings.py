@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from experiments.distributed_momentum.rules import PAPER_RULES, RuleName
+from experiments.distributed_momentum.rules import PAPER_RULES
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 
@@ -29,7 +29,7 @@ class Setting:
     curvature_window: int
     decay: int = 167
     rules_once: bool = False  # each rule at the first f that it bears, not at every one
-    rules: tuple[RuleName, ...] = PAPER_RULES
+    rules: tuple[str, ...] = PAPER_RULES
     drops: tuple[tuple[int, float], ...] = ()  # (step, factor of the learning rate from there on)
     depth: int = 0  # of a Wide-ResNet; 0: the data set's own network
     width: int = 0
@@ -60,7 +60,7 @@ _CIFAR = Setting(
     evaluate_every=100,
     curvature_window=25,
 )
-PAPER: dict[DatasetName, Setting] = {
+PAPER: dict[str, Setting] = {
     "mnist": _MNIST,
     "fashion_mnist": _MNIST,
     "cifar10": _CIFAR,
@@ -80,7 +80,7 @@ SMALL = Setting(
     curvature_window=150,
     rules_once=True,
 )
-SETTINGS: dict[DatasetName, Setting] = {"digits": SMALL, **PAPER}
+SETTINGS: dict[str, Setting] = {"digits": SMALL, **PAPER}
 # The paper's appendix: Wide-ResNet 28-10 on CIFAR-10, always with Nesterov. The program gives an
 # l2 factor of 5e-4, which acts squared like the others.
 APPENDIX = Setting(

@@ -1,6 +1,7 @@
 """Cells and seeds to finished runs on disk, one compiled program for all runs that can share it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.rules import rule_of, selection_of
 from experiments.distributed_momentum.settings import PAPER
 from simbyz import attacks, models, moments, records
+from simbyz.configuration import Place
 from simbyz.data import Dataset
 from simbyz.metrics import log_ratio
 from simbyz.sweep import Lane, Result, sweep
@@ -201,7 +203,7 @@ def simulate(
                 steps=cell.steps,
                 width=width,
                 look_ahead=nesterov,
-                progress=lambda steps, rule=cell.rule: progress(steps, rule),
+                progress=functools.partial(_tell, progress, cell.rule),
             )
         )
         for run, result in results:
@@ -210,6 +212,10 @@ def simulate(
             records.write_run(
                 folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
             )
+
+
+def _tell(progress: Callable[[int, str], None], rule: str, steps: int) -> None:
+    progress(steps, rule)
 
 
 def is_finished(folder: Path, run: Run) -> bool:
@@ -245,7 +251,7 @@ def _both_in_one(cell: Cell) -> bool:
     return cell.dataset in PAPER and not cell.drops
 
 
-def _places(cell: Cell) -> tuple[str, ...]:
+def _places(cell: Cell) -> tuple[Place, ...]:
     """Update and worker share a program, so that a run's numbers do not depend on which of them was
     asked.
     """

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import pandas as pd
@@ -38,12 +39,12 @@ def runs_of(dataset: str, **changes) -> list[Run]:
 
 def count() -> pd.DataFrame:
     """Cells, runs and compiled programs of the grid, a row a data set and one for all."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for dataset in PAPER:
         runs = runs_of(dataset)
-        cells = len({run.cell for run in runs})
+        distinct = len({run.cell for run in runs})
         rows.append(
-            {"what": dataset, "cells": cells, "runs": len(runs), "programs": len(programs(runs))}
+            {"what": dataset, "cells": distinct, "runs": len(runs), "programs": len(programs(runs))}
         )
     total = {name: sum(row[name] for row in rows) for name in ("cells", "runs", "programs")}
     return pd.DataFrame([*rows, {"what": "all"} | total])

@@ -1,6 +1,7 @@
 """The memory of a step beside its floor: the n × d stack and the workers' momenta."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ def linear(d: int) -> Task:
     what the simulator does with them.
     """
 
-    def batches(key, first_step, num_steps, num_workers):
+    def batches(data, key, first_step, num_steps, num_workers):
         return jax.random.uniform(key, (num_steps, num_workers))
 
     def loss(data, parameters, model_state, batch, key):
@@ -93,7 +94,7 @@ def planned(n: int, d: int, f: int, rule: str) -> tuple[int, int, int]:
     state = jax.eval_shape(simulator.initialise, key)
     hyperparameters = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), jnp.float32), hyperparameters)
     program = jax.jit(advance, donate_argnums=0).lower(state, hyperparameters, key).compile()
-    plan = program.memory_analysis()
+    plan: Any = program.memory_analysis()
     shared = plan.alias_size_in_bytes
     others = plan.argument_size_in_bytes + plan.output_size_in_bytes - 2 * shared
     return shared, others, plan.temp_size_in_bytes

@@ -70,7 +70,7 @@ def show(frame: pd.DataFrame, title: str) -> None:
     Console(width=120).print(one)
 
 
-def _cell(value: object) -> str:
+def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return value
     if np.isnan(value):

@@ -25,7 +25,7 @@ def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
         "krum (released)": {"neighbours": n - f - 1, "squared": False},
         "bulyan (released)": {"variant": "released"},
     }
-    named = {
+    named: dict[str, Callable[..., Any]] = {
         **aggregators.AGGREGATORS,
         "krum (released)": aggregators.multi_krum,
         "bulyan (released)": aggregators.bulyan,

@@ -1,6 +1,7 @@
 """A training step beside its floor: its matrix products, and passes over the stack."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,8 @@ def _measure_one(
         "one pass over the n × d stack": compiled(floor.one_pass, rows)[0],
         "gradients": compiled(function, *arguments)[0],
         f"batches of {steps} steps": compiled(
-            lambda key: some.task.batches(key, jnp.int32(1), steps, honest), key
+            lambda data, key: some.task.batches(data, key, jnp.int32(1), steps, honest),
+            *some.arguments[2:],
         )[0],
         "evaluation": compiled(evaluation(some), *some.arguments)[0],
     }
@@ -92,7 +94,7 @@ def _measure_one(
     ]
     for name, timing in timings.items():
         each = steps if name in {*problems, "gradients"} else 1
-        row = {
+        row: dict[str, Any] = {
             "what": f"step: {name}" if name in problems else name,
             "milliseconds": 1e3 * timing.median / each,
             "least": 1e3 * timing.least / each,
@@ -125,7 +127,7 @@ def gradients(problem: Problem, steps: int) -> tuple[Callable, tuple]:
     cell, task = problem.cell, problem.task
     honest, at_once = cell.n - cell.f, workers_at_once(cell)
     key = jax.random.key(0)
-    batches = task.batches(key, jnp.int32(0), steps, honest)
+    batches = task.batches(problem.arguments[2], key, jnp.int32(0), steps, honest)
 
     def compute(parameters, model_state, data, batches, keys):
         def worker(batch: jax.Array, key: jax.Array):

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def use_one_core() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def compiled(function: Callable, *arguments: jax.Array) -> tuple[Callable[[], object], float]:
+def compiled(function: Callable, *arguments: Any) -> tuple[Callable[[], object], float]:
     """The function compiled for these arguments, as a blocking call, and the seconds it took."""
     began = time.perf_counter()
     program = jax.jit(function).lower(*arguments).compile()

@@ -28,21 +28,21 @@ from simbyz.stacking import PyTree, ravel
 Symmetry = Literal["coordinates", "rotations"]
 
 # The symmetries of rules, by their names in AGGREGATORS.
-SYMMETRIES: dict[str, Symmetry] = dict.fromkeys(
-    ["average", "median", "trimmed_mean", "phocas", "meamed"], "coordinates"
-) | dict.fromkeys(
-    [
-        "krum",
-        "multi_krum",
-        "cge",
-        "monna",
-        "faba",
-        "minimum_diameter_averaging",
-        "minimum_variance_averaging",
-        "smea",
-    ],
-    "rotations",
-)
+SYMMETRIES: dict[str, Symmetry] = {
+    "average": "coordinates",
+    "median": "coordinates",
+    "trimmed_mean": "coordinates",
+    "phocas": "coordinates",
+    "meamed": "coordinates",
+    "krum": "rotations",
+    "multi_krum": "rotations",
+    "cge": "rotations",
+    "monna": "rotations",
+    "faba": "rotations",
+    "minimum_diameter_averaging": "rotations",
+    "minimum_variance_averaging": "rotations",
+    "smea": "rotations",
+}
 
 # On each ray: from well inside the honest cloud to well outside, and out of sight.
 FACTORS = (*(2 ** (k / 4) for k in range(-6, 17)), 2.0**15)
