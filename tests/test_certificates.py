@@ -100,6 +100,7 @@ def test_realised_coefficient_where_it_is_degenerate():
     assert low.dtype == jnp.float32
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RULES)
 def test_the_proof_s_case_realises_the_floor(name):
     """n - f zeros, f ones of which the honest rows hold all: no rule can tell."""

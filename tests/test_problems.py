@@ -111,7 +111,10 @@ def test_the_optimum(name):
     assert 0.25 * (offset @ offset) <= -at[1] <= 1.5 * (offset @ offset)
 
 
-@pytest.mark.parametrize("name", ["quadratic", "logistic"])
+LOGISTIC_TOO = ["quadratic", pytest.param("logistic", marks=pytest.mark.thorough)]
+
+
+@pytest.mark.parametrize("name", LOGISTIC_TOO)
 def test_stochastic_gradients_have_the_noise_asked_for_and_no_bias(name):
     problem = problem_of(name)
     task, theta = problem.task, jnp.asarray(POINTS[1], jnp.float32)
@@ -146,7 +149,7 @@ def test_labels_are_probabilities():
     assert np.ptp(data.labels, axis=0).max() > 0.01
 
 
-@pytest.mark.parametrize("name", ["quadratic", "logistic"])
+@pytest.mark.parametrize("name", LOGISTIC_TOO)
 def test_the_simulator_finds_the_optimum(name):
     problem = problem_of(name)
     task = problem.task

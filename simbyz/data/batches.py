@@ -124,20 +124,14 @@ def own_passes(
 
     def worker(number: jax.Array, count: jax.Array) -> jax.Array:
         own_key = jax.random.fold_in(key, number)
-
-        def words(number: jax.Array, position: jax.Array) -> jax.Array:
-            return jax.random.bits(
-                jax.random.fold_in(jax.random.fold_in(own_key, number), position), (2,)
-            )
-
         per_pass = -(-count // batch_size)
         first_pass = first_step // per_pass
-        element = jnp.arange(length)
-        number, position = first_pass + element // count, element % count
-        # All passes are shuffled by one sort, whatever their length: by pass, then by 64 random
-        # bits that belong to the pass and the position.
-        bits = jax.vmap(words)(number, position)
-        *_, shuffled = jax.lax.sort((number, bits[:, 0], bits[:, 1], position), num_keys=3)
+        # All passes of the run in a row; from there, what is wanted here.
+        element = first_pass * count + jnp.arange(length)
+        bits = jax.vmap(lambda one: jax.random.bits(jax.random.fold_in(own_key, one)))(element)
+        # One sort shuffles all passes, whatever their length. Of two examples one pair in 2^32 has
+        # equal bits, and keeps its order.
+        *_, shuffled = jax.lax.sort((element // count, bits, element % count), num_keys=2)
 
         step = first_step + jnp.arange(num_steps)
         place = (step % per_pass)[:, None] * batch_size + jnp.arange(batch_size)[None]
