@@ -12,7 +12,8 @@ from simbyz import aggregators, data, models
 from simbyz.data import partition
 from simbyz.data.batches import own_draws, own_passes
 from simbyz.task import classification
-from simbyz.training import INITIALISE, Config, Hyperparameters, make_simulator
+from simbyz.training import Config, Hyperparameters, make_simulator
+from simbyz.workers import draw_batches
 
 COUNTS, LARGEST, SIZE = np.array([1, 3, 5, 6, 12, 23]), 23, 5
 NONE = LARGEST
@@ -115,6 +116,16 @@ def test_every_worker_gets_its_own_examples_only(replacement):
             assert seen - {len(LABELS)} == own
         else:
             assert len(LABELS) not in seen
+
+
+def test_byzantine_workers_that_compute_hold_the_last_rows_of_the_partition():
+    task, config = task_of(MADE, batch_size=20), Config(n=N, f=2, byzantine_gradients=True)
+    call = jax.jit(lambda data, key: draw_batches(config, task, data, key, 0, 30))
+    drawn = np.asarray(call(task.data, jax.random.key(1)))
+    assert drawn.shape == (30, N, 20)
+    for worker in range(N):
+        own = set(MADE.indices[worker, : MADE.counts[worker]].tolist())
+        assert set(drawn[:, worker].ravel().tolist()) <= own | {len(LABELS)}
 
 
 def test_without_a_partition_draws_are_from_all_examples():
