@@ -72,6 +72,7 @@ def test_a_median_makes_no_second_copy_of_the_stack():
     assert 0 < frame["temporaries_gb"][0] < 4 * 5000 * 2.5 * 21 / 1e9
 
 
+@pytest.mark.thorough
 def test_a_throughput_is_measured_after_the_first_round():
     assert len(rates := grid.throughput("digits", "median", 2, 1)) == 1
     assert rates[0] > 0
@@ -108,8 +109,16 @@ def test_bad_input(arguments, message, tmp_path, capsys):
     ("arguments", "rows"),
     [
         ("rules --n 5 --d 20 --f 1 --rule median --repetitions 1 --no-peers", 3),
-        ("step --dataset digits --f 5 --rule median --steps 2 --repetitions 1", 10),
-        ("run --dataset digits --f 5 --rule median --steps 2 --repetitions 1 --no-start", 4),
+        pytest.param(
+            "step --dataset digits --f 5 --rule median --steps 2 --repetitions 1",
+            11,
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "run --dataset digits --f 5 --rule median --steps 2 --repetitions 1 --no-start",
+            4,
+            marks=pytest.mark.thorough,
+        ),
         ("memory --n 7 --d 20 --rule average median", 2),
     ],
 )

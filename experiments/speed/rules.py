@@ -46,8 +46,11 @@ def byzfl(stack: np.ndarray, f: int) -> tuple[dict[str, Callable[[], object]], s
     for package in ("torch", "byzfl"):
         if importlib.util.find_spec(package) is None:
             return {}, f"byzfl: left out, {package} is not installed"
-    import byzfl
-    import torch
+    try:
+        import byzfl
+        import torch
+    except Exception as error:  # one that was built for another PyTorch raises RuntimeError
+        return {}, f"byzfl: left out, it can't be imported ({str(error).splitlines()[0]})"
 
     torch.set_num_threads(1)
     tensor = torch.from_numpy(stack)

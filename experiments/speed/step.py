@@ -1,7 +1,6 @@
 """A training step beside its floor: its matrix products, and passes over the stack."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +58,8 @@ def _measure_one(
         "gradients": compiled(function, *arguments)[0],
         f"batches of {steps} steps": compiled(
             lambda data, key: some.task.batches(data, key, jnp.int32(1), steps, honest),
-            *some.arguments[2:],
+            some.arguments[2],
+            key,
         )[0],
         "evaluation": compiled(evaluation(some), *some.arguments)[0],
     }
@@ -94,7 +94,7 @@ def _measure_one(
     ]
     for name, timing in timings.items():
         each = steps if name in {*problems, "gradients"} else 1
-        row: dict[str, Any] = {
+        row = {
             "what": f"step: {name}" if name in problems else name,
             "milliseconds": 1e3 * timing.median / each,
             "least": 1e3 * timing.least / each,
