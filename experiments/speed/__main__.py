@@ -91,6 +91,8 @@ class Grid(Common):
     """Without Nesterov, MNIST only, one chunk of steps a run, whose time is scaled up."""
     devices: bool = True
     """Measure how well a device a core uses the cores."""
+    clock: Clock = "wall"
+    """cpu: the time that this process was given, over the devices; not for `devices`."""
     steps: int | None = None
     """Steps of a run; the paper's if not given."""
     dataset: tuple[Literal["mnist", "fashion_mnist", "cifar10", "cifar100"], ...] = (

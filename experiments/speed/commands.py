@@ -86,7 +86,7 @@ def runs(options) -> None:
     _write(options, "run", frame, report.bars(frame, "seconds", "seconds"))
     if options.start:
         frame = run.measure_start(options.dataset, f[0], rules=options.rule or ("median", "krum"))
-        report.show(frame, "from the start of Python to a first step, wall clock")
+        report.show(frame, "from the start of Python to a first step")
         _write(options, "start", frame, report.bars(frame, "seconds", "seconds"))
 
 
@@ -97,8 +97,10 @@ def whole_grid(options) -> None:
         frame = grid.measure_devices(options.dataset[0], **steps)
         report.show(frame, "a device a core")
         frame.to_csv(options.results / "devices.csv", index=False)
-    frame = grid.measure(options.dataset, quick=options.quick, steps=options.steps)
-    report.show(frame, "seconds a run, all devices busy")
+    frame = grid.measure(
+        options.dataset, quick=options.quick, steps=options.steps, clock=options.clock
+    )
+    report.show(frame, f"seconds a run, all devices busy, {options.clock} clock")
     total, hours = grid.estimate(frame, options.dataset)
     print(
         f"{total} runs of {', '.join(options.dataset)}: {hours:.2f} hours on this machine, by "
