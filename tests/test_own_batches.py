@@ -11,6 +11,7 @@ import pytest
 from simbyz import aggregators, data, models
 from simbyz.data import partition
 from simbyz.data.batches import own_draws, own_passes
+from simbyz.streams import INITIALISE
 from simbyz.task import classification
 from simbyz.training import Config, Hyperparameters, make_simulator
 from simbyz.workers import draw_batches

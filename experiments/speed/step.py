@@ -1,6 +1,7 @@
 """A training step beside its floor: its matrix products, and passes over the stack."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ def _measure_one(
     ]
     for name, timing in timings.items():
         each = steps if name in {*problems, "gradients"} else 1
-        row = {
+        row: dict[str, Any] = {
             "what": f"step: {name}" if name in problems else name,
             "milliseconds": 1e3 * timing.median / each,
             "least": 1e3 * timing.least / each,
