@@ -25,12 +25,15 @@ def squared_distances(stack: jax.Array) -> jax.Array:
     """
 
     def gram(centered: jax.Array) -> jax.Array:
-        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-        return jnp.matmul(centered, centered.T, precision=jax.lax.Precision.HIGHEST)
+        # Without a transpose, of which vmap would make a copy. HIGHEST: the default would let a
+        # GPU round the factors to TF32, 10 bits.
+        along_rows = (((1,), (1,)), ((), ()))
+        highest = jax.lax.Precision.HIGHEST
+        return jax.lax.dot_general(centered, centered, along_rows, precision=highest)
 
     stack = jax.lax.stop_gradient(stack)
     n = len(stack)
-    product = _sum_over_chunks(gram, stack, middle_row(stack))
+    product = sum_over_chunks(gram, stack, middle_row(stack))
     norms = jnp.diagonal(product)
     squares = norms[:, None] + norms[None, :] - 2 * product
     squares = jnp.where(jnp.isfinite(squares), jnp.maximum(squares, 0), jnp.inf)
@@ -46,7 +49,7 @@ def squared_distances_to(center: jax.Array, stack: jax.Array) -> jax.Array:
     def squares(centered: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(centered), axis=1)
 
-    return _sum_over_chunks(squares, *jax.lax.stop_gradient((stack, center)))
+    return sum_over_chunks(squares, *jax.lax.stop_gradient((stack, center)))
 
 
 def middle_row(stack: jax.Array) -> jax.Array:
@@ -65,7 +68,7 @@ def chunk_width(stack: jax.Array) -> int:
     return max(1, min(CHUNK // n, d))
 
 
-def _sum_over_chunks(
+def sum_over_chunks(
     function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
 ) -> jax.Array:
     """The sum of a function of the rows minus a centre, over chunks of coordinates.

@@ -1,4 +1,5 @@
-"""The rules of center.py, filters.py, spectral.py and trust.py once more, as slow float64 loops.
+"""The rules of center.py, clustering.py, filters.py, spectral.py and trust.py once more, as slow
+float64 loops.
 
 As in reference.py: nothing is shared with the library; of several conventions, those that the
 library documents; of equals, the earlier row. A row whose squared norm is not finite is left out of
@@ -139,9 +140,10 @@ def signguard(rows, f, lower=0.1, upper=3.0, coordinates=None):
     points = {}
     for i in finite:
         values = [rows[i, k] for k in coordinates]
-        positive = sum(value > 0 for value in values) / len(values)
-        negative = sum(value < 0 for value in values) / len(values)
-        points[i] = np.array([positive, 1 - positive - negative, negative])
+        # Numbers for shares, d times as far apart: whole ones tie where shares tie.
+        positive = sum(value > 0 for value in values)
+        negative = sum(value < 0 for value in values)
+        points[i] = np.array([positive, len(values) - positive - negative, negative], dtype=float)
     excess = [points[i][0] - points[i][2] for i in finite]
     centers = [points[finite[int(np.argmin(excess))]], points[finite[int(np.argmax(excess))]]]
     for turn in range(11):
@@ -172,6 +174,31 @@ def foundation_fl(rows, f, rule, m=None):
     middle = rows[finite[int(np.argmax(scores))]]
     copies = n // 2 if m is None else m
     return rule(np.array([*rows, *([middle] * copies)]), f)
+
+
+def clipped_clustering(rows, f, history=(), linkage="average"):
+    n = len(rows)
+    norms = [norm(row) if is_finite(row) else math.inf for row in rows]
+    seen = sorted([*norms, *(past for past in history if not math.isnan(past))])
+    low, high = seen[(len(seen) - 1) // 2], seen[len(seen) // 2]
+    limit = low if low == high else (low + high) / 2
+    apart = {
+        (i, j): 1 - float(rows[i] @ rows[j]) / norms[i] / norms[j]
+        for i in range(n)
+        for j in range(n)
+    }
+    clusters = [[i] for i in range(n) if is_finite(rows[i])]
+    while len(clusters) > 2:
+        pairs = [(a, b) for a in range(len(clusters)) for b in range(a + 1, len(clusters))]
+        gaps = []
+        for a, b in pairs:
+            between = [apart[i, j] for i in clusters[a] for j in clusters[b]]
+            gaps.append(min(between) if linkage == "single" else sum(between) / len(between))
+        a, b = pairs[int(np.argmin(gaps))]
+        clusters[a] = sorted(clusters[a] + clusters.pop(b))
+        clusters.sort()
+    chosen = max(clusters, key=len)  # of equal ones, that of the earliest row
+    return average(np.array([rows[i] * min(1.0, limit / norms[i]) for i in chosen]))
 
 
 def is_finite(row):

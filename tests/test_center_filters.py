@@ -1,4 +1,6 @@
-"""The rules of center.py, filters.py, spectral.py and trust.py, beside the laws of all rules."""
+"""The rules of center.py, clustering.py, filters.py, spectral.py and trust.py, beside the laws of
+all rules.
+"""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +12,7 @@ import pytest
 import reference
 import reference_center_filters as slow
 
-from simbyz import aggregators
+from simbyz import aggregators, geometry
 from simbyz.aggregators import AGGREGATORS, SELECTIONS
 from simbyz.aggregators.spectral import draw_coordinates
 
@@ -46,6 +48,9 @@ CONFIGURED = [
     ("signguard", {"sample": 9, "key": KEY}),
     ("foundation_fl", {}),
     ("foundation_fl", {"m": 2, "rule": aggregators.median}),
+    ("clipped_clustering", {}),
+    ("clipped_clustering", {"linkage": "single"}),
+    ("clipped_clustering", {"history": np.array([4.0, np.nan, 5.0, np.inf])}),
 ]
 NAMES = [f"{i}-{name}" for i, (name, _) in enumerate(CONFIGURED)]
 every_configuration = pytest.mark.parametrize("name, options", CONFIGURED, ids=NAMES)
@@ -183,9 +188,10 @@ def test_more_rows_than_a_sorting_network_takes(name: str, options: dict) -> Non
         np.testing.assert_allclose(result, refer(name, options, rows, 5), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("d", [8192, 8193, 20000])
-def test_aksel_looks_at_every_coordinate_once(d: int) -> None:
-    """Chunks of 8,192 coordinates: the last one overlaps the one before."""
+@pytest.mark.parametrize("d", [64, 65, 150])
+def test_aksel_looks_at_every_coordinate_once(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 64 coordinates: the last one overlaps the one before."""
+    monkeypatch.setattr(geometry, "CHUNK", 5 * 64)
     rows = gaussian_rows(0, 5, d).astype(np.float32)
     squares = np.sum((rows.astype(np.float64) - np.median(rows, axis=0)) ** 2, axis=1)
     chosen = np.argsort(squares)[:3]
@@ -267,6 +273,7 @@ def test_radii_and_smoothing_may_be_traced() -> None:
         ("signguard", {"sample": 3}, "together"),
         ("signguard", {"sample": D + 1, "key": KEY}, "sample <= 40"),
         ("foundation_fl", {"m": -1}, "m >= 0"),
+        ("clipped_clustering", {"linkage": "complete"}, "linkages"),
     ],
 )
 def test_wrong_options_are_refused(name: str, options: dict, message: str) -> None:

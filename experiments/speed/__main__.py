@@ -5,7 +5,7 @@ are given. All but `grid` keep to one core.
 
 `rules` times every aggregation rule: the floor is a sum of the rows (one pass over the n × d stack)
 and the n × n × d matrix product that distances take. ByzFL is timed beside where it is installed
-(pip install '.[peers]').
+(pip install '.[peers]'), and the paper's released program where --released gives its folder.
 `step` times a training step of the paper's cells under every rule: the floor is the matrix products
 of its network at the rate of a 1024 × 1024 product, measured in the same run, and passes over the
 stack.
@@ -49,6 +49,8 @@ class Rules(Common):
     """Names of rules; all if none is given."""
     repetitions: int = 7
     peers: bool = True
+    released: Path | None = None
+    """The folder of a checkout of github.com/LPD-EPFL/ByzantineMomentum."""
 
 
 @dataclasses.dataclass(frozen=True)

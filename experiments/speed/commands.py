@@ -26,7 +26,7 @@ def check(options) -> None:
         size = (options.n, options.d, options.f)
         if any(part is not None for part in size) and None in size:
             raise ValueError("--n, --d and --f make one size: give all three")
-        _known(options.rule, [*AGGREGATORS, "krum (released)", "bulyan (released)"])
+        _known(options.rule, list(every_rule.NAMES))
     if kind == "Memory":
         if (options.n is None) != (options.d is None):
             raise ValueError("--n and --d make one size: give both")
@@ -49,7 +49,8 @@ def rules(options) -> None:
         every_rule.SIZES if options.n is None else ((options.n, options.d, options.f),),
         repetitions=options.repetitions,
         only=options.rule,
-        peers=options.peers,
+        beside_peers=options.peers,
+        released=options.released,
     )
     console = Console(width=100)
     for one_size in report.table(frame):

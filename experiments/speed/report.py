@@ -15,13 +15,15 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+AGAINST = ("against_torch", "against_numpy")
+
 
 def table(frame: pd.DataFrame) -> Iterator[Table]:
     """One table a size."""
     for (n, d, f), rows in frame.groupby(["n", "d", "f"], sort=False):
         one = Table(title=f"n = {n}, d = {d:,}, f = {f}: one core, float32, medians")
         one.add_column("what")
-        for name in ("ms", "range", "passes", "passes beyond the product", "compile s"):
+        for name in ("ms", "range", "passes", "beyond product", "compile s", "torch", "numpy"):
             one.add_column(name, justify="right")
         for row in rows.to_dict("records"):
             compile_seconds = row["compile_seconds"]
@@ -32,6 +34,7 @@ def table(frame: pd.DataFrame) -> Iterator[Table]:
                 f"{row['passes']:.1f}",
                 f"{row['beyond_product']:.1f}" if row["beyond_product"] > 0 else "",
                 "" if np.isnan(compile_seconds) else f"{compile_seconds:.1f}",
+                *("" if np.isnan(row[c]) else f"× {row[c]:.3g}" for c in AGAINST),
             )
         yield one
 
@@ -47,7 +50,7 @@ def plot(frame: pd.DataFrame) -> Figure:
         layout="constrained",
     )
     for ((n, d, f), rows), axes in zip(sizes, grid[0], strict=True):
-        peer = rows["what"].str.startswith(("byzfl", "numpy"))
+        peer = rows["what"].str.startswith(("byzfl", "numpy", "released"))
         floor = rows["what"].str.startswith("floor")
         colors = np.where(floor, "#000000", np.where(peer, "#D55E00", "#0072B2"))
         axes.barh(rows["what"], rows["passes"], color=colors)

@@ -1,8 +1,8 @@
 """Aggregation rules beside the floor: one pass over the stack, and one n × n × d matrix product."""
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,28 +10,33 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments.speed.timing import compiled, interleaved
-from simbyz import aggregators, moments
+from experiments.speed.peers import peers
+from experiments.speed.timing import Timing, compiled, interleaved
+from simbyz import aggregators, moments, preaggregators
 
 # (n, d, f): the paper's MNIST network and its two f, its CIFAR-10 network, and a large one.
 SIZES = ((51, 79_510, 24), (51, 79_510, 12), (25, 1_310_922, 5), (100, 1_000_000, 20))
+
+NAMES: dict[str, Callable[..., Any]] = {
+    **aggregators.AGGREGATORS,
+    **preaggregators.PREAGGREGATORS,
+    "krum (released)": aggregators.multi_krum,
+    "bulyan (released)": aggregators.bulyan,
+}
 
 
 def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
     """Every rule that (n, f) bears, as a function of the stack alone."""
     options: dict[str, dict[str, Any]] = {
         "centered_clipping": {"radius": 1.0},
+        "clipping": {"radius": 1.0},
+        "bucketing": {"bucket_size": 2, "key": jax.random.key(0)},
         "dnc": {"key": jax.random.key(0)},
         "krum (released)": {"neighbours": n - f - 1, "squared": False},
         "bulyan (released)": {"variant": "released"},
     }
-    named: dict[str, Callable[..., Any]] = {
-        **aggregators.AGGREGATORS,
-        "krum (released)": aggregators.multi_krum,
-        "bulyan (released)": aggregators.bulyan,
-    }
     usable: dict[str, Callable[[jax.Array], jax.Array]] = {}
-    for name, rule in named.items():
+    for name, rule in NAMES.items():
         bound = functools.partial(rule, f=f, **options.get(name, {}))
         try:
             jax.eval_shape(bound, jax.ShapeDtypeStruct((n, 2), jnp.float32))
@@ -41,43 +46,20 @@ def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
     return usable
 
 
-def byzfl(stack: np.ndarray, f: int) -> tuple[dict[str, Callable[[], object]], str]:
-    """ByzFL's rules on the same stack, in PyTorch; or none, and why."""
-    for package in ("torch", "byzfl"):
-        if importlib.util.find_spec(package) is None:
-            return {}, f"byzfl: left out, {package} is not installed"
-    try:
-        import byzfl
-        import torch
-    except Exception as error:  # one that was built for another PyTorch raises RuntimeError
-        return {}, f"byzfl: left out, it can't be imported ({str(error).splitlines()[0]})"
-
-    torch.set_num_threads(1)
-    tensor = torch.from_numpy(stack)
-    theirs = {
-        "median": byzfl.Median(),
-        "trimmed_mean": byzfl.TrMean(f),
-        "meamed": byzfl.Meamed(f),
-        "krum": byzfl.Krum(f),
-        "multi_krum": byzfl.MultiKrum(f),
-        "geometric_median": byzfl.GeometricMedian(),
-        "centered_clipping": byzfl.CenteredClipping(tau=1.0),
-    }
-    return {f"byzfl {name}": functools.partial(rule, tensor) for name, rule in theirs.items()}, ""
-
-
 def measure(
     sizes: Sequence[tuple[int, int, int]] = SIZES,
     *,
     repetitions: int = 7,
     only: Sequence[str] = (),
-    peers: bool = True,
+    beside_peers: bool = True,
+    released: Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> pd.DataFrame:
     """One row a rule and size: milliseconds, passes over the stack, compile time.
 
     `passes` is the time over that of summing the rows once (the floor). `beyond_product` is the
     same after taking off one n × n × d matrix product, for the rules that need distances.
+    `against_torch` and `against_numpy`: how many times as long the fastest peer of that kind takes.
     """
     rows = []
     for n, d, f in sizes:
@@ -89,13 +71,17 @@ def measure(
         calls, compile_seconds = {}, {}
         for name, function in programs.items():
             calls[name], compile_seconds[name] = compiled(function, stack)
-        if peers:
+        if beside_peers:
             host = np.array(stack)
-            theirs, left_out = byzfl(host, f)
-            if left_out:
-                tell(left_out)
+            theirs, left_out = peers(host, f, released)
+            for reason in left_out:
+                tell(reason)
             calls["numpy sort(axis=0)"] = functools.partial(np.sort, host, axis=0)
-            calls |= theirs
+            calls |= {
+                name: call
+                for name, call in theirs.items()
+                if not only or name.partition(": ")[2] in only
+            }
         timings = interleaved(calls, repetitions)
         one_pass = timings["floor: one pass"].median
         product = timings["floor: n × n × d product"].median
@@ -112,6 +98,15 @@ def measure(
                     "passes": timing.median / one_pass,
                     "beyond_product": (timing.median - product) / one_pass,
                     "compile_seconds": compile_seconds.get(name, np.nan),
+                    "against_torch": _fastest(timings, "torch", name) / timing.median,
+                    "against_numpy": _fastest(timings, "numpy", name) / timing.median,
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _fastest(timings: dict[str, Timing], kind: str, rule: str) -> float:
+    """Seconds of the fastest peer of a kind at a rule of ours, NaN if there is none."""
+    its_own = rule in timings and rule in NAMES
+    names = [n for n in timings if its_own and n.endswith(f" {kind}: {rule}")]
+    return min((timings[name].median for name in names), default=np.nan)

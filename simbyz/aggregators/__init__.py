@@ -17,6 +17,11 @@ from simbyz.aggregators.center import (
     geometric_median_selection,
 )
 from simbyz.aggregators.chain import chain
+from simbyz.aggregators.clustering import (
+    clipped_clustering,
+    clipped_clustering_selection,
+    remember_norms,
+)
 from simbyz.aggregators.coordinate import average, meamed, median, phocas, trimmed_mean
 from simbyz.aggregators.distance import (
     bulyan,
@@ -88,6 +93,7 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
     "fltrust": fltrust,
     "signguard": signguard,
     "foundation_fl": foundation_fl,
+    "clipped_clustering": clipped_clustering,
     "minimum_diameter_averaging": minimum_diameter_averaging,
     "minimum_variance_averaging": minimum_variance_averaging,
     "smea": smea,
@@ -114,6 +120,7 @@ SELECTIONS: dict[str, Callable[..., jax.Array]] = {
     "fltrust": fltrust_selection,
     "signguard": signguard_selection,
     "foundation_fl": foundation_fl_selection,
+    "clipped_clustering": clipped_clustering_selection,
     "minimum_diameter_averaging": minimum_diameter_averaging_selection,
     "minimum_variance_averaging": minimum_variance_averaging_selection,
     "smea": smea_selection,
@@ -137,6 +144,8 @@ __all__ = [
     "cge",
     "cge_selection",
     "chain",
+    "clipped_clustering",
+    "clipped_clustering_selection",
     "dnc",
     "dnc_selection",
     "faba",
@@ -163,6 +172,7 @@ __all__ = [
     "multi_krum_selection",
     "phocas",
     "phocas_selection",
+    "remember_norms",
     "signguard",
     "signguard_selection",
     "smea",

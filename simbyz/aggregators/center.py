@@ -1,8 +1,8 @@
 """Rules that move a centre step by step: every row pulls, and no row pulls harder than allowed.
 
-Non-finite values: a row whose squared norm is not finite (in float32, a norm above 1.8e19) is
-blanked and pulls with weight 0, so at most f rows of NaN, ±inf or 1e38 leave every rule here
-finite. Distances have zero gradient at zero.
+Non-finite values: a row whose squared distance to the centre is not finite (in float32, a distance
+above 1.8e19) pulls with weight 0 and is left out of the sum, so at most f rows of NaN, ±inf or 1e38
+leave every rule here finite. Distances have zero gradient at zero.
 """
 
 import operator
@@ -12,7 +12,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz.order_statistics import sorted_rows
+from simbyz.geometry import middle_row, squared_distances_to
+from simbyz.moments import weighted_sum
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
 
@@ -46,7 +47,7 @@ def geometric_median(
     Raises:
       ValueError: n < 2f + 1, iterations < 1, or an unknown start.
 
-    Cost: two passes over the stack an iteration, and two before the first.
+    Cost: two passes over the stack an iteration.
     Reference: Chen et al., Distributed statistical machine learning in adversarial settings, 2017;
       Pillutla et al., Robust aggregation for federated learning, 2022.
     Convention: the defaults are ByzFL's and epfml's. ByzPy: smoothing 1e-12, 256 iterations from
@@ -105,7 +106,7 @@ def centered_clipping(
     Raises:
       ValueError: n < 2f + 1, iterations < 1, or a center of another shape.
 
-    Cost: two passes over the stack a step, and two before the first.
+    Cost: two passes over the stack a step.
     Reference: Karimireddy et al., Learning from history for Byzantine robust optimization, ICML
       2021. Its guarantee wants f / n below about 0.1.
     Convention: a row that is not finite moves the centre by 0 and still counts in n. ByzFL: radius
@@ -143,26 +144,9 @@ def centered_clipping_selection(
     return jax.lax.stop_gradient(shares)
 
 
-def finite_rows(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The stack in at least float32 with zeros for the rows whose squared norm is not finite, and
-    which rows are finite (n,).
-
-    A copy, for rules that weigh all rows several times: on it a product with weight 0 is 0, and the
-    derivative of a distance is finite.
-    """
-    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    finite = jnp.isfinite(jnp.sum(jnp.square(rows), axis=1))
-    return jnp.where(finite[:, None], rows, 0), finite
-
-
 def safe_sqrt(squares: jax.Array) -> jax.Array:
     """The square root, with derivative 0 at 0; at least 1e-19 (in float32), to be divided by."""
     return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
-
-
-def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def aggregate_with(
@@ -209,8 +193,29 @@ def _at_least_one(rule: str, iterations: int) -> int:
     return iterations
 
 
-def _squared_distances_to(rows: jax.Array, center: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(rows - center[None]), axis=1)
+@jax.custom_jvp
+def _squared_distances_to(center: jax.Array, stack: jax.Array) -> jax.Array:
+    return squared_distances_to(center, stack)
+
+
+@_squared_distances_to.defjvp
+def _derivative_blanked(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """A row that is not finite has derivative 0. To blank it before, for this alone, would make a
+    copy of the stack.
+    """
+    (center, stack), (center_moves, rows_move) = primals, tangents
+    squares = _squared_distances_to(center, stack)
+    apart = stack.astype(center.dtype) - center[None]
+    apart = jnp.where(jnp.isfinite(squares)[:, None], apart, 0)
+    moves = rows_move.astype(center.dtype) - center_moves[None]
+    return squares, 2 * jnp.sum(apart * moves, axis=1)
+
+
+def distances_to(center: jax.Array, stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The rows' distances (n,) to a centre, and which rows are a finite one away."""
+    squares = _squared_distances_to(center, stack)
+    finite = jnp.isfinite(squares)
+    return safe_sqrt(jnp.where(finite, squares, 1)), finite
 
 
 def _weiszfeld(
@@ -218,27 +223,28 @@ def _weiszfeld(
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,), and the weights (n,) whose weighted mean it is."""
     iterations = _at_least_one("geometric_median", iterations)
-    rows, finite = finite_rows(stack)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    zeros = jnp.zeros_like(stack[0], dtype)
     if start == "zeros":
-        center = jnp.zeros_like(rows[0])
+        center = zeros
     elif start == "mean":
-        center = matmul(finite.astype(rows.dtype), rows) / jnp.sum(finite)
+        _, finite = distances_to(zeros, stack)
+        center = weighted_sum(stack, finite.astype(dtype)) / jnp.sum(finite)
     elif start == "median":
-        middle = (len(stack) - 1) // 2
-        center = sorted_rows(stack, [middle])[middle].astype(rows.dtype)
+        center = middle_row(stack).astype(dtype)
     else:
         raise ValueError(
             f'geometric_median knows the starts "mean", "zeros" and "median", got {start!r}'
         )
-    smoothing = jnp.asarray(smoothing, rows.dtype)
+    smoothing = jnp.asarray(smoothing, dtype)
 
     def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center, _ = carry
-        distances = safe_sqrt(_squared_distances_to(rows, center))
+        distances, finite = distances_to(center, stack)
         weights = jnp.where(finite, 1 / jnp.maximum(smoothing, distances), 0)
-        return matmul(weights, rows) / jnp.sum(weights), weights
+        return weighted_sum(stack, weights) / jnp.sum(weights), weights
 
-    return jax.lax.fori_loop(0, iterations, step, (center, jnp.zeros(len(rows), rows.dtype)))
+    return jax.lax.fori_loop(0, iterations, step, (center, jnp.zeros(len(stack), dtype)))
 
 
 def _clipped_steps(
@@ -246,16 +252,15 @@ def _clipped_steps(
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,), and the coefficient (n,) of each row in it."""
     iterations = _at_least_one("centered_clipping", iterations)
-    rows, finite = finite_rows(stack)
-    n = len(rows)
-    radius = jnp.asarray(radius, rows.dtype)
+    n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
+    radius = jnp.asarray(radius, dtype)
 
     def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center, weights = carry
-        distances = safe_sqrt(_squared_distances_to(rows, center))
+        distances, finite = distances_to(center, stack)
         kept = jnp.where(finite, jnp.minimum(1, radius / distances), 0) / n
         total = jnp.sum(kept)
-        return center + (matmul(kept, rows) - total * center), weights * (1 - total) + kept
+        return center + (weighted_sum(stack, kept) - total * center), weights * (1 - total) + kept
 
-    start = (center.astype(rows.dtype), jnp.zeros(n, rows.dtype))
+    start = (center.astype(dtype), jnp.zeros(n, dtype))
     return jax.lax.fori_loop(0, iterations, step, start)

@@ -166,18 +166,15 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     coordinate.
 
     The closest values are neighbours in sorted order: they fill one of the windows [j, j + count).
-    Sliding the window from j to j + 1 drops value j and takes value j + count, which pays while the
-    latter is closer; that holds for the first few j and then never again. So a value is in the
-    window unless its own slide dropped it, or the slide that would have brought it in did not
-    happen. Selecting with `where`, rather than adding and subtracting, keeps a value of 1e30
-    outside the window from eating the digits inside it.
+    Sliding the window from j to j + 1 puts value j + count in the place of value j, which pays
+    while the former is closer; that holds for the first few j and then never again. Selecting with
+    `where`, rather than adding and subtracting, keeps a value of 1e30 outside the window from
+    eating the digits inside it.
     """
-    slides = [rows[j + count] - center < center - rows[j] for j in range(len(rows) - count)]
-    kept = []
-    for i, row in enumerate(rows):
-        if i < len(slides):
-            row = jnp.where(slides[i], 0, row)
-        if i >= count:
-            row = jnp.where(slides[i - count], row, 0)
-        kept.append(row)
-    return (sum_rows(kept) / count).astype(rows[0].dtype)
+    slides = len(rows) - count
+    kept = list(rows[:count])
+    for j in range(slides):
+        pays = rows[j + count] - center < center - rows[j]
+        kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
+    # Those that are kept anyway are summed first: they need not wait in registers for the others.
+    return (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)

@@ -1,7 +1,7 @@
 """Rules that choose rows by their distances to each other.
 
 Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN or ±inf
-are never chosen. Rows are chosen by gather, never by multiplying with 0/1 weights (0 · inf is NaN).
+are never chosen. The others are blanked, never multiplied by a weight of 0 (0 · inf is NaN).
 """
 
 import operator

@@ -1,8 +1,7 @@
 """Rules that score every row by one number and average the rows of lowest score.
 
 Non-finite values: a score that is not finite counts as +inf, so at most f rows of NaN or ±inf are
-never chosen. Rows are chosen by gather; the choice carries no derivative. Of equal scores the
-earlier rows win.
+never chosen. The choice carries no derivative. Of equal scores the earlier rows win.
 """
 
 import operator

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz.geometry import squared_distances
-from simbyz.moments import sum_rows
-from simbyz.order_statistics import MAX_NETWORK_ROWS
+from simbyz.moments import weighted_sum
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
 
@@ -123,15 +122,6 @@ def dnc_selection(
     stack, _ = ravel(updates)
     kept = _dnc_rows(stack, f, key, iterations, sample, c)
     return kept / jnp.sum(kept)
-
-
-def weighted_sum(stack: jax.Array, weights: jax.Array) -> jax.Array:
-    """Σ weights_i x_i in at least float32, rows of weight 0 left out whatever they hold."""
-    used = weights > 0
-    if len(stack) > MAX_NETWORK_ROWS:
-        rows = jnp.where(used[:, None], stack, 0).astype(weights.dtype)
-        return jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-    return sum_rows([weights[i] * jnp.where(used[i], row, 0) for i, row in enumerate(stack)])
 
 
 def draw_coordinates(key: jax.Array, d: int, sample: int) -> jax.Array:

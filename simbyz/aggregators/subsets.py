@@ -4,8 +4,8 @@ Exact: what is left out is only what cannot be better. All three look at nothing
 between rows, once; the search is over the (n, n) matrix of them and runs where the rows are.
 
 Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN or ±inf
-are never chosen. Rows are chosen by gather, never by multiplying with 0/1 weights (0 · inf is NaN),
-and a gradient flows through the chosen rows alone.
+are never chosen. The others are blanked, never multiplied by a weight of 0 (0 · inf is NaN), and a
+gradient flows through the chosen rows alone.
 """
 
 import math

@@ -13,9 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz.aggregators.center import aggregate_with, finite_rows, matmul, row_like, safe_sqrt
+from simbyz.aggregators.center import aggregate_with, distances_to, row_like, safe_sqrt
 from simbyz.aggregators.coordinate import trimmed_mean
 from simbyz.aggregators.spectral import draw_coordinates
+from simbyz.geometry import sum_over_chunks
+from simbyz.moments import weighted_sum
 from simbyz.order_statistics import MAX_NETWORK_ROWS
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
@@ -44,9 +46,9 @@ def fltrust(updates: PyTree, f: int = 0, *, trusted: PyTree, layerwise: bool = F
 
     def rule(stack: jax.Array, trusted: jax.Array) -> jax.Array:
         require("fltrust", len(stack), f, 1, 1)
-        rows, norms, weights = _trust(stack, trusted)
-        length = safe_sqrt(jnp.sum(jnp.square(trusted.astype(rows.dtype))))
-        return matmul(weights * (length / norms), rows).astype(stack.dtype)
+        norms, weights = _trust(stack, trusted)
+        length = safe_sqrt(jnp.sum(jnp.square(trusted.astype(norms.dtype))))
+        return weighted_sum(stack, weights * (length / norms)).astype(stack.dtype)
 
     return aggregate_with(rule, updates, trusted, layerwise)
 
@@ -55,7 +57,7 @@ def fltrust_selection(updates: PyTree, f: int = 0, *, trusted: PyTree) -> jax.Ar
     """The weights w_i / Σ w_i (n,) of the scaled rows in `fltrust`; all 0 if no w_i is positive."""
     stack, _ = ravel(updates)
     require("fltrust", len(stack), f, 1, 1)
-    return jax.lax.stop_gradient(_trust(stack, row_like(trusted, stack))[2])
+    return jax.lax.stop_gradient(_trust(stack, row_like(trusted, stack))[1])
 
 
 def signguard(
@@ -101,9 +103,9 @@ def signguard(
     """
 
     def rule(stack: jax.Array) -> jax.Array:
-        rows, norms, middle, chosen = _signguard(stack, f, lower, upper, sample, key)
+        norms, middle, chosen = _signguard(stack, f, lower, upper, sample, key)
         clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
-        return (matmul(clipped, rows) / jnp.sum(chosen)).astype(stack.dtype)
+        return (weighted_sum(stack, clipped) / jnp.sum(chosen)).astype(stack.dtype)
 
     return aggregate(rule, updates, layerwise)
 
@@ -179,16 +181,24 @@ def foundation_fl_selection(
     return jnp.ones(n).at[middle].add(copies) / (n + copies)
 
 
-def _trust(stack: jax.Array, trusted: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Finite rows (n, d), their norms (n,), and weights (n,) of sum 1, or all 0."""
-    rows, _ = finite_rows(stack)
-    trusted = trusted.astype(rows.dtype)
-    norms = safe_sqrt(jnp.sum(jnp.square(rows), axis=1))
+def _trust(stack: jax.Array, trusted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The norms (n,) of the rows, and weights (n,) of sum 1, or all 0."""
+    norms, finite = _norms(stack)
+    trusted = trusted.astype(norms.dtype)
+    # Blanked for the derivative by the trusted update, where 0 · NaN would come back.
+    rows = jnp.where(finite[:, None], stack, 0).astype(norms.dtype)
     # By a vector of length 1, so that no product is larger than a norm.
-    along = matmul(rows, trusted / safe_sqrt(jnp.sum(jnp.square(trusted))))
+    unit = trusted / safe_sqrt(jnp.sum(jnp.square(trusted)))
+    along = jnp.sum(rows * unit[None], axis=1)
     cosines = jnp.maximum(along / norms, 0)
     total = jnp.sum(cosines)
-    return rows, norms, cosines / jnp.where(total > 0, total, 1)
+    return norms, cosines / jnp.where(total > 0, total, 1)
+
+
+def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The norm (n,) of each row, 1 where its square is not finite, and which rows are finite."""
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    return distances_to(jnp.zeros_like(stack[0], dtype), stack)
 
 
 def _signguard(
@@ -198,33 +208,36 @@ def _signguard(
     upper: float | jax.Array,
     sample: int | None,
     key: jax.Array | None,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Finite rows (n, d), their norms (n,), the median of those, and which rows are chosen (n,)."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The norms (n,) of the rows, the median of those, and which rows are chosen (n,)."""
     n, d = stack.shape
     require("signguard", n, f, 2, 1)
     if (sample is None) != (key is None):
         raise ValueError("signguard takes sample and key together, or none of them")
-    rows, finite = finite_rows(stack)
-    norms = safe_sqrt(jnp.sum(jnp.square(rows), axis=1))
+    norms, finite = _norms(stack)
     ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
     middle = ordered[(n - 1) // 2]
     usual_norm = finite & (lower * middle <= norms) & (norms <= upper * middle)
-    seen = jax.lax.stop_gradient(rows)
+    seen = jax.lax.stop_gradient(stack)
     if sample is not None and key is not None:
         sample = operator.index(sample)
         if not 1 <= sample <= d:
             raise ValueError(f"signguard needs 1 <= sample <= {d}, got sample={sample}")
         seen = seen[:, draw_coordinates(key, d, sample)]
-    both = usual_norm & _larger_cluster(_shares_of_signs(seen), finite)
-    return rows, norms, middle, jnp.where(jnp.any(both), both, usual_norm)
+    both = usual_norm & _larger_cluster(_counts_of_signs(seen), finite)
+    return norms, middle, jnp.where(jnp.any(both), both, usual_norm)
 
 
-def _shares_of_signs(rows: jax.Array) -> jax.Array:
-    """The shares of positive, zero and negative coordinates of each row, (n, 3)."""
-    signs = jnp.sign(rows)
-    more = jnp.mean(signs, axis=1)
-    some = jnp.mean(jnp.abs(signs), axis=1)
-    return jnp.stack([(some + more) / 2, 1 - some, (some - more) / 2], axis=1)
+def _counts_of_signs(rows: jax.Array) -> jax.Array:
+    """The numbers of positive, zero and negative coordinates of each row, (n, 3): d times their
+    shares, without rounding.
+    """
+
+    def counts(rows: jax.Array) -> jax.Array:
+        return jnp.stack([jnp.sum(rows > 0, axis=1), jnp.sum(rows < 0, axis=1)])
+
+    more, less = sum_over_chunks(counts, rows, jnp.zeros_like(rows[0]))
+    return jnp.stack([more, rows.shape[1] - more - less, less], axis=1)
 
 
 def _larger_cluster(points: jax.Array, valid: jax.Array) -> jax.Array:

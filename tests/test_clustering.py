@@ -1,0 +1,79 @@
+"""Clipped clustering against SciPy's linkage, and its memory of norms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import pdist
+
+from simbyz.aggregators import (
+    clipped_clustering,
+    clipped_clustering_selection,
+    remember_norms,
+)
+
+pytestmark = pytest.mark.thorough
+
+N, D = 12, 6
+
+
+def two_groups(seed: int, few: int) -> np.ndarray:
+    """Rows around two directions, `few` of them around the second."""
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(2, D))
+    return directions[(np.arange(N) < few).astype(int)] + 0.9 * rng.normal(size=(N, D))
+
+
+@pytest.mark.parametrize("linkage", ["average", "single"])
+def test_the_clusters_are_scipy_s(linkage: str) -> None:
+    select = jax.jit(lambda rows: clipped_clustering_selection(rows, 3, linkage=linkage))
+    compared = 0
+    for seed in range(30):
+        rows = two_groups(seed, few=seed % 6)
+        tree = hierarchy.linkage(pdist(rows, "cosine"), linkage)
+        labels = hierarchy.fcluster(tree, 2, "maxclust")
+        sizes = np.bincount(labels)[1:]
+        if sizes[0] == sizes[1]:
+            continue
+        chosen = labels == 1 + np.argmax(sizes)
+        np.testing.assert_allclose(select(rows), chosen / chosen.sum(), rtol=1e-6, err_msg=seed)
+        compared += 1
+    assert compared > 20
+
+
+def test_a_row_of_nan_does_not_take_a_cluster_of_its_own() -> None:
+    rows = two_groups(0, few=4).astype(np.float32)
+    alone = clipped_clustering_selection(rows, 3)
+    beside = clipped_clustering_selection(np.vstack([rows, np.full((1, D), np.nan)]), 3)
+    assert 0 < np.sum(np.asarray(alone) == 0) < N
+    np.testing.assert_array_equal(beside, [*alone, 0])
+
+
+def test_few_rows() -> None:
+    rows = np.array([[3.0, 0.0], [0.0, -1.0]], np.float32)
+    # Equal clusters of one row each: the first, clipped to the median norm, 2.
+    np.testing.assert_allclose(clipped_clustering(rows, 0), [2, 0], rtol=1e-6)
+    np.testing.assert_allclose(clipped_clustering(rows[:1], 0), [3, 0], rtol=1e-6)
+    np.testing.assert_array_equal(clipped_clustering(np.full((3, 2), np.nan), 0), [0, 0])
+
+
+def test_the_norms_are_clipped_to_the_median_of_all_so_far() -> None:
+    first, second = two_groups(1, few=0), 10 * two_groups(2, few=0)
+    history = jnp.full(2 * N, jnp.nan)
+    history = remember_norms(history, first)
+    np.testing.assert_allclose(history[N:], np.linalg.norm(first, axis=1), rtol=1e-6)
+    assert np.isnan(history[:N]).all()
+
+    both = np.median(np.linalg.norm(np.vstack([first, second]), axis=1))
+    chosen = np.asarray(clipped_clustering_selection(second, 0))
+    norms = np.linalg.norm(second, axis=1)
+    expected = (chosen * np.minimum(1, both / norms)) @ second
+    result = jax.jit(lambda rows, past: clipped_clustering(rows, 0, history=past))(second, history)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+    # The oldest norms are forgotten first; a row that is not finite has an infinite norm.
+    second[0, 0] = np.nan
+    later = remember_norms(history, second)
+    np.testing.assert_array_equal(later[:N], history[N:])
+    assert later[N] == np.inf
