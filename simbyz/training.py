@@ -26,8 +26,10 @@ from jax.flatten_util import ravel_pytree
 
 from simbyz.attackers import Attack, StatefulAttack, identities, receive
 from simbyz.configuration import Config, Hyperparameters, Momentum
+from simbyz.defence import Rule, StatefulRule, defend
+from simbyz.defence import start as start_of_rule
 from simbyz.metrics import Metrics, Past, no_past, remember, study
-from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, of_step
+from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, RULE, of_step
 from simbyz.task import Task
 from simbyz.workers import Relabel, draw_batches, make_gradients
 
@@ -48,6 +50,7 @@ class State(NamedTuple):
     optimizer: optax.OptState
     past: Past
     attack: PyTree  # of a StatefulAttack
+    rule: PyTree  # of a StatefulRule
 
 
 class Simulator(NamedTuple):
@@ -61,14 +64,13 @@ class Simulator(NamedTuple):
     apply: Callable[..., tuple[State, Metrics]]
 
 
-Rule = Callable[[jax.Array, int], jax.Array]
 Schedule = Callable[..., jax.Array | float]
 
 
 def make_simulator(
     config: Config,
     task: Task,
-    rule: Rule,
+    rule: Rule | StatefulRule,
     attack: Attack | StatefulAttack | None,
     *,
     relabel: Relabel | None = None,
@@ -81,7 +83,7 @@ def make_simulator(
     Args:
       config: what shapes the program.
       task: model and data.
-      rule: ((n, d), f) -> (d,).
+      rule: ((n, d), f) -> (d,), with a `key` if it asks for one; or a `StatefulRule`.
       attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), with
         `own` where Byzantine workers compute gradients; or a `StatefulAttack`. None without
         attackers, or where they send what they computed.
@@ -143,6 +145,7 @@ def make_simulator(
             optimizer=optimizer.init(parameters),
             past=no_past(dimension, config.curvature_window),
             attack=None if memory is None else memory.start(dimension),
+            rule=start_of_rule(rule, zero),
         )
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
@@ -193,7 +196,10 @@ def make_simulator(
             state.attack,
             hyperparameters.attack,
         )
-        aggregate = rule(received.stack, config.f)
+        rule_key = of_step(key, RULE, step)
+        aggregate, weights, rule_state = defend(
+            rule, selection, received.stack, config.f, rule_key, state.rule
+        )
 
         applied, update_momentum = aggregate, None
         if state.update_momentum is not None:
@@ -205,7 +211,6 @@ def make_simulator(
         rate = hyperparameters.learning_rate * schedule(step, **hyperparameters.schedule)
 
         decay = worker.decay + update.decay + server.decay  # one place at a time
-        weights = None if selection is None else selection(received.stack, config.f)
         if config.computing > config.honest:
             # The metrics tell of the honest workers alone, and of the Byzantine rows as a kind.
             sampled, losses = sampled[who.honest], losses[who.honest]
@@ -231,6 +236,7 @@ def make_simulator(
             optimizer=optimizer_state,
             past=remember(state.past, sampled_mean, decay),
             attack=None if memory is None else memory.learn(received.attack, aggregate),
+            rule=rule_state,
         ), metrics
 
     def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:

@@ -51,9 +51,14 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
 
 def needs_key(part: Callable[..., Any]) -> bool:
-    """Whether a callable has a keyword-only parameter `key` that no default or partial has set."""
-    key = inspect.signature(part).parameters.get("key")
-    return key is not None and key.kind is key.KEYWORD_ONLY and key.default is key.empty
+    """Whether a callable asks for a key."""
+    return asks_for(part, "key")
+
+
+def asks_for(part: Callable[..., Any], name: str) -> bool:
+    """Whether a callable has a keyword-only parameter that no default or partial has set."""
+    given = inspect.signature(part).parameters.get(name)
+    return given is not None and given.kind is given.KEYWORD_ONLY and given.default is given.empty
 
 
 def _in_turn(

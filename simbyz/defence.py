@@ -1,0 +1,59 @@
+"""How the simulator calls a rule: with a key if it draws random numbers, with its state if it
+remembers.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from simbyz.aggregators.chain import asks_for
+
+PyTree = Any
+Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key` or `state` where it asks for them
+
+
+class StatefulRule(NamedTuple):
+    """A rule that remembers earlier steps.
+
+    StatefulRule(  # centered clipping around its last result
+        lambda stack, f, *, state: centered_clipping(stack, f, radius=10.0, center=state),
+        start=lambda zeros: zeros,
+        learn=lambda state, stack, aggregate: aggregate,
+    )
+    """
+
+    aggregate: Callable[..., jax.Array]  # ((n, d), f, *, state) -> (d,)
+    start: Callable[[jax.Array], PyTree]  # zeros (d,) -> what it knows before the first step
+    learn: Callable[[PyTree, jax.Array, jax.Array], PyTree]  # (state, (n, d), aggregate) -> state
+
+
+def start(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
+    """What a rule knows before the first step; None for one without memory."""
+    return rule.start(zeros) if isinstance(rule, StatefulRule) else None
+
+
+def defend(
+    rule: Rule | StatefulRule,
+    selection: Rule | None,
+    stack: jax.Array,
+    f: int,
+    key: jax.Array,
+    state: PyTree,
+) -> tuple[jax.Array, jax.Array | None, PyTree]:
+    """The aggregate (d,) of a step, the weights (n,) that the selection gives, and the new state.
+
+    A rule or selection whose signature has a keyword-only `key` or `state` without a value is given
+    it: both the same, so that the selection tells of what the rule did.
+    """
+
+    def call(function: Rule) -> jax.Array:
+        known = {"key": key, "state": state}
+        return function(
+            stack, f, **{name: known[name] for name in known if asks_for(function, name)}
+        )
+
+    stateful = isinstance(rule, StatefulRule)
+    aggregate = call(rule.aggregate if stateful else rule)
+    weights = None if selection is None else call(selection)
+    return aggregate, weights, rule.learn(state, stack, aggregate) if stateful else None
