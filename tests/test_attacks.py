@@ -114,9 +114,10 @@ def test_bit_flipping(options):
 
 
 def test_the_sign_bit_alone_is_sign_flipping():
+    own = OWN.astype(np.float32)
     np.testing.assert_array_equal(
-        attacks.bit_flipping(KEY, rows_of(0), B, bits=(32,), own=OWN),
-        attacks.sign_flipping(KEY, rows_of(0), B, own=OWN),
+        attacks.bit_flipping(KEY, HONEST, B, bits=(32,), own=own),
+        attacks.sign_flipping(KEY, HONEST, B, own=own),
     )
 
 

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
-from simbyz.attacks.rows import repeat, seen, unit
-from simbyz.geometry import squared_distances
+from simbyz.attacks.rows import kept, repeat, seen, unit
 from simbyz.stacking import PyTree, ravel
 
 Direction = Literal["unit", "sign", "deviation"]
@@ -54,12 +53,14 @@ def min_max(
     del key
     stack, unravel = ravel(honest)
     rows, mean, toward = _start("min_max", seen(stack, known), direction)
-    largest = jnp.max(squared_distances(rows))
     offsets = mean[None] - rows
+    gram = jnp.matmul(offsets, offsets.T, precision=jax.lax.Precision.HIGHEST)
+    squares = jnp.diagonal(gram)
+    largest = jnp.max(squares[:, None] + squares[None, :] - 2 * gram)
     square = jnp.sum(jnp.square(toward))
     slopes = jnp.matmul(offsets, toward, precision=jax.lax.Precision.HIGHEST)
     # The mean is never farther from a row than two rows can be: γ = 0 is allowed.
-    room = jnp.maximum(largest - jnp.sum(jnp.square(offsets), axis=1), 0)
+    room = jnp.maximum(largest - squares, 0)
     # The larger root, written so that nothing cancels where the slope is positive.
     root = jnp.sqrt(jnp.square(slopes) + square * room)
     gammas = jnp.where(
@@ -124,7 +125,7 @@ def _start(
     if len(stack) < 2:
         raise ValueError(f"{attack} needs at least 2 honest rows to stay among, got 1")
     rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    mean = moments.mean(rows)
+    mean = kept(moments.mean(rows))
     if direction == "unit":
         return rows, mean, -unit(mean)
     if direction == "sign":

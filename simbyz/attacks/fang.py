@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
-from simbyz.attacks.rows import count, seen
+from simbyz.attacks.rows import count, kept, seen
 from simbyz.geometry import squared_distances
 from simbyz.stacking import PyTree, ravel
 
@@ -156,5 +156,5 @@ def fang_trimmed_mean(
         inner, outer = mean + 3 * away, mean + 4 * away
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype)
-    drawn = inner[None] + draws * (outer - inner)[None]
+    drawn = kept(inner)[None] + draws * kept(outer - inner)[None]
     return unravel(drawn.astype(stack.dtype))

@@ -45,8 +45,7 @@ def sign_flipping(
       FLPoison one's own gradient.
     """
     del key
-    rows, unravel = _to_turn(honest, num_byzantine, own)
-    return unravel((-scale * rows).astype(rows.dtype))
+    return _turned(lambda rows: -scale * rows, honest, num_byzantine, own)
 
 
 def scaled_sign_flipping(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
@@ -101,24 +100,29 @@ def bit_flipping(
       gradient) bit flipping: that is `bits=(32,)`, or `sign_flipping`.
     """
     del key
-    rows, unravel = _to_turn(honest, num_byzantine, own)
     bits = [operator.index(bit) for bit in bits]
     if not all(1 <= bit <= 32 for bit in bits):
         raise ValueError(f"bits must be from 1 to 32, got {bits}")
     mask = jnp.uint32(sum(1 << (bit - 1) for bit in set(bits)))
-    words = jax.lax.bitcast_convert_type(rows.astype(jnp.float32), jnp.uint32)
-    flipped = jax.lax.bitcast_convert_type(words ^ mask, jnp.float32)
-    return unravel(flipped.astype(rows.dtype))
+
+    def flip(rows: jax.Array) -> jax.Array:
+        words = jax.lax.bitcast_convert_type(rows.astype(jnp.float32), jnp.uint32)
+        return jax.lax.bitcast_convert_type(words ^ mask, jnp.float32)
+
+    return _turned(flip, honest, num_byzantine, own)
 
 
-def _to_turn(
-    honest: PyTree, num_byzantine: int, own: PyTree | None
-) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
-    """The vectors to turn, (num_byzantine, d), and what makes them the pytree that honest is."""
+def _turned(
+    turn: Callable[[jax.Array], jax.Array],
+    honest: PyTree,
+    num_byzantine: int,
+    own: PyTree | None,
+) -> PyTree:
+    """`turn` of the attackers' own vectors, or of the honest mean, as the pytree that honest is."""
     num_byzantine = count(num_byzantine)
     if own is None or num_byzantine == 0:
         stack, unravel = ravel(honest)
-        return repeat(moments.mean(stack), num_byzantine), unravel
+        return unravel(repeat(turn(moments.mean(stack)).astype(stack.dtype), num_byzantine))
     # Without looking at the honest vectors: there may be none.
     rows, unravel = ravel(own)
     d = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(honest))
@@ -126,4 +130,4 @@ def _to_turn(
         raise ValueError(
             f"own must hold num_byzantine={num_byzantine} vectors of d={d}, got shape {rows.shape}"
         )
-    return rows, unravel
+    return unravel(turn(rows).astype(rows.dtype))

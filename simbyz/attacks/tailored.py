@@ -46,7 +46,7 @@ def anti_cge(key: jax.Array, honest: PyTree, num_byzantine: int, *, f: int) -> P
     norms = jnp.linalg.norm(rows, axis=1)
     norms = jnp.where(jnp.isfinite(norms), norms, jnp.inf)
     order = jnp.argsort(norms)
-    kept = jnp.sum(rows[order[: h - f]], axis=0) + rows[order[0]]
+    kept = moments.sum_rows([*rows[order[: h - f]], rows[order[0]]])
     # Shorter by more than what rounding adds to a row of this dtype.
     length = norms[order[h - f]] * (1 - 16 * jnp.finfo(stack.dtype).eps)
     row = -length * unit(kept)
