@@ -50,3 +50,19 @@ def test_a_list_of_rows_is_as_good_as_a_stack():
     np.testing.assert_array_equal(
         jnp.stack(sorted_rows(list(jnp.asarray(stack)))), jnp.stack(sorted_rows(jnp.asarray(stack)))
     )
+
+
+def test_a_tangent_moves_with_its_value():
+    rng = np.random.default_rng(3)
+    stack = rng.integers(0, 5, size=(7, 30)).astype(np.float32)  # with ties: the earlier row first
+    moving, weights = rng.normal(size=(2, 7, 30)).astype(np.float32)
+    order = np.argsort(stack, axis=0, kind="stable")
+
+    def all_sorted(stack):
+        return jnp.stack(sorted_rows(stack))
+
+    values, tangents = jax.jvp(all_sorted, (stack,), (moving,))
+    np.testing.assert_array_equal(values, np.sort(stack, axis=0))
+    np.testing.assert_array_equal(tangents, np.take_along_axis(moving, order, axis=0))
+    gradient = jax.grad(lambda stack: jnp.sum(weights * all_sorted(stack)))(stack)
+    np.testing.assert_array_equal(np.take_along_axis(np.asarray(gradient), order, axis=0), weights)

@@ -23,6 +23,7 @@ from simbyz import moments
 from simbyz.attacks.adaptive import Attack, Objective, Rule, worth_of
 from simbyz.attacks.climb import Start, climb, farthest_on_rays, rays
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
+from simbyz.attacks.span import in_span
 from simbyz.stacking import PyTree, ravel
 
 Symmetry = Literal["coordinates", "rotations"]
@@ -115,9 +116,9 @@ def gradient_ascent(
         deviation = jnp.sqrt(moments.variance(rows))
         if symmetry == "rotations":
             vectors = [rows, place_given.reshape(-1, rows.shape[1]), deviation[None]]
-            basis, numbers = jnp.linalg.qr(jnp.concatenate(vectors).T)
-            place, place_given = numbers.T[: len(rows)], numbers.T[len(rows) : -1]
-            place_given, deviation = place_given.reshape(*given.shape[:2], -1), numbers.T[-1]
+            numbers, basis = in_span(jnp.concatenate(vectors))
+            place, place_given = numbers[: len(rows)], numbers[len(rows) : -1]
+            place_given, deviation = place_given.reshape(*given.shape[:2], -1), numbers[-1]
 
         worth = worth_of(rule, place, tolerated, objective)
 
@@ -153,7 +154,7 @@ def gradient_ascent(
         retreats = jnp.asarray(RETREATS, rows.dtype)[:, None, None]
         results = mean[None, None] + retreats * (result - mean[None])[None]
         if symmetry == "rotations":
-            results = jnp.matmul(results, basis.T, precision=jax.lax.Precision.HIGHEST)
+            results = jnp.matmul(results, basis, precision=jax.lax.Precision.HIGHEST)
         candidates = jnp.concatenate([results.astype(stack.dtype), given])
         in_full = worth_of(rule, honest, tolerated, objective)
         values = jax.lax.map(lambda rows: jnp.sum(in_full(unravel(rows))), candidates)

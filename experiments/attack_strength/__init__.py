@@ -1,0 +1,1 @@
+"""Which attack moves which rule most, on what honest workers of a real training run send?"""

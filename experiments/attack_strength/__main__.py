@@ -1,0 +1,181 @@
+"""Which attack moves which rule most?
+
+Records what honest workers send in a training run that nobody attacks, and measures on it how far
+every attack, fixed, searched against the rule, or climbing through it, drags the aggregate from the
+honest mean. Without options: the paper's rules on digits; about two minutes on two cores. Writes a
+table (Markdown and CSV) and a heatmap (PDF and PNG).
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+import tyro
+from tqdm import tqdm
+
+from experiments.attack_strength import report
+from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
+from experiments.attack_strength.recording import cell_of, record
+from experiments.devices import prepare_devices
+from experiments.distributed_momentum.cells import Cell
+from experiments.distributed_momentum.settings import SETTINGS, DatasetName
+from experiments.distributed_momentum.simulate import check
+from simbyz import data, records
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    dataset: DatasetName = "digits"
+    """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
+    rule: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
+    """krum and bulyan are the paper's program's. A rule is left out where n and f do not bear
+    it."""
+    n: tuple[int, ...] = ()
+    """Workers, Byzantine ones included; the data set's own setting if not given."""
+    f: tuple[int, ...] = ()
+    """Byzantine workers, present and tolerated; if not given, the most that krum bears, and the
+    most that bulyan bears."""
+    send: Literal["momenta", "gradients"] = "momenta"
+    """What the honest workers send."""
+    at_step: tuple[int, ...] = (20, 100, 250)
+    """Steps of the training run whose rows are attacked."""
+    iterations: int = 60
+    """Of each climb."""
+    climbers: int = 4
+    """Climbs from so many of the best starts."""
+    seed: int = 1
+    results: Path = Path("results/attack_strength")
+    """Folder of the tables and pictures."""
+    data_dir: Path | None = None
+    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+
+
+# Seconds, not minutes: what the tests run.
+SMOKE = Options(rule=("median", "krum"), n=(7,), f=(2,), at_step=(0, 3), iterations=2, climbers=1)
+
+
+class Results(NamedTuple):
+    measured: pd.DataFrame  # one row an (n, f), rule, attack and step
+    summary: pd.DataFrame  # one row an (n, f), rule and attack
+
+
+class Size(NamedTuple):
+    n: int
+    f: int
+    rules: list[RuleName]
+    cell: Cell  # of the run whose rows are attacked
+
+
+def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
+    """The sizes asked for with the rules that bear them, and the data; checked before any step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    for name in ("rule", "at_step"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one")
+    if min(options.at_step) < 0:
+        raise ValueError(f"at_step must be at least 0, got {min(options.at_step)}")
+    if options.iterations < 0 or options.climbers < 1:
+        raise ValueError(
+            "iterations must be at least 0 and climbers at least 1, "
+            f"got {options.iterations} and {options.climbers}"
+        )
+    if not 0 <= options.seed < 2**31:
+        raise ValueError(f"seed must be from 0 to 2^31 - 1, got {options.seed}")
+    sizes = []
+    for n in options.n or (SETTINGS[options.dataset].n,):
+        for f in dict.fromkeys(options.f or ((n - 3) // 2, (n - 3) // 4)):
+            if not 1 <= f <= n - 2:
+                raise ValueError(f"f must be from 1 to n - 2 = {n - 2}, got {f}")
+            rules = [rule for rule in dict.fromkeys(options.rule) if bears(rule, n, f)]
+            if not rules:
+                raise ValueError(f"none of {', '.join(options.rule)} bears n = {n}, f = {f}")
+            sizes.append(Size(n, f, rules, cell_of(options.dataset, n, f)))
+    dataset = data.load(options.dataset, data_dir=options.data_dir)
+    check([size.cell for size in sizes], dataset)
+    records.prepare_folder(options.results)
+    return sizes, dataset
+
+
+def main(options: Options) -> Results:
+    """Record and measure what is asked for."""
+    return compute(options, *prepare(options))
+
+
+def compute(options: Options, sizes: Sequence[Size], dataset: data.Dataset) -> Results:
+    steps = len(options.at_step)
+    total = sum(len(fixed_attacks(size.f)) + steps * len(size.rules) for size in sizes)
+    tables = []
+    with tqdm(total=total, unit="part", disable=None, smoothing=0.05) as bar:
+
+        def progress(text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update()
+
+        for size in sizes:
+            honest = record(
+                size.cell,
+                dataset,
+                options.at_step,
+                momentum=options.send == "momenta",
+                seed=options.seed,
+            )
+            climb = Climb(options.iterations, options.climbers)
+            table = measure(honest, size.n, size.f, size.rules, climb=climb, progress=progress)
+            tables.append(table.assign(n=size.n, f=size.f))
+    measured = pd.concat(tables, ignore_index=True)
+    measured["step"] = [options.at_step[i] for i in measured["step"]]
+    return Results(measured, report.summarise(measured))
+
+
+def plot(results: Results, options: Options) -> list[Path]:
+    """The heatmap, as PDF and PNG."""
+    figure = report.plot(results.summary, _title(options))
+    return report.write(figure, options.results, ["strength.pdf", "strength.png"])
+
+
+def _title(options: Options) -> str:
+    steps = ", ".join(map(str, options.at_step))
+    return f"Strength of attacks on honest {options.send} of {options.dataset}, steps {steps}"
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = tyro.cli(
+        Options, args=given, prog="python -m experiments.attack_strength", description=__doc__
+    )
+    try:
+        sizes, dataset = prepare(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if dataset.notice:
+        print(f"note: {dataset.notice}")
+    try:
+        results = compute(options, sizes, dataset)
+        report.print_table(report.strongest(results.summary), _title(options))
+        results.measured.to_csv(options.results / "strength.csv", index=False)
+        asked = " ".join(["python -m experiments.attack_strength", *given])
+        text = report.markdown(results.summary, _title(options), asked)
+        (options.results / "strength.md").write_text(text, encoding="utf-8")
+        files = plot(results, options)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: nothing is written before all is measured", file=sys.stderr)
+        return 1
+    written = [options.results / "strength.md", options.results / "strength.csv", *files]
+    print("written: " + ", ".join(map(str, written)))
+    return 0
+
+
+if __name__ == "__main__":
+    prepare_devices()
+    sys.exit(command())

@@ -1,0 +1,193 @@
+"""How far each attack moves each rule."""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from experiments.distributed_momentum.rules import rule_of
+from simbyz import moments
+from simbyz.attacks import ATTACKS, gradient_ascent
+from simbyz.attacks.adaptive import DIRECTIONS, search_factor
+from simbyz.attacks.line_search import bracketing, sequential
+
+RuleName = Literal[
+    "krum",
+    "krum-published",
+    "median",
+    "trmean",
+    "phocas",
+    "meamed",
+    "bulyan",
+    "bulyan-published",
+]
+SEARCHES = {"sequential": sequential, "bracketing": bracketing}
+ASCENT = "gradient_ascent"
+
+
+class Climb(NamedTuple):
+    """How long `gradient_ascent` climbs."""
+
+    iterations: int
+    climbers: int
+
+
+def rule_named(name: RuleName, n: int, f: int) -> Callable:
+    family, _, published = name.partition("-")
+    return rule_of(family, n, f, "published" if published else "released")
+
+
+def symmetry_of(name: RuleName) -> str | None:
+    family = name.partition("-")[0]
+    return {"krum": "rotations", "bulyan": None}.get(family, "coordinates")
+
+
+def bears(name: RuleName, n: int, f: int) -> bool:
+    """Whether the rule accepts this (n, f)."""
+    stack = jax.ShapeDtypeStruct((n, 2), jnp.float32)
+    try:
+        jax.eval_shape(lambda stack: rule_named(name, n, f)(stack, f), stack)
+    except ValueError:
+        return False
+    return True
+
+
+def fixed_attacks(f: int) -> dict[str, Callable]:
+    """Every attack that needs neither the rule nor a memory, as (key, honest, num_byzantine) ->
+    rows.
+    """
+    options = {
+        "fang_krum": {"f": f},
+        "anti_cge": {"f": f},
+        "inner_product_manipulation": {"tau": 1.0},
+    }
+    found = {
+        name: functools.partial(attack, **options.get(name, {})) for name, attack in ATTACKS.items()
+    }
+    if "hidden_vulnerability" in found:
+
+        def one_coordinate(key: jax.Array, honest: jax.Array, num_byzantine: int) -> jax.Array:
+            """As far in one coordinate as an honest row lies from the mean in all."""
+            deviation = jnp.sqrt(jnp.sum(moments.variance(honest)))
+            return ATTACKS["hidden_vulnerability"](key, honest, num_byzantine, factor=deviation)
+
+        found["hidden_vulnerability"] = one_coordinate
+    return found
+
+
+def measure(
+    honest: np.ndarray,
+    n: int,
+    f: int,
+    rules: Sequence[RuleName],
+    *,
+    climb: Climb,
+    progress: Callable[[str], None] = lambda text: None,
+) -> pd.DataFrame:
+    """One row a rule, attack and recorded step.
+
+    Args:
+      honest: (steps, n - f, d).
+
+    Returns:
+      Columns rule, attack, kind (fixed, searched, climbed), step (its number in `honest`), strength
+      (||aggregate - mean|| over the honest deviation) and cosine (of the aggregate with the mean).
+    """
+    key = jax.random.key(0)
+    rows = {}
+    for name, attack in fixed_attacks(f).items():
+        program = jax.jit(lambda step, attack=attack: attack(key, step, f))
+        rows[name] = [np.asarray(program(step)) for step in honest]
+        progress(f"n = {n}, f = {f}: {name}")
+
+    def on_device(index: int, rule: RuleName) -> list[dict]:
+        devices = jax.local_devices()
+        with jax.default_device(devices[index % len(devices)]):
+            return list(_of_rule(rule, honest, n, f, rows, climb, progress))
+
+    with ThreadPoolExecutor(min(len(rules), os.cpu_count() or 1)) as pool:
+        found = pool.map(on_device, range(len(rules)), rules)
+        return pd.DataFrame([row for one_rule in found for row in one_rule])
+
+
+def _of_rule(
+    name: RuleName,
+    honest: np.ndarray,
+    n: int,
+    f: int,
+    fixed: dict[str, list[np.ndarray]],
+    climb: Climb,
+    progress: Callable[[str], None],
+):
+    rule = rule_named(name, n, f)
+    key = jax.random.key(0)
+
+    @jax.jit
+    def weigh(honest: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean = moments.mean(honest)
+        aggregate = rule(jnp.concatenate([honest, rows]), f)
+        cosine = aggregate @ mean / jnp.linalg.norm(aggregate) / jnp.linalg.norm(mean)
+        deviation = jnp.sqrt(jnp.sum(moments.variance(honest)))
+        return jnp.linalg.norm(aggregate - mean) / deviation, cosine
+
+    @functools.partial(jax.jit, static_argnames="search")
+    def searched(honest: jax.Array, search: str) -> jax.Array:
+        """The rows that a search finds in each direction; all of these are straight lines."""
+        ends = [
+            jnp.stack([attack(key, honest, 1, factor=x)[0] for attack in DIRECTIONS.values()])
+            for x in (0.0, 1.0)
+        ]
+
+        def along(line: tuple[jax.Array, jax.Array]) -> jax.Array:
+            begin, end = line
+
+            def direction(key, honest, num_byzantine, *, factor):
+                row = begin + factor * (end - begin)
+                return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+            found = search_factor(
+                key, honest, f, direction=direction, rule=rule, search=SEARCHES[search]
+            )
+            return direction(key, honest, f, factor=found.factor)
+
+        return jax.lax.map(along, tuple(ends))
+
+    @jax.jit
+    def climbed(honest: jax.Array, start: jax.Array) -> jax.Array:
+        return gradient_ascent(
+            rule, symmetry=symmetry_of(name), starts=(lambda *_: start,), **climb._asdict()
+        )(key, honest, f)
+
+    for step, rows in enumerate(honest):
+        strongest, best = -np.inf, fixed["a_little_is_enough"][step]
+
+        def weighed(attack: str, kind: str, byzantine, step=step, rows=rows) -> dict:
+            strength, cosine = map(float, weigh(rows, byzantine))
+            return {
+                "rule": name,
+                "attack": attack,
+                "kind": kind,
+                "step": step,
+                "strength": strength,
+                "cosine": cosine,
+            }
+
+        def searches(rows=rows):
+            for search in SEARCHES:
+                for direction, found in zip(DIRECTIONS, searched(rows, search), strict=True):
+                    yield f"{direction}, {search}", "searched", found
+
+        candidates = [(attack, "fixed", every[step]) for attack, every in fixed.items()]
+        for attack, kind, byzantine in [*candidates, *searches()]:
+            row = weighed(attack, kind, byzantine)
+            if row["strength"] > strongest:
+                strongest, best = row["strength"], byzantine
+            yield row
+        yield weighed(ASCENT, "climbed", climbed(rows, best))
+        progress(f"n = {n}, f = {f}: {name}")
