@@ -7,7 +7,12 @@ import numpy as np
 
 from experiments.distributed_momentum.cells import Cell, cells
 from experiments.distributed_momentum.settings import DatasetName
-from experiments.distributed_momentum.simulate import hyperparameters_of, task_of, workers_at_once
+from experiments.distributed_momentum.simulate import (
+    hyperparameters_of,
+    schedule_of,
+    task_of,
+    workers_at_once,
+)
 from simbyz.aggregators import average
 from simbyz.data import Dataset
 from simbyz.training import Config, make_simulator
@@ -35,7 +40,7 @@ def record(
         evaluate_every=max(at_step) + 2,
         workers_at_once=workers_at_once(cell),
     )
-    simulator = make_simulator(config, task, average, None)
+    simulator = make_simulator(config, task, average, None, schedule=schedule_of(cell))
     hyperparameters = hyperparameters_of(cell)
     hyperparameters = hyperparameters._replace(
         worker=hyperparameters.update, update=hyperparameters.worker

@@ -113,10 +113,8 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
     """A heatmap for each (n, f): attacks down, rules across, colour by strength in logarithm."""
     sizes = list(dict.fromkeys(zip(summary["n"], summary["f"], strict=True)))
     attacks = list(dict.fromkeys(summary["attack"]))
-    finite = summary["strength"][np.isfinite(summary["strength"]) & (summary["strength"] > 0)]
-    norm = matplotlib.colors.LogNorm(
-        *np.clip((finite.min(initial=1), finite.max(initial=1)), 1e-2, 1e2)
-    )
+    # In logarithm from 0.03 to 30 honest deviations: what lies beyond has the colour of the end.
+    norm = matplotlib.colors.LogNorm(3e-2, 30)
     figure, panels = plt.subplots(
         1,
         len(sizes),
@@ -132,7 +130,7 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
             index="attack", columns="rule", values="strength", sort=False, dropna=False
         ).reindex(index=attacks, columns=rules)
         # cividis is read alike with and without colour blindness, and in grey.
-        shown = axes.imshow(table.clip(1e-2), cmap="cividis", norm=norm, aspect="auto")
+        shown = axes.imshow(table.clip(3e-2), cmap="cividis", norm=norm, aspect="auto")
         for i, attack in enumerate(attacks):
             for j, rule in enumerate(rules):
                 value = table.loc[attack, rule]
@@ -143,7 +141,7 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
                     ha="center",
                     va="center",
                     fontsize=6,
-                    color="black" if norm(value) > 0.55 else "white",
+                    color="black" if value > 1 else "white",
                 )
         axes.set_title(f"n = {n}, f = {f}", fontsize=9)
         axes.set_xticks(range(len(rules)), rules, rotation=45, ha="right", fontsize=7)

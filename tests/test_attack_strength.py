@@ -1,0 +1,107 @@
+"""The experiment on the strength of attacks: its command line, its report, and a small run."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from experiments.attack_strength import report
+from experiments.attack_strength.__main__ import SMOKE, command, main, plot
+from experiments.attack_strength.measure import bears, fixed_attacks
+from simbyz.attacks import ATTACKS
+
+
+def test_smoke(tmp_path):
+    """Every attack on every rule at every step; the climb is never the weaker."""
+    options = dataclasses.replace(SMOKE, results=tmp_path)
+    results = main(options)
+    attacks = [*fixed_attacks(2), "gradient_ascent"]
+    attacks += [
+        f"{direction}, {search}"
+        for direction in ("little", "little-negative", "empire")
+        for search in ("sequential", "bracketing")
+    ]
+    measured = results.measured
+    assert set(measured["attack"]) == set(attacks)
+    assert len(measured) == len(attacks) * len(options.rule) * len(options.at_step)
+    assert set(measured["step"]) == set(options.at_step)
+    for _, group in measured.groupby(["rule", "step"]):
+        strengths = group.set_index("attack")["strength"]
+        assert strengths["gradient_ascent"] >= 0.999 * strengths.drop("gradient_ascent").max()
+    assert all(file.stat().st_size > 0 for file in plot(results, options))
+
+
+def test_every_attack_without_a_memory_is_measured():
+    assert set(fixed_attacks(2)) == set(ATTACKS)
+
+
+def some_results():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"n": n, "f": f, "rule": rule, "attack": attack, "kind": kind, "step": step}
+        | {"strength": rng.random() * 9, "cosine": rng.random()}
+        for n, f in ((51, 24), (51, 12))
+        for rule in ("krum", "krum-published", "bulyan-published")
+        for attack, kind in (
+            ("relocated_orthogonal_perturbation", "fixed"),
+            ("nan", "fixed"),
+            ("little-negative, sequential", "searched"),
+            ("gradient_ascent", "climbed"),
+        )
+        for step in (1, 2)
+    ]
+    table = pd.DataFrame(rows)
+    table.loc[table["attack"] == "nan", "strength"] = np.nan
+    return report.summarise(table)
+
+
+def test_report():
+    summary = some_results()
+    best = report.strongest(summary)
+    assert len(best) == 6
+    assert set(best["fixed_attack"]) == {"relocated_orthogonal_perturbation"}
+    rows = summary[(summary["rule"] == "krum") & (summary["f"] == 12)].set_index("attack")
+    shown = best[(best["rule"] == "krum") & (best["f"] == 12)].iloc[0]
+    assert shown["climbed_strength"] == rows.loc["gradient_ascent", "strength"]
+    assert shown["gain"] == shown["climbed_strength"] / max(
+        shown["fixed_strength"], shown["searched_strength"]
+    )
+    text = io.StringIO()
+    report.print_table(best, "title", Console(file=text, width=100))
+    assert max(map(len, text.getvalue().splitlines())) <= 100
+    written = report.markdown(summary, "Title", "python -m experiments.attack_strength")
+    assert written.startswith("# Title\n")
+    assert "not finite" in written
+    assert written.count("\n| gradient_ascent |") == 2
+    assert len(report.plot(summary, "title").axes) == 3  # two sizes and the scale
+
+
+def test_a_rule_is_left_out_where_it_has_no_guarantee():
+    assert bears("bulyan", 25, 5) and not bears("bulyan-published", 25, 11)
+    assert bears("krum", 25, 11) and not bears("krum-published", 25, 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--rule bulyan --n 25 --f 11", "none of bulyan bears n = 25, f = 11"),
+        ("--f 30", "f must be from 1 to n - 2 = 23, got 30"),
+        ("--at-step -1", "at_step must be at least 0, got -1"),
+        ("--climbers 0", "climbers at least 1, got 60 and 0"),
+        ("--seed -1", "seed must be from 0 to 2^31 - 1, got -1"),
+        ("--rule", "rule must name at least one"),
+    ],
+)
+def test_bad_input(arguments, message, tmp_path, capsys):
+    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unknown_rule_is_refused_by_the_command_line(tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        command(["--rule", "kurm", "--results", str(tmp_path)])
+    assert stop.value.code == 2
