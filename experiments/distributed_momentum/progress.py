@@ -50,7 +50,7 @@ class Progress:
         """One plain line: share done, time passed, time left."""
         share = self._done / self._total if self._total else 1.0
         passed, fresh = now - self._began, self._done - self._start
-        left = passed / fresh * (self._total - self._done) if fresh > 0 else None
+        left = passed / fresh * max(self._total - self._done, 0) if fresh > 0 else None
         remaining = "time left unknown" if left is None else f"about {duration(left)} left"
         return f"{100 * share:5.1f} %, {duration(passed)} passed, {remaining} ({text})"
 
