@@ -18,7 +18,7 @@ from experiments.distributed_momentum.cells import cells
 from experiments.distributed_momentum.grid_command import Options, paper_cells, select
 from experiments.distributed_momentum.progress import Progress, duration
 from experiments.distributed_momentum.rules import rule_of
-from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.settings import PAPER, SETTINGS
 from experiments.distributed_momentum.simulate import (
     Run,
     hyperparameters_of,
@@ -304,3 +304,43 @@ def test_plan_prefers_what_is_on_disk(tmp_path):
     assert what.on_disk == runs[:1]
     assert what.recorded == runs[1:2]
     assert what.todo == runs[2:]
+
+
+def small_mnist() -> data.Dataset:
+    """Two classes of images that a network tells apart at once."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(3000, dtype=np.int32) % 2
+    images = generator.integers(0, 100, (3000, 28, 28, 1)) + 100 * labels[:, None, None, None]
+    images = images.astype(np.uint8)
+    parts = images[:2500], labels[:2500], images[2500:], labels[2500:]
+    return data.Dataset("mnist", *parts, 2, 255.0, (0.5,), (0.3,), False)
+
+
+@pytest.mark.thorough
+def test_a_part_of_the_grid_from_runs_to_report(tmp_path, monkeypatch, capsys):
+    """Real but short runs, with and without Nesterov; then all that is made of them."""
+    dataset = small_mnist()
+    short = dataclasses.replace(PAPER["mnist"], steps=20, batch_size=8)
+    for settings in (PAPER, SETTINGS):
+        monkeypatch.setitem(settings, "mnist", short)
+    monkeypatch.setattr(grid_command.data, "load", lambda name, data_dir: dataset)
+    results, table = str(tmp_path / "results"), str(tmp_path / "runs.parquet")
+    chosen = "--dataset mnist --rule median --f 24 --attack none empire --learning-rate 0.5"
+    assert command(["grid", *chosen.split(), "--seeds", "1", "2", "--results", results]) == 0
+    runs = records.read_runs(results)
+    assert len(runs) == 2 * 2 * (1 + 2)  # seeds × Nesterov × (unattacked, places)
+    assert (runs[runs["attack"] == "none"]["highest_accuracy"] > 0.9).all()
+    steps = records.read_steps(results).set_index("name")
+    name = "mnist-average-n_27-lr_0.5"
+    plain, ahead = (steps.loc[n, "loss"].to_numpy() for n in (name, f"{name}-nesterov"))
+    assert plain[0] == ahead[0] and plain[5] != ahead[5]
+    report, docs = str(tmp_path / "REPORT.md"), str(tmp_path / "docs")
+    for arguments in (
+        ["analyse", "--results", results],
+        ["plot", "--results", results, "--figures", str(tmp_path / "figures")],
+        ["collect", "--results", results, "--table", table],
+        ["report", "--table", table, "--report", report, "--figures", docs],
+    ):
+        assert command(arguments) == 0, arguments
+    assert "12 of 3680 of the grid, seeds [1, 2]" in capsys.readouterr().out
+    assert "On 4 of the grid's 1760 pairs." in (tmp_path / "REPORT.md").read_text()

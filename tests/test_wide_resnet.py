@@ -53,7 +53,7 @@ def forward(parameters: dict, x: np.ndarray, blocks: int) -> np.ndarray:
                 x = convolve(x, next(convolutions), stride)
             x = x + inner
     dense = parameters["Dense_0"]
-    return activate(x).mean(axis=(1, 2)) @ dense["kernel"] + dense["bias"]
+    return activate(x).mean(axis=(1, 2)) @ dense["kernel"].T + dense["bias"]
 
 
 def shapes(module: WideResNet) -> dict:
@@ -85,7 +85,7 @@ class TestNetwork:
         assert len(convolutions) == 25 + 3  # 28 layers: 25 of 3 × 3 here, 1 dense, and 3 shortcuts
         ones = [found[name] for name in convolutions if found[name][:2] == (1, 1)]
         assert sorted(ones) == [(1, 1, 16, 160), (1, 1, 160, 320), (1, 1, 320, 640)]
-        assert found["Dense_0/kernel"] == (640, 10)
+        assert found["Dense_0/kernel"] == (10, 640)
 
     @pytest.mark.parametrize("train", [False, True])
     def test_logits(self, train):
