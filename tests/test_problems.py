@@ -173,6 +173,8 @@ REFUSED = {
     "noise": (dict(noise=-1.0), "noise must be at least 0 and finite, got -1.0"),
     "dimension": (dict(dimension=0), "dimension must be at least 1, got 0"),
     "heterogeneity": (dict(heterogeneity=-1.0), "heterogeneity and growth must be at least 0"),
+    "no number": (dict(growth=float("nan")), "at least 0 and finite, got 0.0 and nan"),
+    "one curvature": (dict(dimension=1), "in dimension 1 there is one curvature"),
     "alone": (dict(workers=1, heterogeneity=1.0), "need at least 2 workers, got 1"),
     "two": (dict(workers=2, heterogeneity=1.0, growth=1.0), "need at least 3 workers, got 2"),
     "minority": (dict(minority=4), "minority must be from 1 to workers - 1 = 3, got 4"),
@@ -184,6 +186,14 @@ def test_bad_constants(case):
     options, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         quadratic(KEY, **(dict(workers=4, dimension=3) | options))
+
+
+def test_one_dimension_and_large_constants():
+    line = quadratic(KEY, 4, 1, smoothness=2.0, convexity=2.0, heterogeneity=1.0)
+    np.testing.assert_allclose(line.task.data.hessian, [[2.0]])
+    steep = logistic(KEY, 4, 1, smoothness=1e7, convexity=1.0)
+    features = np.asarray(steep.task.data.features, np.float64)
+    assert np.sum(features**2) / len(features) / 4 + 1 == pytest.approx(1e7)
 
 
 def test_bad_logistic_constants():

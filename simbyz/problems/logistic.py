@@ -59,12 +59,12 @@ def logistic(
         raise ValueError(f"examples must be at least dimension = {dimension}, got {examples}")
     rng, h = generator(key), operator.index(workers)
     _, tilts = dissimilarity(rng, h, dimension, heterogeneity, 0.0, minority)
-    spectrum = 4 * (smoothness - convexity) * np.linspace(0.5, 1, dimension)[::-1]
+    spectrum = 4 * (smoothness - convexity) * np.linspace(1, 0.5, dimension)
     left, _, right = np.linalg.svd(rng.normal(size=(examples, dimension)), full_matrices=False)
     features = np.sqrt(examples) * (left * np.sqrt(spectrum)) @ right  # XᵀX / m has that spectrum
     # A quarter of the labels flipped: all probabilities are in [1/4, 3/4], room to differ in.
     teacher = features @ rng.normal(size=dimension)
-    mean = 0.25 + 0.5 / (1 + np.exp(-teacher))
+    mean = 0.25 + 0.5 * _sigmoid(teacher)
     # The smallest changes of labels that give the tilts.
     changes = -examples * (tilts @ np.linalg.pinv(features.T @ features)) @ features.T
     with np.errstate(divide="ignore"):
@@ -93,7 +93,13 @@ def logistic(
     )
 
 
-def _newton(features: np.ndarray, labels: np.ndarray, regularisation: float):
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return (1 + np.tanh(logits / 2)) / 2  # no overflow
+
+
+def _newton(
+    features: np.ndarray, labels: np.ndarray, regularisation: float
+) -> tuple[np.ndarray, float]:
     """The optimum of regularised logistic regression, and the loss there, in float64."""
 
     def value(point: np.ndarray) -> float:
@@ -103,7 +109,7 @@ def _newton(features: np.ndarray, labels: np.ndarray, regularisation: float):
 
     point = np.zeros(features.shape[1])
     for _ in range(100):
-        probabilities = 1 / (1 + np.exp(-features @ point))
+        probabilities = _sigmoid(features @ point)
         gradient = features.T @ (probabilities - labels) / len(labels) + regularisation * point
         weights = probabilities * (1 - probabilities) / len(labels)
         hessian = features.T @ (weights[:, None] * features)

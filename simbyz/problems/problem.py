@@ -79,12 +79,18 @@ def functions(
 
 
 def dissimilarity(
-    rng: np.random.Generator, h: int, d: int, heterogeneity: float, growth: float, minority
+    rng: np.random.Generator,
+    h: int,
+    d: int,
+    heterogeneity: float,
+    growth: float,
+    minority: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scales (h,) and tilts (h, d) with the sums that `quadratic` states."""
-    if not (heterogeneity >= 0 and growth >= 0):
+    if not (0 <= heterogeneity < np.inf and 0 <= growth < np.inf):
         raise ValueError(
-            f"heterogeneity and growth must be at least 0, got {heterogeneity} and {growth}"
+            "heterogeneity and growth must be at least 0 and finite, got "
+            f"{heterogeneity} and {growth}"
         )
     least = 1 + (heterogeneity > 0) + (growth > 0)
     if h < least:

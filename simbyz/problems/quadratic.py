@@ -54,6 +54,11 @@ def quadratic(
       ValueError: a constant out of range, or too few workers to differ.
     """
     require_constants(dimension=dimension, smoothness=smoothness, convexity=convexity, noise=noise)
+    if dimension == 1 and convexity != smoothness:
+        raise ValueError(
+            "in dimension 1 there is one curvature: give convexity = smoothness, got "
+            f"convexity={convexity}, smoothness={smoothness}"
+        )
     rng, h = generator(key), operator.index(workers)
     scales, tilts = dissimilarity(rng, h, dimension, heterogeneity, growth, minority)
     spectrum = np.linspace(convexity, smoothness, dimension)
