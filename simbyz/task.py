@@ -71,6 +71,7 @@ def classification(
     train_mode: bool = False,
     partition: Partition | None = None,
     replacement: bool = False,
+    dtype: jnp.dtype | None = None,
 ) -> Task:
     """Image classification by a flax module, by cross-entropy.
 
@@ -87,6 +88,8 @@ def classification(
       partition: of the training images, among as many workers as ask for batches. It is part of the
         task's data: another one of the same shape goes through the same compiled program.
       replacement: draw each example of a batch anew.
+      dtype: what the network computes in, such as bfloat16: its inputs and parameters are rounded
+        to it. Parameters, gradients and the loss stay float32. As the parameters are if None.
 
     Raises:
       ValueError: batch_size below 1 or above the number of training images; a partition that is
@@ -104,6 +107,11 @@ def classification(
     def prepare(key: jax.Array, images: jax.Array) -> jax.Array:
         images = random_flip(key, images) if dataset.flip else images
         return normalise(images, dataset.scale, dataset.mean, dataset.deviation)
+
+    def forward(parameters: PyTree, model_state: PyTree, images: jax.Array, **options: Any) -> Any:
+        if dtype is not None:
+            parameters, images = optax.tree.cast((parameters, images), dtype)
+        return module.apply({"params": parameters, **model_state}, images, **options)
 
     def initialise(key: jax.Array) -> tuple[PyTree, PyTree]:
         state = module.init(key, jnp.zeros((1, *shape)))
@@ -161,31 +169,31 @@ def classification(
         images = prepare(flip_key, take(data.train_images, batch, shape))
         labels = relabel(jnp.take(data.train_labels, batch, mode="clip"))
         present = batch < num_examples
-        variables = {"params": parameters, **model_state}
         if train_mode:
-            logits, model_state = module.apply(
-                variables,
+            logits, model_state = forward(
+                parameters,
+                model_state,
                 images,
                 train=True,
                 rngs={"dropout": dropout_key},
                 mutable=list(model_state),
             )
         else:
-            logits = module.apply(variables, images)
+            logits = forward(parameters, model_state, images)
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.sum(losses, where=present) / jnp.sum(present), model_state
 
     def accuracy(
         data: ImageData, parameters: PyTree, model_state: PyTree, key: jax.Array
     ) -> jax.Array:
-        variables = {"params": parameters, **model_state}
         images, labels = data.test_images, data.test_labels
         size = max(s for s in range(1, TEST_BATCH + 1) if len(labels) % s == 0)
 
         def correct(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
             number, images, labels = part
             images = prepare(jax.random.fold_in(key, number), images)
-            logits: Any = module.apply(variables, images)
+            logits: Any = forward(parameters, model_state, images)
             return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
         parts = (

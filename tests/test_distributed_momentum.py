@@ -24,6 +24,7 @@ from experiments.distributed_momentum.simulate import (
     little_or_empire,
     programs,
     simulate,
+    task_of,
 )
 from simbyz import attacks, data, records
 
@@ -315,3 +316,25 @@ def test_mnist_when_it_is_there(tmp_path, monkeypatch):
     assert dataset.train_images.shape == (60000, 28, 28, 1)
     assert len(runs) == (2 + (5 + 6) * 2 * 2) * 5
     assert data.load("digits").name == "digits"
+
+
+def test_a_precision_is_named_and_reaches_the_network():
+    dataset = data.load("digits")
+    gradients = {}
+    for precision in ("default", "bfloat16"):
+        (cell,) = cells(
+            "digits", rules=[], attacks=["none"], f=[5], precision=precision, batch_size=7
+        )
+        assert ("precision_bfloat16" in cell.name) == (precision == "bfloat16")
+        task = task_of(cell, dataset)
+        parameters, state = task.initialise(jax.random.key(0))
+
+        def loss(parameters, task=task, state=state):
+            return task.loss(task.data, parameters, state, jnp.arange(7), jax.random.key(0))[0]
+
+        gradients[precision] = jax.tree.leaves(jax.jit(jax.grad(loss))(parameters))
+        assert all(leaf.dtype == jnp.float32 for leaf in gradients[precision])
+    for one, other in zip(*gradients.values(), strict=True):
+        assert not np.array_equal(one, other)
+        # bfloat16 has eight bits.
+        np.testing.assert_allclose(other, one, atol=0.02 * float(jnp.max(jnp.abs(one))))

@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
-from experiments.distributed_momentum import campaign, estimate, grid_command
+from experiments.distributed_momentum import campaign, estimate, footprint, grid_command
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.campaign import plan
 from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.dry_run import print_widths
 from experiments.distributed_momentum.grid_command import Options, paper_cells, select
 from experiments.distributed_momentum.progress import Progress, duration
 from experiments.distributed_momentum.rules import rule_of
@@ -241,17 +243,34 @@ class TestDryRun:
         for dataset in PAPER:
             for cell in paper_cells(dataset):
                 assert 1 < estimate.from_table(cell) < 1e5
-                assert 1e7 < estimate.memory_of(cell, 1, "cpu") < 1e10
-                assert estimate.memory_of(cell, 5, "gpu") > estimate.memory_of(cell, 1, "cpu")
+                assert 1e7 < footprint.memory_of(cell, 1, "cpu") < 1e10
+                assert footprint.memory_of(cell, 5, "gpu") > footprint.memory_of(cell, 1, "cpu")
 
     def test_dimensions_are_the_papers(self):
-        found = {dataset: estimate.dimension(paper_cells(dataset)[0]) for dataset in PAPER}
+        found = {dataset: footprint.dimension(paper_cells(dataset)[0]) for dataset in PAPER}
         assert found == {
             "mnist": 79_510,
             "fashion_mnist": 79_510,
             "cifar10": 1_310_922,
             "cifar100": 2_384_036,
         }
+
+    def test_as_many_runs_at_once_as_fit_and_are_worth_it(self):
+        dense, conv = paper_cells("mnist")[1], paper_cells("cifar10")[1]
+        assert footprint.lanes_per_device(dense, "cpu", 10**12) == 1
+        assert footprint.lanes_per_device(dense, "gpu", 10**12) == 40
+        assert footprint.lanes_per_device(conv, "gpu", 10**12) == 5
+        assert footprint.lanes_per_device(conv, "gpu", 10**6) == 1  # and may fail there
+        for cell in (dense, conv):
+            width = footprint.lanes_per_device(cell, "gpu", 10**9)
+            if width > 1:
+                assert footprint.memory_of(cell, width, "gpu") <= footprint.SHARE * 10**9
+
+    def test_widths_are_told_before_a_run(self):
+        text = io.StringIO()
+        run = Run(paper_cells("mnist")[1], 1)
+        print_widths([run], Console(file=text, width=100))
+        assert "mnist krum n=51 f=24: 1 runs at once a device, at least" in text.getvalue()
 
 
 class TestProgress:

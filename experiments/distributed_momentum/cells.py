@@ -14,6 +14,7 @@ from experiments.distributed_momentum.settings import (
     APPENDIX,
     PAPER,
     SETTINGS,
+    Precision,
     Setting,
 )
 
@@ -22,9 +23,10 @@ PlaceName = Literal["update", "worker", "server"]
 
 # Fields of a cell that came after the first results: at their defaults they are left out of its
 # configuration, so that earlier runs still count as its own.
-ADDED = ("conventions", "drops", "depth", "width")
+ADDED = ("conventions", "drops", "depth", "width", "precision")
 SHARED_WITH_SETTING = (
-    "decay momentum batch_size steps l2 clip evaluate_every curvature_window drops depth width"
+    "decay momentum batch_size steps l2 clip evaluate_every curvature_window drops depth width "
+    "precision"
 ).split()
 
 
@@ -56,6 +58,7 @@ class Cell:
     drops: tuple[tuple[int, float], ...] = ()
     depth: int = 0
     width: int = 0
+    precision: Precision = "default"
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ from experiments.distributed_momentum.cells import (
     cells,
 )
 from experiments.distributed_momentum.rules import Conventions, RuleName
-from experiments.distributed_momentum.settings import DatasetName
+from experiments.distributed_momentum.settings import DatasetName, Precision
 from experiments.distributed_momentum.simulate import Run, check, simulate
 from simbyz import data, records
 
@@ -56,6 +56,8 @@ class Options:
     batch_size: int | None = None
     """Examples a worker and a step."""
     steps: int | None = None
+    precision: Precision | None = None
+    """What the networks compute in: default is float32, TF32 in the products of a recent GPU."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     results: Path = Path("results/distributed_momentum")
     """Folder of results: a file a run, and the pictures."""
@@ -97,6 +99,7 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
         momentum=options.momentum,
         batch_size=options.batch_size,
         steps=options.steps,
+        precision=options.precision,
     )
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check(chosen, dataset)

@@ -1,13 +1,14 @@
 """What a plan would run, program by program, with estimated time and memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from rich.console import Console
 from rich.table import Table
 
 from experiments.distributed_momentum.campaign import Plan
-from experiments.distributed_momentum.estimate import TABLE, memory_of, width_of
+from experiments.distributed_momentum.estimate import TABLE
+from experiments.distributed_momentum.footprint import device_memory, memory_of, width_of
 from experiments.distributed_momentum.progress import duration
 from experiments.distributed_momentum.simulate import Run, programs
 
@@ -60,6 +61,19 @@ def print_plan(
     if platform != "cpu" and any(source(run) == TABLE for run in plan.todo):
         console.print("on this device, finish a run of each program for a true estimate")
     console.print("memory: on each device, at least, by arithmetic")
+
+
+def print_widths(todo: Sequence[Run], console: Console | None = None) -> None:
+    """How many runs each program makes at once on a device, and the memory that takes."""
+    console = Console(width=100) if console is None else console
+    platform, memory = jax.default_backend(), device_memory()
+    for group in programs(todo):
+        cell, width = group[0].cell, width_of(group[0].cell)
+        console.print(
+            f"{cell.dataset} {cell.rule} n={cell.n} f={cell.f}: {width} runs at once a device, at "
+            f"least {_gigabytes(memory_of(cell, width, platform))}"
+            + ("" if memory is None else f" of {_gigabytes(memory)}")
+        )
 
 
 def _gigabytes(size: float) -> str:

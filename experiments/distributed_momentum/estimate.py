@@ -1,19 +1,14 @@
-"""What a run costs, before it is run: time from finished runs or from a small table, memory by
-arithmetic.
-"""
+"""How long a run takes, before it is run: by finished runs, or by a small table."""
 
-import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 from experiments.distributed_momentum.cells import Cell
-from experiments.distributed_momentum.simulate import Run, lanes_per_device, network_of
+from experiments.distributed_momentum.footprint import dimension
+from experiments.distributed_momentum.simulate import Run
 from simbyz import records
-from simbyz.data.datasets import PREPROCESSING
 
 # One core of an AMD EPYC server, November 2026, float32, rounded. Conv: workers one by one; the
 # Wide-ResNet: its products at 50 GFLOP/s.
@@ -28,15 +23,6 @@ PER_RULE = {  # seconds a step, for n × d = 51 × 79,510
     "bulyan": 0.019,
 }
 TABLE = "table"
-# height, width, channels; training and test images
-IMAGES = {
-    "digits": ((8, 8, 1), 1797),
-    "mnist": ((28, 28, 1), 70_000),
-    "fashion_mnist": ((28, 28, 1), 70_000),
-    "cifar10": ((32, 32, 3), 60_000),
-    "cifar100": ((32, 32, 3), 60_000),
-}
-TEST_BATCH = 1000
 
 
 def from_table(cell: Cell) -> float:
@@ -72,47 +58,6 @@ def seconds_from(folder: Path) -> tuple[Callable[[Run], float], Callable[[Run], 
         return TABLE
 
     return seconds, source
-
-
-def memory_of(cell: Cell, width: int, platform: str) -> float:
-    """Bytes on a device, at least: `width` runs at once, and the data set.
-
-    A run keeps the n sent vectors, the gradients of the h honest workers, their momenta before and
-    after a step, the curvature's window and some ten single vectors; besides, what the network
-    keeps of the images in work.
-    """
-    honest, d = cell.n - cell.f, dimension(cell)
-    shape, images = IMAGES[cell.dataset]
-    vectors = cell.n + 3 * honest + cell.curvature_window + 10
-    one_by_one = platform == "cpu" and cell.dataset.startswith("cifar")
-    in_work = cell.batch_size * (1 if one_by_one else honest)
-    kept, largest = _activations(cell)
-    floats = vectors * d + kept * in_work + 3 * largest * TEST_BATCH
-    return 4 * width * floats + images * math.prod(shape)
-
-
-def width_of(cell: Cell) -> int:
-    return lanes_per_device(jax.default_backend())
-
-
-@functools.cache
-def dimension(cell: Cell) -> int:
-    shape, _ = IMAGES[cell.dataset]
-    classes = PREPROCESSING[cell.dataset]["num_classes"]
-    module = network_of(cell, shape[-1], classes)
-    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))
-    return sum(leaf.size for leaf in jax.tree.leaves(variables))
-
-
-def _activations(cell: Cell) -> tuple[int, int]:
-    """Floats that a gradient keeps of an image, and the largest layer's, counted by hand."""
-    if cell.depth:
-        blocks, width = (cell.depth - 4) // 6, cell.width
-        layers = [(16 * width * 1024), (32 * width * 256), (64 * width * 64)]
-        return sum(6 * blocks * size for size in layers), layers[0]
-    if cell.dataset.startswith("cifar"):
-        return 6 * 64 * 1024 + 6 * 128 * 256, 64 * 1024
-    return 1100, 784
 
 
 def _finished(folder: Path) -> dict[tuple, tuple[float, int]]:

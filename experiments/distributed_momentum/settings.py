@@ -6,6 +6,10 @@ from typing import Literal
 from experiments.distributed_momentum.rules import PAPER_RULES
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+# What the networks compute in. default: float32, with products in TF32 on a recent GPU;
+# float32: those too; bfloat16: images, parameters and activations. Parameters are kept, gradients
+# summed, and all that is done with them computed, in float32.
+Precision = Literal["default", "float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Setting:
     drops: tuple[tuple[int, float], ...] = ()  # (step, factor of the learning rate from there on)
     depth: int = 0  # of a Wide-ResNet; 0: the data set's own network
     width: int = 0
+    precision: Precision = "default"
 
 
 _MNIST = Setting(

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.distributed_momentum.cells import Cell
+from experiments.distributed_momentum.footprint import network_of, width_of
 from experiments.distributed_momentum.rules import rule_of, selection_of
 from experiments.distributed_momentum.settings import PAPER
-from simbyz import attacks, models, moments, records
+from simbyz import attacks, moments, records
 from simbyz.configuration import Place
 from simbyz.data import Dataset
 from simbyz.metrics import log_ratio
@@ -137,15 +137,8 @@ def hyperparameters_of(cell: Cell) -> Hyperparameters:
 def task_of(cell: Cell, dataset: Dataset) -> Task:
     """The data set with the paper's network for it."""
     module = network_of(cell, dataset.train_images.shape[-1], dataset.num_classes)
-    return classification(dataset, module, batch_size=cell.batch_size)
-
-
-def network_of(cell: Cell, channels: int, num_classes: int) -> nn.Module:
-    if cell.depth:
-        return models.WideResNet(cell.depth, cell.width, num_classes=num_classes)
-    if channels == 3:
-        return models.Conv(num_classes=num_classes)
-    return models.Dense(num_classes=num_classes)
+    dtype = jnp.bfloat16 if cell.precision == "bfloat16" else None
+    return classification(dataset, module, batch_size=cell.batch_size, dtype=dtype)
 
 
 def check(cells: Iterable[Cell], dataset: Dataset) -> None:
@@ -188,7 +181,7 @@ def simulate(
             continue
         cell = todo[0].cell
         task = task_of(cell, dataset)
-        width = lanes_per_device(jax.default_backend())
+        width = width_of(cell)
         simulator = simulator_of(cell, task, shared=True)
         progress(0, f"compiling {cell.rule}")
         # Without and with Nesterov one after the other: what a program branches on is not batched.
@@ -206,12 +199,13 @@ def simulate(
                 progress=functools.partial(_tell, progress, cell.rule),
             )
         )
-        for run, result in results:
-            summary = summary_of(result) | records.provenance() | {"notice": dataset.notice}
-            summary |= {"wall_seconds": result.seconds, "vmap_width": width}
-            records.write_run(
-                folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
-            )
+        with jax.default_matmul_precision("float32" if cell.precision == "float32" else None):
+            for run, result in results:
+                summary = summary_of(result) | records.provenance() | {"notice": dataset.notice}
+                summary |= {"wall_seconds": result.seconds, "vmap_width": width}
+                records.write_run(
+                    folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
+                )
 
 
 def _tell(progress: Callable[[int, str], None], rule: str, steps: int) -> None:
@@ -237,11 +231,6 @@ def summary_of(result: Result) -> dict[str, float]:
         "mean_log_sampled_ratio": mean_log_ratio("sampled"),
         "mean_log_honest_ratio": mean_log_ratio("honest"),
     }
-
-
-def lanes_per_device(platform: str) -> int:
-    """The `vmap` width: one on a CPU, where a wider batch leaves the cache and compiles longer."""
-    return 1 if platform == "cpu" else 5
 
 
 def _both_in_one(cell: Cell) -> bool:

@@ -12,11 +12,11 @@ import jax
 import pandas as pd
 
 from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.footprint import width_of
 from experiments.distributed_momentum.settings import PAPER
 from experiments.distributed_momentum.simulate import (
     Run,
     hyperparameters_of,
-    lanes_per_device,
     programs,
     simulator_of,
     task_of,
@@ -83,7 +83,7 @@ def _measure_program(
     steps = min(CHUNK, cell.steps) if quick else cell.steps
     task = task_of(cell, images)
     simulator = simulator_of(cell, task, shared=True)
-    width = lanes_per_device(jax.default_backend())
+    width = width_of(cell)
     at_once = width * jax.local_device_count()
     for nesterov in (False,) if quick else (False, True):
         runs = [run for run in group if run.cell.nesterov == nesterov]
