@@ -14,8 +14,10 @@ from simbyz import moments
 
 Gain = Callable[[jax.Array], jax.Array]
 
-# On each ray: from well inside the honest cloud to well outside, and out of sight.
+# On each ray: from well inside the honest cloud to well outside, and out of sight; closer together
+# where each coordinate takes its own, which is all that its start can choose.
 FACTORS = (*(2 ** (k / 4) for k in range(-8, 17)), 2.0**15)
+OWN_FACTORS = (*(2 ** (k / 12) for k in range(-24, 49)), 2.0**15)
 NEIGHBOURS = (1, 2, 3, 5, 8)
 PROPOSALS = 8
 
@@ -54,7 +56,8 @@ def farthest_on_rays(
     gain: Gain, mean: jax.Array, directions: jax.Array, num_byzantine: int
 ) -> Start:
     """The best point of each ray, all attackers at it: leaves (r, ...)."""
-    factors = jnp.asarray(FACTORS, mean.dtype)
+    alone = jax.eval_shape(gain, jnp.zeros((num_byzantine, *mean.shape), mean.dtype)).size == 1
+    factors = jnp.asarray(FACTORS if alone else OWN_FACTORS, mean.dtype)
 
     def place(direction: jax.Array, factor: jax.Array) -> jax.Array:
         row = mean + factor * direction

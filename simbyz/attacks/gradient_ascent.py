@@ -78,8 +78,8 @@ def gradient_ascent(
         the rules of this library.
       starts: attacks never to be weaker than; an adaptive one may be among them.
       iterations: of each climb; each evaluates the rule 8 times and its gradient once.
-      climbers: how many of the best rays and starts are climbed from (one in effect with
-        "coordinates").
+      climbers: how many of the best rays and starts are climbed from; with "coordinates", in each
+        the best of its own.
       objective: `squared_distance` if None.
 
     Returns:
@@ -136,20 +136,14 @@ def gradient_ascent(
             on_rays,
             Start(place_given, jax.lax.map(gain, place_given)),
         )
-        if own_coordinates:
-            best = jnp.argmax(found.gain, axis=0)
-            chosen = Start(
-                jnp.take_along_axis(found.rows, best[None, None], axis=0)[0],
-                jnp.max(found.gain, axis=0),
-            )
-            result = climb(gain, chosen, place, deviation, key, iterations).rows
-        else:
-            order = jnp.argsort(-found.gain[:, 0])[:climbers]
-            results = jax.lax.map(
-                lambda one: climb(gain, one[0], place, deviation, one[1], iterations),
-                (Start(*(leaf[order] for leaf in found)), jax.random.split(key, len(order))),
-            )
-            result = results.rows[jnp.argmax(results.gain[:, 0])]
+        # Of one gain, or in each coordinate: the best starts, and then the best of their climbs.
+        order = jnp.argsort(-found.gain, axis=0)[:climbers]
+        chosen = _taken(found, order)
+        results = jax.lax.map(
+            lambda one: climb(gain, one[0], place, deviation, one[1], iterations),
+            (chosen, jax.random.split(key, len(order))),
+        )
+        result = _taken(results, jnp.argmax(results.gain, axis=0, keepdims=True)).rows[0]
 
         retreats = jnp.asarray(RETREATS, rows.dtype)[:, None, None]
         results = mean[None, None] + retreats * (result - mean[None])[None]
@@ -161,3 +155,11 @@ def gradient_ascent(
         return unravel(candidates[jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, values))])
 
     return attack
+
+
+def _taken(starts: Start, which: jax.Array) -> Start:
+    """Of starts (s, ...), those of the numbers (k, 1), or in each coordinate those of (k, d)."""
+    return Start(
+        jnp.take_along_axis(starts.rows, which[:, None], axis=0),
+        jnp.take_along_axis(starts.gain, which, axis=0),
+    )
