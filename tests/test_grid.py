@@ -191,6 +191,16 @@ class TestRunning:
         assert "No space left on device" in capsys.readouterr().err
         assert len(simulated[0]) == 1
 
+    def test_stopped_by_hand(self, simulated, tmp_path, capsys, monkeypatch):
+        def stopped(run_list, *_):
+            fake_runs.write(tmp_path, run_list[0], 0.9)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(campaign, "simulate", stopped)
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 1
+        assert "the same command goes on from there" in capsys.readouterr().err
+        assert len(records.read_runs(tmp_path)) == 1
+
     def test_a_plain_line_in_a_log(self, simulated, tmp_path, capsys):
         command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)])
         captured = capsys.readouterr()
