@@ -1,6 +1,7 @@
 """The report in Markdown: what was run, what it says, where it departs from the paper."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from experiments.distributed_momentum.extent import (
     in_grid,
     ratio_lines,
 )
+from experiments.distributed_momentum.grid_command import paper_cells
 from experiments.distributed_momentum.pairs import (
     EFFECTIVE,
     LOST,
@@ -26,7 +28,7 @@ from experiments.distributed_momentum.pairs import (
     subsets,
     subsets_of,
 )
-from experiments.distributed_momentum.rules import DIVERGENT
+from experiments.distributed_momentum.rules import DIVERGENT, PAPER_RULES
 from experiments.distributed_momentum.settings import PAPER
 
 HEAD = """# Distributed momentum: what our runs say about the paper's claim
@@ -117,7 +119,35 @@ def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
     notices = sorted(set(grid["notice"]) - {""})
     text = "## What has been run\n\n" + table(rows)
     text += "".join(f"\nNote: {notice}\n" for notice in notices)
+    text += "\nRuns done of each data set, learning rate and Nesterov setting, by rule:\n\n"
+    text += table(_done_by_rule(grid))
     return text + "\n" + "\n".join(f"- {line}" for line in diverged_lines(grid)) + "\n"
+
+
+def _done_by_rule(grid: pd.DataFrame, seeds: int = 5) -> list[dict[str, str]]:
+    """How many runs there are, of how many, so that what is missing shows."""
+
+    def key(dataset: str, rate: float, nesterov: bool) -> str:
+        return f"{dataset}, {rate:g}" + ", Nesterov" * nesterov
+
+    wanted = Counter(
+        (key(cell.dataset, cell.learning_rate, cell.nesterov), cell.rule)
+        for name in PAPER
+        for cell in paper_cells(name)
+    )
+    found = Counter(
+        (key(row["dataset"], row["learning_rate"], row["nesterov"]), row["rule"])
+        for row in grid.to_dict("records")
+        if row["seed"] <= seeds
+    )
+    return [
+        {"setting": setting}
+        | {
+            rule: f"{found[setting, rule]} of {seeds * wanted[setting, rule]}"
+            for rule in ("average", *PAPER_RULES)
+        }
+        for setting in dict.fromkeys(setting for setting, _ in wanted)
+    ]
 
 
 def _claims(pairs: pd.DataFrame, grid: pd.DataFrame) -> str:
