@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from simbyz.geometry import chunk_width, squared_distances
 from simbyz.moments import sum_rows
 from simbyz.order_statistics import MAX_NETWORK_ROWS
-from simbyz.stacking import PyTree, ravel, require
+from simbyz.shapes import Buckets, Mixed, Updates
+from simbyz.stacking import ravel, require
 
 
-def nearest_neighbor_mixing(updates: PyTree, f: int) -> PyTree:
+def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:
     """NNM: every row becomes the mean of the n - f rows nearest to it, itself included.
 
     y_i = 1/(n - f) Σ_{j in N_i} x_j, N_i holding i and the n - f - 1 others with smallest
@@ -78,7 +79,7 @@ def _means_of_chosen(chosen: jax.Array, stack: jax.Array, count: int) -> jax.Arr
     return jax.lax.fori_loop(0, -(-d // size), turn, jnp.zeros_like(stack))
 
 
-def clipping(updates: PyTree, f: int = 0, *, radius: jax.typing.ArrayLike) -> PyTree:
+def clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> Mixed:
     """Every row is shortened to at most a given length: x_i · min(1, radius / ||x_i||).
 
     Args:
@@ -100,7 +101,7 @@ def clipping(updates: PyTree, f: int = 0, *, radius: jax.typing.ArrayLike) -> Py
     return unravel(_clip(stack, _norms(stack), radius))
 
 
-def adaptive_robust_clipping(updates: PyTree, f: int) -> PyTree:
+def adaptive_robust_clipping(updates: Updates, f: int) -> Mixed:
     """ARC: the k longest rows are shortened to the length of the next one, k = ⌊2 (f/n) (n - f)⌋.
 
     Args:
@@ -126,7 +127,7 @@ def adaptive_robust_clipping(updates: PyTree, f: int) -> PyTree:
     return unravel(_clip(stack, norms, jnp.sort(norms)[n - 1 - num_clipped]))
 
 
-def bucketing(updates: PyTree, f: int, *, key: jax.Array, bucket_size: int) -> PyTree:
+def bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) -> Buckets:
     """Rows in random order, then the mean of each s in a row; the last bucket may hold fewer.
 
     y_b = mean of x_π(bs), ..., x_π(bs + s - 1), with π = jax.random.permutation(key, n).

@@ -14,18 +14,19 @@ import jax.numpy as jnp
 
 from simbyz.geometry import middle_row, squared_distances_to
 from simbyz.moments import weighted_sum
+from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
 
 def geometric_median(
-    updates: PyTree,
+    updates: Updates,
     f: int = 0,
     *,
     smoothing: float | jax.Array = 0.1,
     iterations: int = 3,
     start: Literal["mean", "zeros", "median"] = "zeros",
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """The point of least summed distance to the rows, by smoothed Weiszfeld iterations.
 
     z ← Σ w_i x_i / Σ w_i with w_i = 1 / max(smoothing, ||x_i - z||), a fixed number of times.
@@ -64,13 +65,13 @@ def geometric_median(
 
 
 def geometric_median_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int = 0,
     *,
     smoothing: float | jax.Array = 0.1,
     iterations: int = 3,
     start: Literal["mean", "zeros", "median"] = "zeros",
-) -> jax.Array:
+) -> Weights:
     """The weights (n,) of the rows in the last step of `geometric_median`, their sum 1."""
     stack, _ = ravel(updates)
     require("geometric_median", len(stack), f, 2, 1)
@@ -79,14 +80,14 @@ def geometric_median_selection(
 
 
 def centered_clipping(
-    updates: PyTree,
+    updates: Updates,
     f: int = 0,
     *,
     radius: float | jax.Array,
     iterations: int = 1,
     center: PyTree | None = None,
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """A centre moved by the mean of the rows' differences to it, each clipped to a radius.
 
     v ← v + (1/n) Σ (x_i - v) min(1, radius / ||x_i - v||), a fixed number of times.
@@ -123,13 +124,13 @@ def centered_clipping(
 
 
 def centered_clipping_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int = 0,
     *,
     radius: float | jax.Array,
     iterations: int = 1,
     center: PyTree | None = None,
-) -> jax.Array:
+) -> Weights:
     """The share (n,) of each row in the move of `centered_clipping`, their sum 1.
 
     The result is (1 - a) center + a Σ share_i x_i for some a; equal shares if nothing moves it.

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from simbyz import moments
 from simbyz.moments import sum_rows
 from simbyz.order_statistics import sorted_rows
-from simbyz.stacking import PyTree, aggregate, require
+from simbyz.shapes import Aggregate, Updates
+from simbyz.stacking import aggregate, require
 
 
-def average(updates: PyTree, f: int = 0, *, layerwise: bool = False) -> PyTree:
+def average(updates: Updates, f: int = 0, *, layerwise: bool = False) -> Aggregate:
     """The mean of all rows: (1/n) Σ x_i. One bad row moves it anywhere; f is accepted and not used.
 
     Args:
@@ -38,8 +39,8 @@ def average(updates: PyTree, f: int = 0, *, layerwise: bool = False) -> PyTree:
 
 
 def median(
-    updates: PyTree, f: int = 0, *, midpoint: bool = False, layerwise: bool = False
-) -> PyTree:
+    updates: Updates, f: int = 0, *, midpoint: bool = False, layerwise: bool = False
+) -> Aggregate:
     """Coordinate-wise median.
 
     Args:
@@ -71,7 +72,7 @@ def median(
     return aggregate(rule, updates, layerwise)
 
 
-def trimmed_mean(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Coordinate-wise mean of what is left without the f smallest and the f largest values.
 
     Args:
@@ -97,7 +98,7 @@ def trimmed_mean(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     return aggregate(rule, updates, layerwise)
 
 
-def phocas(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Coordinate-wise mean of the n - f values closest to the trimmed mean.
 
     Args:
@@ -124,7 +125,9 @@ def phocas(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     return aggregate(rule, updates, layerwise)
 
 
-def meamed(updates: PyTree, f: int, *, midpoint: bool = False, layerwise: bool = False) -> PyTree:
+def meamed(
+    updates: Updates, f: int, *, midpoint: bool = False, layerwise: bool = False
+) -> Aggregate:
     """Mean around the median: coordinate-wise mean of the n - f values closest to the median.
 
     Args:

@@ -15,17 +15,18 @@ from simbyz.aggregators.shares import bounds_of_closest, shares_between
 from simbyz.geometry import squared_distances
 from simbyz.moments import mean_of_chosen
 from simbyz.order_statistics import sorted_rows
-from simbyz.stacking import PyTree, aggregate, ravel, require
+from simbyz.shapes import Aggregate, Updates, Weights
+from simbyz.stacking import aggregate, ravel, require
 
 
 def krum(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     neighbours: int | None = None,
     squared: bool = True,
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i -
     x_j||².
 
@@ -57,8 +58,8 @@ def krum(
 
 
 def krum_selection(
-    updates: PyTree, f: int, *, neighbours: int | None = None, squared: bool = True
-) -> jax.Array:
+    updates: Updates, f: int, *, neighbours: int | None = None, squared: bool = True
+) -> Weights:
     """The weights (n,) of `krum`, with the same arguments: 1 for the chosen row, else 0."""
     stack, _ = ravel(updates)
     chosen = jnp.argmin(_krum_scores("krum", stack, f, neighbours, squared))
@@ -66,14 +67,14 @@ def krum_selection(
 
 
 def multi_krum(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     m: int | None = None,
     neighbours: int | None = None,
     squared: bool = True,
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """The mean of the m rows of lowest Krum score.
 
     Args:
@@ -104,13 +105,13 @@ def multi_krum(
 
 
 def multi_krum_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     m: int | None = None,
     neighbours: int | None = None,
     squared: bool = True,
-) -> jax.Array:
+) -> Weights:
     """The weight of each row in `multi_krum`, with the same arguments: (n,), 1/m for a chosen row,
     else 0.
     """
@@ -120,13 +121,13 @@ def multi_krum_selection(
 
 
 def bulyan(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     m: int | None = None,
     variant: Literal["published", "released"] = "published",
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """Krum, several times over, then a mean around the median of what it chose.
 
     published: θ = n - 2f rows are picked one at a time by Krum among the rows not picked yet (with
@@ -167,12 +168,12 @@ def bulyan(
 
 
 def bulyan_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     m: int | None = None,
     variant: Literal["published", "released"] = "published",
-) -> jax.Array:
+) -> Weights:
     """The weights (n,) of `bulyan`, with the same arguments: shares as in shares.py, passed on from
     each vector that Krum made to the rows that it is the mean of.
     """

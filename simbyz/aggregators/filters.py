@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 from simbyz.geometry import middle_row, squared_distances, squared_distances_to
 from simbyz.moments import mean_of_chosen
+from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
 
-def cge(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def cge(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Comparative gradient elimination: the mean of the n - f rows of smallest norm.
 
     Args:
@@ -39,14 +40,14 @@ def cge(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     return aggregate(_mean_of_rows(lambda stack: _cge_rows(stack, f)), updates, layerwise)
 
 
-def cge_selection(updates: PyTree, f: int) -> jax.Array:
+def cge_selection(updates: Updates, f: int) -> Weights:
     """The weight of each row in `cge`: (n,), 1/(n - f) for a chosen row, else 0."""
     return _weights_of_rows(lambda stack: _cge_rows(stack, f), updates)
 
 
 def aksel(
-    updates: PyTree, f: int, *, mode: Literal["mid", "n-f"] = "mid", layerwise: bool = False
-) -> PyTree:
+    updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid", layerwise: bool = False
+) -> Aggregate:
     """The mean of the k rows closest to the coordinate-wise (lower) median.
 
     Args:
@@ -69,12 +70,12 @@ def aksel(
     return aggregate(_mean_of_rows(lambda stack: _aksel_rows(stack, f, mode)), updates, layerwise)
 
 
-def aksel_selection(updates: PyTree, f: int, *, mode: Literal["mid", "n-f"] = "mid") -> jax.Array:
+def aksel_selection(updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid") -> Weights:
     """The weight of each row in `aksel`, with the same arguments: (n,), 1/k for a chosen row."""
     return _weights_of_rows(lambda stack: _aksel_rows(stack, f, mode), updates)
 
 
-def monna(updates: PyTree, f: int, *, index: int = 0, layerwise: bool = False) -> PyTree:
+def monna(updates: Updates, f: int, *, index: int = 0, layerwise: bool = False) -> Aggregate:
     """Nearest neighbour averaging: the mean of the n - f rows closest to one that is trusted.
 
     Args:
@@ -97,12 +98,12 @@ def monna(updates: PyTree, f: int, *, index: int = 0, layerwise: bool = False) -
     return aggregate(_mean_of_rows(lambda stack: _monna_rows(stack, f, index)), updates, layerwise)
 
 
-def monna_selection(updates: PyTree, f: int, *, index: int = 0) -> jax.Array:
+def monna_selection(updates: Updates, f: int, *, index: int = 0) -> Weights:
     """The weight of each row in `monna`, with the same arguments: (n,), 1/(n - f) if chosen."""
     return _weights_of_rows(lambda stack: _monna_rows(stack, f, index), updates)
 
 
-def faba(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def faba(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """The mean of what is left after f times removing the row farthest from the mean of the rest.
 
     Args:
@@ -124,7 +125,7 @@ def faba(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     return aggregate(_mean_of_rows(lambda stack: _faba_rows(stack, f)), updates, layerwise)
 
 
-def faba_selection(updates: PyTree, f: int) -> jax.Array:
+def faba_selection(updates: Updates, f: int) -> Weights:
     """The weight of each row in `faba`: (n,), 1/(n - f) for a row that is left, else 0."""
     return _weights_of_rows(lambda stack: _faba_rows(stack, f), updates)
 

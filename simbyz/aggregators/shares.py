@@ -12,17 +12,18 @@ import jax.numpy as jnp
 
 from simbyz.aggregators.coordinate import mean_of
 from simbyz.order_statistics import sorted_rows
-from simbyz.stacking import PyTree, ravel, require
+from simbyz.shapes import Updates, Weights
+from simbyz.stacking import ravel, require
 
 
-def average_selection(updates: PyTree, f: int = 0) -> jax.Array:
+def average_selection(updates: Updates, f: int = 0) -> Weights:
     """The weights (n,) of `average`: all 1/n."""
     stack, _ = ravel(updates)
     require("average", len(stack), f, 0, 1)
     return jnp.full(len(stack), 1 / len(stack))
 
 
-def median_selection(updates: PyTree, f: int = 0, *, midpoint: bool = False) -> jax.Array:
+def median_selection(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Weights:
     """The weights (n,) of `median`, with the same arguments."""
     stack, _ = ravel(updates)
     n = len(stack)
@@ -33,7 +34,7 @@ def median_selection(updates: PyTree, f: int = 0, *, midpoint: bool = False) -> 
     return shares_between(stack, rows[low], rows[high])
 
 
-def trimmed_mean_selection(updates: PyTree, f: int) -> jax.Array:
+def trimmed_mean_selection(updates: Updates, f: int) -> Weights:
     """The weights (n,) of `trimmed_mean`, with the same arguments."""
     stack, _ = ravel(updates)
     n = len(stack)
@@ -42,7 +43,7 @@ def trimmed_mean_selection(updates: PyTree, f: int) -> jax.Array:
     return shares_between(stack, rows[f], rows[n - f - 1])
 
 
-def phocas_selection(updates: PyTree, f: int) -> jax.Array:
+def phocas_selection(updates: Updates, f: int) -> Weights:
     """The weights (n,) of `phocas`, with the same arguments."""
     stack, _ = ravel(updates)
     n = len(stack)
@@ -51,7 +52,7 @@ def phocas_selection(updates: PyTree, f: int) -> jax.Array:
     return shares_between(stack, *bounds_of_closest(rows, mean_of(rows[f : n - f]), n - f))
 
 
-def meamed_selection(updates: PyTree, f: int, *, midpoint: bool = False) -> jax.Array:
+def meamed_selection(updates: Updates, f: int, *, midpoint: bool = False) -> Weights:
     """The weights (n,) of `meamed`, with the same arguments."""
     stack, _ = ravel(updates)
     n = len(stack)

@@ -16,10 +16,11 @@ import numpy as np
 
 from simbyz.geometry import squared_distances
 from simbyz.moments import weighted_sum
-from simbyz.stacking import PyTree, aggregate, ravel, require
+from simbyz.shapes import Aggregate, Updates, Weights
+from simbyz.stacking import aggregate, ravel, require
 
 
-def caf(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Covariance-bound agnostic filter: rows far along the top direction lose weight, again and
     again.
 
@@ -54,7 +55,7 @@ def caf(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     return aggregate(rule, updates, layerwise)
 
 
-def caf_selection(updates: PyTree, f: int) -> jax.Array:
+def caf_selection(updates: Updates, f: int) -> Weights:
     """The weights (n,) of the rows in `caf`, their sum 1."""
     stack, _ = ravel(updates)
     weights = _caf_weights(stack, f)
@@ -62,7 +63,7 @@ def caf_selection(updates: PyTree, f: int) -> jax.Array:
 
 
 def dnc(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     key: jax.Array,
@@ -70,7 +71,7 @@ def dnc(
     sample: int = 10_000,
     c: float = 1.0,
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """Divide and conquer: the mean of the rows that are never far along a top direction.
 
     Each iteration draws `sample` coordinates, takes the rows' mean μ and the top right singular
@@ -110,14 +111,14 @@ def dnc(
 
 
 def dnc_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     key: jax.Array,
     iterations: int = 5,
     sample: int = 10_000,
     c: float = 1.0,
-) -> jax.Array:
+) -> Weights:
     """The weight of each row in `dnc`, with the same arguments: (n,), 1/m for m kept rows."""
     stack, _ = ravel(updates)
     kept = _dnc_rows(stack, f, key, iterations, sample, c)

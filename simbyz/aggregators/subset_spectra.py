@@ -87,7 +87,7 @@ def _filtered(distances: jax.Array, size: int) -> jax.Array:
     """
     n = len(distances)
 
-    def drop(_: int, rows: jax.Array) -> jax.Array:
+    def drop(_: jax.Array, rows: jax.Array) -> jax.Array:
         far = jnp.sum(jnp.isinf(distances) & rows[None, :], axis=1)
         gram = _centered_gram(distances, rows)[0]
         vector = jnp.linalg.eigh(gram)[1][:, -1]

@@ -19,6 +19,7 @@ from simbyz.aggregators.subset_sums import first_subset_of_smallest_sum
 from simbyz.aggregators.vertex_cover import first_subset_of_smallest_diameter
 from simbyz.geometry import squared_distances
 from simbyz.moments import mean_of_chosen
+from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import PyTree, aggregate, ravel, require
 
 # The search among distances does not grow with the number of subsets, but by 1.47 with each row to
@@ -28,7 +29,7 @@ MOST_LEFT_OUT = 30
 MOST_SUBSETS = 50_000_000
 
 
-def minimum_diameter_averaging(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def minimum_diameter_averaging(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """The mean of the n - f rows of smallest diameter.
 
     S* = argmin_{|S| = n - f} max_{i, j in S} ||x_i - x_j||; the result is (1 / (n - f)) Σ_{i in S*}
@@ -60,14 +61,14 @@ def minimum_diameter_averaging(updates: PyTree, f: int, *, layerwise: bool = Fal
     return aggregate(rule, updates, layerwise)
 
 
-def minimum_diameter_averaging_selection(updates: PyTree, f: int) -> jax.Array:
+def minimum_diameter_averaging_selection(updates: Updates, f: int) -> Weights:
     """The weight of each row in `minimum_diameter_averaging`: (n,), 1 / (n - f) for a chosen row,
     else 0.
     """
     return _weights(_diameter_subset, updates, f)
 
 
-def minimum_variance_averaging(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def minimum_variance_averaging(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """The mean of the n - f rows of smallest variance.
 
     S* = argmin_{|S| = n - f} Σ_{i < j in S} ||x_i - x_j||², which is n - f times the sum of squared
@@ -97,14 +98,14 @@ def minimum_variance_averaging(updates: PyTree, f: int, *, layerwise: bool = Fal
     return aggregate(rule, updates, layerwise)
 
 
-def minimum_variance_averaging_selection(updates: PyTree, f: int) -> jax.Array:
+def minimum_variance_averaging_selection(updates: Updates, f: int) -> Weights:
     """The weight of each row in `minimum_variance_averaging`: (n,), 1 / (n - f) for a chosen row,
     else 0.
     """
     return _weights(_variance_subset, updates, f)
 
 
-def smea(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
+def smea(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Smallest maximum eigenvalue averaging: the mean of the n - f rows that vary least along the
     direction in which they vary most.
 
@@ -138,7 +139,7 @@ def smea(updates: PyTree, f: int, *, layerwise: bool = False) -> PyTree:
     return aggregate(rule, updates, layerwise)
 
 
-def smea_selection(updates: PyTree, f: int) -> jax.Array:
+def smea_selection(updates: Updates, f: int) -> Weights:
     """The weight of each row in `smea`: (n,), 1 / (n - f) for a chosen row, else 0."""
     return _weights(_spectral_subset, updates, f)
 

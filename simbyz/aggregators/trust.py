@@ -19,10 +19,13 @@ from simbyz.aggregators.spectral import draw_coordinates
 from simbyz.geometry import sum_over_chunks
 from simbyz.moments import weighted_sum
 from simbyz.order_statistics import MAX_NETWORK_ROWS
-from simbyz.stacking import PyTree, aggregate, ravel, require
+from simbyz.shapes import Aggregate, Updates, Weights
+from simbyz.stacking import aggregate, ravel, require
 
 
-def fltrust(updates: PyTree, f: int = 0, *, trusted: PyTree, layerwise: bool = False) -> PyTree:
+def fltrust(
+    updates: Updates, f: int = 0, *, trusted: Aggregate, layerwise: bool = False
+) -> Aggregate:
     """Rows weighted by their cosine with a trusted update, and scaled to its norm.
 
     Σ w_i (||g|| / ||x_i||) x_i / Σ w_i with w_i = max(0, cos(x_i, g)), g the trusted update.
@@ -53,7 +56,7 @@ def fltrust(updates: PyTree, f: int = 0, *, trusted: PyTree, layerwise: bool = F
     return aggregate_with(rule, updates, trusted, layerwise)
 
 
-def fltrust_selection(updates: PyTree, f: int = 0, *, trusted: PyTree) -> jax.Array:
+def fltrust_selection(updates: Updates, f: int = 0, *, trusted: Aggregate) -> Weights:
     """The weights w_i / Σ w_i (n,) of the scaled rows in `fltrust`; all 0 if no w_i is positive."""
     stack, _ = ravel(updates)
     require("fltrust", len(stack), f, 1, 1)
@@ -61,7 +64,7 @@ def fltrust_selection(updates: PyTree, f: int = 0, *, trusted: PyTree) -> jax.Ar
 
 
 def signguard(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     lower: float | jax.Array = 0.1,
@@ -69,7 +72,7 @@ def signguard(
     sample: int | None = None,
     key: jax.Array | None = None,
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """The mean of rows of usual norm and usual signs, each clipped to the median norm M.
 
     Usual norm: lower M <= ||x_i|| <= upper M. Usual signs: a row's shares of positive, zero and
@@ -111,14 +114,14 @@ def signguard(
 
 
 def signguard_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     lower: float | jax.Array = 0.1,
     upper: float | jax.Array = 3.0,
     sample: int | None = None,
     key: jax.Array | None = None,
-) -> jax.Array:
+) -> Weights:
     """The weight of each clipped row in `signguard`: (n,), 1/m for one of m chosen rows, else 0."""
     stack, _ = ravel(updates)
     *_, chosen = _signguard(jax.lax.stop_gradient(stack), f, lower, upper, sample, key)
@@ -126,13 +129,13 @@ def signguard_selection(
 
 
 def foundation_fl(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     m: int | None = None,
     rule: Callable[[jax.Array, int], jax.Array] = trimmed_mean,
     layerwise: bool = False,
-) -> PyTree:
+) -> Aggregate:
     """Another rule on the rows and m copies of the one that is farthest from the extremes.
 
     With the coordinate-wise maximum and minimum of the rows, s_i = min(||x_i - max||, ||x_i -
@@ -167,12 +170,12 @@ def foundation_fl(
 
 
 def foundation_fl_selection(
-    updates: PyTree,
+    updates: Updates,
     f: int,
     *,
     m: int | None = None,
     rule: Callable[[jax.Array, int], jax.Array] = trimmed_mean,
-) -> jax.Array:
+) -> Weights:
     """The share (n,) of each row in what the rule of `foundation_fl` sees, their sum 1."""
     del rule
     stack, _ = ravel(updates)

@@ -13,19 +13,20 @@ import jax.numpy as jnp
 
 from simbyz import moments
 from simbyz.attacks.rows import kept, repeat, seen, unit
-from simbyz.stacking import PyTree, ravel
+from simbyz.shapes import Byzantine, Honest
+from simbyz.stacking import ravel
 
 Direction = Literal["unit", "sign", "deviation"]
 
 
 def min_max(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     direction: Direction = "deviation",
     known: int | None = None,
-) -> PyTree:
+) -> Byzantine:
     """mean + γ · direction, γ as large as max_i ||b - x_i|| ≤ max_{i,j} ||x_i - x_j|| allows.
 
     γ is the least, over i, of the larger roots of ||mean + γ · direction - x_i||² = D², with D the
@@ -74,13 +75,13 @@ def min_max(
 
 def min_sum(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     direction: Direction = "deviation",
     bound: Literal["largest", "smallest"] = "largest",
     known: int | None = None,
-) -> PyTree:
+) -> Byzantine:
     """mean + γ · direction, γ as large as Σ_i ||b - x_i||² ≤ max_i Σ_j ||x_i - x_j||² allows.
 
     A sum of squared distances to the h rows is h times that to their mean, plus a constant. The

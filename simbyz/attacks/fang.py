@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from simbyz import moments
 from simbyz.attacks.rows import count, kept, seen
 from simbyz.geometry import squared_distances
-from simbyz.stacking import PyTree, ravel
+from simbyz.shapes import Byzantine, Honest
+from simbyz.stacking import ravel
 
 # The size is halved this often at most: by then it is a millionth of where it started.
 HALVINGS = 20
@@ -23,14 +24,14 @@ HALVINGS = 20
 
 def fang_krum(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     f: int,
     neighbours: int | None = None,
     squared: bool = True,
     known: int | None = None,
-) -> PyTree:
+) -> Byzantine:
     """-λ · sign(mean), λ as large as Krum still picks, by halving.
 
     λ starts at S / ((n - 2f - 1) √d) + max_i ||x_i|| / √d, where S is the least, over honest rows,
@@ -107,12 +108,12 @@ def fang_krum(
 
 def fang_trimmed_mean(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     base: float | jax.Array = 2.0,
     known: int | None = None,
-) -> PyTree:
+) -> Byzantine:
     """Drawn beyond the honest values, coordinate by coordinate, on the side away from sign(mean).
 
     Where the mean is positive, uniformly from the interval between the least honest value m and

@@ -14,17 +14,18 @@ import jax.numpy as jnp
 
 from simbyz import moments
 from simbyz.attacks.rows import repeat, seen
-from simbyz.stacking import PyTree, ravel
+from simbyz.shapes import Byzantine, Honest
+from simbyz.stacking import ravel
 
 
 def a_little_is_enough(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     factor: float | jax.Array = -1.5,
     known: int | None = None,
-) -> PyTree:
+) -> Byzantine:
     """mean + factor · deviation, coordinate-wise: a shift small enough to hide among the honest.
 
     The authors choose its size from the numbers of workers: factor=-z_max(n, f).
@@ -89,8 +90,8 @@ def z_max(n: int, f: int, *, reading: Literal["honest", "all"] = "honest") -> fl
 
 
 def fall_of_empires(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float | jax.Array = 1.1
-) -> PyTree:
+    key: jax.Array, honest: Honest, num_byzantine: int, *, factor: float | jax.Array = 1.1
+) -> Byzantine:
     """(1 - factor) · mean: against the honest mean's direction as soon as factor > 1.
 
     Args:
@@ -116,8 +117,8 @@ def fall_of_empires(
 
 
 def inner_product_manipulation(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, tau: float | jax.Array
-) -> PyTree:
+    key: jax.Array, honest: Honest, num_byzantine: int, *, tau: float | jax.Array
+) -> Byzantine:
     """-tau · mean: the inner product of the plain average with the honest mean, made negative.
 
     That takes tau > h / num_byzantine; a small tau passes distance-based rules instead. The same as
@@ -145,12 +146,12 @@ def inner_product_manipulation(
 
 def hidden_vulnerability(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     factor: float | jax.Array,
     coordinate: int | None = -1,
-) -> PyTree:
+) -> Byzantine:
     """mean + factor on one coordinate: in high dimension, hardly any distance and much harm.
 
     Args:

@@ -13,17 +13,18 @@ import jax.numpy as jnp
 
 from simbyz import moments
 from simbyz.attacks.rows import count, repeat
+from simbyz.shapes import Byzantine, Honest
 from simbyz.stacking import PyTree, ravel
 
 
 def sign_flipping(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     scale: float | jax.Array = 1.0,
     own: PyTree | None = None,
-) -> PyTree:
+) -> Byzantine:
     """-scale · mean, or -scale · (one's own vector).
 
     Args:
@@ -48,7 +49,7 @@ def sign_flipping(
     return _turned(lambda rows: -scale * rows, honest, num_byzantine, own)
 
 
-def scaled_sign_flipping(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+def scaled_sign_flipping(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
     """-(h / num_byzantine) · mean: the plain average of all n rows becomes zero.
 
     Args:
@@ -72,12 +73,12 @@ def scaled_sign_flipping(key: jax.Array, honest: PyTree, num_byzantine: int) -> 
 
 def bit_flipping(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     bits: Sequence[int] = (22, 30, 31, 32),
     own: PyTree | None = None,
-) -> PyTree:
+) -> Byzantine:
     """Some bits of every number turned over, as broken hardware might.
 
     Args:

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from simbyz import moments
 from simbyz.attackers import StatefulAttack
 from simbyz.attacks.rows import repeat
+from simbyz.shapes import Byzantine, Honest
 from simbyz.stacking import PyTree, ravel
 
 
-def mimic(key: jax.Array, honest: PyTree, num_byzantine: int, *, worker: int = 0) -> PyTree:
+def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0) -> Byzantine:
     """A copy of one honest row, always the same one.
 
     Args:

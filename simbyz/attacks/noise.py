@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.attacks.rows import count, repeat
+from simbyz.shapes import Byzantine, Honest
 from simbyz.stacking import PyTree, ravel
 
 
-def zero(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+def zero(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
     """All zeros: workers that do not work.
 
     Args:
@@ -25,7 +26,7 @@ def zero(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
     return _constant(honest, num_byzantine, 0.0)
 
 
-def nan(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+def nan(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
     """All NaN: does the rule survive a worker that crashed?
 
     Args:
@@ -43,7 +44,7 @@ def nan(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
     return _constant(honest, num_byzantine, jnp.nan)
 
 
-def inf(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+def inf(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
     """All +infinity: a worker whose numbers overflowed.
 
     Args:
@@ -63,12 +64,12 @@ def inf(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
 
 def gaussian(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     mean: float | jax.Array = 0.0,
     scale: float | jax.Array = 1.0,
-) -> PyTree:
+) -> Byzantine:
     """mean + scale · (a standard normal draw), coordinate by coordinate, each row its own.
 
     Args:
@@ -92,8 +93,8 @@ def gaussian(
 
 
 def random(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, scale: float | jax.Array = 1.0
-) -> PyTree:
+    key: jax.Array, honest: Honest, num_byzantine: int, *, scale: float | jax.Array = 1.0
+) -> Byzantine:
     """Uniform draws from -scale to scale, coordinate by coordinate, each row its own.
 
     Args:

@@ -9,10 +9,11 @@ from simbyz import moments
 from simbyz.attackers import StatefulAttack
 from simbyz.attacks.fixed import mean_and_deviation, z_max
 from simbyz.attacks.rows import count, repeat, unit
+from simbyz.shapes import Byzantine, Honest
 from simbyz.stacking import PyTree, ravel
 
 
-def anti_cge(key: jax.Array, honest: PyTree, num_byzantine: int, *, f: int) -> PyTree:
+def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> Byzantine:
     """Against the sum of the honest rows that CGE keeps, just short enough to be kept too.
 
     CGE keeps the n - f rows of least norm. If all attackers stay below the (h - f + 1)-th least
@@ -54,8 +55,8 @@ def anti_cge(key: jax.Array, honest: PyTree, num_byzantine: int, *, f: int) -> P
 
 
 def byz_mean(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float | jax.Array = -1.5
-) -> PyTree:
+    key: jax.Array, honest: Honest, num_byzantine: int, *, factor: float | jax.Array = -1.5
+) -> Byzantine:
     """Two groups of attackers, such that the mean of all n rows is what one group sends.
 
     ⌊num_byzantine / 2⌋ attackers, k say, send b = mean + factor · deviation (`a_little_is_enough`),
@@ -92,7 +93,7 @@ def byz_mean(
 
 def relocated_orthogonal_perturbation(
     key: jax.Array,
-    honest: PyTree,
+    honest: Honest,
     num_byzantine: int,
     *,
     momentum: PyTree | None = None,
@@ -100,7 +101,7 @@ def relocated_orthogonal_perturbation(
     mixing: float | jax.Array = 0.9,
     angle: float | jax.Array = 270.0,
     size: float | jax.Array | None = None,
-) -> PyTree:
+) -> Byzantine:
     """A step of fixed size from the server's momentum, at an angle to it: unseen by clipping
     around it.
 

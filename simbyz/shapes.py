@@ -1,0 +1,31 @@
+"""Shapes in types: what rules, pre-aggregators and attacks take and give.
+
+Each is an array or a pytree of arrays: n workers, h of them honest, b Byzantine; `*?shape` is a
+leaf's own shape, the same on the way in and out, and T the structure of the tree. The tests check
+them at every call.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # to a type checker, a pytree is anything
+    from jax import Array as Weights
+
+    Updates = Any
+    Mixed = Any
+    Buckets = Any
+    Aggregate = Any
+    Honest = Any
+    Byzantine = Any
+else:
+    import numpy as np
+    from jax import Array
+    from jaxtyping import Float, PyTree
+
+    Given = Array | np.ndarray
+    Updates = PyTree[Float[Given, "n *?shape"], "T"]
+    Mixed = PyTree[Float[Array, "n *?shape"], "T"]
+    Buckets = PyTree[Float[Array, "buckets *?shape"], "T"]
+    Aggregate = PyTree[Float[Array, "*?shape"], "T"]
+    Weights = Float[Array, "n"]
+    Honest = PyTree[Float[Given, "h *?shape"], "T"]
+    Byzantine = PyTree[Float[Array, "b *?shape"], "T"]
