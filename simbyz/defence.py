@@ -53,7 +53,8 @@ def defend(
             stack, f, **{name: known[name] for name in known if asks_for(function, name)}
         )
 
-    stateful = isinstance(rule, StatefulRule)
-    aggregate = call(rule.aggregate if stateful else rule)
     weights = None if selection is None else call(selection)
-    return aggregate, weights, rule.learn(state, stack, aggregate) if stateful else None
+    if isinstance(rule, StatefulRule):
+        aggregate = call(rule.aggregate)
+        return aggregate, weights, rule.learn(state, stack, aggregate)
+    return call(rule), weights, None

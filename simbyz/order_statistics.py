@@ -113,9 +113,11 @@ def _with_tangents(ranks, primals, tangents):
     places = jax.lax.fori_loop(0, n, count, jnp.zeros(stack.shape, jnp.int32))
 
     def picked(values: list[jax.Array]) -> list[jax.Array]:
-        values = jnp.stack(values)
+        all_values = jnp.stack(values)
         return [
-            jnp.sum(jnp.where(places == rank, values, 0), axis=0) if rank in ranks else values[rank]
+            jnp.sum(jnp.where(places == rank, all_values, 0), axis=0)
+            if rank in ranks
+            else values[rank]
             for rank in range(n)
         ]
 

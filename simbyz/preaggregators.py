@@ -8,6 +8,8 @@ should be, so a robust rule behind stays finite. Each function says what becomes
 """
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -220,7 +222,7 @@ def _clip(stack: jax.Array, norms: jax.Array, radius: jax.typing.ArrayLike) -> j
     return (rows * factors[:, None]).astype(stack.dtype)
 
 
-PREAGGREGATORS = {
+PREAGGREGATORS: dict[str, Callable[..., Any]] = {
     "nearest_neighbor_mixing": nearest_neighbor_mixing,
     "clipping": clipping,
     "adaptive_robust_clipping": adaptive_robust_clipping,

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from experiments.distributed_momentum.rules import rule_of
 from simbyz import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
 from simbyz.attacks.adaptive import DIRECTIONS, search_factor
+from simbyz.attacks.gradient_ascent import Symmetry
 from simbyz.attacks.line_search import bracketing, sequential
 
 RuleName = Literal[
@@ -43,9 +44,9 @@ def rule_named(name: RuleName, n: int, f: int) -> Callable:
     return rule_of(family, n, f, "published" if published else "released")
 
 
-def symmetry_of(name: RuleName) -> str | None:
-    family = name.partition("-")[0]
-    return {"krum": "rotations", "bulyan": None}.get(family, "coordinates")
+def symmetry_of(name: RuleName) -> Symmetry | None:
+    symmetries: dict[str, Symmetry | None] = {"krum": "rotations", "bulyan": None}
+    return symmetries.get(name.partition("-")[0], "coordinates")
 
 
 def bears(name: RuleName, n: int, f: int) -> bool:
@@ -62,12 +63,12 @@ def fixed_attacks(f: int) -> dict[str, Callable]:
     """Every attack that needs neither the rule nor a memory, as (key, honest, num_byzantine) ->
     rows.
     """
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "fang_krum": {"f": f},
         "anti_cge": {"f": f},
         "inner_product_manipulation": {"tau": 1.0},
     }
-    found = {
+    found: dict[str, Callable] = {
         name: functools.partial(attack, **options.get(name, {})) for name, attack in ATTACKS.items()
     }
     if "hidden_vulnerability" in found:

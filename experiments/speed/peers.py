@@ -27,7 +27,8 @@ MOST_BYTES = 6e9
 
 def peers(stack: np.ndarray, f: int, released: Path | None) -> tuple[Calls, list[str]]:
     """Calls by name, "library path: our name of the rule", and what was left out, and why."""
-    calls, left_out = {}, []
+    calls: Calls = {}
+    left_out = []
     for name, find in (
         ("byzfl", lambda: _byzfl(stack, f)),
         ("released program", lambda: _released(stack, f, released)),
@@ -44,7 +45,7 @@ def _byzfl(stack: np.ndarray, f: int) -> Calls:
     byzfl = importlib.import_module("byzfl")
     torch = importlib.import_module("torch")
     torch.set_num_threads(1)
-    calls = {}
+    calls: Calls = {}
     for path, rows in (("torch", torch.from_numpy(stack)), ("numpy", stack)):
         rules = {
             "median": byzfl.Median(),

@@ -6,6 +6,9 @@ memory (`mimicking`, `relocating`) are made for the simulator. Attacks on labels
 num_classes, *, ...) -> labels, have a dict of their own.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from simbyz.attacks.adaptive import adaptive
 from simbyz.attacks.data import label_flipping, label_shifting, targeted_label_flipping
 from simbyz.attacks.distance_bound import min_max, min_sum
@@ -28,7 +31,7 @@ from simbyz.attacks.tailored import (
     relocating,
 )
 
-ATTACKS = {
+ATTACKS: dict[str, Callable[..., Any]] = {
     "a_little_is_enough": a_little_is_enough,
     "fall_of_empires": fall_of_empires,
     "inner_product_manipulation": inner_product_manipulation,
@@ -51,7 +54,7 @@ ATTACKS = {
     "relocated_orthogonal_perturbation": relocated_orthogonal_perturbation,
 }
 
-DATA_ATTACKS = {
+DATA_ATTACKS: dict[str, Callable[..., Any]] = {
     "label_flipping": label_flipping,
     "label_shifting": label_shifting,
     "targeted_label_flipping": targeted_label_flipping,

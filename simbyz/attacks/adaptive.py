@@ -125,7 +125,7 @@ def search_factor(
         numbers, _ = in_span(jnp.concatenate([stack, *ends]).astype(dtype))
         place, begin, end = numbers[:-2], numbers[-2], numbers[-1]
 
-        def rows(factor: jax.Array) -> jax.Array:
+        def rows(factor: jax.Array) -> PyTree:
             row = begin + factor * (end - begin)
             return jnp.broadcast_to(row, (num_byzantine, *row.shape))
 
