@@ -2,10 +2,26 @@
 
 import numpy as np
 
+from experiments.distributed_momentum.grid_command import Options
 from experiments.distributed_momentum.simulate import Run
 from simbyz import records
 
 STEPS = 4
+
+# Two rules at both places, two seeds: eight runs.
+FEW = Options(
+    dataset=("mnist",),
+    rule=("median", "trmean"),
+    attack=("little",),
+    f=(24,),
+    learning_rate=(0.5,),
+    nesterov=("off",),
+    seeds=(1, 2),
+)
+FEW_ARGUMENTS = (
+    "--dataset mnist --rule median trmean --attack little --f 24 --learning-rate 0.5 "
+    "--nesterov off --seeds 1 2"
+).split()
 
 
 def columns(highest: float, diverges_at: int | None = None) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """The grid command: what it selects, resumes, survives and tells."""
 
 import dataclasses
-import io
 import re
 from collections import Counter
 
@@ -10,15 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
+from fake_runs import FEW, FEW_ARGUMENTS
 
-from experiments.distributed_momentum import campaign, estimate, footprint, grid_command
+from experiments.distributed_momentum import campaign, grid_command
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.campaign import plan
 from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.dry_run import print_widths
 from experiments.distributed_momentum.grid_command import Options, paper_cells, select
-from experiments.distributed_momentum.progress import Progress, duration
 from experiments.distributed_momentum.rules import rule_of
 from experiments.distributed_momentum.settings import PAPER, SETTINGS
 from experiments.distributed_momentum.simulate import (
@@ -118,21 +114,6 @@ class TestConventions:
         assert np.any(np.asarray(rule_of(name, 11, 2)(stack, 2)) != np.asarray(expected))
 
 
-FEW = Options(
-    dataset=("mnist",),
-    rule=("median", "trmean"),
-    attack=("little",),
-    f=(24,),
-    learning_rate=(0.5,),
-    nesterov=("off",),
-    seeds=(1, 2),
-)
-FEW_ARGUMENTS = (
-    "--dataset mnist --rule median trmean --attack little --f 24 --learning-rate 0.5 "
-    "--nesterov off --seeds 1 2"
-).split()
-
-
 @pytest.fixture
 def simulated(monkeypatch):
     """`simulate` and `load` replaced: runs are written, not computed. Gives what was asked."""
@@ -227,89 +208,6 @@ class TestRunning:
         assert not (tmp_path / "results").exists()
 
 
-class TestDryRun:
-    def test_lists_and_computes_nothing(self, tmp_path, capsys):
-        run = select(FEW)[0]
-        fake_runs.write(tmp_path, run, 0.5)
-        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path), "--dry-run"]) == 0
-        output = capsys.readouterr().out
-        assert "7 runs of 4 configurations to do, 1 on disk, 0 recorded" in output
-        assert "2 compiled programs" in output
-        assert "1 runs" in output and "table" in output  # where the times come from
-        assert max(map(len, output.splitlines())) <= 100
-        assert len(list(tmp_path.iterdir())) == 1
-
-    def test_time_from_finished_runs(self, tmp_path):
-        run = select(FEW)[0]
-        fake_runs.write(tmp_path, run, 0.5)
-        seconds, source = estimate.seconds_from(tmp_path)
-        assert seconds(run) == pytest.approx(1.5)  # what the finished run took
-        assert source(run) == "1 runs"
-        other = next(run for run in select(FEW) if run.cell.rule == "trmean")
-        assert seconds(other) == estimate.from_table(other.cell)
-        assert source(other) == "table"
-
-    def test_every_cell_has_an_estimate(self):
-        for dataset in PAPER:
-            for cell in paper_cells(dataset):
-                assert 1 < estimate.from_table(cell) < 1e5
-                assert 1e7 < footprint.memory_of(cell, 1, "cpu") < 1e10
-                assert footprint.memory_of(cell, 5, "gpu") > footprint.memory_of(cell, 1, "cpu")
-
-    def test_dimensions_are_the_papers(self):
-        found = {dataset: footprint.dimension(paper_cells(dataset)[0]) for dataset in PAPER}
-        assert found == {
-            "mnist": 79_510,
-            "fashion_mnist": 79_510,
-            "cifar10": 1_310_922,
-            "cifar100": 2_384_036,
-        }
-
-    def test_as_many_runs_at_once_as_fit_and_are_worth_it(self):
-        dense, conv = paper_cells("mnist")[1], paper_cells("cifar10")[1]
-        assert footprint.lanes_per_device(dense, "cpu", 10**12) == 1
-        assert footprint.lanes_per_device(dense, "gpu", 10**12) == 40
-        assert footprint.lanes_per_device(conv, "gpu", 10**12) == 5
-        assert footprint.lanes_per_device(conv, "gpu", 10**6) == 1  # and may fail there
-        for cell in (dense, conv):
-            width = footprint.lanes_per_device(cell, "gpu", 10**9)
-            if width > 1:
-                assert footprint.memory_of(cell, width, "gpu") <= footprint.SHARE * 10**9
-
-    def test_widths_are_told_before_a_run(self):
-        text = io.StringIO()
-        run = Run(paper_cells("mnist")[1], 1)
-        print_widths([run], Console(file=text, width=100))
-        assert "mnist krum n=51 f=24: 1 runs at once a device, at least" in text.getvalue()
-
-
-class TestProgress:
-    def test_time_left_counts_fresh_work_only(self):
-        progress = Progress(100, done=40, file=io.StringIO(), every=0)
-        progress.add(20, "median")
-        line = progress.line(progress._began + 60, "median")
-        # 20 of the 60 left took a minute: two more.
-        assert line == " 60.0 %, 60 s passed, about 2 min left (median)"
-
-    def test_nothing_fresh_yet(self):
-        progress = Progress(100, done=40, file=io.StringIO())
-        assert "time left unknown" in progress.line(progress._began + 5, "compiling")
-
-    def test_lines_are_rare(self):
-        log = io.StringIO()
-        progress = Progress(100, file=log, every=3600)
-        for _ in range(50):
-            progress.add(1, "median")
-        assert log.getvalue().count("\n") == 1
-
-    @pytest.mark.parametrize(
-        ("seconds", "text"),
-        [(5, "5 s"), (600, "10 min"), (3 * 3600, "3.0 h"), (86400 * 3, "3.0 days")],
-    )
-    def test_durations(self, seconds, text):
-        assert duration(seconds) == text
-
-
 @pytest.mark.parametrize(
     ("dataset", "rate", "expected"),
     [
@@ -324,15 +222,6 @@ def test_learning_rates_of_one_program(dataset, rate, expected):
     options = {name: jnp.float32(value) for name, value in hyperparameters.schedule.items()}
     got = [rate * float(schedule(jnp.int32(step), **options)) for step in (0, 1499, 1500, 2999)]
     np.testing.assert_allclose(got, expected, rtol=1e-6)
-
-
-def test_plan_prefers_what_is_on_disk(tmp_path):
-    runs = select(FEW)
-    fake_runs.write(tmp_path, runs[0], 0.5)
-    what = plan(runs, tmp_path, frozenset(run.file for run in runs[:2]))
-    assert what.on_disk == runs[:1]
-    assert what.recorded == runs[1:2]
-    assert what.todo == runs[2:]
 
 
 def small_mnist() -> data.Dataset:
