@@ -251,6 +251,26 @@ def test_matrix_equals_pytree_jit_and_vmap(search):
     np.testing.assert_allclose(stacked[0], rows, rtol=1e-5, atol=1e-6)
 
 
+def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
+    honest = np.random.default_rng(2).normal(size=(8, 30))
+
+    def search(symmetry):
+        return search_factor(
+            KEY,
+            honest,
+            3,
+            direction="little",
+            rule=aggregators.krum,
+            symmetry=symmetry,
+            search=bracketing,
+        )
+
+    with jax.enable_x64(True):
+        everywhere, in_span = search(None), search("rotations")
+    np.testing.assert_allclose(in_span.probes, everywhere.probes, rtol=1e-9)
+    np.testing.assert_allclose(in_span.values, everywhere.values, rtol=1e-9)
+
+
 def test_opposition_turns_the_average_against_the_mean():
     attack = attacks.adaptive("empire", aggregators.average, objective=opposition)
     rows = attack(KEY, HONEST, 2)
@@ -261,6 +281,11 @@ def test_opposition_turns_the_average_against_the_mean():
 def test_an_unknown_direction():
     with pytest.raises(ValueError, match="direction must be one of little, little-negative, empir"):
         attacks.adaptive("big", aggregators.median)
+
+
+def test_an_unknown_symmetry():
+    with pytest.raises(ValueError, match='symmetry must be "rotations" or None, got .mirrors.'):
+        attacks.adaptive("little", aggregators.krum, symmetry="mirrors")
 
 
 def test_the_rule_refuses_when_the_attack_is_traced():
