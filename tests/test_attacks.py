@@ -200,6 +200,7 @@ def test_more_attackers_than_cge_tolerates_need_no_disguise():
 HONEST = rows_of(0).astype(np.float32)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("name", "honest", "options", "message"),
     [
@@ -238,6 +239,7 @@ def test_z_max_refuses(n, f):
         attacks.z_max(n, f)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_z_max_refuses_an_unknown_reading():
     with pytest.raises(ValueError, match='"honest" or "all", got \'none\''):
         attacks.z_max(5, 1, reading="none")
