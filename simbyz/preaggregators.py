@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import chunk_width, squared_distances
-from simbyz.moments import sum_rows
+from simbyz.geometry import squared_distances
+from simbyz.moments import means_of_chosen, sum_rows
 from simbyz.order_statistics import MAX_NETWORK_ROWS
 from simbyz.shapes import Buckets, Mixed, Updates
 from simbyz.stacking import ravel, require
@@ -52,33 +52,7 @@ def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:
     nearest = jnp.argsort(squares, axis=1)[:, : n - f]
     chosen = jnp.zeros((n, n), dtype=bool).at[jnp.arange(n)[:, None], nearest].set(True)
 
-    return unravel(_means_of_chosen(chosen, stack, n - f))
-
-
-def _means_of_chosen(chosen: jax.Array, stack: jax.Array, count: int) -> jax.Array:
-    """1/count Σ_j chosen_ij x_j over an (n, d) stack; NaN if a chosen row is not finite.
-
-    A matrix product counts a row of weight 0, too, by 0 · inf = NaN: hence the blanking. It is done
-    chunk by chunk of coordinates, as a blanked copy of the whole stack would cost more time, in
-    fresh memory, than the product does.
-    """
-    d = stack.shape[1]
-    finite = jnp.all(jnp.isfinite(stack), axis=1)
-    spoiled = jnp.any(chosen & ~finite[None, :], axis=1)
-    weights = chosen.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    size = chunk_width(stack)
-
-    def turn(turn: jax.Array, means: jax.Array) -> jax.Array:
-        # The last chunk is moved back to stay inside: it repeats a part of the one before.
-        start = jnp.clip(turn * size, 0, d - size)
-        rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1)
-        rows = jnp.where(jnp.isfinite(rows), rows, 0).astype(weights.dtype)
-        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-        sums = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-        mixed = jnp.where(spoiled[:, None], jnp.nan, sums / count).astype(stack.dtype)
-        return jax.lax.dynamic_update_slice_in_dim(means, mixed, start, axis=1)
-
-    return jax.lax.fori_loop(0, -(-d // size), turn, jnp.zeros_like(stack))
+    return unravel(means_of_chosen(stack, chosen))
 
 
 def clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> Mixed:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from simbyz import moments
 from simbyz.moments import sum_rows
-from simbyz.order_statistics import sorted_rows
+from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_rows
 from simbyz.shapes import Aggregate, Updates
 from simbyz.stacking import aggregate, require
 
@@ -175,6 +175,12 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     eating the digits inside it.
     """
     slides = len(rows) - count
+    if len(rows) > MAX_NETWORK_ROWS:
+        stack, place = jnp.stack(rows), jnp.arange(len(rows))[:, None]
+        begin = jnp.sum(stack[count:] - center[None] < center[None] - stack[:slides], axis=0)[None]
+        kept = jnp.where((begin <= place) & (place < begin + count), stack, 0)
+        dtype = jnp.promote_types(stack.dtype, jnp.float32)
+        return (jnp.sum(kept, axis=0, dtype=dtype) / count).astype(stack.dtype)
     kept = list(rows[:count])
     for j in range(slides):
         pays = rows[j + count] - center < center - rows[j]

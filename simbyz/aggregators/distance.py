@@ -10,11 +10,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz.aggregators.coordinate import mean_of, mean_of_closest
+from simbyz.aggregators.coordinate import mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
 from simbyz.geometry import squared_distances
-from simbyz.moments import mean_of_chosen
-from simbyz.order_statistics import sorted_rows
+from simbyz.moments import mean_of_chosen, means_of_chosen
+from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_rows
 from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import aggregate, ravel, require
 
@@ -158,10 +158,7 @@ def bulyan(
     """
 
     def rule(stack: jax.Array) -> jax.Array:
-        picked = [
-            mean_of([stack[i] for i in rows]) for rows in _bulyan_groups(stack, f, m, variant)
-        ]
-        rows = sorted_rows(picked)
+        rows = sorted_rows(_bulyan_vectors(stack, f, m, variant)[0])
         return mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
 
     return aggregate(rule, updates, layerwise)
@@ -178,31 +175,50 @@ def bulyan_selection(
     each vector that Krum made to the rows that it is the mean of.
     """
     stack, _ = ravel(updates)
-    groups = _bulyan_groups(stack, f, m, variant)
-    picked = [mean_of([stack[i] for i in rows]) for rows in groups]
-    rows = sorted_rows(picked)
+    vectors, members = _bulyan_vectors(stack, f, m, variant)
+    rows = sorted_rows(vectors)
     bounds = bounds_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
-    shares = shares_between(jnp.stack(picked), *bounds)
-    weights = jnp.zeros(len(stack))
-    for share, group in zip(shares, groups, strict=True):
-        weights = weights.at[jnp.asarray(group)].add(share / len(group))
-    return weights
+    shares = shares_between(jnp.stack(list(vectors)), *bounds)
+    each = members / jnp.sum(members, axis=1, keepdims=True)
+    return jnp.sum(shares[:, None] * each, axis=0)
 
 
-def _bulyan_groups(stack: jax.Array, f: int, m: int | None, variant: str) -> list[list[jax.Array]]:
-    """The rows, as indices, of which each of the vectors that Krum makes is the mean."""
+def _bulyan_vectors(
+    stack: jax.Array, f: int, m: int | None, variant: str
+) -> tuple[jax.Array | list[jax.Array], jax.Array]:
+    """The θ vectors that Krum makes, (θ, d) or a list of rows, and of which rows each is the mean,
+    (θ, n) booleans.
+    """
     n = len(stack)
     require("bulyan", n, f, 4, 3)
     squares = squared_distances(stack)
+    few = n <= MAX_NETWORK_ROWS
     if variant == "published":
         if m is not None:
             raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
-        return [[row] for row in _pick_one_by_one(squares, f)]
+        picked = _pick_one_by_one(squares, f)
+        members = picked[:, None] == jnp.arange(n)[None, :]
+        return [stack[row] for row in picked] if few else stack[picked], members
     if variant == "released":
         count = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
-        order = list(jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), count))[: n - f - 2])
-        return [order[i : i + count] for i in range(n - 2 * f - 2)]
+        order = jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), count))
+        place = jnp.argsort(order)  # of each row in the order of scores
+        first = jnp.arange(n - 2 * f - 2)
+        last = jnp.minimum(first + count, n - f - 2)
+        members = (place[None, :] >= first[:, None]) & (place[None, :] < last[:, None])
+        if few and count == n - f - 2:
+            return _means_of_rests([stack[row] for row in order[:count]], len(first)), members
+        return means_of_chosen(stack, members), members
     raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
+
+
+def _means_of_rests(rows: list[jax.Array], count: int) -> list[jax.Array]:
+    """The means of rows[i:] for i < count, by a running sum from the end."""
+    means, total = [], jnp.zeros_like(rows[0], jnp.promote_types(rows[0].dtype, jnp.float32))
+    for i in reversed(range(len(rows))):
+        total = total + rows[i]
+        means.append((total / (len(rows) - i)).astype(rows[0].dtype))
+    return means[::-1][:count]
 
 
 def _krum_scores(
