@@ -178,9 +178,9 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     if len(rows) > MAX_NETWORK_ROWS:
         stack, place = jnp.stack(rows), jnp.arange(len(rows))[:, None]
         begin = jnp.sum(stack[count:] - center[None] < center[None] - stack[:slides], axis=0)[None]
-        kept = jnp.where((begin <= place) & (place < begin + count), stack, 0)
+        inside = jnp.where((begin <= place) & (place < begin + count), stack, 0)
         dtype = jnp.promote_types(stack.dtype, jnp.float32)
-        return (jnp.sum(kept, axis=0, dtype=dtype) / count).astype(stack.dtype)
+        return (jnp.sum(inside, axis=0, dtype=dtype) / count).astype(stack.dtype)
     kept = list(rows[:count])
     for j in range(slides):
         pays = rows[j + count] - center < center - rows[j]
