@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.configuration import Config
+from simbyz.order_statistics import MAX_NETWORK_ROWS
 
 PyTree = Any
 # (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
@@ -90,6 +91,7 @@ def receive(
         stack = vectors.at[who.byzantine].set(byzantine)
     else:
         # Row by row: XLA:CPU would fuse the making of equal rows into one concatenation, and make
-        # each of them anew.
-        stack = jnp.concatenate([honest, *jnp.split(byzantine, config.byzantine)])
+        # each of them anew. Many rows would compile for minutes.
+        pieces = config.byzantine if config.byzantine <= MAX_NETWORK_ROWS else 1
+        stack = jnp.concatenate([honest, *jnp.split(byzantine, pieces)])
     return Received(honest, byzantine, stack, state)
