@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import reference_center_filters as slow
+from test_golden_attacks import attack_and_options
 from test_golden_vectors import (
     GOLDEN,
     MOST_ROWS,
@@ -16,7 +17,6 @@ from test_golden_vectors import (
     Case,
     answer,
     assert_no_disagreement,
-    attack_and_factor,
     recorded,
     together,
 )
@@ -189,8 +189,8 @@ def test_selections_give_the_programs_acceptance_ratio(rule: str) -> None:
         for entry in found:
             params = entry["params"]
             honest, f = arrays[entry["input"]][: params["honests"]], params["f"]
-            attack, factor = attack_and_factor("bm", params["attack"], params["attack_args"])
-            attackers = getattr(attacks, attack)(jax.random.key(0), honest, f, factor=factor)
+            attack, options = attack_and_options(params["attack"], params["attack_args"])
+            attackers = getattr(attacks, attack)(jax.random.key(0), honest, f, **options)
             rows = np.concatenate([honest, attackers])
             weights = getattr(aggregators, f"{rule}_selection")(rows, f)
             assert np.sum(weights[-f:]) == pytest.approx(entry["value"], rel=1e-6), entry
