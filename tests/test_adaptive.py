@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+import reference_attacks
 import reference_searches
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,7 +88,7 @@ def ray_of(entry, honest):
     """(start, direction): the program probes start + x · direction."""
     mean = reference.average(honest)
     if entry["name"] == "little":
-        direction = reference.a_little_is_enough(honest, 1.0) - mean
+        direction = reference_attacks.deviation(honest)
     elif entry["name"] == "empire":
         direction = -mean
     elif entry["name"] == "empire-strict":
@@ -283,7 +284,7 @@ def test_an_unknown_direction():
         attacks.adaptive("big", aggregators.median)
 
 
-def test_an_unknown_symmetry():
+def test_an_unknown_symmetry(unchecked_shapes):
     with pytest.raises(ValueError, match='symmetry must be "rotations" or None, got .mirrors.'):
         attacks.adaptive("little", aggregators.krum, symmetry="mirrors")
 

@@ -369,7 +369,7 @@ def test_neighbours_and_m_out_of_range_are_refused(rule: Rule) -> None:
                 rule.function(rows, f=F, m=m)
 
 
-def test_wrong_options_of_bulyan_are_refused() -> None:
+def test_wrong_options_of_bulyan_are_refused(unchecked_shapes) -> None:
     rows = gaussian_rows(0)
     with pytest.raises(ValueError, match="variant"):
         aggregators.bulyan(rows, F, variant="other")

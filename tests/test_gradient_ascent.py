@@ -131,7 +131,7 @@ def test_pytree_dtype_and_absence():
     assert attack(KEY, HONEST, 0).shape == (0, 6)
 
 
-def test_bad_input():
+def test_bad_input(unchecked_shapes):
     with pytest.raises(ValueError, match='symmetry must be "coordinates", "rotations" or None'):
         gradient_ascent(aggregators.median, symmetry="mirrors")
     for options in ({"climbers": 0}, {"iterations": -1}, {"starts": ()}):

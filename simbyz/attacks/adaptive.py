@@ -19,7 +19,7 @@ Objective = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def _little_negative(
-    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: jax.Array
+    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float | jax.Array
 ) -> PyTree:
     return a_little_is_enough(key, honest, num_byzantine, factor=-factor)
 

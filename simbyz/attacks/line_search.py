@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -25,7 +26,7 @@ class Search(NamedTuple):
     values: jax.Array  # (evaluations,)
 
 
-def sequential(function: Function, evaluations: int, dtype: jnp.dtype = jnp.float32) -> Search:
+def sequential(function: Function, evaluations: int, dtype: DTypeLike = jnp.float32) -> Search:
     """Expand, then contract: one probe after the other.
 
     The first probe is 0, the next are best + step, step being 1 at first and doubled by every probe
@@ -73,7 +74,7 @@ def sequential(function: Function, evaluations: int, dtype: jnp.dtype = jnp.floa
 def bracketing(
     function: Function,
     evaluations: int,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
     *,
     grid: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
     at_once: int | None = 1,
