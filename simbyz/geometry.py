@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.order_statistics import sorted_rows
+from simbyz.stacking import first_carry
 
 
 def squared_distances(stack: jax.Array) -> jax.Array:
@@ -90,4 +91,4 @@ def sum_over_chunks(
         return total + function(jnp.where(new[None], rows - middle[None], 0))
 
     shape = jax.eval_shape(function, jax.ShapeDtypeStruct((n, size), dtype)).shape
-    return jax.lax.fori_loop(0, -(-d // size), turn, jnp.zeros(shape, dtype))
+    return jax.lax.fori_loop(0, -(-d // size), turn, first_carry(jnp.zeros(shape, dtype), stack))

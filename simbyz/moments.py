@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from simbyz.geometry import chunk_width
 from simbyz.order_statistics import MAX_NETWORK_ROWS
+from simbyz.stacking import first_carry
 
 
 def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:
@@ -76,7 +77,7 @@ def means_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
         mixed = jnp.where(spoiled[:, None], jnp.nan, sums / counts).astype(stack.dtype)
         return jax.lax.dynamic_update_slice_in_dim(means, mixed, start, axis=1)
 
-    empty = jnp.zeros((len(chosen), d), stack.dtype)
+    empty = first_carry(jnp.zeros((len(chosen), d), stack.dtype), stack)
     return jax.lax.fori_loop(0, -(-d // size), turn, empty)
 
 

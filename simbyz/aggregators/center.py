@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from simbyz.geometry import middle_row, squared_distances_to
 from simbyz.moments import weighted_sum
 from simbyz.shapes import Aggregate, Updates, Weights
-from simbyz.stacking import PyTree, aggregate, ravel, require
+from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
 
 
 def geometric_median(
@@ -245,7 +245,8 @@ def _weiszfeld(
         weights = jnp.where(finite, 1 / jnp.maximum(smoothing, distances), 0)
         return weighted_sum(stack, weights) / jnp.sum(weights), weights
 
-    return jax.lax.fori_loop(0, iterations, step, (center, jnp.zeros(len(stack), dtype)))
+    start_from = first_carry((center, jnp.zeros(len(stack), dtype)), stack)
+    return jax.lax.fori_loop(0, iterations, step, start_from)
 
 
 def _clipped_steps(
@@ -263,5 +264,5 @@ def _clipped_steps(
         total = jnp.sum(kept)
         return center + (weighted_sum(stack, kept) - total * center), weights * (1 - total) + kept
 
-    start = (center.astype(dtype), jnp.zeros(n, dtype))
+    start = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)
     return jax.lax.fori_loop(0, iterations, step, start)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from simbyz.aggregators.center import distances_to
 from simbyz.geometry import sum_over_chunks
 from simbyz.moments import weighted_sum
-from simbyz.stacking import PyTree, aggregate, ravel, require
+from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
 
 
 def clipped_clustering(
@@ -151,6 +151,7 @@ def _larger_cluster(apart: jax.Array, valid: jax.Array, linkage: str) -> jax.Arr
         )
 
     start = (jnp.where(pairs, apart, jnp.inf), jnp.ones(n, apart.dtype), rows, jnp.sum(valid))
+    start = first_carry(start, apart)
     _, _, cluster, _ = jax.lax.fori_loop(0, max(n - 2, 0), join, start)
     first = valid & (cluster == cluster[jnp.argmax(valid)])
     second = valid & ~first

@@ -16,7 +16,7 @@ from simbyz.geometry import squared_distances
 from simbyz.moments import mean_of_chosen, means_of_chosen
 from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_rows
 from simbyz.shapes import Aggregate, Updates, Weights
-from simbyz.stacking import aggregate, ravel, require
+from simbyz.stacking import aggregate, first_carry, ravel, require
 
 
 def krum(
@@ -275,5 +275,5 @@ def _pick_one_by_one(squares: jax.Array, f: int) -> jax.Array:
         return left.at[row].set(False), row
 
     counts = jnp.asarray([max(n - i - f - 2, 1) for i in range(n - 2 * f)])
-    _, picked = jax.lax.scan(pick, jnp.ones(n, dtype=bool), counts)
+    _, picked = jax.lax.scan(pick, first_carry(jnp.ones(n, dtype=bool), squares), counts)
     return picked

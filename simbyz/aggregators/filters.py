@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from simbyz.geometry import middle_row, squared_distances, squared_distances_to
 from simbyz.moments import mean_of_chosen
 from simbyz.shapes import Aggregate, Updates, Weights
-from simbyz.stacking import PyTree, aggregate, ravel, require
+from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
 
 
 def cge(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
@@ -191,5 +191,6 @@ def _faba_rows(stack: jax.Array, f: int) -> jax.Array:
         farthest = jnp.argmax(jnp.where(left, scores, -1))
         return left.at[farthest].set(False), None
 
-    left, _ = jax.lax.scan(remove, jnp.ones(n, dtype=bool), length=f)
+    everyone = first_carry(jnp.ones(n, dtype=bool), stack)
+    left, _ = jax.lax.scan(remove, everyone, length=f)
     return jnp.argsort(~left)[: n - f]

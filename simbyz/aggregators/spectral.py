@@ -17,7 +17,7 @@ import numpy as np
 from simbyz.geometry import squared_distances
 from simbyz.moments import weighted_sum
 from simbyz.shapes import Aggregate, Updates, Weights
-from simbyz.stacking import aggregate, ravel, require
+from simbyz.stacking import aggregate, first_carry, ravel, require
 
 
 def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
@@ -188,7 +188,7 @@ def _caf_weights(stack: jax.Array, f: int) -> jax.Array:
         return fewer, jnp.where(better, value, least), jnp.where(better, weights, best), turn + 1
 
     # A while_loop has no reverse-mode derivative, and needs none: its input carries no derivative.
-    infinity = jnp.asarray(jnp.inf, squares.dtype)
+    infinity = first_carry(jnp.asarray(jnp.inf, squares.dtype), stack)
     _, _, best, _ = jax.lax.while_loop(goes_on, turn, (start, infinity, start, 0))
     return best
 

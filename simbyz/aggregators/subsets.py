@@ -125,8 +125,8 @@ def smea(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
     Cost: one n × n × d matrix product, and a branch and bound whose time depends on the rows. On
-      one core at n = 30, f = 10: 0.3 seconds for Gaussian rows, less under attacks of equal rows;
-      two minutes for the slowest found, rows in three distant clusters of equal size.
+      one core at n = 30, f = 10: 0.1 seconds for Gaussian rows, less under attacks of equal rows;
+      half a minute for the slowest found, rows in three distant clusters of equal size.
     Reference: Allouah et al., On the privacy-robustness-utility trilemma in distributed learning,
       ICML 2023, arXiv 2302.04787.
     Convention: the true eigenvalue. ByzFL takes one step of the power method from a random vector

@@ -1,0 +1,88 @@
+"""Rules across devices: shard_map over coordinates and over batches, and jit of a sharded stack."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from simbyz import aggregators
+from simbyz.preaggregators import nearest_neighbor_mixing
+
+pytestmark = pytest.mark.thorough
+
+N, F, D = 11, 2, 6
+ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+BY_COORDINATE = ["average", "median", "trimmed_mean", "phocas", "meamed"]
+BY_DISTANCE = {
+    "multi_krum": {},
+    "aksel": {},
+    "geometric_median": {},
+    "centered_clipping": {"radius": 1.0},
+    "caf": {},
+    "bulyan": {},
+    "faba": {},
+    "signguard": {},
+    "clipped_clustering": {},
+}
+
+
+def mesh() -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(np.array(jax.devices()[:2]), ("device",))
+
+
+@pytest.mark.parametrize("name", BY_COORDINATE)
+def test_each_device_aggregates_its_coordinates(name: str) -> None:
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F)
+    spread = jax.shard_map(
+        rule,
+        mesh=mesh(),
+        in_specs=PartitionSpec(None, "device"),
+        out_specs=PartitionSpec("device"),
+    )
+    np.testing.assert_array_equal(jax.jit(spread)(ROWS), jax.jit(rule)(ROWS))
+
+
+@pytest.mark.parametrize("name", BY_DISTANCE)
+def test_each_device_aggregates_its_stacks(name: str) -> None:
+    """Rules that loop inside: what a loop carries must vary over devices as its body does."""
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE[name])
+    stacks = np.stack([ROWS, ROWS[::-1] + 1])
+    batch = PartitionSpec("device")
+    spread = jax.shard_map(jax.vmap(rule), mesh=mesh(), in_specs=batch, out_specs=batch)
+    alone = np.stack([jax.jit(rule)(stack) for stack in stacks])
+    np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
+def test_a_stack_whose_coordinates_lie_on_two_devices(name: str) -> None:
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
+    apart = jax.device_put(ROWS, NamedSharding(mesh(), PartitionSpec(None, "device")))
+    np.testing.assert_allclose(jax.jit(rule)(apart), jax.jit(rule)(ROWS), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
+def test_a_scan_over_stacks_and_its_derivative(name: str) -> None:
+    """Gradient descent on the aggregate's norm, by the derivative through scan and rule."""
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
+
+    def total(rows: jax.Array) -> jax.Array:
+        def step(carry: jax.Array, shift: jax.Array) -> tuple[jax.Array, None]:
+            return carry + jnp.sum(jnp.square(rule(rows + shift))), None
+
+        return jax.lax.scan(step, jnp.float32(0), jnp.arange(3.0))[0]
+
+    gradient = jax.jit(jax.grad(total))(ROWS)
+    by_loop = sum(jax.grad(lambda r, s=s: jnp.sum(jnp.square(rule(r + s))))(ROWS) for s in range(3))
+    assert np.all(np.isfinite(gradient))
+    np.testing.assert_allclose(gradient, by_loop, rtol=1e-4, atol=1e-5)
+
+
+def test_mixing_across_devices() -> None:
+    batch = PartitionSpec("device")
+    mix = jax.vmap(functools.partial(nearest_neighbor_mixing, f=F))
+    spread = jax.shard_map(mix, mesh=mesh(), in_specs=batch, out_specs=batch)
+    stacks = np.stack([ROWS, ROWS[::-1]])
+    np.testing.assert_allclose(jax.jit(spread)(stacks), mix(stacks), rtol=1e-5, atol=1e-6)
