@@ -110,11 +110,11 @@ def markdown(summary: pd.DataFrame, title: str, command: str) -> str:
 
 
 def plot(summary: pd.DataFrame, title: str) -> Figure:
-    """A heatmap for each (n, f): attacks down, rules across, colour by strength in logarithm."""
+    """A heatmap for each (n, f): attacks down, rules across, strengths in honest deviations;
+    coloured by their share of the strongest on the same rule.
+    """
     sizes = list(dict.fromkeys(zip(summary["n"], summary["f"], strict=True)))
     attacks = list(dict.fromkeys(summary["attack"]))
-    # In logarithm from 0.03 to 30 honest deviations: what lies beyond has the colour of the end.
-    norm = matplotlib.colors.LogNorm(3e-2, 30)
     figure, panels = plt.subplots(
         1,
         len(sizes),
@@ -130,7 +130,9 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
             index="attack", columns="rule", values="strength", sort=False, dropna=False
         ).reindex(index=attacks, columns=rules)
         # cividis is read alike with and without colour blindness, and in grey.
-        shown = axes.imshow(table.clip(3e-2), cmap="cividis", norm=norm, aspect="auto")
+        finite = table.where(np.isfinite(table))
+        share = (table / finite.max()).clip(upper=1)
+        shown = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
         for i, attack in enumerate(attacks):
             for j, rule in enumerate(rules):
                 value = table.loc[attack, rule]
@@ -141,12 +143,12 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
                     ha="center",
                     va="center",
                     fontsize=6,
-                    color="black" if value > 1 else "white",
+                    color="black" if share.loc[attack, rule] > 0.55 else "white",
                 )
         axes.set_title(f"n = {n}, f = {f}", fontsize=9)
         axes.set_xticks(range(len(rules)), rules, rotation=45, ha="right", fontsize=7)
         axes.set_yticks(range(len(attacks)), attacks, fontsize=7)
-    figure.colorbar(shown, ax=panels[0], label="strength, in honest deviations", pad=0.01)
+    figure.colorbar(shown, ax=panels[0], label="share of the strongest on the same rule", pad=0.01)
     figure.suptitle(title, fontsize=10)
     return figure
 
