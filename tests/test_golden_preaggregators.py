@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_preaggregators as reference
@@ -58,7 +59,7 @@ def ours(entry: dict) -> Callable:
         return functools.partial(preaggregators.clipping, radius=params["c"])
     # The random order that ByzFL drew: what is compared is the grouping.
     order = recorded()[1][entry["draws"]]
-    return lambda rows: preaggregators.mean_of_buckets(rows, order, params["s"])
+    return lambda rows: preaggregators.mean_of_buckets(rows, jnp.asarray(order), params["s"])
 
 
 def referred(entry: dict) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz.aggregators.center import distances_to
 from simbyz.geometry import sum_over_chunks
@@ -19,7 +20,7 @@ def clipped_clustering(
     updates: PyTree,
     f: int,
     *,
-    history: jax.Array | None = None,
+    history: jax.Array | np.ndarray | None = None,
     linkage: Literal["average", "single"] = "average",
     layerwise: bool = False,
 ) -> PyTree:
@@ -64,7 +65,7 @@ def clipped_clustering_selection(
     updates: PyTree,
     f: int,
     *,
-    history: jax.Array | None = None,
+    history: jax.Array | np.ndarray | None = None,
     linkage: Literal["average", "single"] = "average",
 ) -> jax.Array:
     """The weight of each clipped row in `clipped_clustering`: (n,), 1/m for each of m chosen."""
@@ -73,7 +74,7 @@ def clipped_clustering_selection(
     return chosen / jnp.maximum(jnp.sum(chosen), 1)
 
 
-def remember_norms(history: jax.Array, updates: PyTree) -> jax.Array:
+def remember_norms(history: jax.Array | np.ndarray, updates: PyTree) -> jax.Array:
     """The history (k,) for the next call: with the norms of these rows, without the oldest ones.
 
     Start from jnp.full(k, jnp.nan), with room for k = steps · n norms to forget none.
@@ -90,7 +91,7 @@ def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _clustered(
-    stack: jax.Array, f: int, history: jax.Array | None, linkage: str
+    stack: jax.Array, f: int, history: jax.Array | np.ndarray | None, linkage: str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The norms (n,), their median with the history's, and which rows are averaged (n,)."""
     require("clipped_clustering", len(stack), f, 2, 1)
