@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # to a type checker, a pytree is anything
     Mixed = Any
     Buckets = Any
     Aggregate = Any
+    Row = Any
     Honest = Any
     Byzantine = Any
 else:
@@ -26,6 +27,7 @@ else:
     Mixed = PyTree[Float[Array, "n *?shape"], "T"]
     Buckets = PyTree[Float[Array, "buckets *?shape"], "T"]
     Aggregate = PyTree[Float[Array, "*?shape"], "T"]
+    Row = PyTree[Float[Given | np.generic, "*?shape"], "T"]
     Weights = Float[Array, "n"]
     Honest = PyTree[Float[Given, "h *?shape"], "T"]
     Byzantine = PyTree[Float[Array, "b *?shape"], "T"]

@@ -200,6 +200,7 @@ def test_aksel_looks_at_every_coordinate_once(d: int, monkeypatch: pytest.Monkey
     )
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_pytrees_have_pytrees_beside_them() -> None:
     rows = gaussian_rows(d=7).astype(np.float32)
     tree = {"a": rows[:, 0], "b": rows[:, 1:].reshape(N, 2, 3)}
@@ -260,6 +261,7 @@ def test_radii_and_smoothing_may_be_traced() -> None:
         assert_near(together_[1], rule(rows, F, **{option: 7.0}))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     "name, options, message",
     [

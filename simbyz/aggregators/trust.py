@@ -19,13 +19,11 @@ from simbyz.aggregators.spectral import draw_coordinates
 from simbyz.geometry import sum_over_chunks
 from simbyz.moments import weighted_sum
 from simbyz.order_statistics import MAX_NETWORK_ROWS
-from simbyz.shapes import Aggregate, Updates, Weights
+from simbyz.shapes import Aggregate, Row, Updates, Weights
 from simbyz.stacking import aggregate, ravel, require
 
 
-def fltrust(
-    updates: Updates, f: int = 0, *, trusted: Aggregate, layerwise: bool = False
-) -> Aggregate:
+def fltrust(updates: Updates, f: int = 0, *, trusted: Row, layerwise: bool = False) -> Aggregate:
     """Rows weighted by their cosine with a trusted update, and scaled to its norm.
 
     Σ w_i (||g|| / ||x_i||) x_i / Σ w_i with w_i = max(0, cos(x_i, g)), g the trusted update.
@@ -56,7 +54,7 @@ def fltrust(
     return aggregate_with(rule, updates, trusted, layerwise)
 
 
-def fltrust_selection(updates: Updates, f: int = 0, *, trusted: Aggregate) -> Weights:
+def fltrust_selection(updates: Updates, f: int = 0, *, trusted: Row) -> Weights:
     """The weights w_i / Σ w_i (n,) of the scaled rows in `fltrust`; all 0 if no w_i is positive."""
     stack, _ = ravel(updates)
     require("fltrust", len(stack), f, 1, 1)
