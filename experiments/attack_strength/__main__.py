@@ -2,8 +2,8 @@
 
 Records what honest workers send in a training run that nobody attacks, and measures on it how far
 every attack, fixed, searched against the rule, or climbing through it, drags the aggregate from the
-honest mean. Without options: the paper's rules on digits; about two minutes on two cores. Writes a
-table (Markdown and CSV) and a heatmap (PDF and PNG).
+honest mean. Without options: the paper's rules on digits; some minutes on two cores, most of them
+to compile. Writes a table (Markdown and CSV) and a heatmap (PDF and PNG).
 """
 
 import dataclasses
