@@ -16,11 +16,13 @@ Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key` or `state` wh
 class StatefulRule(NamedTuple):
     """A rule that remembers earlier steps.
 
-    StatefulRule(  # centered clipping around its last result
-        lambda stack, f, *, state: centered_clipping(stack, f, radius=10.0, center=state),
-        start=lambda zeros: zeros,
-        learn=lambda state, stack, aggregate: aggregate,
-    )
+    Centered clipping around its last result:
+
+        StatefulRule(
+            lambda stack, f, *, state: centered_clipping(stack, f, radius=10.0, center=state),
+            start=lambda zeros: zeros,
+            learn=lambda state, stack, aggregate: aggregate,
+        )
     """
 
     aggregate: Callable[..., jax.Array]  # ((n, d), f, *, state) -> (d,)

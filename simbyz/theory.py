@@ -21,7 +21,7 @@ def krum_bound(n: int, f: int) -> float:
       ValueError: n < 2f + 3.
 
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017 (its 1 / η);
-    El-Mhamdi et al., Distributed momentum, ICLR 2021.
+      El-Mhamdi et al., Distributed momentum, ICLR 2021.
     """
     require("krum", n, f, 2, 3)
     return 1 / math.sqrt(2 * (n - f + f * (n + f * (n - f - 2) - 2) / (n - 2 * f - 2)))

@@ -96,16 +96,16 @@ def make_simulator(
         learning rate; nothing if None.
 
     Returns:
-      initialise(key) -> State.
-      start(parameters, model_state) -> State, from given parameters (d,).
-      advance(state, hyperparameters, data, key, first_step, num_steps, look_ahead=True) -> (State,
-        Metrics of leaves (num_steps,)); `num_steps` is static, `look_ahead` False for a run without
-        Nesterov in a program with it.
-      finish(state, data, key, step) -> Metrics after the last step, NaN where that takes another.
-      points(state, hyperparameters, step) -> where gradients are taken: (d,), or (w, d) where the
+      - initialise(key) -> State.
+      - start(parameters, model_state) -> State, from given parameters (d,).
+      - advance(state, hyperparameters, data, key, first_step, num_steps, look_ahead=True) ->
+        (State, Metrics of leaves (num_steps,)); `num_steps` is static, `look_ahead` False for a
+        run without Nesterov in a program with it.
+      - finish(state, data, key, step) -> Metrics after the last step, NaN where that takes another.
+      - points(state, hyperparameters, step) -> where gradients are taken: (d,), or (w, d) where the
         workers' own momenta look ahead, w the workers that compute: h, or n where all do.
-      apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics): the
-        step from the (w, d) regularised gradients on.
+      - apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics):
+        the step from the (w, d) regularised gradients on.
 
     Raises:
       ValueError: attackers without an attack, or a data attack without gradients to act on. A rule

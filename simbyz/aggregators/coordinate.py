@@ -29,6 +29,10 @@ def average(updates: Updates, f: int = 0, *, layerwise: bool = False) -> Aggrega
 
     Raises:
       ValueError: f < 0 or n < 1.
+
+    Cost: one pass over the stack.
+    Reference: none; it is what every rule is held against.
+    Convention: rows count alike. Federated averaging weighs them by how much data they stand for.
     """
 
     def rule(stack: jax.Array) -> jax.Array:
@@ -55,6 +59,7 @@ def median(
     Raises:
       ValueError: n < 2f + 1.
 
+    Cost: one sorting network, as far as it bears on the middle; a sort above 128 rows.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     Convention: for an even n the paper's program (torch.median) takes the lower middle value, the
       default; ByzFL, krum and Blades take the midpoint.
@@ -86,7 +91,10 @@ def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggreg
     Raises:
       ValueError: n < 2f + 1.
 
+    Cost: one sorting network; a sort above 128 rows.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
+    Convention: some implementations are told a share β of the rows to cut at each end, instead of
+      their number f = β n.
     """
 
     def rule(stack: jax.Array) -> jax.Array:
@@ -112,6 +120,7 @@ def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     Raises:
       ValueError: n < 2f + 1.
 
+    Cost: one sorting network and f comparisons a coordinate; a sort above 128 rows.
     Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept.
     """
@@ -142,6 +151,7 @@ def meamed(
     Raises:
       ValueError: n < 2f + 1.
 
+    Cost: as `phocas`.
     Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept (the paper's
       program and ByzFL keep the earlier row, or whichever their partition leaves).

@@ -152,7 +152,7 @@ def bulyan(
 
     Cost: one n × n × d matrix product and one sorting network.
     Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML
-    2018.
+      2018.
     Convention: "released" is what the released program of Distributed Momentum (ICLR 2021)
       computes. It was meant to update the scores after each pick and does not.
     """

@@ -88,8 +88,8 @@ def minimum_variance_averaging(updates: Updates, f: int, *, layerwise: bool = Fa
 
     Cost: one n × n × d matrix product, and n / 2 multiplications for each of the C(n, f) subsets:
       0.05 seconds on one core at n = 30, f = 10, and 0.16 if all rows are equally far.
-    Convention: as in LPD-EPFL's programs (robust-collaborative-learning, 2022), which enumerate
-      subsets.
+    Reference: LPD-EPFL's programs (robust-collaborative-learning, 2022); no paper of its own.
+    Convention: they enumerate subsets.
     """
 
     def rule(stack: jax.Array) -> jax.Array:

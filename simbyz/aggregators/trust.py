@@ -43,6 +43,8 @@ def fltrust(updates: Updates, f: int = 0, *, trusted: Row, layerwise: bool = Fal
     Cost: about five passes over the stack.
     Reference: Cao et al., FLTrust: Byzantine-robust federated learning via trust bootstrapping,
       NDSS 2021.
+    Convention: programs that send whole model states must leave buffers, such as running
+      statistics, out of the cosine; here `updates` holds what the caller puts in.
     """
 
     def rule(stack: jax.Array, trusted: jax.Array) -> jax.Array:

@@ -1,0 +1,28 @@
+"""Settings of the documentation: `sphinx-build -W docs OUT` makes it from the docstrings."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import markup  # noqa: E402
+import rule_pages  # noqa: E402
+
+project = "simbyz"
+author = "the authors of simbyz"
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
+html_theme = "furo"
+html_title = "simbyz"
+exclude_patterns = ["build"]
+default_role = "code"
+autodoc_typehints = "none"  # the docstrings tell shapes, which types can't
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+myst_heading_anchors = 3
+
+
+def setup(app):
+    app.connect("builder-inited", lambda app: rule_pages.write(HERE / "rules"))
+    app.connect("autodoc-process-docstring", markup.translate, priority=100)  # before napoleon
+    app.connect("autodoc-skip-member", markup.skips)

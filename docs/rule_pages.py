@@ -1,0 +1,53 @@
+"""A page for each rule: its docstring, its picture, and whom it took."""
+
+import itertools
+from pathlib import Path
+
+import rule_pictures
+
+from simbyz.aggregators import AGGREGATORS
+
+N, F = rule_pictures.N, rule_pictures.F
+CAPTION = (
+    f"n = {N}, f = {F}. Colour: how far the aggregate is from the honest mean when all {F} "
+    "attackers stand at this point. Orange: the aggregate under three attacks."
+)
+
+
+def write(folder: Path) -> None:
+    """Writes `folder` anew; what has not changed is left as it is, so that builds stay short."""
+    folder.mkdir(exist_ok=True)
+    for name in AGGREGATORS:
+        picture = folder / f"{name}.png"
+        if not picture.exists():
+            rule_pictures.draw(name, picture)
+        _update(folder / f"{name}.rst", page(name))
+    lines = [*_title("The rules"), ".. toctree::", "   :maxdepth: 1", ""]
+    lines += [f"   {name}" for name in AGGREGATORS]
+    lines += ["", "Around the rules", "-" * 16, "", ".. automodule:: simbyz.aggregators", ""]
+    others = ("chain", "as_gradient_transformation", "at_workers", "remember_norms")
+    lines += [f".. autofunction:: simbyz.aggregators.{name}" for name in others]
+    _update(folder / "index.rst", "\n".join([*lines, ""]))
+
+
+def page(name: str) -> str:
+    """The page of a rule."""
+    options = rule_pictures.OPTIONS.get(name, {})
+    shown = f" Called with {', '.join(options)}." if options else ""
+    parts = [
+        _title(name),
+        [f".. autofunction:: simbyz.aggregators.{name}", ""],
+        [f".. figure:: {name}.png", f"   :alt: {name} in two dimensions", ""],
+        [f"   {CAPTION}{shown}", ""],
+        [f".. autofunction:: simbyz.aggregators.{name}_selection", ""],
+    ]
+    return "\n".join(itertools.chain(*parts))
+
+
+def _title(text: str) -> list[str]:
+    return [text, "=" * len(text), ""]
+
+
+def _update(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
