@@ -22,8 +22,8 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
       back.
 
     Raises:
-      ValueError: no leaf, no worker, leaves that disagree on n, or leaves that are not floating
-        point.
+      ValueError: no leaf, no worker, no coordinate, leaves that disagree on n, or leaves that are
+        not floating point.
     """
     leaves, structure = jax.tree.flatten(updates)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
@@ -34,6 +34,8 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
         raise ValueError(f"updates must share a leading axis of n workers, got shapes {shapes}")
     if shapes[0][0] == 0:
         raise ValueError("updates must come from n >= 1 workers, got n=0")
+    if not any(leaf.size for leaf in leaves):
+        raise ValueError(f"updates must have d >= 1 coordinates, got shapes {shapes}")
     dtypes = [leaf.dtype for leaf in leaves]
     if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
         raise ValueError(f"updates must be floating point, got dtypes {[str(d) for d in dtypes]}")
@@ -81,6 +83,8 @@ def aggregate(
 
     def on_leaf(leaf: jax.Array) -> jax.Array:
         leaf = jnp.asarray(leaf)
+        if leaf.size == 0:
+            return leaf[0]
         return rule(leaf.reshape(len(leaf), -1)).reshape(leaf.shape[1:])
 
     return jax.tree.map(on_leaf, updates)
