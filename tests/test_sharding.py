@@ -26,6 +26,12 @@ BY_DISTANCE = {
     "faba": {},
     "signguard": {},
     "clipped_clustering": {},
+    "minimum_diameter_averaging": {},
+    "minimum_variance_averaging": {},
+    "smea": {},
+    "dnc": {"key": jax.random.key(0), "c": 1.0},
+    "fltrust": {"trusted": np.linspace(-1, 1, D).astype(np.float32)},
+    "foundation_fl": {},
 }
 
 

@@ -17,6 +17,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from simbyz.stacking import first_carry
+
 
 def subset_of_smallest_top_eigenvalue(distances: jax.Array, size: int) -> jax.Array:
     """The `size` rows whose scatter about their mean has the smallest top eigenvalue.
@@ -60,7 +62,7 @@ def subset_of_smallest_top_eigenvalue(distances: jax.Array, size: int) -> jax.Ar
     alive = jnp.zeros((depth, n), dtype=bool).at[: len(first)].set(~before)
     best = _filtered(distances, size)
     start = (included, alive, jnp.asarray(len(first)), best, top_eigenvalue(distances, best))
-    return jax.lax.while_loop(unfinished, improve, start)[3]
+    return jax.lax.while_loop(unfinished, improve, first_carry(start, distances))[3]
 
 
 def top_eigenvalue(distances: jax.Array, rows: jax.Array) -> jax.Array:
@@ -94,7 +96,8 @@ def _filtered(distances: jax.Array, size: int) -> jax.Array:
         score = jnp.where(jnp.any(far * rows > 0), far, jnp.square(vector))
         return rows & (jnp.arange(n) != jnp.argmax(jnp.where(rows, score, -1)))
 
-    return jax.lax.fori_loop(0, n - size, drop, jnp.ones(n, dtype=bool))
+    everyone = first_carry(jnp.ones(n, dtype=bool), distances)
+    return jax.lax.fori_loop(0, n - size, drop, everyone)
 
 
 def _eliminated(distances: jax.Array, included: jax.Array, t: jax.Array) -> jax.Array:
@@ -186,6 +189,6 @@ def _search(
 
     stack = (matrices, included, alive)
     last = jax.tree.map(lambda entries: entries[num_left - 1], stack)
-    state = (stack, num_left - 1, jnp.asarray(False), last)
+    state = (stack, num_left - 1, first_carry(jnp.asarray(False), matrices), last)
     (_, included, alive), num_left, found, (_, rows, _) = jax.lax.while_loop(searching, step, state)
     return included, alive, jnp.maximum(num_left, 0), found, rows

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz.stacking import first_carry
+
 # Sums computed at once: choices from the first half × choices from the second.
 TILE = (128, 512)
 
@@ -71,7 +73,7 @@ def first_subset_of_smallest_sum(distances: jax.Array, size: int) -> jax.Array:
         return ties.at[place].set(False), jnp.where(comes_first, found, best)
 
     start = (smallest == smallest_of_all, jnp.zeros(n, dtype=bool))
-    return jax.lax.while_loop(is_left, look_into_next, start)[1]
+    return jax.lax.while_loop(is_left, look_into_next, first_carry(start, distances))[1]
 
 
 def _choices(num_rows: int, most_left_out: int) -> np.ndarray:

@@ -8,6 +8,8 @@ conflicts has fewer than 1.47^b leaves, whatever the graph: 45 for b = 10.
 import jax
 import jax.numpy as jnp
 
+from simbyz.stacking import first_carry
+
 
 def has_independent_set(conflicts: jax.Array, alive: jax.Array, size: int) -> jax.Array:
     """Whether some `size` of the alive rows have no conflict between them.
@@ -60,7 +62,7 @@ def has_independent_set(conflicts: jax.Array, alive: jax.Array, size: int) -> ja
         return stack, top + jnp.where(hopeless, -1, two_ways), (ends == 0) & ~hopeless
 
     start = (stack, jnp.asarray(0, jnp.int32), jnp.asarray(False))
-    return jax.lax.while_loop(searching, step, start)[2]
+    return jax.lax.while_loop(searching, step, first_carry(start, conflicts))[2]
 
 
 def first_independent_set(conflicts: jax.Array, size: int) -> jax.Array:
@@ -86,7 +88,7 @@ def first_independent_set(conflicts: jax.Array, size: int) -> jax.Array:
         return jnp.where(takes, left, alive & ~here), chosen | (here & takes)
 
     start = (jnp.ones(n, dtype=bool), jnp.zeros(n, dtype=bool))
-    return jax.lax.fori_loop(0, n, visit, start)[1]
+    return jax.lax.fori_loop(0, n, visit, first_carry(start, conflicts))[1]
 
 
 def first_subset_of_smallest_diameter(distances: jax.Array, size: int) -> jax.Array:
@@ -113,6 +115,6 @@ def first_subset_of_smallest_diameter(distances: jax.Array, size: int) -> jax.Ar
         enough = has_independent_set(distances > lengths[middle], everyone, size)
         return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
 
-    bounds = (jnp.asarray(0), jnp.asarray(len(lengths) - 1))
+    bounds = first_carry((jnp.asarray(0), jnp.asarray(len(lengths) - 1)), distances)
     _, place = jax.lax.fori_loop(0, len(lengths).bit_length(), halve, bounds)
     return first_independent_set(distances > lengths[place], size)
