@@ -49,6 +49,7 @@ def write(folder, run: Run, highest: float, diverges_at: int | None = None) -> N
     summary = {
         "highest_accuracy": highest,
         "final_accuracy": highest,
+        "mean_log_honest_ratio": 0.0,
         "wall_seconds": 1.5,
         "num_devices": 1,
         "device_platform": "cpu",

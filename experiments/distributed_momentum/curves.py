@@ -17,7 +17,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.distributed_momentum.report import STYLES
+from experiments.distributed_momentum.report import DIVERGED, STYLES, draw_crosses, mark_diverged
 from experiments.distributed_momentum.rules import PAPER_RULES
 from simbyz import records
 
@@ -29,6 +29,7 @@ STEP_COLUMNS = (
     "honest_norm",
     "sampled_deviation",
     "sampled_norm",
+    "distance_from_start",
 )
 COMBINATION = ["dataset", "attack", "n", "f", "learning_rate", "nesterov", "unusual"]
 ROWS = ("top-1 test accuracy", "mean loss", "variance-norm ratio")
@@ -67,11 +68,12 @@ def combinations(runs: pd.DataFrame) -> Iterator[Combination]:
 
 
 def read_steps(runs: pd.DataFrame) -> pd.DataFrame:
-    """The steps of runs, with their rule and place."""
+    """The steps of runs, with the step at which each diverged."""
     parts = []
     for folder, some in runs.groupby("folder"):
         parts.append(records.read_steps(folder, files=some["file"], columns=STEP_COLUMNS))
-    return pd.concat(parts)
+    steps = pd.concat(parts)
+    return mark_diverged(steps, steps)
 
 
 def draw(combination: Combination) -> Figure:
@@ -108,7 +110,9 @@ def draw(combination: Combination) -> Figure:
         axes.set_ylabel(label)
     seeds = attacked.groupby("name")["seed"].nunique()
     number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    figure.suptitle(f"{combination.name} (mean ± deviation, {number} seeds)", fontsize=10)
+    lost = pd.concat([attacked, combination.unattacked])["diverged_step"].notna().sum()
+    what = f"mean ± deviation, {number} seeds" + (f", {DIVERGED}: {lost} diverged" if lost else "")
+    figure.suptitle(f"{combination.name} ({what})", fontsize=10)
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
@@ -139,6 +143,9 @@ def _column(column: np.ndarray, curves: Mapping[str, pd.DataFrame], lines: dict)
             lines["sampled gradients, momentum at worker"] = _curve(
                 ratio, steps, sampled, SAMPLED, logarithmic=True
             )
+    for axes in (accuracy, loss):
+        for name, steps in curves.items():
+            draw_crosses(axes, steps, STYLES[name][0])
     for axes in column:
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)

@@ -75,4 +75,4 @@ def diverged_lines(runs: pd.DataFrame) -> list[str]:
         f"diverged: {row['name']}, seed {row['seed']}, at step {row['diverged_step']:.0f}"
         for row in lost.to_dict("records")
     ]
-    return lines or ["no run diverged (all losses, norms and parameters finite)"]
+    return lines or ["no run diverged (all losses and parameters finite)"]

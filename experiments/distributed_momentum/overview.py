@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.distributed_momentum.report import STYLES
+from experiments.distributed_momentum.report import DIVERGED, STYLES
 from experiments.distributed_momentum.rules import PAPER_RULES
 from experiments.distributed_momentum.settings import PAPER
 
@@ -44,7 +44,9 @@ def boxes(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def heatmap(pairs: pd.DataFrame) -> Figure:
-    """The mean gain of every configuration of the grid, in percent points, with its number."""
+    """The mean gain of every configuration of the grid, in percent points, with its number; a cross
+    where one of its runs diverged.
+    """
     rows = [
         (dataset, f, rule)
         for dataset, setting in PAPER.items()
@@ -59,13 +61,16 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
         for nesterov in (False, True)
     ]
     gains = pairs.groupby(["dataset", "f", "rule", "attack", "learning_rate", "nesterov"])
+    lost = gains["diverged"].any().to_dict()
     gains = (100 * gains["gain"].mean()).to_dict()
     values = np.full((len(rows), len(columns)), np.nan)
+    crosses = np.full(values.shape, "", dtype=object)
     for i, (dataset, f, rule) in enumerate(rows):
         rates = [rate for rate, _ in PAPER[dataset].learning_rates]
         for j, (attack, number, nesterov) in enumerate(columns):
             key = (dataset, f, rule, attack, rates[number], nesterov)
             values[i, j] = gains.get(key, np.nan)
+            crosses[i, j] = DIVERGED if lost.get(key) else ""
     figure, axes = plt.subplots(figsize=(7.5, 10.5), layout="constrained")
     most = max(np.nanmax(np.abs(values), initial=0), 1)
     axes.set_facecolor("0.85")
@@ -74,7 +79,7 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     for (i, j), value in np.ndenumerate(values):
         known = np.isfinite(value)
         color = "white" if known and abs(value) > 0.7 * most else "black"
-        text = f"{value:+.0f}" if known else "·"
+        text = f"{value:+.0f}{crosses[i, j]}" if known else "·"
         axes.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
     speeds = ("higher rate", "lower rate")
     axes.set_xticks(
@@ -87,7 +92,9 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
         if rows[i][:2] != rows[i - 1][:2]:
             axes.axhline(i - 0.5, color="black", linewidth=0.8)
     figure.colorbar(picture, label="gain of highest accuracy, percent points", shrink=0.5)
-    axes.set_title("momentum at the workers against at the update (·: not run)", fontsize=10)
+    title = "momentum at the workers against at the update (·: not run"
+    title += f", {DIVERGED}: a run diverged" if (crosses == DIVERGED).any() else ""
+    axes.set_title(title + ")", fontsize=10)
     return figure
 
 
@@ -173,7 +180,10 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
         for place, hatch in HATCHES.items()
     ]
     line = plt.Line2D([], [], color="black", linestyle=":", label="unattacked, median")
-    figure.legend(handles=[*handles, line], loc="outside lower center", ncols=3, fontsize=8)
+    if runs["diverged_step"].notna().any():
+        cross = plt.Line2D([], [], color="black", marker="x", linestyle="", label="diverged run")
+        handles.append(cross)
+    figure.legend(handles=[*handles, line], loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(dataset)
     return figure
 
@@ -183,10 +193,14 @@ HATCHES = {"update": "///", "worker": ""}
 
 def _pair_of_boxes(axes, runs: pd.DataFrame, place: str, shift: float) -> None:
     for position, rule in enumerate(PAPER_RULES):
-        values = runs[runs["rule"] == rule]["highest_accuracy"].to_numpy()
+        some = runs[runs["rule"] == rule]
+        values = some["highest_accuracy"].to_numpy()
         if not len(values):
             continue
         color = STYLES[place][0]
+        lost = values[some["diverged_step"].notna()]
+        at = np.full(len(lost), position + shift)
+        axes.scatter(at, lost, marker="x", s=30, color="black", zorder=3, gid="diverged")
         axes.boxplot(
             values,
             positions=[position + shift],

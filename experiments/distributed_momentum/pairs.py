@@ -58,7 +58,8 @@ def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
       The columns of KEY; ref, upd, wrk, the highest accuracies; loss = ref - upd; gain = wrk - upd;
       `ratio_reduction`, the mean log honest variance-norm ratio at the update minus that at the
       workers; `by_momentum` and `deviation_by_momentum`, in the run with momentum at the workers,
-      the mean log ratio (and deviation) of what is sent minus that of the sampled gradients.
+      the mean log ratio (and deviation) of what is sent minus that of the sampled gradients;
+      `diverged`, whether one of the three runs did.
     """
     # A name beside the grid (fewer steps, say) has no counterpart here.
     runs = runs[runs["in_paper"] | (runs["unusual"] == "published")]
@@ -66,7 +67,9 @@ def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
     honest = runs.assign(honest=runs["n"] - runs["f"])
     reference = honest[honest["attack"] == "none"]
     on = ["dataset", "honest", "nesterov", "learning_rate", "seed"]
-    reference = reference[[*on, "highest_accuracy"]].rename(columns={"highest_accuracy": "ref"})
+    reference = reference[[*on, "highest_accuracy", "diverged_step"]].rename(
+        columns={"highest_accuracy": "ref", "diverged_step": "diverged_step_ref"}
+    )
     attacked = honest[honest["attack"] != "none"]
     update = attacked[attacked["momentum_at"] == "update"]
     worker = attacked[attacked["momentum_at"] == "worker"]
@@ -80,6 +83,9 @@ def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
         by_momentum=both["mean_log_honest_ratio_wrk"] - both["mean_log_sampled_ratio_wrk"],
         deviation_by_momentum=both["mean_log_honest_deviation_wrk"]
         - both["mean_log_sampled_deviation_wrk"],
+        diverged=both[[f"diverged_step_{run}" for run in ("ref", "upd", "wrk")]]
+        .notna()
+        .any(axis=1),
     )
     return pairs.assign(loss=pairs["ref"] - pairs["upd"], gain=pairs["wrk"] - pairs["upd"])
 

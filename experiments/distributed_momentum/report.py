@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from experiments.distributed_momentum.cells import Cell, reference_of
-from simbyz import records
+from simbyz import divergence, records
 
 # Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
 STYLES = {
@@ -26,6 +27,7 @@ STYLES = {
     "worker": ("#0072B2", "-"),
     "server": ("#009E73", "-."),
 }
+DIVERGED = "✕"  # in tables and pictures: a run that stopped being finite
 
 
 def read(
@@ -41,8 +43,15 @@ def read(
     }
     runs = records.read_runs(folder)
     runs = runs[runs["file"].isin(wanted)]
-    columns = ["step", "accuracy", "honest_deviation", "honest_norm"]
-    return runs, records.read_steps(folder, files=runs["file"], columns=columns)
+    columns = ["step", "accuracy", "honest_deviation", "honest_norm", *divergence.COLUMNS]
+    steps = records.read_steps(folder, files=runs["file"], columns=columns)
+    return mark_diverged(runs, steps), mark_diverged(steps, steps)
+
+
+def mark_diverged(table: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """Runs or steps with the column `diverged_step`, NaN for those of runs that stayed finite."""
+    found = divergence.diverged_steps(steps)
+    return table.assign(diverged_step=table["digest"].astype(object).map(found))
 
 
 def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -51,6 +60,7 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
 
     `gain` is the mean over seeds of the highest accuracy at the workers minus that at the update,
     of the same seed. A variance-norm ratio is the geometric mean over steps and seeds.
+    `unattacked_diverged` and the like count the runs that diverged; their accuracies count too.
     """
     by_name = {name: group.set_index("seed") for name, group in runs.groupby("name", observed=True)}
     rows: dict[tuple, dict] = {}
@@ -73,9 +83,11 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
         if reference is not None:
             row["unattacked"] = reference["highest_accuracy"].mean()
             row["unattacked_deviation"] = reference["highest_accuracy"].std()
+            row["unattacked_diverged"] = int(reference["diverged_step"].notna().sum())
         place = cell.momentum_at
         row[place] = found["highest_accuracy"].mean()
         row[f"{place}_deviation"] = found["highest_accuracy"].std()
+        row[f"{place}_diverged"] = int(found["diverged_step"].notna().sum())
         row[f"{place}_ratio"] = np.exp(found["mean_log_honest_ratio"].mean())
         row.setdefault("by_seed", {})[place] = found["highest_accuracy"]
     for row in rows.values():
@@ -87,28 +99,43 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def print_table(comparison: pd.DataFrame, title: str, console: Console | None = None) -> None:
-    """The comparison, within 100 columns."""
+    """The comparison, within 100 columns: a table a learning rate and Nesterov setting."""
     console = Console(width=100) if console is None else console
-    table = Table(
-        title=title,
-        caption="highest accuracy in %, mean ± deviation over seeds; "
-        "ratio: honest variance-norm ratio, geometric mean",
-    )
-    places = [place for place in ("update", "worker", "server") if place in comparison]
     several = [name for name in ("learning_rate", "nesterov") if comparison[name].nunique() > 1]
-    for name in ("attack", "rule", "f", *several):
-        table.add_column({"learning_rate": "rate"}.get(name, name))
+    if not several:
+        console.print(_table(comparison, title))
+        return
+    for key, part in comparison.groupby(several):
+        named = ", ".join(
+            f"{name.replace('_', ' ')} {k}" for name, k in zip(several, key, strict=True)
+        )
+        console.print(_table(part, f"{title}, {named}"))
+
+
+def _table(comparison: pd.DataFrame, title: str) -> Table:
+    places = [place for place in ("update", "worker", "server") if place in comparison]
+    caption = (
+        "highest accuracy in %, mean ± deviation over seeds; "
+        "ratio: honest variance-norm ratio, geometric mean"
+    )
+    lost = int(np.nansum(comparison.filter(like="_diverged").to_numpy(float)))
+    caption += f"; 2{DIVERGED}: two runs diverged" if lost else ""
+    # Three places take all of the width.
+    narrow = {"box": SIMPLE_HEAD, "padding": 0} if len(places) > 2 else {}
+    table = Table(title=title, caption=caption, **narrow)
+    for name in ("attack", "rule", "f"):
+        table.add_column(name)
     for name in ("unattacked", *(f"at {place}" for place in places), "gain"):
         table.add_column(name, justify="right", no_wrap=True)
     for place in places:
         table.add_column(f"ratio at {place}", justify="right")
     for row in comparison.sort_values(["attack", "rule"], kind="stable").to_dict("records"):
-        cells = [row["attack"], row["rule"], *(str(row[name]) for name in ("f", *several))]
+        cells = [row["attack"], row["rule"], str(row["f"])]
         cells += [_percent(row, name) for name in ("unattacked", *places)]
         cells += [_percent(row, "gain", signed=True)]
         cells += [f"{row.get(f'{place}_ratio', np.nan):.3g}" for place in places]
         table.add_row(*cells)
-    console.print(table)
+    return table
 
 
 def plot_accuracy(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
@@ -123,7 +150,7 @@ def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
     """Honest variance-norm ratio by step, panels as in `plot_accuracy`."""
     with np.errstate(divide="ignore"):
         ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
-    steps = steps.assign(ratio=ratio).dropna(subset=["ratio"])
+    steps = steps.assign(ratio=ratio.where(np.isfinite(ratio))).dropna(subset=["ratio"])
     figure = _panels(steps, cells, "ratio", "honest variance-norm ratio")
     for axes in figure.axes:
         axes.set_yscale("log")
@@ -189,7 +216,23 @@ def _curve(axes, steps: pd.DataFrame, column: str, name: str):
     color, style = STYLES[name]
     axes.fill_between(mean.index, low, high, color=color, alpha=0.2, linewidth=0)
     (line,) = axes.plot(mean.index, mean, color=color, linestyle=style, linewidth=1.2)
+    draw_crosses(axes, steps, color)
     return line
+
+
+def draw_crosses(axes, steps: pd.DataFrame, color: str) -> None:
+    """A cross near the lower edge at each step where a run of these stopped being finite."""
+    at = steps.groupby("digest", observed=True)["diverged_step"].first().dropna()
+    axes.scatter(
+        at,
+        np.full(len(at), 0.03),
+        marker="x",
+        color=color,
+        s=18,
+        linewidths=1.2,
+        transform=axes.get_xaxis_transform(),
+        gid="diverged",
+    )
 
 
 def _percent(row: dict, name: str, signed: bool = False) -> str:
@@ -197,4 +240,7 @@ def _percent(row: dict, name: str, signed: bool = False) -> str:
     if np.isnan(value):
         return "-"
     text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-    return text if np.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"
+    text += "" if np.isnan(deviation) else f" ± {100 * deviation:.1f}"
+    lost = row.get(f"{name}_diverged", 0)
+    # Below, not behind: a table of many columns has no room to spare.
+    return f"{text}\n{lost:.0f}{DIVERGED}" if lost > 0 else text

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simbyz import records
+from simbyz.divergence import diverged_step
 from simbyz.theory import VARIANCE_NORM_BOUNDS
 
 # Carried by an installation too.
@@ -71,11 +72,13 @@ STEP_COLUMNS = (
 def results_of(steps: pd.DataFrame, rule: str, n: int, f: int) -> dict[str, float]:
     """What the steps of a run tell about it, beyond its accuracies.
 
-    diverged_step: the first at which the loss, a norm or the parameters are not finite; NaN if
-    none. Means of logarithms are over the steps before it. counted_steps: those at which the mean
-    loss is at most its value at step 0; condition_steps: those of them at which deviation / norm of
-    what honest workers send is below the rule's bound (NaN where the rule has none).
+    diverged_step: the first at which the loss or the parameters are not finite; NaN if none. Means
+    of logarithms are over the steps before any of `STEP_COLUMNS` is not finite. counted_steps:
+    those at which the mean loss is at most its value at step 0; condition_steps: those of them at
+    which deviation / norm of what honest workers send is below the rule's bound (NaN where the rule
+    has none).
     """
+    diverged = diverged_step(steps["loss"].to_numpy(), steps["distance_from_start"].to_numpy())
     steps = steps.iloc[:-1]  # the last row only has an accuracy
     values = {name: steps[name].to_numpy(float) for name in STEP_COLUMNS}
     finite = np.logical_and.reduce([np.isfinite(column) for column in values.values()])
@@ -100,7 +103,7 @@ def results_of(steps: pd.DataFrame, rule: str, n: int, f: int) -> dict[str, floa
         if math.isnan(bound)
         else float(np.sum(counted & (ratio < bound))),
         "counted_steps": float(np.sum(counted)),
-        "diverged_step": math.nan if finite.all() else float(end),
+        "diverged_step": math.nan if diverged is None else float(diverged),
     }
 
 

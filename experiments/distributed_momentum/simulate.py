@@ -17,6 +17,7 @@ from experiments.distributed_momentum.settings import PAPER
 from simbyz import attacks, moments, records
 from simbyz.configuration import Place
 from simbyz.data import Dataset
+from simbyz.divergence import diverged_step
 from simbyz.metrics import log_ratio
 from simbyz.sweep import Lane, Result, sweep
 from simbyz.task import Task, classification
@@ -216,8 +217,10 @@ def is_finished(folder: Path, run: Run) -> bool:
     return records.is_finished(folder, run.cell.name, run.cell.configuration(run.seed))
 
 
-def summary_of(result: Result) -> dict[str, float]:
-    """A run in a few numbers; logarithms are natural, means are over steps."""
+def summary_of(result: Result) -> dict[str, float | None]:
+    """A run in a few numbers; logarithms are natural, means are over steps. `diverged_step` is None
+    where all is finite.
+    """
     columns = result.columns
     accuracy = columns["accuracy"][np.isfinite(columns["accuracy"])]
 
@@ -230,6 +233,7 @@ def summary_of(result: Result) -> dict[str, float]:
         "final_accuracy": float(accuracy[-1]),
         "mean_log_sampled_ratio": mean_log_ratio("sampled"),
         "mean_log_honest_ratio": mean_log_ratio("honest"),
+        "diverged_step": diverged_step(columns["loss"], columns["distance_from_start"]),
     }
 
 

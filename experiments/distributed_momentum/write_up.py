@@ -28,6 +28,7 @@ from experiments.distributed_momentum.pairs import (
     subsets,
     subsets_of,
 )
+from experiments.distributed_momentum.report import DIVERGED
 from experiments.distributed_momentum.rules import DIVERGENT, PAPER_RULES
 from experiments.distributed_momentum.settings import PAPER
 
@@ -259,14 +260,22 @@ def _per_configuration(pairs: pd.DataFrame) -> str:
     key = ["dataset", "f", "rule", "attack", "learning_rate", "nesterov"]
     for (dataset, f, rule, attack, rate, nesterov), some in pairs.groupby(key):
         settings = f"{dataset}, f = {f}, {rule}, {attack}, {rate:g}" + ", Nesterov" * nesterov
-        row = {"configuration": settings, "seeds": len(some)}
+        lost = int(some["diverged"].sum())
+        row = {
+            "configuration": settings,
+            "seeds": f"{len(some)}" + f", {lost} {DIVERGED}" * (lost > 0),
+        }
         names = {"ref": "unattacked", "upd": "at update", "wrk": "at worker", "gain": "gain"}
         row |= {title: _spread(100 * some[name]) for name, title in names.items()}
         rows.append(row)
     if not rows:
         return ""
-    return "## Every configuration\n\nHighest accuracy in %, mean ± deviation over seeds.\n\n" + (
-        table(rows)
+    legend = (
+        f"; {DIVERGED}: so many seeds have a run that diverged" if pairs["diverged"].any() else ""
+    )
+    return (
+        "## Every configuration\n\n"
+        f"Highest accuracy in %, mean ± deviation over seeds{legend}.\n\n" + table(rows)
     )
 
 

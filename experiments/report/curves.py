@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.distributed_momentum.run_table import STEP_COLUMNS
+from simbyz.divergence import diverged_step
 
 MOST_POINTS = 101
 MISSING = 65535
@@ -27,7 +28,7 @@ METRICS = {
     "cosine": Metric("cosine, honest mean to aggregate"),
     "distance": Metric("distance of the parameters from their start"),
 }
-# What of a run's steps is read. A run has diverged where one of the last is not finite.
+# What of a run's steps is read.
 COLUMNS = ["step", "accuracy", "cosine_honest_aggregate", *STEP_COLUMNS]
 
 
@@ -59,7 +60,8 @@ def curves_of(steps: pd.DataFrame) -> Curves:
     values = {
         name: np.where(np.isfinite(column), column, np.nan) for name, column in values.items()
     }
-    return Curves(number[at], values, _diverged(steps))
+    diverged = diverged_step(steps["loss"].to_numpy(), steps["distance_from_start"].to_numpy())
+    return Curves(number[at], values, None if diverged is None else int(number[diverged]))
 
 
 def encode(columns: list[np.ndarray]) -> dict[str, str | float]:
@@ -89,11 +91,3 @@ def _by_step(steps: pd.DataFrame) -> dict[str, np.ndarray]:
         "cosine": get["cosine_honest_aggregate"],
         "distance": get["distance_from_start"],
     }
-
-
-def _diverged(steps: pd.DataFrame) -> int | None:
-    # The last row comes after the last step: it tells where the parameters are, and nothing else.
-    finite = np.isfinite(steps["distance_from_start"].to_numpy(np.float64))
-    for name in STEP_COLUMNS:
-        finite[:-1] &= np.isfinite(steps[name].to_numpy(np.float64)[:-1])
-    return None if finite.all() else int(steps["step"].iloc[int(np.argmin(finite))])
