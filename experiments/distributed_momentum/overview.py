@@ -13,6 +13,7 @@ if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen wha
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -175,7 +176,7 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
             axes.set_xticks(range(len(PAPER_RULES)), PAPER_RULES, rotation=60, fontsize=8)
             axes.set_xlim(-0.6, len(PAPER_RULES) - 0.4)
     figure.supylabel("highest top-1 test accuracy")
-    handles = [
+    handles: list[Artist] = [
         Patch(facecolor=STYLES[place][0], label=f"momentum at {place}", hatch=hatch, alpha=0.7)
         for place, hatch in HATCHES.items()
     ]

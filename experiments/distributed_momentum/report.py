@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -121,8 +121,8 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
     lost = int(np.nansum(comparison.filter(like="_diverged").to_numpy(float)))
     caption += f"; 2{DIVERGED}: two runs diverged" if lost else ""
     # Three places take all of the width.
-    narrow = {"box": SIMPLE_HEAD, "padding": 0} if len(places) > 2 else {}
-    table = Table(title=title, caption=caption, **narrow)
+    box, padding = (SIMPLE_HEAD, 0) if len(places) > 2 else (HEAVY_HEAD, 1)
+    table = Table(title=title, caption=caption, box=box, padding=(0, padding))
     for name in ("attack", "rule", "f"):
         table.add_column(name)
     for name in ("unattacked", *(f"at {place}" for place in places), "gain"):
