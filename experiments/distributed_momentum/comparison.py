@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 import tyro
+from matplotlib import pyplot as plt
 from tqdm import tqdm
 
 from experiments.distributed_momentum import report
@@ -138,7 +139,9 @@ def plot(results: Results, folder: Path) -> list[Path]:
         name = f"{shown[0].dataset}-lr_{rate:g}" + "-nesterov" * nesterov
         for what, draw in (("accuracy", report.plot_accuracy), ("ratio", report.plot_ratio)):
             files.append(folder / f"{name}-{what}.png")
-            draw(results.steps, shown).savefig(files[-1], dpi=150)
+            figure = draw(results.steps, shown)
+            figure.savefig(files[-1], dpi=150)
+            plt.close(figure)
     return files
 
 
