@@ -1,9 +1,8 @@
 """Many runs of one program: seeds and traced hyperparameters as batch axes.
 
-`vmap` inside a device, `pmap` across devices, and as many rounds as that takes. XLA's rounding
-differs between `vmap` widths, and between one device and several, so both are fixed for a whole
-sweep and the last round is padded up to them: a run's numbers then do not depend on which other
-runs went with it, to the last bit.
+As many at once as fit all devices, and as many rounds as that takes. XLA's rounding differs
+between `vmap` widths, so the width is fixed for a whole sweep and the last round is padded up to
+it: a run's numbers then do not depend on which other runs went with it, to the last bit.
 """
 
 import functools
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz.devices import copy_to, filled, gathered, over_lanes, spread
 from simbyz.metrics import Metrics
 from simbyz.training import Hyperparameters, Simulator, State
 
@@ -74,13 +74,12 @@ def sweep(
     """
     devices = jax.local_devices() if devices is None else list(devices)
     programs = _programs(simulator, tuple(devices))
-    data = _replicate(data, devices)
+    data = copy_to(devices, data)
     at_once = len(devices) * width
     for first in range(0, len(lanes), at_once):
         began = time.perf_counter()
         some = list(lanes[first : first + at_once])
-        padded = some + [some[-1]] * (at_once - len(some))
-        keys, hyperparameters = _stack(padded, len(devices), width)
+        keys, hyperparameters = _stack(filled(some, at_once), len(devices))
         states = programs.initialise(keys)
         parts = []
         for step in range(0, steps, CHUNK):
@@ -104,66 +103,38 @@ class _Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=4)
 def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Programs:
-    """The simulator's functions over (devices, width) lanes: only here, devices become an axis.
-
-    Cached, so that the same simulator compiles once however often it is swept.
+    """The simulator's functions over lanes, cached, so that the same simulator compiles once
+    however often it is swept.
     """
 
-    def initialise(keys: jax.Array) -> State:
-        return jax.vmap(simulator.initialise)(keys)
-
-    def advance(states, hyperparameters, data, keys, first_step, num_steps, look_ahead):
-        def lane(state: State, hyperparameters: Hyperparameters, key: jax.Array):
-            return simulator.advance(
-                state, hyperparameters, data, key, first_step, num_steps, look_ahead
-            )
-
-        return jax.vmap(lane)(states, hyperparameters, keys)
-
-    def finish(states, data, keys, step):
-        return jax.vmap(lambda state, key: simulator.finish(state, data, key, step))(states, keys)
-
     return _Programs(
-        initialise=jax.pmap(initialise, devices=devices),
-        advance=jax.pmap(
-            advance,
-            in_axes=(0, 0, 0, 0, None, None, None),
-            static_broadcasted_argnums=5,
-            donate_argnums=0,
-            devices=devices,
+        initialise=over_lanes(simulator.initialise, devices, ["lane"]),
+        advance=over_lanes(
+            simulator.advance,
+            devices,
+            ["lane", "lane", "device", "lane", "all", "static", "all"],
+            donated=[0],
         ),
-        finish=jax.pmap(finish, in_axes=(0, 0, 0, None), devices=devices),
+        finish=over_lanes(simulator.finish, devices, ["lane", "device", "lane", "all"]),
     )
 
 
-def _replicate(data: PyTree, devices: Sequence[jax.Device]) -> PyTree:
-    """One copy of the data on each device."""
-    copy = jax.pmap(lambda device, data: data, in_axes=(0, None), devices=devices)
-    return copy(np.arange(len(devices)), data)
-
-
-def _stack(lanes: Sequence[Lane], devices: int, width: int) -> tuple[jax.Array, Hyperparameters]:
-    def shape(leaf: jax.Array) -> jax.Array:
-        return leaf.reshape(devices, width, *leaf.shape[1:])
-
+def _stack(lanes: Sequence[Lane], devices: int) -> tuple[jax.Array, Hyperparameters]:
     seeds = np.asarray([lane.seed for lane in lanes])
     hyperparameters = jax.tree.map(
-        lambda *values: shape(jnp.asarray(values, jnp.float32)),
+        lambda *values: spread(jnp.asarray(values, jnp.float32), devices),
         *[lane.hyperparameters for lane in lanes],
     )
-    return shape(jax.vmap(jax.random.key)(seeds)), hyperparameters
+    return spread(jax.vmap(jax.random.key)(seeds), devices), hyperparameters
 
 
 def _results(
     first: int, count: int, parts: list[Metrics], states: State, seconds: float
 ) -> Iterator[Result]:
-    def by_lane(leaf: jax.Array) -> np.ndarray:
-        return np.asarray(leaf).reshape(-1, *leaf.shape[2:])
-
     metrics = jax.tree.map(
-        lambda *leaves: np.concatenate(list(map(by_lane, leaves)), axis=1), *parts
+        lambda *leaves: np.concatenate(list(map(gathered, leaves)), axis=1), *parts
     )
-    parameters = by_lane(states.parameters)
+    parameters = gathered(states.parameters)
     for lane in range(count):
         columns = {name: leaf[lane] for name, leaf in metrics._asdict().items()}
         yield Result(first + lane, columns, parameters[lane], seconds)
