@@ -6,13 +6,10 @@ strings "NaN", "Infinity" and "-Infinity" and are floats again when read.
 """
 
 import contextlib
-import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import re
 import secrets
 import time
@@ -26,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
-RUN_COLUMNS = ("name", "digest", "file")  # what read_runs adds to configuration and summary
+RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
@@ -53,6 +50,11 @@ def run_path(folder: str | os.PathLike, name: str, configuration: Mapping) -> Pa
     if not name or name.startswith(".") or re.search(r"[/\\\0]", file) or len(file.encode()) > 220:
         raise ValueError(f"{name!r} can't name a file of results")
     return Path(folder) / file
+
+
+def settings_digest(configuration: Mapping) -> str:
+    """A digest of a configuration without its seed: that of all runs to be averaged over."""
+    return _digest({key: value for key, value in configuration.items() if key != "seed"})
 
 
 def is_finished(folder: str | os.PathLike, name: str, configuration: Mapping) -> bool:
@@ -112,8 +114,9 @@ def read_runs(folder: str | os.PathLike) -> pd.DataFrame:
     """Reads what every run in `folder` was and gave, one row a run.
 
     Returns:
-      The columns name, digest and file, then the keys of the configurations and the summaries; a
-      key that a run lacks is NaN there. A damaged or foreign file is skipped with a warning.
+      The columns name, digest (of the configuration), settings (digest of it without the seed) and
+      file, then the keys of the configurations and the summaries; a key that a run lacks is NaN
+      there. A damaged or foreign file is skipped with a warning.
     """
     rows = []
     for path in _files(folder):
@@ -205,27 +208,6 @@ def clean(folder: str | os.PathLike, *, older_than: float = 60.0) -> list[Path]:
     return removed
 
 
-def provenance() -> dict[str, str | int]:
-    """What computed a run: versions, device and machine, and the time, to go into its summary."""
-    import jax  # not at the top: tables are also read where no accelerator should be claimed
-
-    packages = ("simbyz", "jax", "jaxlib", "flax", "optax", "numpy")
-    versions = {"python_version": platform.python_version()}
-    versions |= {f"{package}_version": "unknown" for package in packages}
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[f"{package}_version"] = importlib.metadata.version(package)
-    device = jax.devices()[0]
-    return versions | {
-        "device_kind": device.device_kind,
-        "device_platform": device.platform,
-        "num_devices": jax.device_count(),
-        "machine": platform.machine(),
-        "num_cpus": os.cpu_count() or 0,
-        "time_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     arrays = {key: np.asarray(column) for key, column in columns.items()}
     for key, array in arrays.items():
@@ -247,7 +229,8 @@ def _files(folder: str | os.PathLike) -> list[Path]:
 
 def _run_row(path: Path, schema: pa.Schema) -> dict:
     name, configuration, summary = _read_metadata(schema)
-    row = {"name": name, "digest": _digest(configuration), "file": path.name}
+    row = {"name": name, "digest": _digest(configuration)}
+    row |= {"settings": settings_digest(configuration), "file": path.name}
     return row | configuration | summary
 
 

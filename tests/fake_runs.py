@@ -33,6 +33,7 @@ def columns(highest: float, diverges_at: int | None = None) -> dict[str, np.ndar
         "accuracy": np.append(np.full(STEPS, np.nan), highest),
         "distance_from_start": np.arange(rows, dtype=float),
         "aggregate_norm": np.full(rows, 1.0),
+        "cosine_honest_aggregate": np.full(rows, 0.5),
     }
     for kind, deviation in (("sampled", 2.0), ("honest", 3.0)):
         result[f"{kind}_deviation"] = np.full(rows, deviation)
@@ -44,8 +45,10 @@ def columns(highest: float, diverges_at: int | None = None) -> dict[str, np.ndar
     return result
 
 
-def write(folder, run: Run, highest: float, diverges_at: int | None = None) -> None:
-    """The file of a finished run."""
+def write(
+    folder, run: Run, highest: float, diverges_at: int | None = None, code: str | None = None
+) -> None:
+    """The file of a finished run; without code, as from before it was recorded."""
     summary = {
         "highest_accuracy": highest,
         "final_accuracy": highest,
@@ -59,5 +62,7 @@ def write(folder, run: Run, highest: float, diverges_at: int | None = None) -> N
         "time_utc": "",
         "notice": "",
     }
+    if code is not None:
+        summary["code_digest"] = code
     configuration = run.cell.configuration(run.seed)
     records.write_run(folder, run.cell.name, configuration, columns(highest, diverges_at), summary)

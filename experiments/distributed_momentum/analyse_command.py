@@ -23,6 +23,7 @@ from experiments.distributed_momentum.extent import (
     in_grid,
     ratio_lines,
 )
+from experiments.distributed_momentum.mixing import kind_lines, refuse_mixed
 from experiments.distributed_momentum.pairs import (
     EFFECTIVE,
     LOST,
@@ -44,13 +45,15 @@ class Options:
     table: tuple[Path, ...] | None = None
     """Tables that `collect` wrote; without a path, the one kept with the experiment. The folders
     are read besides if they are given."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
 
 
 def read(options: Options) -> pd.DataFrame:
     """The runs of the table and the folders.
 
     Raises:
-      ValueError: they contradict each other, or nothing is there.
+      ValueError: they contradict each other, they are mixed, or nothing is there.
     """
     tables = () if options.table is None else options.table or (TABLE,)
     folders = options.results
@@ -63,6 +66,8 @@ def read(options: Options) -> pd.DataFrame:
     runs = gather(folders, tables)
     if runs.empty:
         raise ValueError("there is no run to analyse; `grid` runs some")
+    if not options.allow_mixed:
+        refuse_mixed(runs)
     return runs
 
 
@@ -86,6 +91,8 @@ def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
     console = Console(width=100) if console is None else console
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(done_text(runs))
+    for line in kind_lines(runs):
+        say(line)
     pairs = pairs_of(runs)
     for conventions in ("released", "published"):
         chosen = pairs[pairs["conventions"] == conventions]

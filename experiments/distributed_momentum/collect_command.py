@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from experiments.distributed_momentum.mixing import refuse_mixed
 from experiments.distributed_momentum.run_table import (
     TABLE,
     merge,
@@ -26,6 +27,8 @@ class Options:
     """Folders of results."""
     table: Path = TABLE
     """The table that gets the new runs."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
 
 
 def command(arguments: Sequence[str]) -> int:
@@ -40,6 +43,8 @@ def command(arguments: Sequence[str]) -> int:
         before = len(table)
         for folder in options.results:
             table = merge(table, rows_of(folder))
+        if not options.allow_mixed:
+            refuse_mixed(table)
         write_table(table, options.table)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

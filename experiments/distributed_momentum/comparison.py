@@ -28,6 +28,7 @@ from experiments.distributed_momentum.cells import (
     PlaceName,
     cells,
 )
+from experiments.distributed_momentum.mixing import refuse_mixed, together
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.settings import DatasetName, Precision
 from experiments.distributed_momentum.simulate import Run, check, simulate
@@ -62,6 +63,8 @@ class Options:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     results: Path = Path("results/distributed_momentum")
     """Folder of results: a file a run, and the pictures."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
 
@@ -104,9 +107,12 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
     )
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check(chosen, dataset)
+    runs = [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)]
+    if not options.allow_mixed:
+        refuse_mixed(together(runs, options.results))
     records.prepare_folder(options.results)
     records.clean(options.results)
-    return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)], dataset
+    return runs, dataset
 
 
 def main(options: Options) -> Results:

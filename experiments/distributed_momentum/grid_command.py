@@ -18,6 +18,7 @@ from experiments.distributed_momentum import estimate
 from experiments.distributed_momentum.campaign import Plan, execute, plan
 from experiments.distributed_momentum.cells import AttackName, Cell, PlaceName, cells
 from experiments.distributed_momentum.dry_run import print_plan, print_widths
+from experiments.distributed_momentum.mixing import kind_lines, together
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import PAPER
@@ -149,6 +150,8 @@ def carry_out(what: Plan, results: Path, data_dir: Path | None, *, dry_run: bool
     for dataset in datasets.values():
         if dataset.notice:
             print(f"note: {dataset.notice}")
+    for line in kind_lines(together(what.on_disk + what.todo, results)):
+        print(f"note: {line}; tables of them will need --allow-mixed")
     print(f"{len(what.todo)} runs to do on {jax.local_device_count()} devices")
     if jax.default_backend() != "cpu":
         print_widths(what.todo)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from experiments.distributed_momentum import curves, overview
 from experiments.distributed_momentum.extent import in_grid
+from experiments.distributed_momentum.mixing import refuse_mixed
 from experiments.distributed_momentum.pairs import pairs_of
 from experiments.distributed_momentum.run_table import rows_of
 from simbyz import records
@@ -27,6 +28,8 @@ class Options:
     """Folders of results."""
     figures: Path = Path("results/distributed_momentum/figures")
     """Folder of the pictures."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
 
 
 def command(arguments: Sequence[str]) -> int:
@@ -41,6 +44,8 @@ def command(arguments: Sequence[str]) -> int:
         runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)
         if runs.empty:
             raise ValueError("there is no run to plot; `grid` runs some")
+        if not options.allow_mixed:
+            refuse_mixed(runs)
         records.prepare_folder(options.figures)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from experiments.distributed_momentum import overview
 from experiments.distributed_momentum.extent import in_grid
+from experiments.distributed_momentum.mixing import refuse_mixed
 from experiments.distributed_momentum.pairs import pairs_of
 from experiments.distributed_momentum.run_table import TABLE, gather
 from experiments.distributed_momentum.write_up import write_up
@@ -31,6 +32,8 @@ class Options:
     report: Path = Path("experiments/distributed_momentum/REPORT.md")
     figures: Path = Path("docs/distributed_momentum")
     """Folder of the report's pictures."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
 
 
 def command(arguments: Sequence[str]) -> int:
@@ -44,6 +47,8 @@ def command(arguments: Sequence[str]) -> int:
         runs = gather(options.results, (options.table,))
         if runs.empty:
             raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
+        if not options.allow_mixed:
+            refuse_mixed(runs)
         records.prepare_folder(options.figures)
         pictures = draw(runs, options.figures)
         options.report.write_text(write_up(runs, pictures, options.report.parent))

@@ -56,7 +56,10 @@ PROVENANCE = {
     "jax_version": "",
     "time_utc": "",
     "notice": "",
+    "code_digest": "",
+    "settings": "",
 }
+ADDED = ("code_digest", "settings")  # since the first tables; empty: unknown
 COLUMNS = ("file", "name", *CONFIGURATION, *RESULTS, *PROVENANCE)
 STEP_COLUMNS = (
     "loss",
@@ -161,6 +164,7 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
         table = pq.read_table(path).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is no table of runs: {error}") from error
+    table = table.assign(**{name: "" for name in ADDED if name not in table.columns})
     if missing := set(COLUMNS) - set(table.columns):
         raise ValueError(f"{path} is no table of runs: it has no column {min(missing)}")
     return table[list(COLUMNS)]

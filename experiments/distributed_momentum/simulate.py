@@ -19,6 +19,7 @@ from simbyz.configuration import Place
 from simbyz.data import Dataset
 from simbyz.divergence import diverged_step
 from simbyz.metrics import log_ratio
+from simbyz.provenance import code_digest, provenance
 from simbyz.sweep import Lane, Result, sweep
 from simbyz.task import Task, classification
 from simbyz.training import Config, Hyperparameters, Momentum, Simulator, make_simulator
@@ -202,8 +203,9 @@ def simulate(
         )
         with jax.default_matmul_precision("float32" if cell.precision == "float32" else None):
             for run, result in results:
-                summary = summary_of(result) | records.provenance() | {"notice": dataset.notice}
+                summary = summary_of(result) | provenance() | {"notice": dataset.notice}
                 summary |= {"wall_seconds": result.seconds, "vmap_width": width}
+                summary |= {"code_digest": code()}
                 records.write_run(
                     folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
                 )
@@ -211,6 +213,12 @@ def simulate(
 
 def _tell(progress: Callable[[int, str], None], rule: str, steps: int) -> None:
     progress(steps, rule)
+
+
+def code() -> str:
+    """The digest of the code that decides a run's numbers."""
+    names = ("cells", "footprint", "rules", "settings", "simulate")
+    return code_digest(*(Path(__file__).with_name(f"{name}.py") for name in names))
 
 
 def is_finished(folder: Path, run: Run) -> bool:

@@ -17,6 +17,7 @@ from experiments.distributed_momentum.extent import (
     ratio_lines,
 )
 from experiments.distributed_momentum.grid_command import paper_cells
+from experiments.distributed_momentum.mixing import kind_lines
 from experiments.distributed_momentum.pairs import (
     EFFECTIVE,
     LOST,
@@ -120,6 +121,7 @@ def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
     notices = sorted(set(grid["notice"]) - {""})
     text = "## What has been run\n\n" + table(rows)
     text += "".join(f"\nNote: {notice}\n" for notice in notices)
+    text += "".join(f"\nNote: {line}\n" for line in kind_lines(runs))
     text += "\nRuns done of each data set, learning rate and Nesterov setting, by rule:\n\n"
     text += table(_done_by_rule(grid))
     return text + "\n" + "\n".join(f"- {line}" for line in diverged_lines(grid)) + "\n"

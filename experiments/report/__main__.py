@@ -20,14 +20,16 @@ class Options:
     """Folders of results."""
     output: Path | None = None
     """The page; report.html in the first folder if not given."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one page."""
 
 
-def main(folders: Sequence[Path], output: Path) -> int:
+def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) -> int:
     """Write the page of these results; returns the number of runs in it.
 
     Raises:
       ModuleNotFoundError: plotly is not installed.
-      ValueError, OSError: no run to show, or a file that can't be read or written.
+      ValueError, OSError: no run to show, or mixed ones, or a file that can't be read or written.
     """
     # Imported late: --help needs neither JAX nor pandas.
     from experiments.report.gather import gather
@@ -40,7 +42,7 @@ def main(folders: Sequence[Path], output: Path) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        content = gather(folders, tell=bar.write, progress=progress)
+        content = gather(folders, allow_mixed=allow_mixed, tell=bar.write, progress=progress)
     write_page(output, content, library)
     return len(content["runs"]["seed"])
 
@@ -55,7 +57,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         return 2
     output = options.results[0] / "report.html" if options.output is None else options.output
     try:
-        count = main(options.results, output)
+        count = main(options.results, output, allow_mixed=options.allow_mixed)
     except (ModuleNotFoundError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.distributed_momentum.cells import Cell, paper_names, reference_of
+from experiments.distributed_momentum.mixing import code_of, refuse_mixed
 from experiments.distributed_momentum.settings import PAPER
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, METRICS, Curves, curves_of, encode
@@ -17,13 +18,14 @@ from simbyz import records
 
 FILES_AT_ONCE = 100
 SUMMARY = ("highest_accuracy", "final_accuracy")
-VERSIONS = ("simbyz_version", "jax_version", "device_kind")
+VERSIONS = ("simbyz_version", "jax_version", "device_kind", "code")
 SEEDS_OF_THE_PAPER = 5
 
 
 def gather(
     folders: Sequence[Path],
     *,
+    allow_mixed: bool = False,
     tell: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
@@ -31,15 +33,17 @@ def gather(
 
     Args:
       folders: of results. A run that lies in several is taken once.
+      allow_mixed: runs of different code or settings may be shown together.
       tell: is given a line on every file that is left out, and why.
       progress: called with the runs read so far and all of them.
 
     Raises:
       FileNotFoundError: a folder is not there.
-      ValueError: the folders hold no run of the experiment.
+      ValueError: the folders hold no run of the experiment, or mixed ones.
     """
     runs = pd.concat([_runs_in(folder, tell) for folder in folders], ignore_index=True)
     runs = runs.drop_duplicates("digest")
+    runs["code"] = code_of(runs)
     found, cells = {}, {}
     for row in runs.to_dict("records"):
         cell = cell_of(row)
@@ -56,6 +60,8 @@ def gather(
     if not found:
         names = ", ".join(map(str, folders))
         raise ValueError(f"no run of experiments.distributed_momentum in {names}")
+    if not allow_mixed:
+        refuse_mixed(runs[runs["digest"].isin(found)])
     order = list(dict.fromkeys(cells[digest] for digest in found))
     number = {cell: i for i, cell in enumerate(order)}
     found = dict(sorted(found.items(), key=lambda it: (number[cells[it[0]]], it[1]["seed"])))
@@ -160,8 +166,8 @@ def _versions(rows: list[dict]) -> list[str]:
     """What computed the runs; more than one line says that runs of different kinds are shown."""
     kinds = Counter(tuple(str(row.get(name, "unknown")) for name in VERSIONS) for row in rows)
     return [
-        f"{count} runs: simbyz {simbyz}, jax {jax}, on {device}"
-        for (simbyz, jax, device), count in kinds.most_common()
+        f"{count} runs: simbyz {simbyz}, jax {jax}, on {device}, {code}"
+        for (simbyz, jax, device, code), count in kinds.most_common()
     ]
 
 

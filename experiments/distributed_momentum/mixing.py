@@ -1,0 +1,86 @@
+"""Runs of different code or settings don't go into one table unless that is asked for.
+
+A run says which code computed it (`code_digest`, and the version of JAX). Runs from before that was
+recorded are of unknown code, all of them alike.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.distributed_momentum.simulate import Run, code, is_finished
+from simbyz import records
+from simbyz.provenance import versions
+
+REMEDY = "leave one kind out, compute it again with the code of the other, or give --allow-mixed"
+
+
+def refuse_mixed(runs: pd.DataFrame) -> None:
+    """Check that the runs may stand in one table.
+
+    Args:
+      runs: `name` and `file`; `code_digest`, `jax_version` and `settings` where known.
+
+    Raises:
+      ValueError: they are of different code, or one name stands for different settings.
+    """
+    if runs.empty:
+        return
+    if len(kinds := kinds_of(runs)) > 1:
+        raise ValueError(f"runs of different code: {', '.join(kinds)}; {REMEDY}")
+    if "settings" not in runs:
+        return
+    known = runs[runs["settings"].fillna("") != ""]
+    for name, some in known.groupby("name", observed=True):
+        files = some.drop_duplicates("settings")["file"].tolist()
+        if len(files) > 1:
+            raise ValueError(
+                f"runs of different settings under one name, {name}: {files[0]} and {files[1]}; "
+                "remove one kind, or give --allow-mixed"
+            )
+
+
+def kind_lines(runs: pd.DataFrame) -> list[str]:
+    """What to say beside a table of runs that are mixed; nothing if they are not."""
+    return (
+        [f"runs of different code: {', '.join(found)}"] if len(found := kinds_of(runs)) > 1 else []
+    )
+
+
+def kinds_of(runs: pd.DataFrame) -> list[str]:
+    """The code of the runs, in words: how many are of which, the most first."""
+    counted = code_of(runs).groupby(code_of(runs).to_numpy())
+    sizes = counted.size().sort_values(ascending=False, kind="stable")
+    first = runs["file"].groupby(code_of(runs).to_numpy()).first()
+    return [f"{size} of {code} (such as {first[code]})" for code, size in sizes.items()]
+
+
+def code_of(runs: pd.DataFrame) -> pd.Series:
+    """The code of each run, in words."""
+    missing = pd.Series("", index=runs.index)
+    digest, version = (
+        runs.get(name, missing).fillna("").astype(str) for name in ("code_digest", "jax_version")
+    )
+    return ("code " + digest + " with jax " + version).where(digest != "", "unknown code")
+
+
+def together(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """What the folder will hold of these runs once all are run by the present code.
+
+    Returns:
+      A row a run, as `refuse_mixed` asks for.
+    """
+    todo = [run for run in runs if not is_finished(folder, run)]
+    new = pd.DataFrame(
+        {
+            "name": [run.cell.name for run in todo],
+            "file": [run.file for run in todo],
+            "code_digest": code(),
+            "jax_version": versions()["jax_version"],
+        }
+    )
+    if len(todo) == len(runs):
+        return new
+    found = records.read_runs(folder)
+    return pd.concat([found[found["file"].isin({run.file for run in runs})], new])
