@@ -1,0 +1,217 @@
+"""The defence matrix: test accuracy under the worst attack, by defence, f and heterogeneity.
+
+Every combination of the options is trained; hyperparameters are chosen by their worst attack on a
+validation split. Ends in a table, heatmaps per rule and one of the best defence. The same command
+again runs only what is missing. The default takes several minutes on two cores.
+"""
+
+import dataclasses
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import tyro
+
+from experiments.defence_matrix import pictures, report
+from experiments.defence_matrix.choose import matrix
+from experiments.defence_matrix.defences import PreName, RuleName
+from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
+from experiments.defence_matrix.simulate import check, simulate, split
+from experiments.devices import prepare_devices
+from experiments.distributed_momentum.progress import Progress
+from simbyz import records
+from simbyz.data import Dataset, load
+
+AttackName = Literal[
+    "sign_flipping",
+    "fall_of_empires",
+    "a_little_is_enough",
+    "mimic",
+    "min_max",
+    "adaptive_empire",
+    "adaptive_little",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    rule: tuple[RuleName, ...] = ("trimmed_mean", "median", "geometric_median", "multi_krum")
+    pre: tuple[PreName, ...] = ("none", "nnm")
+    """Pre-aggregators: nearest-neighbour mixing, adaptive robust clipping, buckets of two."""
+    attack: tuple[AttackName, ...] = (
+        "sign_flipping",
+        "fall_of_empires",
+        "a_little_is_enough",
+        "mimic",
+        "min_max",
+    )
+    """Those that are adaptive search their factor through the defence, and cost more."""
+    f: tuple[int, ...] = (1, 2, 4)
+    """Byzantine workers, present and tolerated; they come on top of the honest ones."""
+    heterogeneity: tuple[str, ...] = ("gamma:1", "gamma:0.66", "gamma:0.33", "gamma:0")
+    """How the honest workers' data differ: iid, extreme, gamma:SIMILARITY, dirichlet:ALPHA."""
+    honest: int = 10
+    """Honest workers."""
+    learning_rate: tuple[float, ...] = (0.1, 0.5)
+    """To choose from."""
+    momentum: tuple[float, ...] = (0.0, 0.9)
+    """To choose from: m ← μ m + (1 - μ) gradient, at the workers."""
+    weight_decay: tuple[float, ...] = (1e-4,)
+    """To choose from."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Of initial weights and batches."""
+    partition_seed: int = 0
+    """Of the partition of the data, the same in all runs."""
+    steps: int = 150
+    batch_size: int = 16
+    hidden: int = 32
+    """Width of the network's one hidden layer."""
+    validation: float = 0.2
+    """Share of the training images that hyperparameters are chosen on."""
+    evaluations: int = 12
+    """How often an adaptive attack evaluates the defence in a step."""
+    results: Path = Path("results/defence_matrix")
+    """Folder of finished runs, table and pictures."""
+    data_dir: Path | None = None
+    """Folder of TensorFlow Datasets; not for digits."""
+
+
+# Seconds, not minutes: what the tests run.
+SMOKE = Options(
+    rule=("trimmed_mean",),
+    pre=("nnm",),
+    attack=("sign_flipping", "a_little_is_enough"),
+    f=(1,),
+    heterogeneity=("iid", "extreme"),
+    honest=3,
+    momentum=(0.9,),
+    seeds=(1,),
+    steps=20,
+    hidden=4,
+)
+AXES = ("rule", "pre", "f", "heterogeneity", "attack")
+CHOICES = ("learning_rate", "momentum", "weight_decay")
+
+
+def runs_of(options: Options) -> list[Run]:
+    axes = {name: getattr(options, name) for name in (*AXES, *CHOICES)}
+    shared = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(Run)
+        if field.name not in axes and field.name != "seed"
+    }
+    return product(shared, axes | {"seed": options.seeds})
+
+
+def prepare(options: Options) -> tuple[list[Run], Dataset]:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    for name in (*AXES, *CHOICES, "seeds"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one")
+    for name in ("steps", "batch_size", "hidden", "evaluations"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
+    if options.honest < 2:
+        raise ValueError(f"honest must be at least 2, got {options.honest}")
+    for f in options.f:
+        if f < 1:
+            raise ValueError(f"f must be at least 1, got {f}")
+    for rate in options.learning_rate:
+        if not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"learning_rate must be positive and finite, got {rate}")
+    for momentum in options.momentum:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
+    for decay in options.weight_decay:
+        if not (math.isfinite(decay) and decay >= 0):
+            raise ValueError(f"weight_decay must be at least 0 and finite, got {decay}")
+    for seed in (*options.seeds, options.partition_seed):
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {seed}")
+    for level in options.heterogeneity:
+        parse_heterogeneity(level)
+    runs = runs_of(options)
+    check(runs)
+    dataset = load(options.dataset, data_dir=options.data_dir)
+    training, _ = split(dataset, options.validation)
+    size = len(training.train_labels)
+    if options.batch_size > size:
+        raise ValueError(
+            f"batch_size must be from 1 to {size}, the training images of {dataset.name} without "
+            f"validation, got {options.batch_size}"
+        )
+    for level in options.heterogeneity:
+        share(level, training.train_labels, options.honest, options.partition_seed)
+    records.prepare_folder(options.results)
+    return runs, dataset
+
+
+def main(options: Options) -> pd.DataFrame:
+    """Run what is asked for and not on disk yet; returns the matrix."""
+    return compute(options, *prepare(options))
+
+
+def compute(options: Options, runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
+    """The matrix of these runs, from their files."""
+    records.clean(options.results)
+    progress = Progress(total=len(runs) * options.steps)
+    try:
+        simulate(runs, dataset, options.results, progress.add)
+    finally:
+        progress.close()
+    order = {run.file: place for place, run in enumerate(runs)}
+    found = records.read_runs(options.results)
+    found = found[found["file"].isin(order)]
+    return matrix(found.iloc[found["file"].map(order).argsort()])
+
+
+def write(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """The table as CSV, and each figure as PDF and PNG."""
+    paths = [folder / "defence_matrix.csv"]
+    table.to_csv(paths[0], index=False)
+    for (name, figure), ending in itertools.product(pictures.figures(table), ("png", "pdf")):
+        paths.append(folder / f"{name}.{ending}")
+        figure.savefig(paths[-1], dpi=110)
+    return paths
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m experiments.defence_matrix", description=__doc__
+    )
+    try:
+        prepared = prepare(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        table = compute(options, *prepared)
+        report.print_matrix(
+            table,
+            f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
+            f"{len(set(options.seeds))} seeds",
+        )
+        paths = write(table, options.results)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        return 1
+    print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
+    return 0
+
+
+if __name__ == "__main__":
+    prepare_devices()
+    sys.exit(command())

@@ -1,0 +1,88 @@
+"""Attacks by number, so that they are lanes of one compiled program.
+
+Those that only look at the honest vectors are all computed in each lane, which costs little beside
+the gradients. Those that search through the rule cost several aggregations a step, so they have
+programs of their own.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from simbyz import attacks, moments
+from simbyz.aggregators.chain import needs_key
+
+Attack = Callable[..., jax.Array]
+Rule = Callable[..., jax.Array]
+
+FIXED: dict[str, Attack] = {
+    "sign_flipping": attacks.sign_flipping,
+    "fall_of_empires": attacks.fall_of_empires,
+    "a_little_is_enough": attacks.a_little_is_enough,
+    "mimic": attacks.mimic,
+    "min_max": attacks.min_max,
+}
+# mean · (1 - empire · x) + little · x · deviation, x searched: (empire, little).
+SEARCHED: dict[str, tuple[float, float]] = {
+    "adaptive_empire": (1.0, 0.0),
+    "adaptive_little": (0.0, 1.0),
+}
+ATTACKS = (*FIXED, *SEARCHED)
+
+
+def kind(attack: str) -> str:
+    """Attacks of one kind share a program."""
+    return "fixed" if attack in FIXED else "searched"
+
+
+def options(attack: str) -> dict[str, float | jax.Array]:
+    """What tells a lane its attack, as the attack's traced keyword arguments."""
+    if attack in FIXED:
+        return {"which": list(FIXED).index(attack)}
+    empire, little = SEARCHED[attack]
+    return {"empire": empire, "little": little}
+
+
+def fixed(
+    key: jax.Array, honest: jax.Array, num_byzantine: int, *, which: jax.Array | float
+) -> jax.Array:
+    """The attack of `FIXED` with this number; all Byzantine workers send the same."""
+    rows = [attack(key, honest, 1)[0] for attack in FIXED.values()]
+    row = jnp.stack(rows)[jnp.asarray(which, jnp.int32)]
+    return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+
+def searched(rule: Rule, evaluations: int) -> Attack:
+    """The attacks of `SEARCHED` against a rule, pre-aggregators included.
+
+    Against a rule that draws random numbers the attacker searches with a draw of its own.
+    """
+
+    def attack(
+        key: jax.Array,
+        honest: jax.Array,
+        num_byzantine: int,
+        *,
+        empire: jax.Array | float,
+        little: jax.Array | float,
+    ) -> jax.Array:
+        mean, deviation = moments.mean(honest), jnp.sqrt(moments.variance(honest))
+
+        def line(
+            key: jax.Array, honest: jax.Array, num_byzantine: int, *, factor: jax.Array | float
+        ) -> jax.Array:
+            del key
+            row = (1 - empire * factor) * mean + little * factor * deviation
+            return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+        known = functools.partial(rule, key=key) if needs_key(rule) else rule
+        return attacks.adaptive(line, known, evaluations=evaluations)(key, honest, num_byzantine)
+
+    return attack
+
+
+def attack_of(names: Sequence[str], rule: Rule, evaluations: int) -> Attack:
+    """The attack function of a program, whose lanes run these attacks, all of one kind."""
+    return fixed if kind(names[0]) == "fixed" else searched(rule, evaluations)

@@ -1,0 +1,94 @@
+"""The matrix as heatmaps: one picture a rule, and one of the best defence."""
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display needed
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.defence_matrix.choose import best_defences
+
+# Light for good, dark for bad, told apart in grey and by the colour-blind.
+ACCURACY, LOSS = "cividis", "cividis_r"
+NAMES = {"test_accuracy": "test accuracy, worst attack", "training_loss": "training loss"}
+
+
+def figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """(name of the file, figure) of every rule, and of the best defence."""
+    limit = _loss_limit(table)
+    for rule, group in table.groupby("rule", sort=False):
+        pres = list(dict.fromkeys(group["pre"]))
+        figure, axes = _panels(len(NAMES), len(pres), table)
+        for row, column in zip(axes, NAMES, strict=True):
+            for place, pre in zip(row, pres, strict=True):
+                _heatmap(place, group[group["pre"] == pre], column, limit)
+                place.set_title("alone" if pre == "none" else f"after {pre}", size=9)
+            row[0].set_ylabel(NAMES[column], size=9)
+        figure.suptitle(str(rule).replace("_", " "), size=11)
+        yield str(rule), figure
+    best = best_defences(table)
+    figure, axes = _panels(1, 1, table, wider=1.5)
+    labels = {
+        (row["heterogeneity"], row["f"]): str(row["rule"]).replace("_", " ")
+        + ("" if row["pre"] == "none" else f"\nafter {row['pre']}")
+        for row in best.to_dict("records")
+    }
+    _heatmap(axes[0][0], best, "test_accuracy", limit, labels)
+    axes[0][0].set_title("the best defence: test accuracy under its worst attack", size=9)
+    yield "best_defence", figure
+
+
+def _panels(rows: int, columns: int, table: pd.DataFrame, wider: float = 1.0):
+    f, levels = table["f"].nunique(), table["heterogeneity"].nunique()
+    width, height = 1.2 + wider * 0.75 * max(f, 2), 0.8 + 0.45 * wider * max(levels, 2)
+    size = (max(3.4, width * columns + 0.6), height * rows + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    plt.close(figure)
+    return figure, axes
+
+
+def _heatmap(
+    axes: Axes,
+    part: pd.DataFrame,
+    column: str,
+    limit: float,
+    labels: dict[tuple[str, int], str] | None = None,
+) -> None:
+    grid = part.pivot_table(index="heterogeneity", columns="f", values=column, sort=False)
+    values = grid.to_numpy()
+    accuracy = column == "test_accuracy"
+    axes.imshow(
+        values if accuracy else np.minimum(values, limit),
+        cmap=ACCURACY if accuracy else LOSS,
+        vmin=0,
+        vmax=1 if accuracy else limit,
+        aspect="auto",
+    )
+    axes.set_xticks(range(grid.shape[1]), [f"f = {f}" for f in grid.columns], size=8)
+    axes.set_yticks(range(grid.shape[0]), list(grid.index), size=8)
+    for (row, place), value in np.ndenumerate(values):
+        text = "-" if np.isnan(value) else f"{100 * value:.0f}%" if accuracy else f"{value:.2g}"
+        if labels is not None:
+            text += "\n" + labels[grid.index[row], grid.columns[place]]
+        light = value > 0.55 if accuracy else value < 0.45 * limit
+        axes.text(
+            place,
+            row,
+            text,
+            ha="center",
+            va="center",
+            size=8 if labels is None else 7,
+            color="black" if light else "white",
+        )
+
+
+def _loss_limit(table: pd.DataFrame) -> float:
+    """The loss of the darkest colour: that of a guess among ten classes, whatever diverged."""
+    finite = table["training_loss"][np.isfinite(table["training_loss"])]
+    return float(min(np.log(10), finite.max())) if len(finite) else float(np.log(10))

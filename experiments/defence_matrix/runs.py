@@ -1,0 +1,122 @@
+"""One run of the matrix: all that defines it, and its place on disk."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from simbyz import records
+from simbyz.data import partition
+from simbyz.data.partition import Partition
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    dataset: str
+    honest: int
+    steps: int
+    batch_size: int
+    hidden: int
+    validation: float
+    evaluations: int
+    partition_seed: int
+    rule: str
+    pre: str
+    f: int
+    heterogeneity: str
+    attack: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        parts = (
+            self.dataset,
+            self.rule,
+            self.pre,
+            f"f_{self.f}",
+            self.heterogeneity.replace(":", "_"),
+            self.attack,
+            f"lr_{self.learning_rate:g}",
+            f"momentum_{self.momentum:g}",
+        )
+        return "-".join(parts)
+
+    @property
+    def configuration(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @property
+    def file(self) -> str:
+        return records.run_path("", self.name, self.configuration).name
+
+
+def product(common: dict, axes: dict[str, Sequence]) -> list[Run]:
+    """All combinations of the values of these fields, the first axis slowest; none twice."""
+    values = [list(dict.fromkeys(some)) for some in axes.values()]
+    return [
+        Run(**common, **dict(zip(axes, some, strict=True))) for some in itertools.product(*values)
+    ]
+
+
+def unfinished(folder: Path, runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if not records.is_finished(folder, run.name, run.configuration)]
+
+
+def parse_heterogeneity(text: str) -> tuple[str, float]:
+    """ "gamma:0.5" to ("gamma", 0.5); iid and extreme take no number, and get NaN.
+
+    Raises:
+      ValueError: none of the schemes, or a number that is not.
+    """
+    scheme, colon, number = text.partition(":")
+    if scheme in ("iid", "extreme") and not colon:
+        return scheme, math.nan
+    if scheme in ("gamma", "dirichlet") and colon:
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value):
+            return scheme, value
+    raise ValueError(
+        "heterogeneity must be iid, extreme, gamma:SIMILARITY or dirichlet:ALPHA, such as "
+        f"gamma:0.5, got {text!r}"
+    )
+
+
+def share(text: str, labels: np.ndarray, n: int, seed: int) -> Partition:
+    """The training examples among n workers, by a heterogeneity such as "gamma:0.5".
+
+    Raises:
+      ValueError: by `parse_heterogeneity`, or by the partition.
+    """
+    scheme, number = parse_heterogeneity(text)
+    key = jax.random.key(seed)
+    if scheme == "gamma":
+        return partition.gamma_similarity(key, labels, n, gamma=number)
+    if scheme == "dirichlet":
+        return partition.dirichlet(key, labels, n, alpha=number)
+    return {"iid": partition.iid, "extreme": partition.extreme}[scheme](key, labels, n)
+
+
+def widened(shares: dict[str, Partition], num_examples: int) -> dict[str, Partition]:
+    """The same partitions with rows of one length, so that all go through one program."""
+    length = max(np.shape(one.indices)[1] for one in shares.values())
+    return {
+        name: Partition(
+            np.pad(
+                one.indices,
+                ((0, 0), (0, length - np.shape(one.indices)[1])),
+                constant_values=num_examples,
+            ),
+            one.counts,
+        )
+        for name, one in shares.items()
+    }

@@ -1,0 +1,180 @@
+"""Runs to files: one compiled program a rule, pre-aggregator, f and kind of attack.
+
+Attacks, hyperparameters and seeds are its lanes; another heterogeneity is another partition of the
+same data, given to the same program.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from experiments.defence_matrix import lanes
+from experiments.defence_matrix.defences import defence
+from experiments.defence_matrix.runs import Run, share, unfinished, widened
+from simbyz import records
+from simbyz.data import Dataset
+from simbyz.host_random import generator
+from simbyz.models import Dense
+from simbyz.provenance import code_digest, provenance
+from simbyz.sweep import Lane, Result, sweep
+from simbyz.task import Task, classification
+from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+
+# Lanes that a device runs at once. Fixed, since a run's last bits depend on it.
+WIDTH = 10
+
+
+class Validation(NamedTuple):
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def split(dataset: Dataset, part: float) -> tuple[Dataset, Validation]:
+    """The data set without a random part of its training images, and that part.
+
+    Raises:
+      ValueError: nothing would be left of one of them.
+    """
+    size = len(dataset.train_labels)
+    number = round(part * size) if 0 < part < 1 else 0
+    if not 1 <= number < size:
+        raise ValueError(
+            f"validation must be a share between 0 and 1 that takes some of the {size} training "
+            f"images and leaves some, got {part}"
+        )
+    order = generator(jax.random.key(0)).permutation(size)
+    held, kept = np.sort(order[:number]), np.sort(order[number:])
+    rest = dataclasses.replace(
+        dataset,
+        train_images=dataset.train_images[kept],
+        train_labels=dataset.train_labels[kept],
+    )
+    return rest, Validation(dataset.train_images[held], dataset.train_labels[held])
+
+
+def programs(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs grouped by the compiled program that they share."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.rule, run.pre, run.f, lanes.kind(run.attack)), []).append(run)
+    return list(groups.values())
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Trace each defence, so that a bad (rule, n, f) fails before any step is computed.
+
+    Raises:
+      ValueError: by the rule that refuses.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    for rule, pre, honest, f in dict.fromkeys((r.rule, r.pre, r.honest, r.f) for r in runs):
+        stack = jax.ShapeDtypeStruct((honest + f, 4), jnp.float32)
+        function = defence(rule, pre)
+
+        def aggregate(stack, key, function=function, f=f):
+            return function(stack, f, **({"key": key} if lanes.needs_key(function) else {}))
+
+        jax.eval_shape(aggregate, stack, key)
+
+
+def simulate(
+    runs: Sequence[Run],
+    dataset: Dataset,
+    folder: Path,
+    progress: Callable[[int, str], None] = lambda run_steps, text: None,
+) -> None:
+    """Compute the runs that the folder lacks, and write each as soon as its round is finished.
+
+    Args:
+      runs: of one data set, step number, batch size, network, split and number of honest workers.
+      dataset: the data, validation part included.
+      folder: of results.
+      progress: told the steps done since the last call, summed over runs, and what goes on.
+    """
+    first = runs[0]
+    training, validation = split(dataset, first.validation)
+    task = classification(
+        training, Dense(first.hidden, dataset.num_classes), batch_size=first.batch_size
+    )
+    levels = dict.fromkeys(run.heterogeneity for run in runs)
+    labels = training.train_labels
+    shares = {name: share(name, labels, first.honest, first.partition_seed) for name in levels}
+    shares = widened(shares, len(labels))
+    validate = accuracy_on(task, validation)
+    fixed = {"notice": dataset.notice, "vmap_width": WIDTH, "code_digest": _code()}
+
+    for group in programs(runs):
+        todo = unfinished(folder, group)
+        done = (len(group) - len(todo)) * first.steps
+        text = f"{group[0].rule}, {group[0].pre}, f = {group[0].f}"
+        progress(done, text)
+        if not todo:
+            continue
+        function = defence(todo[0].rule, todo[0].pre)
+        simulator = make_simulator(
+            Config(n=first.honest + todo[0].f, f=todo[0].f, evaluate_every=first.steps),
+            task,
+            function,
+            lanes.attack_of([todo[0].attack], function, first.evaluations),
+        )
+        for level in levels:
+            some = [run for run in todo if run.heterogeneity == level]
+            if not some:
+                continue
+            results = sweep(
+                simulator,
+                [Lane(run.seed, hyperparameters_of(run)) for run in some],
+                task.data._replace(partition=shares[level]),
+                steps=first.steps,
+                width=WIDTH,
+                progress=lambda steps, text=text: progress(steps, text),  # type: ignore[misc]
+            )
+            for run, result in zip(some, results, strict=True):
+                summary: dict[str, object] = {"wall_seconds": result.seconds}
+                summary |= {"validation_accuracy": validate(result.parameters)}
+                summary |= summary_of(result) | fixed | provenance()
+                records.write_run(folder, run.name, run.configuration, result.columns, summary)
+
+
+def hyperparameters_of(run: Run) -> Hyperparameters:
+    return Hyperparameters(
+        run.learning_rate,
+        worker=Momentum(run.momentum, 1 - run.momentum),
+        weight_decay=run.weight_decay,
+        attack=lanes.options(run.attack),
+    )
+
+
+def accuracy_on(task: Task, validation: Validation) -> Callable[[np.ndarray], float]:
+    """Parameters (d,) -> accuracy on the validation part."""
+    data = task.data._replace(
+        test_images=jnp.asarray(validation.images), test_labels=jnp.asarray(validation.labels)
+    )
+    template, _ = task.initialise(jax.random.key(0))
+    _, unravel = ravel_pytree(template)
+
+    @jax.jit
+    def accuracy(parameters: jax.Array) -> jax.Array:
+        return task.accuracy(data, unravel(parameters), {}, jax.random.key(0))
+
+    return lambda parameters: float(accuracy(parameters))
+
+
+def summary_of(result: Result) -> dict[str, float]:
+    """Test accuracy after the last step; loss: the mean over the last tenth of the steps."""
+    losses = result.columns["loss"][:-1]
+    return {
+        "test_accuracy": float(result.columns["accuracy"][-1]),
+        "training_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])),
+    }
+
+
+def _code() -> str:
+    names = ("defences", "lanes", "runs", "simulate")
+    return code_digest(*(Path(__file__).with_name(f"{name}.py") for name in names))
