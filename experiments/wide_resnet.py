@@ -25,7 +25,8 @@ from experiments.distributed_momentum.grid_command import carry_out, check_seeds
 from experiments.distributed_momentum.rules import Conventions
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import APPENDIX
-from experiments.distributed_momentum.simulate import Run
+from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from simbyz.checkpoints import check_every
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Options:
     table: Path = TABLE
     results: Path = Path("results/wide_resnet")
     """Folder of results: a file a run."""
+    checkpoint_every: float = CHECKPOINT_EVERY
+    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
 
@@ -98,18 +101,25 @@ def select(options: Options) -> list[Run]:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
     options = tyro.cli(
         Options, args=arguments, prog="python -m experiments.wide_resnet", description=__doc__
     )
     try:
         runs = select(options)
+        check_every(options.checkpoint_every)
         recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     what = plan(runs, options.results, recorded)
-    return carry_out(what, options.results, options.data_dir, dry_run=options.dry_run)
+    return carry_out(
+        what,
+        options.results,
+        options.data_dir,
+        dry_run=options.dry_run,
+        checkpoint_every=options.checkpoint_every,
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 PACKAGES = ("simbyz", "jax", "jaxlib", "flax", "optax", "numpy")
 # Of simbyz, without influence on a run's numbers.
 NO_NUMBERS = {
+    "carried.py",
     "certificates.py",
     "checkpoints.py",
     "divergence.py",

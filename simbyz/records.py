@@ -5,7 +5,6 @@ in the schema's metadata. JSON has no NaN and no infinity, so these floats are w
 strings "NaN", "Infinity" and "-Infinity" and are floats again when read.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -21,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from simbyz.whole_files import write_whole
 
 NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
@@ -93,20 +94,9 @@ def write_run(
         raise ValueError(f"run {name!r} gives two values for {', '.join(sorted(clashes))}")
     metadata = {NAME: name, CONFIGURATION: _to_json(configuration), SUMMARY: _to_json(summary)}
     table = pa.table(_checked(columns), metadata=metadata)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            pq.write_table(table, file, write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise OSError(f"run {path} can't be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # none after success, and the first error says more
-            temporary.unlink()
+    write_whole(
+        path, lambda file: pq.write_table(table, file, write_page_checksum=True), what="run"
+    )
     return path
 
 
@@ -273,12 +263,3 @@ def _from_json(value):
     if isinstance(value, list):
         return [_from_json(item) for item in value]
     return NOT_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows and some network file systems know no such thing
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz.carried import Keeper, joined, latest_accuracy, restored
+from simbyz.checkpoints import Checkpoints, discard
 from simbyz.devices import copy_to, filled, gathered, over_lanes, spread
 from simbyz.metrics import Metrics
 from simbyz.training import Hyperparameters, Simulator, State
@@ -30,6 +32,7 @@ class Lane(NamedTuple):
 
     seed: int
     hyperparameters: Hyperparameters
+    name: str = ""  # what no other run has; asked for where checkpoints are kept
 
 
 class Result(NamedTuple):
@@ -46,6 +49,10 @@ class Result(NamedTuple):
     seconds: float  # of its round, compilation included, divided by the runs in it
 
 
+class Stopped(KeyboardInterrupt):
+    """A sweep ended between two chunks as it was asked to."""
+
+
 def sweep(
     simulator: Simulator,
     lanes: Sequence[Lane],
@@ -55,7 +62,9 @@ def sweep(
     width: int,
     look_ahead: bool = True,
     devices: Sequence[jax.Device] | None = None,
-    progress: Callable[[int], None] = lambda run_steps: None,
+    progress: Callable[[int, float], None] = lambda run_steps, accuracy: None,
+    checkpoints: Checkpoints | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Result]:
     """Run every lane, `width` at once on each device.
 
@@ -67,32 +76,69 @@ def sweep(
       width: lanes that one device runs at once.
       look_ahead: False for lanes without Nesterov, where the simulator's program has both.
       devices: all local ones if None.
-      progress: called with the number of steps done since the last call, summed over runs.
+      progress: called with the number of steps done since the last call, summed over runs, and the
+        mean of the latest accuracies (NaN before the first).
+      checkpoints: where to keep what is not finished, and to go on from; a run that goes on from
+        there has the same bits as one that was never interrupted. None: nowhere.
+      stop: asked after each chunk of steps.
 
     Yields:
-      Each run's result, in order, as soon as its round is finished.
+      Each run's result as soon as its round is finished, in order but for runs that go on from a
+      checkpoint, which come first.
+
+    Raises:
+      Stopped: `stop` said so; a checkpoint is written.
+      ValueError: there are checkpoints, and lanes have no names of their own.
     """
     devices = jax.local_devices() if devices is None else list(devices)
+    names = [lane.name for lane in lanes]
+    keeper = None
+    if checkpoints is not None:
+        program = {"width": width, "steps": steps, "chunk": CHUNK, "look_ahead": look_ahead}
+        keeper = Keeper(checkpoints, names, devices, **program)
     programs = _programs(simulator, tuple(devices))
     data = copy_to(devices, data)
     at_once = len(devices) * width
-    for first in range(0, len(lanes), at_once):
+    waiting = list(range(len(lanes)))
+    while waiting:
+        if stop():
+            raise Stopped
         began = time.perf_counter()
-        some = list(lanes[first : first + at_once])
-        keys, hyperparameters = _stack(filled(some, at_once), len(devices))
-        states = programs.initialise(keys)
-        parts = []
-        for step in range(0, steps, CHUNK):
+        saved = None if keeper is None else keeper.latest([names[i] for i in waiting])
+        some = waiting[:at_once]
+        if saved is not None:
+            some = [i for i in waiting if names[i] in saved.header.runs]
+        waiting = [i for i in waiting if i not in some]
+        filled_up = filled(some, at_once)
+        keys, hyperparameters = _stack([lanes[i] for i in filled_up], len(devices))
+        states, done = programs.initialise(keys), 0
+        parts: list[Metrics] = []
+        if saved is not None:
+            states, before = restored(saved, [names[i] for i in filled_up], states)
+            parts, done = [before], saved.header.step
+            began -= saved.header.seconds * len(some)
+            progress(done * len(some), latest_accuracy(parts, len(some)))
+        for step in range(done, steps, CHUNK):
             count = min(CHUNK, steps - step)
             states, metrics = programs.advance(
                 states, hyperparameters, data, keys, np.int32(step), count, np.bool_(look_ahead)
             )
             parts.append(jax.device_get(metrics))
-            progress(count * len(some))
+            progress(count * len(some), latest_accuracy(parts, len(some)))
+            if step + count == steps:
+                break
+            asked = stop()
+            if keeper is not None and (asked or keeper.due()):
+                seconds = (time.perf_counter() - began) / len(some)
+                keeper.save([names[i] for i in some], step + count, steps, seconds, states, parts)
+            if asked:
+                raise Stopped
         last = jax.device_get(programs.finish(states, data, keys, np.int32(steps)))
         parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
         seconds = (time.perf_counter() - began) / len(some)
-        yield from _results(first, len(some), parts, states, seconds)
+        yield from _results(some, parts, states, seconds)
+        if checkpoints is not None:
+            discard(checkpoints.folder, checkpoints.finished)
 
 
 class _Programs(NamedTuple):
@@ -129,12 +175,10 @@ def _stack(lanes: Sequence[Lane], devices: int) -> tuple[jax.Array, Hyperparamet
 
 
 def _results(
-    first: int, count: int, parts: list[Metrics], states: State, seconds: float
+    indices: list[int], parts: list[Metrics], states: State, seconds: float
 ) -> Iterator[Result]:
-    metrics = jax.tree.map(
-        lambda *leaves: np.concatenate(list(map(gathered, leaves)), axis=1), *parts
-    )
+    metrics = joined(parts)
     parameters = gathered(states.parameters)
-    for lane in range(count):
+    for lane, index in enumerate(indices):
         columns = {name: leaf[lane] for name, leaf in metrics._asdict().items()}
-        yield Result(first + lane, columns, parameters[lane], seconds)
+        yield Result(index, columns, parameters[lane], seconds)

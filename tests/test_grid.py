@@ -119,7 +119,7 @@ def simulated(monkeypatch):
     """`simulate` and `load` replaced: runs are written, not computed. Gives what was asked."""
     asked = []
 
-    def simulate(runs, dataset, folder, progress):
+    def simulate(runs, dataset, folder, progress, **options):
         for run in runs:
             asked.append(run)
             progress(run.cell.steps, run.cell.rule)
@@ -173,12 +173,12 @@ class TestRunning:
         assert len(simulated[0]) == 1
 
     def test_stopped_by_hand(self, simulated, tmp_path, capsys, monkeypatch):
-        def stopped(run_list, *_):
+        def stopped(run_list, *_, **options):
             fake_runs.write(tmp_path, run_list[0], 0.9)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(campaign, "simulate", stopped)
-        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 1
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 130
         assert "the same command goes on from there" in capsys.readouterr().err
         assert len(records.read_runs(tmp_path)) == 1
 

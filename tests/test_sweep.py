@@ -102,9 +102,15 @@ def test_columns_of_a_result(problem):
     progress = []
     simulator, arrays = problem
     (result,) = sweep.sweep(
-        simulator, [lane(1)], arrays, steps=STEPS, width=1, progress=progress.append
+        simulator,
+        [lane(1)],
+        arrays,
+        steps=STEPS,
+        width=1,
+        progress=lambda *told: progress.append(told),
     )
-    assert sum(progress) == STEPS
+    assert sum(steps for steps, _ in progress) == STEPS
+    assert progress[-1][1] == result.columns["accuracy"][6]  # evaluated last, before the end
     np.testing.assert_array_equal(result.columns["step"], np.arange(STEPS + 1))
     np.testing.assert_array_equal(result.columns["training_points"], np.arange(STEPS + 1) * 5 * 6)
     evaluated = np.isfinite(result.columns["accuracy"])

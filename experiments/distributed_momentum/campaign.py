@@ -4,7 +4,7 @@ and gone past.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.distributed_momentum.progress import Progress
 from experiments.distributed_momentum.simulate import Run, is_finished, programs, simulate
@@ -48,6 +48,7 @@ def execute(
     datasets: Mapping[str, Dataset],
     folder: Path,
     seconds: Callable[[Run], float],
+    **options: Any,
 ) -> list[Failure]:
     """Run what is to do, program by program, with a bar over all of it.
 
@@ -56,6 +57,7 @@ def execute(
       datasets: by name.
       folder: of results.
       seconds: the estimated time of a run, the bar's unit.
+      options: of `simulate`.
 
     Returns:
       The cells that failed. A program that fails is tried again cell by cell.
@@ -68,7 +70,7 @@ def execute(
     failures = []
     try:
         for group in programs(todo.todo):
-            failures += _execute(group, datasets, folder, seconds, progress)
+            failures += _execute(group, datasets, folder, seconds, progress, options)
     finally:
         progress.close()
     return failures
@@ -80,6 +82,7 @@ def _execute(
     folder: Path,
     seconds: Callable[[Run], float],
     progress: Progress,
+    options: Mapping[str, Any],
 ) -> list[Failure]:
     cell = runs[0].cell
     counted = 0.0
@@ -91,7 +94,7 @@ def _execute(
         progress.add(work, f"{cell.dataset}: {text}")
 
     try:
-        simulate(runs, datasets[cell.dataset], folder, tell)
+        simulate(runs, datasets[cell.dataset], folder, tell, **options)
         return []
     except OSError:
         raise
@@ -105,5 +108,5 @@ def _execute(
         failures = []
         for one in cells:
             alone = [run for run in left if run.cell == one]
-            failures += _execute(alone, datasets, folder, seconds, progress)
+            failures += _execute(alone, datasets, folder, seconds, progress, options)
         return failures

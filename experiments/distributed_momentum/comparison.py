@@ -14,7 +14,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import tyro
@@ -31,8 +31,10 @@ from experiments.distributed_momentum.cells import (
 from experiments.distributed_momentum.mixing import refuse_mixed, together
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.settings import DatasetName, Precision
-from experiments.distributed_momentum.simulate import Run, check, simulate
+from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run, check, simulate
+from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
+from simbyz.checkpoints import check_every
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Options:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     results: Path = Path("results/distributed_momentum")
     """Folder of results: a file a run, and the pictures."""
+    checkpoint_every: float = CHECKPOINT_EVERY
+    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
     data_dir: Path | None = None
@@ -86,6 +90,7 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
+    check_every(options.checkpoint_every)
     if not options.seeds:
         raise ValueError("seeds must name at least one seed")
     if any(not 0 <= seed < 2**31 for seed in options.seeds):
@@ -117,10 +122,11 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
 
 def main(options: Options) -> Results:
     """Run what is asked for and not on disk yet, and read all of it back."""
-    return compute(*prepare(options), options.results)
+    return compute(*prepare(options), options.results, checkpoint_every=options.checkpoint_every)
 
 
-def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path) -> Results:
+def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulation: Any) -> Results:
+    """The results of the runs; `simulation` are options of `simulate`."""
     total = sum(run.cell.steps for run in runs)
     with tqdm(total=total, unit="step", disable=None, smoothing=0.05) as bar:
 
@@ -128,7 +134,7 @@ def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path) -> Results
             bar.set_postfix_str(text, refresh=False)
             bar.update(steps)
 
-        simulate(runs, dataset, folder, progress)
+        simulate(runs, dataset, folder, progress, **simulation)
     chosen = list(dict.fromkeys(run.cell for run in runs))
     table, steps = report.read(folder, chosen, list(dict.fromkeys(run.seed for run in runs)))
     return Results(table, steps, report.compare(table, chosen), chosen)
@@ -152,7 +158,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
     options = tyro.cli(
         Options,
         args=arguments,
@@ -170,7 +176,14 @@ def command(arguments: Sequence[str] | None = None) -> int:
     if dataset.notice:
         print(f"note: {dataset.notice}")
     try:
-        results = compute(runs, dataset, options.results)
+        with stopping() as stop:
+            results = compute(
+                runs,
+                dataset,
+                options.results,
+                checkpoint_every=options.checkpoint_every,
+                stop=stop,
+            )
         if not results.comparison.empty:
             report.print_table(results.comparison, f"{options.dataset}, seeds {options.seeds}")
         files = plot(results, options.results)
@@ -178,11 +191,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            f"stopped: finished runs are in {options.results}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
+        print(stopped_line(options.results), file=sys.stderr)
+        return stop.exit_code
     print("pictures: " + ", ".join(map(str, files)))
     print(f"results: {options.results} ({len(results.runs)} runs)")
     return 0

@@ -22,8 +22,10 @@ from experiments.distributed_momentum.mixing import kind_lines, together
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import PAPER
-from experiments.distributed_momentum.simulate import Run
+from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
+from simbyz.checkpoints import check_every
 
 GridDataset = Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
 
@@ -52,6 +54,8 @@ class Options:
     """Where `collect` keeps a row a run."""
     results: Path = Path("results/distributed_momentum")
     """Folder of results: a file a run."""
+    checkpoint_every: float = CHECKPOINT_EVERY
+    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
 
@@ -109,7 +113,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 
 
 def command(arguments: Sequence[str]) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
     options = tyro.cli(
         Options,
         args=arguments,
@@ -118,6 +122,7 @@ def command(arguments: Sequence[str]) -> int:
     )
     try:
         runs = select(options)
+        check_every(options.checkpoint_every)
         recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -127,10 +132,13 @@ def command(arguments: Sequence[str]) -> int:
         options.results,
         options.data_dir,
         dry_run=options.dry_run,
+        checkpoint_every=options.checkpoint_every,
     )
 
 
-def carry_out(what: Plan, results: Path, data_dir: Path | None, *, dry_run: bool) -> int:
+def carry_out(
+    what: Plan, results: Path, data_dir: Path | None, *, dry_run: bool, checkpoint_every: float
+) -> int:
     """List or run a plan, and say how it went; returns the exit code."""
     seconds, source = estimate.seconds_from(results)
     if dry_run:
@@ -156,16 +164,16 @@ def carry_out(what: Plan, results: Path, data_dir: Path | None, *, dry_run: bool
     if jax.default_backend() != "cpu":
         print_widths(what.todo)
     try:
-        failures = execute(what, datasets, results, seconds)
+        with stopping() as stop:
+            failures = execute(
+                what, datasets, results, seconds, checkpoint_every=checkpoint_every, stop=stop
+            )
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            f"stopped: finished runs are in {results}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
+        print(stopped_line(results), file=sys.stderr)
+        return stop.exit_code
     for failure in failures:
         reason = str(failure.error).strip().split("\n")[0]
         print(f"failed: {failure.name}: {type(failure.error).__name__}: {reason}", file=sys.stderr)

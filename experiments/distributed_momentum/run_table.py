@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from simbyz import records
 from simbyz.divergence import diverged_step
 from simbyz.theory import VARIANCE_NORM_BOUNDS
+from simbyz.whole_files import write_whole
 
 # Carried by an installation too.
 TABLE = Path(__file__).parent / "data" / "runs.parquet"
@@ -171,17 +172,13 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Writes the table whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(
-            pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd"
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes the table whole or not at all.
+
+    Raises:
+      OSError: it can't be written.
+    """
+    content = pa.Table.from_pandas(table, preserve_index=False)
+    write_whole(Path(path), lambda file: pq.write_table(content, file, compression="zstd"), "table")
 
 
 def recorded_files(path: str | os.PathLike) -> frozenset[str]:

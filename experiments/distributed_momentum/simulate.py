@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from experiments.distributed_momentum.footprint import network_of, width_of
 from experiments.distributed_momentum.rules import rule_of, selection_of
 from experiments.distributed_momentum.settings import PAPER
 from simbyz import attacks, moments, records
+from simbyz.checkpoints import Checkpoints, discard
 from simbyz.configuration import Place
 from simbyz.data import Dataset
 from simbyz.divergence import diverged_step
@@ -26,6 +28,8 @@ from simbyz.training import Config, Hyperparameters, Momentum, Simulator, make_s
 
 # A larger share of the curvature than this is not left out by dropping its window (see `_window`).
 NEGLIGIBLE = 1e-6
+CHECKPOINTS = "checkpoints"  # the folder of theirs, in that of results
+CHECKPOINT_EVERY = 60.0
 
 
 class Run(NamedTuple):
@@ -166,15 +170,33 @@ def simulate(
     dataset: Dataset,
     folder: Path,
     progress: Callable[[int, str], None] = lambda steps, text: None,
+    *,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Compute the runs that the folder does not hold yet, and write each as soon as it is finished.
+
+    What a process that died had under way goes on from its checkpoint, in `checkpoints` below the
+    folder, and ends with the same bits.
 
     Args:
       runs: cells and seeds on this data set.
       dataset: the data.
       folder: of results.
       progress: told the steps done since the last call, and what goes on.
+      checkpoint_every: seconds between two checkpoints, at least; inf for none but before a stop.
+      stop: asked after each chunk of steps whether to stop.
+
+    Raises:
+      Stopped: `stop` said so.
     """
+    checkpoints = Checkpoints(
+        folder / CHECKPOINTS,
+        checkpoint_every,
+        {"code_digest": code()},
+        lambda file: (folder / file).exists(),
+    )
+    discard(checkpoints.folder, checkpoints.finished)
     for group in programs(runs):
         todo = [run for run in group if not is_finished(folder, run)]
         done = sum(run.cell.steps for run in group if run not in todo)
@@ -193,12 +215,14 @@ def simulate(
             if (some := [run for run in todo if run.cell.nesterov == nesterov])
             for result in sweep(
                 simulator,
-                [Lane(run.seed, hyperparameters_of(run.cell)) for run in some],
+                [Lane(run.seed, hyperparameters_of(run.cell), run.file) for run in some],
                 task.data,
                 steps=cell.steps,
                 width=width,
                 look_ahead=nesterov,
                 progress=functools.partial(_tell, progress, cell.rule),
+                checkpoints=checkpoints,
+                stop=stop,
             )
         )
         with jax.default_matmul_precision("float32" if cell.precision == "float32" else None):
@@ -211,8 +235,8 @@ def simulate(
                 )
 
 
-def _tell(progress: Callable[[int, str], None], rule: str, steps: int) -> None:
-    progress(steps, rule)
+def _tell(progress: Callable[[int, str], None], rule: str, steps: int, accuracy: float) -> None:
+    progress(steps, rule if math.isnan(accuracy) else f"{rule}, accuracy {accuracy:.3f}")
 
 
 def code() -> str:

@@ -1,11 +1,10 @@
 """The page: a template, styles, scripts, data and the plotting library, in one file."""
 
-import contextlib
 import json
-import os
-import secrets
 from importlib import resources
 from pathlib import Path
+
+from simbyz.whole_files import write_whole
 
 SCRIPTS = ("data.js", "filters.js", "heatmap.js", "curves.js", "table.js", "main.js")
 
@@ -49,18 +48,9 @@ def write_page(path: Path, content: dict, library: str) -> None:
     for name, text in parts.items():
         head, tail = page.split(f"<!--{name}-->")
         page = head + text + tail
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            f"page {path} can't be written: {error.strerror or error}; give another with --output"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_whole(
+        path, lambda file: file.write(page.encode()), "page", "; give another with --output"
+    )
 
 
 def _asset(name: str) -> str:

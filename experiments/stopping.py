@@ -1,0 +1,88 @@
+"""The first Ctrl-C, or SIGTERM, stops after the current chunk of steps; the second at once."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether somebody asked to stop: called, it says so."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell gives it: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (signal.SIGINT if self.signal is None else self.signal)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Stop]:
+    """Watches for signals; before and after, they do what they did.
+
+    A thread watches, as Python itself hears of a signal only when compiled code returns. Outside
+    the main thread, where no signal can be handled, nothing is watched.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def watch() -> None:
+        while True:
+            for number in reader.recv(64):
+                if number == 0:
+                    return
+                if number in heard:
+                    _heard(stop, number)
+
+    # A process that was told to ignore one, as nohup does, goes on ignoring it.
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: None) for number in heard}
+    old = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, daemon=True, name="stopping")
+    thread.start()
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(old)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        writer.send(b"\0")
+        thread.join()
+        reader.close()
+        writer.close()
+
+
+def stopped_line(results: Path) -> str:
+    """How to go on."""
+    return (
+        f"stopped: what is finished is in {results}, and what was under way in its checkpoints; "
+        "the same command goes on from there"
+    )
+
+
+def _heard(stop: Stop, number: int) -> None:
+    if stop.signal is None:
+        stop.signal = number
+        tqdm.write("stopping after these steps; once more stops at once", file=sys.stderr)
+        return
+    with contextlib.suppress(Exception):
+        tqdm.write("stopped at once: what is on disk is whole", file=sys.stderr)
+        sys.stderr.flush()
+    os._exit(128 + number)
