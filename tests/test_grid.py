@@ -93,7 +93,7 @@ class TestSelection:
 
     def test_an_unknown_command(self, capsys):
         assert command(["gird"]) == 2
-        assert "known: grid, analyse, plot, collect, report" in capsys.readouterr().err
+        assert "known: grid, analyse, plot, collect, report, unfinished" in capsys.readouterr().err
 
 
 class TestConventions:

@@ -81,6 +81,17 @@ class TestProgress:
         # 20 of the 60 left took a minute: two more.
         assert line == " 60.0 %, 60 s passed, about 2 min left (median)"
 
+    def test_a_terminal_gets_a_bar_with_the_time_left_and_what_goes_on(self):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        progress = Progress(100, file=terminal)
+        progress.add(50, "mnist: median, accuracy 0.931")
+        progress._bar.refresh()
+        progress.close()
+        last = terminal.getvalue().split("\r")[-1]
+        assert last.startswith(" 50.0 % |") and " passed, " in last and " left" in last
+        assert "accuracy 0.931" in last
+
     def test_nothing_fresh_yet(self):
         progress = Progress(100, done=40, file=io.StringIO())
         assert "time left unknown" in progress.line(progress._began + 5, "compiling")

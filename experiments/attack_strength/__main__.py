@@ -145,7 +145,7 @@ def _title(options: Options) -> str:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = tyro.cli(
         Options, args=given, prog="python -m experiments.attack_strength", description=__doc__
@@ -170,7 +170,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped: nothing is written before all is measured", file=sys.stderr)
-        return 1
+        return 130
     written = [options.results / "strength.md", options.results / "strength.csv", *files]
     print("written: " + ", ".join(map(str, written)))
     return 0

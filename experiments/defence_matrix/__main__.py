@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, s
 from experiments.defence_matrix.simulate import check, simulate, split
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.progress import Progress
+from experiments.stopping import stopping
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -160,12 +161,17 @@ def main(options: Options) -> pd.DataFrame:
     return compute(options, *prepare(options))
 
 
-def compute(options: Options, runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
+def compute(
+    options: Options,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    stop: Callable[[], bool] = lambda: False,
+) -> pd.DataFrame:
     """The matrix of these runs, from their files."""
     records.clean(options.results)
     progress = Progress(total=len(runs) * options.steps)
     try:
-        simulate(runs, dataset, options.results, progress.add)
+        simulate(runs, dataset, options.results, progress.add, stop=stop)
     finally:
         progress.close()
     order = {run.file: place for place, run in enumerate(runs)}
@@ -185,7 +191,7 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
     options = tyro.cli(
         Options, args=arguments, prog="python -m experiments.defence_matrix", description=__doc__
     )
@@ -195,7 +201,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        table = compute(options, *prepared)
+        with stopping() as stop:
+            table = compute(options, *prepared, stop)
         report.print_matrix(
             table,
             f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
@@ -207,7 +214,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
-        return 1
+        return stop.exit_code
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
     return 0
 

@@ -88,6 +88,8 @@ def simulate(
     dataset: Dataset,
     folder: Path,
     progress: Callable[[int, str], None] = lambda run_steps, text: None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Compute the runs that the folder lacks, and write each as soon as its round is finished.
 
@@ -96,6 +98,10 @@ def simulate(
       dataset: the data, validation part included.
       folder: of results.
       progress: told the steps done since the last call, summed over runs, and what goes on.
+      stop: asked after each chunk of steps whether to stop.
+
+    Raises:
+      Stopped: `stop` said so.
     """
     first = runs[0]
     training, validation = split(dataset, first.validation)
@@ -133,7 +139,8 @@ def simulate(
                 task.data._replace(partition=shares[level]),
                 steps=first.steps,
                 width=WIDTH,
-                progress=lambda steps, text=text: progress(steps, text),  # type: ignore[misc]
+                progress=lambda steps, _, text=text: progress(steps, text),  # type: ignore[misc]
+                stop=stop,
             )
             for run, result in zip(some, results, strict=True):
                 summary: dict[str, object] = {"wall_seconds": result.seconds}

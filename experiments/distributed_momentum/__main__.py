@@ -1,5 +1,5 @@
-"""`python -m experiments.distributed_momentum [grid | analyse | plot | collect | report]`, by
-default the small comparison.
+"""`python -m experiments.distributed_momentum [grid | analyse | plot | collect | report |
+unfinished]`, by default the small comparison.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from experiments.distributed_momentum.comparison import SMOKE, Options, main, pl
 
 __all__ = ["SMOKE", "Options", "command", "main", "plot", "prepare"]
 
-COMMANDS = ("grid", "analyse", "plot", "collect", "report")
+COMMANDS = ("grid", "analyse", "plot", "collect", "report", "unfinished")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,8 @@ is not run again.
 
 Put a word before the options for more: `grid` runs the paper's 736 configurations or a part of
 them, `analyse` counts what they say, `plot` draws them, `collect` keeps them in a small table,
-`report` writes all of it up. Each has its own --help.
+`report` writes all of it up, `unfinished` lists what stopped runs left under way. Each has its own
+--help.
 """
 
 import dataclasses

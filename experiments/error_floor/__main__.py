@@ -113,7 +113,7 @@ def compute(options: Options) -> Results:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
     options = tyro.cli(
         Options, args=arguments, prog="python -m experiments.error_floor", description=__doc__
     )
@@ -137,7 +137,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped: nothing was written", file=sys.stderr)
-        return 1
+        return 130
     print(f"written: {table}, {picture}")
     return 0
 
