@@ -39,7 +39,7 @@ def provenance() -> dict[str, str | int]:
     return versions() | {
         "device_kind": device.device_kind,
         "device_platform": device.platform,
-        "num_devices": jax.device_count(),
+        "num_devices": jax.local_device_count(),
         "machine": platform.machine(),
         "num_cpus": os.cpu_count() or 0,
         "time_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

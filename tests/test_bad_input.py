@@ -210,6 +210,12 @@ COMMANDS = [
     ("attack_strength", "--n 5 --f 4", "f must be from 1 to n - 2 = 3, got 4"),
     ("attack_strength", "--rule", "rule"),
     ("attack_strength", "--n 0", "n"),
+    ("distributed_momentum", "grid --coordinator here:1", "--process-id go together, got"),
+    (
+        "distributed_momentum",
+        "grid --coordinator here --num-processes 2 --process-id 0",
+        "--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got 'here'",
+    ),
     ("error_floor", "--n 3 --f 2", "f must be from 1 to below n / 2 = 1.5"),
     ("error_floor", "--zeta 0", "zeta must be positive and finite, got 0.0"),
     ("error_floor", "--zeta", "zeta must name at least one"),

@@ -22,7 +22,9 @@ from experiments.distributed_momentum.mixing import kind_lines, together
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.shares import own_share
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from experiments.hosts import Hosts, join, leave_at_once, who
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
 from simbyz.checkpoints import check_every
@@ -58,6 +60,7 @@ class Options:
     """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+    hosts: tyro.conf.OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
 
 
 def paper_cells(dataset: str, conventions: Conventions = "released") -> list[Cell]:
@@ -124,6 +127,9 @@ def command(arguments: Sequence[str]) -> int:
         runs = select(options)
         check_every(options.checkpoint_every)
         recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
+        options.hosts.check()
+        if not options.dry_run:  # which needs no others
+            join(options.hosts)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -144,6 +150,11 @@ def carry_out(
     if dry_run:
         print_plan(what, seconds, source)
         return 0
+    try:
+        what = own_share(what, seconds)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if not what.todo:
         print(f"nothing to run: {len(what.on_disk)} runs on disk, {len(what.recorded)} recorded")
         return 0
@@ -154,13 +165,13 @@ def carry_out(
         records.clean(results)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return leave_at_once(2)
     for dataset in datasets.values():
         if dataset.notice:
             print(f"note: {dataset.notice}")
     for line in kind_lines(together(what.on_disk + what.todo, results)):
         print(f"note: {line}; tables of them will need --allow-mixed")
-    print(f"{len(what.todo)} runs to do on {jax.local_device_count()} devices")
+    print(f"{who()}{len(what.todo)} runs to do on {jax.local_device_count()} devices")
     if jax.default_backend() != "cpu":
         print_widths(what.todo)
     try:
@@ -170,10 +181,10 @@ def carry_out(
             )
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return leave_at_once(1)
     except KeyboardInterrupt:
         print(stopped_line(results), file=sys.stderr)
-        return stop.exit_code
+        return leave_at_once(stop.exit_code)
     for failure in failures:
         reason = str(failure.error).strip().split("\n")[0]
         print(f"failed: {failure.name}: {type(failure.error).__name__}: {reason}", file=sys.stderr)
