@@ -26,6 +26,7 @@ from experiments.distributed_momentum.rules import Conventions
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import APPENDIX
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from experiments.plain_warnings import print_plain_warnings
 from simbyz.checkpoints import check_every
 
 
@@ -124,4 +125,5 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     prepare_devices()
+    print_plain_warnings()
     sys.exit(command())

@@ -1,12 +1,14 @@
 """The grid command on a small grid, in processes that a test kills.
 
 As a program: a line with a folder on standard input starts the command in a child process with
-results there; its number is printed, and when it has ended, its exit code (negative: the signal).
-Imports are done once, before the children are made.
+results there; a number behind it is the bytes that a file may have. The number of the process is
+printed, and when it has ended, its exit code (negative: the signal). Imports are done once, before
+the children are made.
 """
 
 import dataclasses
 import os
+import resource
 import sys
 import warnings
 
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum import grid_command
 from experiments.distributed_momentum.settings import PAPER, SETTINGS
+from experiments.plain_warnings import print_plain_warnings
 from simbyz import data, records, sweep
 
 ARGUMENTS = (
@@ -60,10 +63,14 @@ def serve() -> None:
         if child == 0:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
+            folder, *limit = line.split()
+            if limit:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit[0]), resource.RLIM_INFINITY))
+            print_plain_warnings()
             prepare_devices(keep_programs=False)  # the environment says where they are kept
             code = 1
             try:
-                code = grid_command.command([*ARGUMENTS, "--results", line.strip()])
+                code = grid_command.command([*ARGUMENTS, "--results", folder])
             finally:
                 sys.stderr.flush()
                 os._exit(code)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments.distributed_momentum import comparison, grid_command
-from simbyz import aggregators, attacks, preaggregators, records, theory
+from simbyz import aggregators, attacks, checkpoints, preaggregators, records, theory
 from simbyz.aggregators import AGGREGATORS, SELECTIONS, chain
 from simbyz.attacks import ATTACKS
+from simbyz.checkpoints import Checkpoints
 from simbyz.configuration import Config
 from simbyz.data import load, partition
 
@@ -193,6 +195,12 @@ CALLS = {
         ValueError,
         "can't name a file",
     ),
+    "seconds between checkpoints": (
+        lambda: Checkpoints(Path("c"), -1, {}, bool),
+        ValueError,
+        "checkpoint_every must be at least 0 seconds, inf for none, got -1",
+    ),
+    "no checkpoint": (lambda: checkpoints.load(Path(__file__)), ValueError, "it is damaged"),
     "no folder": (lambda: records.read_runs("nowhere"), FileNotFoundError, "no results folder now"),
 }
 
@@ -207,6 +215,9 @@ def test_calls(case):
 
 # (experiment, options, what the error says)
 COMMANDS = [
+    ("distributed_momentum", "--checkpoint-every -1", "at least 0 seconds, inf for none, got -1.0"),
+    ("distributed_momentum", "grid --checkpoint-every nan", "inf for none, got nan"),
+    ("distributed_momentum", "unfinished", "there is no results folder"),
     ("attack_strength", "--n 5 --f 4", "f must be from 1 to n - 2 = 3, got 4"),
     ("attack_strength", "--rule", "rule"),
     ("attack_strength", "--n 0", "n"),
@@ -222,6 +233,7 @@ COMMANDS = [
     ("error_floor", "--sigma -1", "sigma must be at least 0 and finite, got -1.0"),
     ("error_floor", "--steps 0", "steps must be at least 1, got 0"),
     ("error_floor", "--seeds -1", "seeds must be from 0 to 2^31 - 1, got [-1]"),
+    ("wide_resnet", "--checkpoint-every -1", "at least 0 seconds, inf for none, got -1.0"),
     ("wide_resnet", "--steps 0", "steps must be at least 1, got 0"),
     ("wide_resnet", "--seeds", "seeds must name at least one"),
     ("wide_resnet", "--rule bulyan --f 6", "the appendix has --f 4 and --f 2, got 6"),
@@ -273,7 +285,7 @@ def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsy
     """Nothing but exit code 2, or the work: here none is done."""
     ran = []
     if module is comparison:
-        monkeypatch.setattr(comparison, "compute", lambda *_: ran.append(1) or exit(0))
+        monkeypatch.setattr(comparison, "compute", lambda *_, **__: ran.append(1) or exit(0))
     else:
         monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
     names = st.sampled_from([*OPTIONS[module], "colour"])

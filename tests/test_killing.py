@@ -18,18 +18,21 @@ from simbyz import records
 class Server:
     """`small_grid` as a program: starts the grid in children."""
 
-    def __init__(self):
+    def __init__(self, errors):
         self.process = subprocess.Popen(
             [sys.executable, Path(small_grid.__file__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         )
 
-    def start(self, folder) -> int:
-        """The number of a process that runs the grid into this folder."""
-        self.process.stdin.write(f"{folder}\n")
+    def start(self, folder, most="") -> int:
+        """The number of a process that runs the grid into this folder, with files of at most so
+        many bytes.
+        """
+        self.process.stdin.write(f"{folder} {most}\n")
         self.process.stdin.flush()
         return self._told("started")
 
@@ -49,10 +52,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
+def server(tmp_path_factory):
+    path = tmp_path_factory.mktemp("errors") / "errors"
+    with path.open("w") as errors:
+        server = Server(errors)
+        server.errors = path
+        yield server
+        server.close()
 
 
 def contents(folder: Path) -> dict:
@@ -124,6 +130,27 @@ def test_asked_to_stop_it_says_how_to_go_on(server, whole, tmp_path, number):
     assert server.ended() == 128 + number
     assert contents(tmp_path).items() < expected.items()
     assert len(list(tmp_path.rglob("*.checkpoint"))) >= 1
+    server.start(tmp_path)
+    assert server.ended() == 0
+    assert contents(tmp_path) == expected
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("most", [3000, 40_000])
+def test_a_full_disk(server, whole, tmp_path, most):
+    """No room for a run, or for checkpoints alone: one line each, and nothing is lost."""
+    expected, _ = whole
+    before = len(server.errors.read_text())
+    server.start(tmp_path, most)
+    code = server.ended()
+    lines = server.errors.read_text()[before:].splitlines()
+    assert any(
+        "checkpoint" in line and "can't be written: File too large" in line for line in lines
+    )
+    failed = [line for line in lines if line.startswith("error: run ")]
+    assert (code, len(failed)) == ((1, 1) if most == 3000 else (0, 0))
+    assert contents(tmp_path).items() <= expected.items()
+    assert not list(tmp_path.rglob("*.checkpoint")) and not list(tmp_path.rglob(".*.tmp"))
     server.start(tmp_path)
     assert server.ended() == 0
     assert contents(tmp_path) == expected

@@ -23,6 +23,7 @@ from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, s
 from experiments.defence_matrix.simulate import check, simulate, split
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.progress import Progress
+from experiments.plain_warnings import print_plain_warnings
 from experiments.stopping import stopping
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -221,4 +222,5 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     prepare_devices()
+    print_plain_warnings()
     sys.exit(command())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum import comparison
 from experiments.distributed_momentum.comparison import SMOKE, Options, main, plot, prepare
+from experiments.plain_warnings import print_plain_warnings
 
 __all__ = ["SMOKE", "Options", "command", "main", "plot", "prepare"]
 
@@ -32,4 +33,5 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     prepare_devices()
+    print_plain_warnings()
     sys.exit(command())
