@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ FORMAT = "simbyz checkpoint 1"
 SUFFIX = ".checkpoint"
 CHECKSUM_SIZE = hashlib.sha256().digest_size
 LONGEST_HEADER = 10_000_000
+OLD = 60.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,13 +165,20 @@ def headers(folder: Path) -> Iterator[tuple[Path, Header]]:
 
 
 def discard(folder: Path, finished: Callable[[str], bool]) -> None:
-    """Removes the checkpoints whose runs are all finished, and the folder if nothing is left."""
+    """Removes the checkpoints whose runs are all finished, what killed writers left, and the folder
+    if it is empty then.
+    """
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         done = [path for path, header in headers(folder) if all(map(finished, header.runs))]
     for path in done:
         family = path.name.partition("-")[0]
         for one in [*folder.glob(f"{family}-*{SUFFIX}"), *folder.glob(f".{family}-*.tmp")]:
             one.unlink(missing_ok=True)
+    for left in folder.glob(f".*{SUFFIX}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            # A younger one may be of a process that is writing now.
+            if time.time() - left.stat().st_mtime >= OLD:
+                left.unlink()
     with contextlib.suppress(OSError):  # not empty, or not there
         folder.rmdir()
 

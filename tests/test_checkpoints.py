@@ -1,8 +1,10 @@
 """Checkpoints: one can always be read, what is damaged is named, what was carried comes back."""
 
 import itertools
+import os
 import re
 import resource
+import time
 
 import jax
 import numpy as np
@@ -122,6 +124,18 @@ def test_what_killed_writers_left_goes_with_the_next(tmp_path):
     (tmp_path / ".notes.tmp").touch()
     newest = save(tmp_path, made(100), path)
     assert {left.name for left in tmp_path.iterdir()} == {path.name, newest.name, ".notes.tmp"}
+
+
+def test_what_a_writer_killed_at_its_first_left_goes_once_it_is_old(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    left = folder / ".0123456789abcdef-000000050.checkpoint.123-0123abcd.tmp"
+    left.write_bytes(b"half")
+    discard(folder, lambda run: False)
+    assert left.exists()
+    os.utime(left, (time.time() - 3600,) * 2)
+    discard(folder, lambda run: False)
+    assert not folder.exists()
 
 
 @pytest.fixture
