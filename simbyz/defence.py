@@ -10,7 +10,7 @@ import jax
 from simbyz.aggregators.chain import asks_for
 
 PyTree = Any
-Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key` or `state` where it asks for them
+Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key`, `state` or `masses` where asked
 
 
 class StatefulRule(NamedTuple):
@@ -42,15 +42,17 @@ def defend(
     f: int,
     key: jax.Array,
     state: PyTree,
+    masses: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array | None, PyTree]:
     """The aggregate (d,) of a step, the weights (n,) that the selection gives, and the new state.
 
-    A rule or selection whose signature has a keyword-only `key` or `state` without a value is given
-    it: both the same, so that the selection tells of what the rule did.
+    A rule or selection whose signature has a keyword-only `key`, `state` or `masses` without a
+    value is given it: both the same, so that the selection tells of what the rule did. Masses are
+    (n,), one a row; see `simbyz.weighting`.
     """
 
     def call(function: Rule) -> jax.Array:
-        known = {"key": key, "state": state}
+        known = {"key": key, "state": state, "masses": masses}
         return function(
             stack, f, **{name: known[name] for name in known if asks_for(function, name)}
         )

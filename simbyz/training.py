@@ -31,6 +31,7 @@ from simbyz.defence import start as start_of_rule
 from simbyz.metrics import Metrics, Past, no_past, remember, study
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, RULE, of_step
 from simbyz.task import Task
+from simbyz.weighting import Weighting, check, masses_of
 from simbyz.workers import Relabel, draw_batches, make_gradients
 
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
@@ -77,6 +78,7 @@ def make_simulator(
     selection: Rule | None = None,
     schedule: Schedule = lambda step: 1.0,
     optimizer: optax.GradientTransformation | None = None,
+    weights: Weighting | None = None,
 ) -> Simulator:
     """The simulator of one configuration.
 
@@ -94,6 +96,7 @@ def make_simulator(
       schedule: (step, **Hyperparameters.schedule) -> factor of the learning rate.
       optimizer: what the server does with the momentum at the update before it multiplies by the
         learning rate; nothing if None.
+      weights: how much each worker counts, for a rule with masses; see `simbyz.weighting`.
 
     Returns:
       - initialise(key) -> State.
@@ -108,8 +111,8 @@ def make_simulator(
         the step from the (w, d) regularised gradients on.
 
     Raises:
-      ValueError: attackers without an attack, or a data attack without gradients to act on. A rule
-        that refuses (n, f) says so when traced.
+      ValueError: attackers without an attack, a data attack without gradients to act on, or weights
+        for a rule that takes none. A rule that refuses (n, f) says so when traced.
     """
     if attack is None and config.byzantine and not config.byzantine_gradients:
         raise ValueError(
@@ -118,6 +121,7 @@ def make_simulator(
         )
     if relabel is not None and not config.byzantine_gradients:
         raise ValueError("relabel needs Config(byzantine_gradients=True)")
+    check(config, rule, weights)
     h = config.honest
     memory = attack if isinstance(attack, StatefulAttack) else None
     optimizer = optax.identity() if optimizer is None else optimizer
@@ -197,8 +201,9 @@ def make_simulator(
             hyperparameters.attack,
         )
         rule_key = of_step(key, RULE, step)
-        aggregate, weights, rule_state = defend(
-            rule, selection, received.stack, config.f, rule_key, state.rule
+        masses = None if weights is None else masses_of(config, weights, who)
+        aggregate, shares, rule_state = defend(
+            rule, selection, received.stack, config.f, rule_key, state.rule, masses
         )
 
         applied, update_momentum = aggregate, None
@@ -214,7 +219,7 @@ def make_simulator(
         if config.computing > config.honest:
             # The metrics tell of the honest workers alone, and of the Byzantine rows as a kind.
             sampled, losses = sampled[who.honest], losses[who.honest]
-            weights = None if weights is None else weights[jnp.concatenate(who)]
+            shares = None if shares is None else shares[jnp.concatenate(who)]
         columns, sampled_mean = study(
             step=step,
             sampled=sampled,
@@ -223,7 +228,7 @@ def make_simulator(
             aggregate=aggregate,
             past=state.past,
             momentum=decay,
-            weights=weights,
+            weights=shares,
         )
         metrics = describe(state, step, accuracy)._replace(loss=jnp.mean(losses), **columns)
         return State(

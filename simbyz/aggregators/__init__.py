@@ -41,6 +41,16 @@ from simbyz.aggregators.filters import (
     monna,
     monna_selection,
 )
+from simbyz.aggregators.masses import (
+    WEIGHTED,
+    heaviest_share,
+    weighted_average,
+    weighted_average_selection,
+    weighted_geometric_median,
+    weighted_geometric_median_selection,
+    weighted_median,
+    weighted_median_selection,
+)
 from simbyz.aggregators.optax_interface import as_gradient_transformation, at_workers
 from simbyz.aggregators.shares import (
     average_selection,
@@ -129,6 +139,7 @@ SELECTIONS: dict[str, Callable[..., jax.Array]] = {
 __all__ = [
     "AGGREGATORS",
     "SELECTIONS",
+    "WEIGHTED",
     "aksel",
     "aksel_selection",
     "as_gradient_transformation",
@@ -156,6 +167,7 @@ __all__ = [
     "foundation_fl_selection",
     "geometric_median",
     "geometric_median_selection",
+    "heaviest_share",
     "krum",
     "krum_selection",
     "meamed",
@@ -179,4 +191,10 @@ __all__ = [
     "smea_selection",
     "trimmed_mean",
     "trimmed_mean_selection",
+    "weighted_average",
+    "weighted_average_selection",
+    "weighted_geometric_median",
+    "weighted_geometric_median_selection",
+    "weighted_median",
+    "weighted_median_selection",
 ]

@@ -223,7 +223,6 @@ def _weiszfeld(
     stack: jax.Array, smoothing: float | jax.Array, iterations: int, start: str
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,), and the weights (n,) whose weighted mean it is."""
-    iterations = _at_least_one("geometric_median", iterations)
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     zeros = jnp.zeros_like(stack[0], dtype)
     if start == "zeros":
@@ -234,15 +233,36 @@ def _weiszfeld(
     elif start == "median":
         center = middle_row(stack).astype(dtype)
     else:
-        raise ValueError(
-            f'geometric_median knows the starts "mean", "zeros" and "median", got {start!r}'
-        )
+        raise unknown_start("geometric_median", start)
+    return weiszfeld("geometric_median", stack, center, smoothing, iterations)
+
+
+def unknown_start(rule: str, start: str) -> ValueError:
+    return ValueError(f'{rule} knows the starts "mean", "zeros" and "median", got {start!r}')
+
+
+def weiszfeld(
+    rule: str,
+    stack: jax.Array,
+    center: jax.Array,
+    smoothing: float | jax.Array,
+    iterations: int,
+    masses: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The centre (d,) that the rows (n, d), of masses (n,) or of equal ones, pull a first one to,
+    and the weights (n,) whose weighted mean it is.
+
+    Raises:
+      ValueError: iterations < 1.
+    """
+    iterations, dtype = _at_least_one(rule, iterations), center.dtype
     smoothing = jnp.asarray(smoothing, dtype)
 
     def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center, _ = carry
         distances, finite = distances_to(center, stack)
-        weights = jnp.where(finite, 1 / jnp.maximum(smoothing, distances), 0)
+        pulls = 1 if masses is None else masses
+        weights = jnp.where(finite, pulls / jnp.maximum(smoothing, distances), 0)
         return weighted_sum(stack, weights) / jnp.sum(weights), weights
 
     start_from = first_carry((center, jnp.zeros(len(stack), dtype)), stack)
