@@ -6,6 +6,7 @@ rest is run.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import PAPER
 from experiments.distributed_momentum.shares import own_share
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from experiments.distributed_momentum.slurm_request import SlurmRequest
 from experiments.hosts import Hosts, join, leave_at_once, who
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
@@ -61,6 +63,7 @@ class Options:
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
     hosts: tyro.conf.OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
+    slurm: tyro.conf.OmitArgPrefixes[SlurmRequest] = dataclasses.field(default_factory=SlurmRequest)
 
 
 def paper_cells(dataset: str, conventions: Conventions = "released") -> list[Cell]:
@@ -124,22 +127,32 @@ def command(arguments: Sequence[str]) -> int:
         description=__doc__,
     )
     try:
+        options.slurm.check()
         runs = select(options)
         check_every(options.checkpoint_every)
         recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
         options.hosts.check()
+        if options.slurm.launcher == "slurm" and options.hosts.coordinator is not None:
+            raise ValueError("--coordinator goes with --launcher local, got --launcher slurm")
         if not options.dry_run:  # which needs no others
             join(options.hosts)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return carry_out(
-        plan(runs, options.results, recorded),
-        options.results,
-        options.data_dir,
+    run_plan = functools.partial(
+        carry_out,
+        results=options.results,
+        data_dir=options.data_dir,
         dry_run=options.dry_run,
         checkpoint_every=options.checkpoint_every,
     )
+    what = plan(runs, options.results, recorded)
+    if options.slurm.launcher == "local" or options.dry_run:
+        return run_plan(what)
+    # Imported late: it takes a Unix, and the local launcher does not.
+    from experiments.distributed_momentum import slurm_launch
+
+    return slurm_launch.launch(what, options.results, run_plan, options.slurm)
 
 
 def carry_out(
