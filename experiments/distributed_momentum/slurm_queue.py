@@ -1,5 +1,6 @@
 """What Slurm says of jobs."""
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ ENDED = {
 FORGOTTEN = "FORGOTTEN"  # Slurm knows a job for some minutes after its end
 
 
-class Key(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Key:
     """What names a job before Slurm has given it a number."""
 
     name: str  # of the array
