@@ -130,7 +130,7 @@ def test_a_job_that_is_killed_is_tried_again(grid):
     output, error = command.communicate(timeout=180)
     assert command.returncode == 0, error
     assert "in 2 Slurm jobs, 0 of them submitted earlier" in output
-    assert f"failed: job {job} (FAILED)" in error and "they go into another job" in error
+    assert f"failed: job {job} (FAILED)" in error and "these go into another job" in error
     grid.nothing_is_lost_or_repeated(15)
 
 

@@ -1,6 +1,7 @@
 """The launcher of a grid on a cluster, with Slurm and the simulator made up."""
 
 import dataclasses
+import re
 import sys
 from types import SimpleNamespace
 
@@ -118,7 +119,11 @@ class TestLaunching:
         assert grid(tmp_path) == 0
         assert [[len(work.runs) for work in array] for array in slurm.arrays] == [[4, 4], [1]]
         error = capsys.readouterr().err
-        assert "failed: job 1_0 (FAILED), 1 of its 4 runs are missing, they go into" in error
+        assert re.search(
+            r"failed: job 1_0 \(FAILED\), 1 of its 4 runs are missing: it wrote no log "
+            r"\[.*1_0_log.err\]; these go into another job, attempt 1 of 3\n",
+            error,
+        )
         assert len(slurm.computed) == 8
 
     def test_within_a_limit(self, slurm, tmp_path, capsys):
@@ -145,6 +150,21 @@ class TestLaunching:
         assert len(slurm.arrays) == 1
         assert grid(tmp_path) == 0
         assert len(records.read_runs(tmp_path)) == len(slurm.computed) == 8
+
+    def test_what_failed_while_no_command_waited(self, slurm, tmp_path, monkeypatch, capsys):
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(slurm_launch.time, "sleep", interrupt)
+            assert grid(tmp_path) == 130
+        assert "stopped waiting: the jobs 1_0 1_1 go on" in capsys.readouterr().err
+        slurm.fates = [(2, "FAILED")]
+        slurm.ask()
+        assert grid(tmp_path) == 0
+        assert "note: job 1_0 (FAILED), 2 of its 4 runs are missing" in capsys.readouterr().err
+        assert [[len(work.runs) for work in array] for array in slurm.arrays] == [[4, 4], [2]]
+        assert len(slurm.computed) == 8
 
     def test_a_second_command_waits_for_the_jobs_of_the_first(self, slurm, tmp_path, monkeypatch):
         def interrupt(_):
@@ -230,6 +250,10 @@ class TestRequest:
             ("--launcher slurm --retries -1", "--retries must be at least 0, got -1"),
             ("--launcher slurm --jobs-at-once 0", "--jobs-at-once must be at least 1, got 0"),
             ("--launcher slurm --partition a\tb", "--partition must be a name without blanks"),
+            (
+                "--launcher slurm --coordinator a:1 --num-processes 2 --process-id 0",
+                "--coordinator goes with --launcher local, got --launcher slurm",
+            ),
             ("--launcher slurm --sbatch qos", "--sbatch takes name=value, such as account=lab"),
             ("--launcher slurm --sbatch time=5", "--sbatch can't set time, which this command"),
         ],

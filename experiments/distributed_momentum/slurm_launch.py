@@ -85,7 +85,9 @@ class Launch:
 
     def run(self) -> int:
         queue = slurm_queue.ask()
-        self.settle(queue)  # what an earlier command left: its attempts do not count
+        for job in self.settle(queue):  # what an earlier command left: its attempts do not count
+            if missing := self.missing(job):
+                print(f"note: {self.told(job, missing)}", file=sys.stderr)
         self.submit([Part(runs, 1) for runs in programs(self.free())])
         jobs = self.waited_for()
         print(
@@ -177,19 +179,21 @@ class Launch:
         elif attempt > self.request.retries + 1:
             fate = f"given up after {job.attempt} attempts"
         else:
-            fate = f"they go into another job, attempt {attempt} of {self.request.retries + 1}"
-        log = slurm_ledger.folder_of(self.results) / f"{job.number}_0_log.err"
-        state = "UNKNOWN" if job.state == FORGOTTEN else job.state
-        print(
-            f"failed: job {job.number} ({state}), {len(missing)} of its {len(job.files)} runs are "
-            f"missing, {fate}: {last_error(log)} [{log}]",
-            file=sys.stderr,
-            flush=True,
-        )
+            fate = f"these go into another job, attempt {attempt} of {self.request.retries + 1}"
+        print(f"failed: {self.told(job, missing)}; {fate}", file=sys.stderr, flush=True)
         if job.state == "CANCELLED" or attempt > self.request.retries + 1:
             self.failed |= {run.file for run in missing}
             return None
         return Part(missing, attempt)
+
+    def told(self, job: Job, missing: Sequence[Run]) -> str:
+        """What a job that has ended left, and why, as its log says."""
+        log = slurm_ledger.folder_of(self.results) / f"{job.number}_0_log.err"
+        state = "UNKNOWN" if job.state == FORGOTTEN else job.state
+        return (
+            f"job {job.number} ({state}), {len(missing)} of its {len(job.files)} runs are missing: "
+            f"{last_error(log)} [{log}]"
+        )
 
     def submit(self, parts: Sequence[Part]) -> None:
         """One array of jobs, each with a part.
