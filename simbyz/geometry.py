@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from simbyz.order_statistics import sorted_rows
 from simbyz.stacking import first_carry
@@ -59,6 +60,8 @@ def middle_row(stack: jax.Array) -> jax.Array:
     return sorted_rows(stack, [middle])[middle]
 
 
+# The axis of a mesh over which coordinates may be cut: see `simbyz.mesh`.
+SHARD = "shard"
 # Values handled at once: half of a core's second-level cache of one megabyte.
 CHUNK = 2**17
 
@@ -77,7 +80,22 @@ def sum_over_chunks(
     For one, a chunk that was just centred is still in the cache. For another, what a loop reads is
     an array: outside of one, XLA would fuse a sorting network that makes the centre into the
     subtraction, and run it again for each of the n rows.
+
+    In a mesh with an axis `SHARD`, each device sums over its coordinates, and they add their sums.
     """
+    if SHARD in jax.sharding.get_abstract_mesh().auto_axes:
+
+        def own(stack: jax.Array, center: jax.Array) -> jax.Array:
+            return jax.lax.psum(_sum_over_chunks(function, stack, center), SHARD)
+
+        cut = PartitionSpec(None, SHARD), PartitionSpec(SHARD)
+        return jax.shard_map(own, in_specs=cut, out_specs=PartitionSpec())(stack, center)
+    return _sum_over_chunks(function, stack, center)
+
+
+def _sum_over_chunks(
+    function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
+) -> jax.Array:
     n, d = stack.shape
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     size = chunk_width(stack)

@@ -23,6 +23,7 @@ NO_NUMBERS = {
     "certificates.py",
     "checkpoints.py",
     "divergence.py",
+    "mesh.py",
     "provenance.py",
     "records.py",
     "shapes.py",

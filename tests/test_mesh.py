@@ -1,0 +1,159 @@
+"""One run cut over devices: the numbers of the whole, what is sent, and what each device holds."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from experiments.sharded import __main__ as sharded
+from experiments.sharded.measure import collectives
+from simbyz import aggregators, attacks, data, models
+from simbyz.geometry import SHARD
+from simbyz.mesh import mesh_of, padded, shard, shardings_of
+from simbyz.task import classification
+from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+
+N, F, D = 11, 2, 24
+ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+ROWS[3] = np.inf
+# What the devices send each other for a rule: numbers of each all-reduce.
+SENT = {
+    "average": [],
+    "median": [],
+    "trimmed_mean": [],
+    "meamed": [],
+    "multi_krum": [N * N],
+    "bulyan": [N * N],
+    "faba": [N * N],
+    "smea": [N * N],
+    "geometric_median": [N],  # in each iteration
+    "centered_clipping": [N],
+    "cge": [N],
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_a_rule_sends(name: str) -> None:
+    options = {"radius": 1.0} if name == "centered_clipping" else {}
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **options)
+    mesh = mesh_of(jax.devices())
+
+    def in_mesh(rows: jax.Array) -> jax.Array:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return rule(rows)
+
+    columns = NamedSharding(mesh, PartitionSpec(None, SHARD))
+    cut = jax.device_put(ROWS if name != "average" else np.nan_to_num(ROWS, posinf=1), columns)
+    program = jax.jit(in_mesh, out_shardings=NamedSharding(mesh, PartitionSpec(SHARD)))
+    text = program.lower(cut).compile().as_text()
+    assert list(collectives(text)) == [("all-reduce", numbers) for numbers in SENT[name]]
+    np.testing.assert_allclose(program(cut), jax.jit(rule)(np.asarray(cut)), rtol=1e-5, atol=1e-6)
+
+
+def problem(task):
+    config = Config(n=9, f=3, momentum_at=("worker", "update"), nesterov=True)
+    return config, make_simulator(config, task, aggregators.multi_krum, attacks.a_little_is_enough)
+
+
+@pytest.mark.thorough
+def test_a_run_over_two_devices_is_the_run_on_one() -> None:
+    """d is odd, so that it takes padding; each worker looks ahead from a point of its own."""
+    task = classification(data.load("digits"), models.Dense(hidden=5), batch_size=6)
+    key, steps = jax.random.key(1), 4
+    given = Hyperparameters(
+        0.3, clip=2.0, l2=1e-3, worker=Momentum(0.9), attack={"factor": jnp.float32(-1.5)}
+    )
+    config, simulator = problem(task)
+    state = jax.jit(simulator.initialise)(key)
+    d = state.parameters.size
+    assert d % 2
+    alone, told = jax.jit(simulator.advance, static_argnums=5)(
+        state, given, task.data, key, jnp.int32(0), steps
+    )
+
+    mesh = mesh_of(jax.devices())
+    task = padded(task, 2)
+    config, simulator = problem(task)
+    run = shard(simulator, config, task, mesh)
+    state = run.initialise(key)
+    assert state.worker_momenta.addressable_shards[0].data.shape == (6, (d + 1) // 2)
+    text = run.advance.lower(state, given, task.data, key, jnp.int32(0), steps).compile().as_text()
+    sent = list(collectives(text))
+    # All to all: the gradients, and the points that they are taken at.
+    assert sum(n for kind, n in sent if kind == "all-to-all") == 2 * 6 * (d + 1) // 2
+    assert [n for kind, n in sent if kind == "all-reduce"].count(81) <= 1
+    state, metrics = run.advance(state, given, task.data, key, jnp.int32(0), steps)
+    assert state.parameters[d] == 0
+    np.testing.assert_allclose(state.parameters[:d], alone.parameters, rtol=1e-4, atol=1e-6)
+    for name in ("loss", "honest_deviation", "aggregate_norm", "cosine_sampled_honest"):
+        np.testing.assert_allclose(
+            getattr(metrics, name), getattr(told, name), rtol=1e-4, err_msg=name
+        )
+
+
+def test_what_can_not_be_cut() -> None:
+    task = classification(data.load("digits"), models.Dense(hidden=5), batch_size=6)
+    _, simulator = problem(task)
+    mesh = mesh_of(jax.devices())
+    state = jax.eval_shape(simulator.initialise, jax.random.key(0))
+    with pytest.raises(ValueError, match="d = [0-9]+ can't be cut among 2 devices: see"):
+        shardings_of(state, mesh)
+    one_by_one = Config(n=9, f=3, workers_at_once=1)
+    with pytest.raises(ValueError, match="workers_at_once must be None, got 1"):
+        shard(simulator, one_by_one, padded(task, 2), mesh)
+
+
+def test_collectives_in_a_text() -> None:
+    text = """
+      %a = f32[3,5]{1,0} all-gather(%x), dimensions={0}
+      ROOT %b = (f32[4]{0}, /*index=1*/bf16[2,2]{1,0}, f32[]) all-reduce(%y, %z, %w), to=%add
+      %c = (f32[7]{0}, f32[7]{0}) all-to-all-start(%u)
+      %d = f32[9]{0} add(%all-gather.1, %b)
+    """
+    assert list(collectives(text)) == [("all-gather", 15), ("all-reduce", 9), ("all-to-all", 14)]
+
+
+@pytest.mark.thorough
+def test_the_experiment() -> None:
+    results = sharded.main(sharded.SMOKE)
+    one, two = results.plans["peak_gb"]
+    assert 0.4 < two / one < 0.65
+    assert results.plans["all_to_all"].tolist() == [0, 16 * 1000 // 2]
+    assert results.differences["multi_krum"] < 1e-5
+    assert sharded.plot(results).axes
+
+
+@pytest.mark.thorough
+def test_the_experiment_on_eight_devices(tmp_path) -> None:
+    """The command, in a process that has them: a device holds an eighth, and each rule sends what
+    it must.
+    """
+    n, f, d = 40, 8, 100_001
+    rules = ["median", "multi_krum", "centered_clipping"]
+    arguments = f"--n {n} --f {f} --d {d} --devices 1 8 --results {tmp_path} --rule".split()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.sharded", *arguments, *rules],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    plans = pd.read_csv(tmp_path / "plans.csv").set_index(["rule", "devices"])
+    padded_d = 100_008
+    for rule, numbers in zip(rules, (0, n * n, n), strict=True):
+        one, eight = plans.loc[(rule, 1)], plans.loc[(rule, 8)]
+        assert one["state_gb"] / 7.9 > eight["state_gb"]
+        # But for a few copies of the whole θ, and a chunk of the rows.
+        assert eight["peak_gb"] < one["peak_gb"] / 8 + 5 * 4 * d / 1e9
+        assert eight["all_to_all"] == (n - f) * padded_d // 8
+        # Beside the rule: a norm of each gradient, and the study columns.
+        assert 0 <= eight["all_reduce"] - numbers - (n - f) < 100
+    assert {path.name for path in tmp_path.iterdir()} == {"plans.csv", "memory.pdf", "memory.png"}
