@@ -29,6 +29,7 @@ from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.defence import Rule, StatefulRule, defend
 from simbyz.defence import start as start_of_rule
 from simbyz.metrics import Metrics, Past, no_past, remember, study
+from simbyz.optimizer import as_direction
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, RULE, of_step
 from simbyz.task import Task
 from simbyz.weighting import Weighting, check, masses_of
@@ -95,7 +96,8 @@ def make_simulator(
         ratio.
       schedule: (step, **Hyperparameters.schedule) -> factor of the learning rate.
       optimizer: what the server does with the momentum at the update before it multiplies by the
-        learning rate; nothing if None.
+        learning rate: any optax transformation or optimiser, see `simbyz.optimizer`; nothing if
+        None.
       weights: how much each worker counts, for a rule with masses; see `simbyz.weighting`.
 
     Returns:
@@ -124,7 +126,7 @@ def make_simulator(
     check(config, rule, weights)
     h = config.honest
     memory = attack if isinstance(attack, StatefulAttack) else None
-    optimizer = optax.identity() if optimizer is None else optimizer
+    optimizer = as_direction(optimizer)
     template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
     dimension = sum(leaf.size for leaf in jax.tree.leaves(zeros))
