@@ -121,7 +121,7 @@ class TestLaunching:
         error = capsys.readouterr().err
         assert re.search(
             r"failed: job 1_0 \(FAILED\), 1 of its 4 runs are missing: it wrote no log "
-            r"\[.*1_0_log.err\]; these go into another job, attempt 1 of 3\n",
+            r"\[.*1_0_0_log.err\]; these go into another job, attempt 1 of 3\n",
             error,
         )
         assert len(slurm.computed) == 8
