@@ -19,6 +19,8 @@ from simbyz.convolution import convolve, convolve_inside, max_pool
 
 # PyTorch's default of batch norm, and what the paper's program ran with.
 EPSILON = 1e-5
+# Convolutions that have gradients fit for CPUs, by size and padding.
+OWN_GRADIENTS = {(3, "SAME"): convolve, (5, "VALID"): convolve_inside}
 
 
 class Dense(nn.Module):
@@ -206,7 +208,7 @@ def _conv(
 ) -> jax.Array:
     start = _uniform(size * size * x.shape[-1])
     how = None  # flax's own
-    own = {(3, "SAME"): convolve, (5, "VALID"): convolve_inside}.get((size, padding))
+    own = OWN_GRADIENTS.get((size, str(padding)))
     if own is not None and jax.default_backend() == "cpu":
 
         def how(images: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:

@@ -247,11 +247,20 @@ def test_programs_hold_one_kind_of_attack():
 
 
 def test_table_stays_within_100_columns():
-    runs = made_up().replace({"rule": {"krum": "geometric_median"}, "attack": {"a": "sign_flip"}})
+    runs = pd.concat([made_up(), made_up(1).assign(f=lambda made: made["f"] + 2)])
+    runs = runs[runs["f"] < 4].replace(
+        {
+            "rule": {"krum": "geometric_median"},
+            "attack": {"a": "a_little_is_enough"},
+            "heterogeneity": {"extreme": "gamma:0.66"},
+        }
+    )
     text = io.StringIO()
     report.print_matrix(matrix(runs), "title", Console(file=text, width=100))
     assert max(map(len, text.getvalue().splitlines())) <= 100
-    assert "geometric_median" in text.getvalue() and "…" not in text.getvalue()
+    assert "…" not in text.getvalue()
+    for word in ("geometric_median", "gamma:0.66", " alie"):
+        assert word in text.getvalue()
 
 
 @pytest.mark.parametrize(

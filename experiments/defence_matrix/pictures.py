@@ -73,7 +73,7 @@ def _heatmap(
     axes.set_xticks(range(grid.shape[1]), [f"f = {f}" for f in grid.columns], size=8)
     axes.set_yticks(range(grid.shape[0]), list(grid.index), size=8)
     for (row, place), value in np.ndenumerate(values):
-        text = "-" if np.isnan(value) else f"{100 * value:.0f}%" if accuracy else f"{value:.2g}"
+        text = _number(float(value), accuracy)
         if labels is not None:
             text += "\n" + labels[grid.index[row], grid.columns[place]]
         light = value > 0.55 if accuracy else value < 0.45 * limit
@@ -86,6 +86,16 @@ def _heatmap(
             size=8 if labels is None else 7,
             color="black" if light else "white",
         )
+
+
+def _number(value: float, accuracy: bool) -> str:
+    if np.isnan(value):
+        return "-"
+    if np.isinf(value):
+        return "∞"
+    if accuracy:
+        return f"{100 * value:.0f}%"
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}" if value < 1e4 else f"{value:.0e}"
 
 
 def _loss_limit(table: pd.DataFrame) -> float:

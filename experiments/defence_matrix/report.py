@@ -19,10 +19,10 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None
         "hyperparameters whose worst attack is best on the validation split. Attacks by initials: "
         + ", ".join(f"{initials(name)} {name}" for name in dict.fromkeys(table["worst_attack"])),
     )
-    for name in ("rule", "after", "heterogeneity"):
+    for name in ("rule", "after", "data"):
         shown.add_column(name, no_wrap=True)
     for f in fs:
-        shown.add_column(f"f = {f}", justify="right", no_wrap=len(fs) <= 4)
+        shown.add_column(f"f = {f}", justify="right", no_wrap=len(fs) <= 3)
     for (rule, pre), group in table.groupby(["rule", "pre"], sort=False):
         _add(shown, group, [rule, "" if pre == "none" else pre], fs)
         shown.add_section()
@@ -54,5 +54,5 @@ def initials(name: str) -> str:
 
 
 def short(rule: str, pre: str) -> str:
-    """A defence in a few letters: "tm after nnm"."""
-    return initials(rule) if pre == "none" else f"{initials(rule)} after {pre}"
+    """A defence in a few letters: "nnm, tm"."""
+    return initials(rule) if pre == "none" else f"{pre}, {initials(rule)}"

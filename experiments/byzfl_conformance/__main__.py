@@ -1,0 +1,156 @@
+"""A run of ByzFL's benchmark, by ByzFL and by the simulator: accuracies and CPU time of a sweep.
+
+The trimmed mean after nearest-neighbour mixing, ByzFL's network for MNIST. Needs MNIST, and ByzFL
+for its side (pip install '.[peers]'); without ByzFL that side is left out, by name. Several minutes
+an attack on one core, most of them ByzFL's.
+"""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from experiments.byzfl_conformance import ours, theirs
+from experiments.byzfl_conformance.setting import AttackName, Setting
+from experiments.devices import prepare_devices
+from simbyz import records
+from simbyz.data import Dataset, load
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    attack: tuple[AttackName, ...] = ("sign_flipping", "a_little_is_enough")
+    """The optimal ones take ByzFL about ten seconds of CPU time a step."""
+    f: int = 3
+    """Byzantine workers, on top of ten honest ones."""
+    gamma: float = 0.66
+    """Similarity of the workers' data, from 0 to 1."""
+    steps: int = 100
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    results: Path = Path("results/byzfl_conformance")
+    """Folder of the table."""
+    data_dir: Path | None = None
+    """Folder of TensorFlow Datasets."""
+
+
+def prepare(options: Options) -> Dataset:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    for name in ("attack", "seeds"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one")
+    if not 1 <= options.f <= 9:
+        raise ValueError(
+            f"f must be from 1 to 9, below half of all beside 10 honest workers, got {options.f}"
+        )
+    if not (math.isfinite(options.gamma) and 0 <= options.gamma <= 1):
+        raise ValueError(f"gamma must be from 0 to 1, got {options.gamma}")
+    if options.steps < 1:
+        raise ValueError(f"steps must be at least 1, got {options.steps}")
+    if any(not 0 <= seed < 2**31 for seed in options.seeds):
+        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
+    dataset = load("mnist", data_dir=options.data_dir)
+    records.prepare_folder(options.results)
+    return dataset
+
+
+def compare(options: Options, dataset: Dataset) -> pd.DataFrame:
+    """One row an attack; NaN in ByzFL's columns where it can't be imported."""
+    rows = []
+    missing = ""
+    for attack in tqdm(dict.fromkeys(options.attack), unit="attack", disable=None):
+        setting = Setting(attack, f=options.f, gamma=options.gamma, steps=options.steps)
+        mine = ours.run(setting, dataset, options.seeds)
+        row = {"attack": attack, "f": options.f, "gamma": options.gamma, "steps": options.steps}
+        row |= {"seeds": len(options.seeds)} | described("simbyz", mine)
+        try:
+            row |= described("byzfl", theirs.run(setting, dataset, options.seeds))
+        except ImportError as error:
+            missing = f"ByzFL is left out: {str(error).splitlines()[0]}; pip install '.[peers]'"
+        rows.append(row)
+    if missing:
+        print(missing, file=sys.stderr)
+    columns = described("byzfl", ours.Outcome(np.array([np.nan]), np.nan, np.nan))
+    table = pd.DataFrame(rows)
+    table = table.reindex(columns=[*table.columns, *(c for c in columns if c not in table)])
+    return table.assign(ratio=table["byzfl_cpu_seconds"] / table["simbyz_cpu_seconds"])
+
+
+def described(side: str, outcome: ours.Outcome) -> dict[str, float]:
+    accuracies = outcome.accuracies
+    return {
+        f"{side}_accuracy": float(np.mean(accuracies)),
+        f"{side}_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else np.nan,
+        f"{side}_cpu_seconds": outcome.cpu_seconds,
+        f"{side}_preparation": outcome.preparation,
+    }
+
+
+def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+    """Within 100 columns."""
+    console = Console(width=100) if console is None else console
+    first = table.iloc[0]
+    shown = Table(
+        title=f"MNIST, 10 honest + {first['f']}, γ = {first['gamma']:g}, {first['steps']} steps, "
+        f"{first['seeds']} seeds",
+        caption="final test accuracy, % ± deviation over seeds; CPU seconds of all seeds, in "
+        "brackets what comes once before: compiling, setting up",
+    )
+    shown.add_column("attack")
+    for side in ("ByzFL", "simbyz", "ByzFL, CPU s", "simbyz, CPU s", "ratio"):
+        shown.add_column(side, justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        shown.add_row(
+            row["attack"],
+            *(
+                f"{100 * row[f'{side}_accuracy']:.2f} ± {100 * row[f'{side}_deviation']:.2f}"
+                for side in ("byzfl", "simbyz")
+            ),
+            *(
+                f"{row[f'{side}_cpu_seconds']:.0f} ({row[f'{side}_preparation']:.0f})"
+                for side in ("byzfl", "simbyz")
+            ),
+            f"{row['ratio']:.1f}",
+        )
+    console.print(shown)
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m experiments.byzfl_conformance", description=__doc__
+    )
+    try:
+        dataset = prepare(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        table = compare(options, dataset)
+        print_table(table)
+        path = options.results / "byzfl_conformance.csv"
+        table.to_csv(path, index=False)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: nothing was written", file=sys.stderr)
+        return 1
+    print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    prepare_devices()
+    sys.exit(command())

@@ -1,0 +1,94 @@
+"""The simulator's side: all seeds in one compiled program."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.byzfl_conformance.search import expand_then_shrink
+from experiments.byzfl_conformance.setting import Setting
+from simbyz import aggregators, attacks
+from simbyz.data import Dataset
+from simbyz.data.partition import gamma_similarity
+from simbyz.models import SmallConv
+from simbyz.preaggregators import nearest_neighbor_mixing
+from simbyz.task import Task, classification
+from simbyz.training import Config, Hyperparameters, Momentum, Simulator, make_simulator
+
+RULE = aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean)
+
+
+class Outcome(NamedTuple):
+    accuracies: np.ndarray  # one a seed, on the test set after the last step
+    cpu_seconds: float  # of all seeds, without preparation
+    preparation: float  # CPU seconds of compiling, or of setting up
+
+
+def attack_of(setting: Setting) -> Callable[..., jax.Array]:
+    if setting.attack == "sign_flipping":
+        return attacks.sign_flipping
+    if setting.attack == "a_little_is_enough":
+        return functools.partial(attacks.a_little_is_enough, factor=1.5)
+    direction: str | Callable = "little"
+    if setting.attack == "optimal_inner_product_manipulation":
+
+        def direction(key, honest, num_byzantine, *, factor):
+            return attacks.inner_product_manipulation(key, honest, num_byzantine, tau=factor)
+
+    return attacks.adaptive(
+        direction, RULE, evaluations=setting.evaluations, search=expand_then_shrink
+    )
+
+
+def task_of(setting: Setting, dataset: Dataset) -> Task:
+    partition = gamma_similarity(
+        jax.random.key(0), dataset.train_labels, setting.honest, gamma=setting.gamma
+    )
+    return classification(dataset, SmallConv(), batch_size=setting.batch_size, partition=partition)
+
+
+def config_of(setting: Setting) -> Config:
+    return Config(
+        n=setting.honest + setting.f,
+        f=setting.f,
+        evaluate_every=setting.steps,
+        # One worker fills a core, and several at once only take more memory.
+        workers_at_once=1 if jax.default_backend() == "cpu" else None,
+    )
+
+
+def simulator_of(setting: Setting, task: Task) -> Simulator:
+    return make_simulator(config_of(setting), task, RULE, attack_of(setting))
+
+
+def hyperparameters_of(setting: Setting) -> Hyperparameters:
+    return Hyperparameters(
+        setting.learning_rate,
+        worker=Momentum(setting.momentum, 1 - setting.momentum),
+        weight_decay=setting.weight_decay,
+    )
+
+
+def run(setting: Setting, dataset: Dataset, seeds: Sequence[int]) -> Outcome:
+    """Train with every seed, side by side."""
+    task = task_of(setting, dataset)
+    simulator = simulator_of(setting, task)
+    hyperparameters = hyperparameters_of(setting)
+
+    def one(key: jax.Array, data) -> jax.Array:
+        state, _ = simulator.advance(
+            simulator.initialise(key), hyperparameters, data, key, 0, setting.steps
+        )
+        return simulator.finish(state, data, key, setting.steps).accuracy
+
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    data = jax.tree.map(jnp.asarray, task.data)
+    began = time.process_time()
+    program = jax.jit(jax.vmap(one, in_axes=(0, None))).lower(keys, data).compile()
+    compiled = time.process_time()
+    accuracies = np.asarray(program(keys, data))
+    return Outcome(accuracies, time.process_time() - compiled, compiled - began)
