@@ -49,7 +49,7 @@ def by_loop(function, evaluations):
     return best, tried
 
 
-@pytest.mark.parametrize("peak", [0.0, 3.0, 17.0, 55.0, 1e9])
+@pytest.mark.parametrize("peak", [0.0, 3.0, 17.0, 55.0, 1e5])
 @pytest.mark.parametrize("evaluations", [1, 2, 12])
 def test_search(peak, evaluations):
     search = jax.jit(lambda: expand_then_shrink(lambda x: -jnp.abs(x - peak), evaluations))()

@@ -104,8 +104,8 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     shown = Table(
         title=f"MNIST, 10 honest + {first['f']}, γ = {first['gamma']:g}, {first['steps']} steps, "
         f"{first['seeds']} seeds",
-        caption="final test accuracy, % ± deviation over seeds; CPU seconds of all seeds, in "
-        "brackets what comes once before: compiling, setting up",
+        caption="final test accuracy, % ± deviation over seeds; CPU seconds of all steps and "
+        "seeds, in brackets what comes before: compiling, setting up",
     )
     shown.add_column("attack")
     for side in ("ByzFL", "simbyz", "ByzFL, CPU s", "simbyz, CPU s", "ratio"):
@@ -114,7 +114,7 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
         shown.add_row(
             row["attack"],
             *(
-                f"{100 * row[f'{side}_accuracy']:.2f} ± {100 * row[f'{side}_deviation']:.2f}"
+                _accuracy(row[f"{side}_accuracy"], row[f"{side}_deviation"])
                 for side in ("byzfl", "simbyz")
             ),
             *(
@@ -126,8 +126,14 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     console.print(shown)
 
 
+def _accuracy(mean: float, deviation: float) -> str:
+    if np.isnan(mean):
+        return "-"
+    return f"{100 * mean:.2f}" + ("" if np.isnan(deviation) else f" ± {100 * deviation:.2f}")
+
+
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
     options = tyro.cli(
         Options, args=arguments, prog="python -m experiments.byzfl_conformance", description=__doc__
     )
@@ -146,7 +152,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped: nothing was written", file=sys.stderr)
-        return 1
+        return 130
     print(f"written: {path}")
     return 0
 

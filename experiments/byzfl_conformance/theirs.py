@@ -162,7 +162,7 @@ def run(setting: Setting, dataset: Dataset, seeds: Sequence[int]) -> Outcome:
         ready = time.process_time()
         for _ in range(setting.steps):
             training.step()
-        accuracies.append(training.server.compute_test_accuracy())
         cpu += time.process_time() - ready
+        accuracies.append(training.server.compute_test_accuracy())
         preparation += ready - began
     return Outcome(np.asarray(accuracies), cpu, preparation)
