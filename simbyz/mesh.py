@@ -102,10 +102,10 @@ def shard(
       relabel: the data attack.
 
     Returns:
-      - initialise(key) -> State, cut from the start: no device ever holds all of it.
+      - initialise(key) -> State, cut from the start, so that no device ever holds all of it.
       - advance(state, hyperparameters, data, key, first_step, num_steps) -> (State, Metrics of
-        leaves (num_steps,)), where the state is donated. It evaluates nothing: ask the simulator's
-        `finish` for the accuracy of a state.
+        leaves (num_steps,)), where the state is donated. It evaluates nothing; the simulator's
+        `finish` tells the accuracy of a state.
 
     Raises:
       ValueError: `workers_at_once` is given.
