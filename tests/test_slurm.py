@@ -142,7 +142,9 @@ def test_a_requeued_job_goes_on_and_a_new_command_waits_for_it(grid):
     command.communicate()
     job = grid.job()
     answer(grid.environment, "scontrol", "requeue", job)
-    # Slurm would let it wait for two minutes.
+    # Slurm lets it wait for two minutes, unless told otherwise when it is in the queue again.
+    state = ("squeue", "-h", "-o", "%T", f"--jobs={job}")
+    until(lambda: answer(grid.environment, *state) == "PENDING", 30, "the requeued job")
     answer(grid.environment, "scontrol", "update", f"JobId={job}", "StartTime=now")
     assert len(grid.seen) < 12
     output, error = (again := grid.start()).communicate(timeout=180)
