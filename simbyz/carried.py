@@ -80,7 +80,7 @@ class Keeper:
         """
         count = len(names)
         leaves = [gathered(_data(leaf)) for leaf in jax.tree.leaves(states)]
-        arrays = [leaf[:count] for leaf in (*leaves, *map(np.asarray, joined(parts)))]
+        arrays = [leaf[:count] for leaf in (*leaves, *jax.tree.leaves(joined(parts)))]
         header = Header(tuple(names), step, steps, seconds, dict(self.checkpoints.program))
         try:
             self._last = save(self.checkpoints.folder, Checkpoint(header, arrays), self._last)

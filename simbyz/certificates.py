@@ -6,16 +6,22 @@ A rule F is (f, κ)-robust if for all x_1 ... x_n and every S of n - f of them
 
 Its coefficient κ is the largest ratio over all S and all x. Nobody can compute that; what is known
 is a floor that no rule beats, for each rule a published upper bound, and, of every step of a run, a
-ratio that was realised: a lower bound.
+ratio that was realised: a lower bound. Where `Config.certify` asks for it, a run has that ratio as
+a column, and `summarise` tells in how many steps the bound held.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz import moments
 from simbyz.stacking import require
+
+CERTIFICATES = ("coefficient", "distance")  # the columns
+# What float32 adds to a coefficient: with f = 0 the bound of the trimmed mean is 0.
+ROUNDING = 1e-6
 
 
 def coefficient_floor(n: int, f: int) -> float:
@@ -107,3 +113,51 @@ def realised_coefficient(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
     distance = jnp.sum(jnp.square(aggregate - center))
     variance = jnp.sum(jnp.square(honest - center[None])) / len(honest)
     return jnp.where(distance == 0, 0.0, distance / variance)
+
+
+def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:
+    """The columns of a step: `realised_coefficient`, and the distance of the aggregate (d,) from
+    the mean of what the honest workers sent (h, d).
+    """
+    distance = jnp.linalg.norm(aggregate - moments.mean(honest))
+    return {"coefficient": realised_coefficient(aggregate, honest), "distance": distance}
+
+
+def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[str, float | None]:
+    """What the certificates of a run come to.
+
+    A bound proved for f holds for the honest rows however many they are, if those are n - f or
+    more: their mean and variance are means over their subsets of n - f rows, and a square of a mean
+    is at most the mean of the squares.
+
+    Args:
+      columns: of a run, (steps + 1,) each; the last row took no step.
+      bound: on the coefficient of the rule, None where nothing is known.
+
+    Returns:
+      largest_coefficient: of the steps where it is a number; None without any.
+      coefficient_bound: the bound.
+      certified_share: of the steps, those where the coefficient is at most the bound (not where it
+        is NaN); None without a bound.
+      mean_acceptance, mean_distance: over the steps where they are finite; None without any.
+    """
+    values = {
+        name: np.asarray(columns[name][:-1], float) for name in (*CERTIFICATES, "attack_acceptance")
+    }
+    coefficient = values["coefficient"]
+    numbers = coefficient[~np.isnan(coefficient)]
+    certified = None
+    if bound is not None and coefficient.size:
+        certified = float(np.mean(coefficient <= bound * (1 + ROUNDING) + ROUNDING))
+    return {
+        "largest_coefficient": float(numbers.max()) if numbers.size else None,
+        "coefficient_bound": bound,
+        "certified_share": certified,
+        "mean_acceptance": _mean(values["attack_acceptance"]),
+        "mean_distance": _mean(values["distance"]),
+    }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(np.mean(finite)) if finite.size else None

@@ -23,7 +23,7 @@ class Config:
     a run of the program is told not to look ahead. evaluate_every: steps between evaluations.
     curvature_window: past gradients in the composite curvature (all if None). workers_at_once:
     gradients computed together (all if None); fewer take less memory, and on a CPU no more time
-    once one worker's work fills a core.
+    once one worker's work fills a core. certify: the columns `coefficient` and `distance` too.
     """
 
     n: int
@@ -36,6 +36,7 @@ class Config:
     evaluate_every: int = 5
     curvature_window: int | None = None
     workers_at_once: int | None = None
+    certify: bool = False
 
     def __post_init__(self) -> None:
         if self.n < 1:

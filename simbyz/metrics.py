@@ -47,6 +47,9 @@ class Metrics(NamedTuple):
     curvature: jax.Array  # composite curvature: see `Past`
     attack_acceptance: jax.Array  # share of the aggregate's weight that Byzantine rows hold
     accuracy: jax.Array  # top-1, whole test set, before the update
+    # Of `Config.certify`, else None and no part of the program: see `certificates.certify`.
+    coefficient: jax.Array | None = None
+    distance: jax.Array | None = None
 
 
 class Past(NamedTuple):

@@ -177,8 +177,9 @@ def _stack(lanes: Sequence[Lane], devices: int) -> tuple[jax.Array, Hyperparamet
 def _results(
     indices: list[int], parts: list[Metrics], states: State, seconds: float
 ) -> Iterator[Result]:
-    metrics = joined(parts)
+    metrics = joined(parts)._asdict()
+    asked_for = {name: leaf for name, leaf in metrics.items() if leaf is not None}
     parameters = gathered(states.parameters)
     for lane, index in enumerate(indices):
-        columns = {name: leaf[lane] for name, leaf in metrics._asdict().items()}
+        columns = {name: leaf[lane] for name, leaf in asked_for.items()}
         yield Result(index, columns, parameters[lane], seconds)

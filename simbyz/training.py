@@ -25,6 +25,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from simbyz.attackers import Attack, StatefulAttack, identities, receive
+from simbyz.certificates import CERTIFICATES, certify
 from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.defence import Rule, StatefulRule, defend
 from simbyz.defence import start as start_of_rule
@@ -232,6 +233,8 @@ def make_simulator(
             momentum=decay,
             weights=shares,
         )
+        if config.certify and h:
+            columns |= certify(aggregate, received.honest)
         metrics = describe(state, step, accuracy)._replace(loss=jnp.mean(losses), **columns)
         return State(
             parameters=optax.apply_updates(state.parameters, -rate * direction),
@@ -248,6 +251,8 @@ def make_simulator(
 
     def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:
         nothing = dict.fromkeys(Metrics._fields, jnp.float32(jnp.nan))
+        if not config.certify:
+            nothing |= dict.fromkeys(CERTIFICATES)
         known = {
             "step": step,
             "training_points": step * h * task.batch_size,

@@ -66,6 +66,7 @@ class TestGrid:
             "decay": 167, "momentum": 0.9, "batch_size": 83, "steps": 300, "l2": 1e-8, "clip": 2.0,
             "evaluate_every": 5, "curvature_window": 150, "unusual": (),
             "conventions": "released", "drops": (), "depth": 0, "width": 0, "precision": "default",
+            "certify": False,
         }  # fmt: skip
         cifar = next(cell for cell in paper_grid() if cell.name.startswith("cifar10-little-bulyan"))
         assert (cifar.n, cifar.f, cifar.batch_size, cifar.steps) == (25, 5, 50, 3000)

@@ -23,10 +23,10 @@ PlaceName = Literal["update", "worker", "server"]
 
 # Fields of a cell that came after the first results: at their defaults they are left out of its
 # configuration, so that earlier runs still count as its own.
-ADDED = ("conventions", "drops", "depth", "width", "precision")
+ADDED = ("conventions", "drops", "depth", "width", "precision", "certify")
 SHARED_WITH_SETTING = (
     "decay momentum batch_size steps l2 clip evaluate_every curvature_window drops depth width "
-    "precision"
+    "precision certify"
 ).split()
 
 
@@ -59,6 +59,7 @@ class Cell:
     depth: int = 0
     width: int = 0
     precision: Precision = "default"
+    certify: bool = False
 
     @property
     def name(self) -> str:
@@ -125,7 +126,11 @@ def cells(
     rates = dict(own.learning_rates)
     learning_rates = list(rates)[:1] if learning_rates is None else learning_rates
     _check_ranges(n, f, setting, learning_rates)
-    unusual = [f"{name}_{value}" for name, value in changes.items() if value != getattr(own, name)]
+    unusual = [
+        name if value is True else f"{name}_{value}"
+        for name, value in changes.items()
+        if value != getattr(own, name)
+    ]
     result: list[Cell] = []
     ran: set[str] = set()
     for tolerated, rate, lookahead in itertools.product(f, learning_rates, nesterov):

@@ -22,7 +22,7 @@ import tyro
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
-from experiments.distributed_momentum import report
+from experiments.distributed_momentum import certified, report
 from experiments.distributed_momentum.cells import (
     AttackName,
     Cell,
@@ -63,6 +63,8 @@ class Options:
     steps: int | None = None
     precision: Precision | None = None
     """What the networks compute in: default is float32, TF32 in the products of a recent GPU."""
+    certify: bool = False
+    """Also: how far each aggregate is from the honest mean, and the published bound on it."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     results: Path = Path("results/distributed_momentum")
     """Folder of results: a file a run, and the pictures."""
@@ -110,6 +112,7 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
         batch_size=options.batch_size,
         steps=options.steps,
         precision=options.precision,
+        certify=options.certify,
     )
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check(chosen, dataset)
@@ -188,6 +191,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
         if not results.comparison.empty:
             report.print_table(results.comparison, f"{options.dataset}, seeds {options.seeds}")
         files = plot(results, options.results)
+        if options.certify and not results.comparison.empty:
+            certified.print_tables(results.runs, f"{options.dataset}, seeds {options.seeds}")
+            files += certified.plot(results.runs, options.results)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

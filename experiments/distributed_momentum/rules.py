@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Literal
 
-from simbyz import aggregators
+from simbyz import aggregators, certificates
 
 RuleName = Literal["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"]
 Conventions = Literal["released", "published"]
@@ -34,11 +34,31 @@ def rule_of(name: str, n: int, f: int, conventions: Conventions = "released") ->
 
 
 def selection_of(
-    name: str, n: int, f: int, conventions: Conventions = "released"
+    name: str, n: int, f: int, conventions: Conventions = "released", *, every: bool = False
 ) -> Callable | None:
-    """The weights of rows, where the paper's program tells which attack rows a rule accepted."""
-    if name != "krum":
+    """The weights of rows, where the paper's program tells which attack rows a rule accepted, or of
+    every rule.
+    """
+    if name != "krum" and not every:
         return None
-    if conventions == "published":
-        return aggregators.krum_selection
-    return functools.partial(aggregators.multi_krum_selection, neighbours=n - f - 1, squared=False)
+    if name == "trmean":
+        return aggregators.trimmed_mean_selection
+    if conventions == "published" or name not in DIVERGENT:
+        return aggregators.SELECTIONS[name]
+    if name == "krum":
+        return functools.partial(
+            aggregators.multi_krum_selection, neighbours=n - f - 1, squared=False
+        )
+    return functools.partial(aggregators.bulyan_selection, variant="released")
+
+
+def bound_of(name: str, n: int, f: int) -> float | None:
+    """The published bound on the rule's coefficient κ, where there is one.
+
+    None for krum: it is proved for the one row with the lowest sum of n - f - 1 squared distances,
+    which it is in neither convention.
+    """
+    name = "trimmed_mean" if name == "trmean" else name
+    if name == "krum" or name not in certificates.COEFFICIENT_BOUNDS:
+        return None
+    return certificates.COEFFICIENT_BOUNDS[name](n, f)

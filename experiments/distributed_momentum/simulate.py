@@ -13,9 +13,10 @@ import numpy as np
 
 from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.footprint import network_of, width_of
-from experiments.distributed_momentum.rules import rule_of, selection_of
+from experiments.distributed_momentum.rules import bound_of, rule_of, selection_of
 from experiments.distributed_momentum.settings import PAPER
 from simbyz import attacks, moments, records
+from simbyz.certificates import summarise
 from simbyz.checkpoints import Checkpoints, discard
 from simbyz.configuration import Place
 from simbyz.data import Dataset
@@ -101,11 +102,12 @@ def simulator_of(cell: Cell, task: Task, *, shared: bool = False) -> Simulator:
             evaluate_every=cell.evaluate_every,
             curvature_window=_window(cell),
             workers_at_once=workers_at_once(cell),
+            certify=cell.certify,
         ),
         task,
         rule_of(*chosen),
         attack,
-        selection=selection_of(*chosen),
+        selection=selection_of(*chosen, every=cell.certify),
         schedule=schedule_of(cell),
     )
 
@@ -230,6 +232,9 @@ def simulate(
                 summary = summary_of(result) | provenance() | {"notice": dataset.notice}
                 summary |= {"wall_seconds": result.seconds, "vmap_width": width}
                 summary |= {"code_digest": code()}
+                if run.cell.certify:
+                    bound = bound_of(run.cell.rule, run.cell.n, run.cell.f)
+                    summary |= summarise(result.columns, bound)
                 records.write_run(
                     folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
                 )

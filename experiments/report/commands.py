@@ -41,6 +41,7 @@ def command_of(cell: Cell) -> str | None:
     # In the experiments' own order, in which what is unusual is named.
     names = ("depth", "width") if cell.depth else ("momentum",)
     changes = {name: getattr(cell, name) for name in (*names, "batch_size", "steps")}
+    certify = {"certify": True} if cell.certify and not cell.depth else {}
     try:
         found = cells(
             cell.dataset,
@@ -54,6 +55,7 @@ def command_of(cell: Cell) -> str | None:
             conventions=cell.conventions,
             own=own,
             **changes,
+            **certify,
         )
     except ValueError:
         return None
@@ -70,4 +72,5 @@ def command_of(cell: Cell) -> str | None:
     options |= {"f": f} | changes
     module = "experiments.wide_resnet" if cell.depth else "experiments.distributed_momentum"
     words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
+    words += ["--certify"] * bool(certify)
     return " ".join(["python -m", module, *words])
