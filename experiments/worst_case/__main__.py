@@ -1,0 +1,187 @@
+"""The largest (f, κ)-coefficient that a search finds of each rule, beside what is proved.
+
+Climbs from many starts over the honest and the Byzantine rows together, through the rule. Without
+options: ten rules at n = 10; two minutes on two cores, nearly all of them to compile. What is found
+before is not searched again. Writes the worst configurations (a file a search), a table (CSV) and a
+picture (PDF and PNG).
+"""
+
+import dataclasses
+import functools
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pandas as pd
+import tyro
+from tqdm import tqdm
+
+from experiments.devices import prepare_devices
+from experiments.worst_case import report
+from experiments.worst_case.rules import RuleName, rule_of
+from experiments.worst_case.search import search
+from simbyz import records
+from simbyz.provenance import code_digest, provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    rule: tuple[RuleName, ...] = (
+        "median",
+        "trimmed_mean",
+        "krum",
+        "geometric_median",
+        "minimum_diameter_averaging",
+        "average",
+        "mixed_median",
+        "mixed_trimmed_mean",
+        "mixed_krum",
+        "mixed_geometric_median",
+    )
+    """krum counts n - f - 1 neighbours; mixed: after nearest-neighbour mixing."""
+    n: int = 10
+    """Workers, Byzantine ones included."""
+    f: tuple[int, ...] = (1, 3)
+    """Byzantine workers, present and tolerated."""
+    d: tuple[int, ...] = (3,)
+    """Coordinates of a row."""
+    restarts: int = 64
+    """Climbs side by side, from four kinds of starts in turn."""
+    steps: int = 300
+    """Of each climb."""
+    seeds: tuple[int, ...] = (1,)
+    """Each is a search of its own; the table tells the worst of them."""
+    results: Path = Path("results/worst_case")
+    """Folder of the configurations found, the table and the picture."""
+
+
+# Seconds, not minutes: what the tests run.
+SMOKE = Options(rule=("median", "average"), n=5, f=(1,), d=(1,), restarts=16, steps=60)
+
+
+def prepare(options: Options) -> list[dict]:
+    """The searches asked for, everything checked that can be before the first is made.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    for name in ("rule", "f", "d", "seeds"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one")
+    for f in options.f:
+        if not 1 <= f < options.n / 2:
+            raise ValueError(
+                f"f must be from 1 to below n / 2 = {options.n / 2:g}, the floor's domain, got {f}"
+            )
+    for name, values in (
+        ("d", options.d),
+        ("restarts", [options.restarts]),
+        ("steps", [options.steps]),
+    ):
+        if min(values) < 1:
+            raise ValueError(f"{name} must be at least 1, got {min(values)}")
+    if any(not 0 <= seed < 2**31 for seed in options.seeds):
+        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
+    grid = itertools.product(*map(dict.fromkeys, (options.rule, options.f, options.d)))
+    searches = []
+    for rule, f, d in grid:
+        stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)
+        jax.eval_shape(functools.partial(rule_of(rule), f=f), stack)  # a rule may refuse (n, f)
+        searches += [
+            {
+                "rule": rule,
+                "n": options.n,
+                "f": f,
+                "d": d,
+                "restarts": options.restarts,
+                "steps": options.steps,
+                "seed": seed,
+            }
+            for seed in dict.fromkeys(options.seeds)
+        ]
+    records.prepare_folder(options.results)
+    records.clean(options.results)
+    return searches
+
+
+def main(options: Options) -> pd.DataFrame:
+    """Search what is asked for and not on disk yet; a row a rule, f and d."""
+    return compute(prepare(options), options.results)
+
+
+def compute(searches: Sequence[dict], folder: Path) -> pd.DataFrame:
+    with tqdm(searches, unit="search", disable=None) as bar:
+        for one in bar:
+            bar.set_postfix_str(name_of(one), refresh=False)
+            if not records.is_finished(folder, name_of(one), one):
+                _search(one, folder)
+    wanted = {records.run_path(folder, name_of(one), one).name for one in searches}
+    runs = records.read_runs(folder)
+    return report.summarise(runs[runs["file"].isin(wanted)])
+
+
+def name_of(one: dict) -> str:
+    return "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**one)
+
+
+def _search(one: dict, folder: Path) -> None:
+    found = search(
+        rule_of(one["rule"]),
+        one["n"],
+        one["f"],
+        one["d"],
+        restarts=one["restarts"],
+        iterations=one["steps"],
+        seed=one["seed"],
+    )
+    here = Path(__file__)
+    summary = {
+        "coefficient": found.coefficient,
+        "start": found.start,
+        "rows": found.rows.tolist(),
+        "code_digest": code_digest(here.with_name("search.py"), here.with_name("rules.py")),
+    }
+    columns = {"coefficient_by_step": found.history}
+    records.write_run(folder, name_of(one), one, columns, summary | provenance())
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m experiments.worst_case", description=__doc__
+    )
+    try:
+        searches = prepare(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        summary = compute(searches, options.results)
+        report.print_table(summary)
+        table = options.results / "worst_case.csv"
+        summary.to_csv(table, index=False)
+        files = [table]
+        for ending in ("pdf", "png"):
+            files.append(table.with_suffix(f".{ending}"))
+            report.plot(summary).savefig(files[-1], dpi=150)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"stopped: finished searches are in {options.results}; the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
+    print("written: " + ", ".join(map(str, files)))
+    for line in report.contradictions(summary):
+        print(f"contradiction: {line}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    prepare_devices()
+    sys.exit(command())

@@ -1,0 +1,136 @@
+"""What the searches found to a table and a picture."""
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: no window, no display needed
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from experiments.worst_case.rules import bound_of
+from experiments.worst_case.search import REACH
+from simbyz.certificates import coefficient_floor
+
+# A coefficient of this size is only reached by one that grows with the distance of Byzantine rows.
+UNBOUNDED = REACH
+# What float64 may add to a coefficient, relative to it.
+ROUNDING = 1e-9
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a rule, n, f and d: floor, the worst `found` over seeds and restarts, the `start` it
+    was climbed from, and the published `bound`, NaN where there is none.
+    """
+    rows = []
+    for (rule, n, f, d), some in runs.groupby(["rule", "n", "f", "d"], sort=False):
+        worst = some.loc[some["coefficient"].idxmax()]
+        rows.append(
+            {
+                "rule": rule,
+                "n": n,
+                "f": f,
+                "d": d,
+                "floor": coefficient_floor(n, f),
+                "found": worst["coefficient"],
+                "start": worst["start"],
+                "bound": bound_of(rule, n, f),
+                "file": worst["file"],
+            }
+        )
+    summary = pd.DataFrame(rows)
+    return summary.sort_values(["n", "f", "d"], kind="stable", ignore_index=True)
+
+
+def contradictions(summary: pd.DataFrame) -> list[str]:
+    """What can't be: a configuration worse than a bound that is published as proved."""
+    return [
+        f"{row['rule']} at n = {row['n']}, f = {row['f']}, d = {row['d']} reaches "
+        f"{row['found']:.6g}, above its published bound {row['bound']:.6g}: see {row['file']}"
+        for row in summary.to_dict("records")
+        if _above(row)
+    ]
+
+
+def _above(row: dict) -> bool:
+    return row["found"] > row["bound"] * (1 + ROUNDING)  # False where no bound is known
+
+
+def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
+    """The summary, within 100 columns."""
+    console = Console(width=100) if console is None else console
+    table = Table(
+        title="worst cases found",
+        caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "
+        f"bound on the rule's; ∞: over {UNBOUNDED:g}, it grows with the Byzantine rows; bound: "
+        "published as an upper one; start: what the worst was climbed from",
+    )
+    table.add_column("rule", no_wrap=True)
+    for name in ("n", "f", "d", "floor", "found", "of the floor", "bound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("start", no_wrap=True)
+    for row in summary.to_dict("records"):
+        endless = row["found"] > UNBOUNDED
+        table.add_row(
+            row["rule"],
+            str(row["n"]),
+            str(row["f"]),
+            str(row["d"]),
+            f"{row['floor']:.3f}",
+            "∞" if endless else f"{row['found']:.3f}" + "!" * _above(row),
+            "" if endless else f"{row['found'] / row['floor']:.2f} ×",
+            "-" if np.isnan(row["bound"]) else f"{row['bound']:.1f}",
+            row["start"],
+        )
+    console.print(table)
+
+
+def plot(summary: pd.DataFrame) -> Figure:
+    """From floor to bound, a line a rule and a panel each (n, f, d); the dot is what was found."""
+    groups = list(summary.groupby(["n", "f", "d"], sort=False))
+    rules = list(dict.fromkeys(summary["rule"]))
+    figure, panels = plt.subplots(
+        1,
+        len(groups),
+        figsize=(2.6 + 2.8 * len(groups), 1.4 + 0.28 * len(rules)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    plt.close(figure)
+    for ((n, f, d), some), axes in zip(groups, panels.flat, strict=True):
+        floor = some["floor"].iloc[0]
+        axes.axvline(floor, color="black", linewidth=0.8, linestyle="--")
+        for row in some.to_dict("records"):
+            at = rules.index(row["rule"])
+            if row["found"] > UNBOUNDED:
+                axes.annotate(
+                    "no bound →",
+                    (1, at),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="center",
+                    fontsize=8,
+                )
+                continue
+            if not np.isnan(row["bound"]):
+                axes.plot([row["found"], row["bound"]], [at, at], color="#999999", linewidth=1)
+                axes.plot(row["bound"], at, marker="|", color="#D55E00", markersize=11)
+            axes.plot(row["found"], at, marker="o", color="#0072B2", markersize=5)
+        axes.set(xscale="log", title=f"n = {n}, f = {f}, d = {d}")
+        axes.title.set_size(9)
+        axes.grid(alpha=0.3, axis="x")
+        axes.set_yticks(range(len(rules)), [rule.replace("_", " ") for rule in rules], fontsize=8)
+        axes.set_ylim(len(rules) - 0.5, -0.5)
+    figure.supxlabel("coefficient κ", size=9)
+    handles = [
+        plt.Line2D([], [], color="black", linewidth=0.8, linestyle="--"),
+        plt.Line2D([], [], color="#0072B2", marker="o", linestyle="", markersize=5),
+        plt.Line2D([], [], color="#D55E00", marker="|", linestyle="", markersize=11),
+    ]
+    labels = ["f / (n - 2f), of any rule", "found", "published bound"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8)
+    return figure

@@ -1,0 +1,66 @@
+"""The rules whose worst case is searched, each as its published bound means it."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import jax
+
+from simbyz import aggregators, certificates
+from simbyz.preaggregators import nearest_neighbor_mixing
+
+RuleName = Literal[
+    "average",
+    "median",
+    "trimmed_mean",
+    "phocas",
+    "meamed",
+    "krum",
+    "multi_krum",
+    "bulyan",
+    "geometric_median",
+    "minimum_diameter_averaging",
+    "minimum_variance_averaging",
+    "smea",
+    "caf",
+    "cge",
+    "faba",
+    "mixed_median",
+    "mixed_trimmed_mean",
+    "mixed_krum",
+    "mixed_geometric_median",
+]
+
+
+def _krum(updates: jax.Array, f: int) -> jax.Array:
+    """With the n - f - 1 neighbours that its bound is proved for."""
+    return aggregators.krum(updates, f, neighbours=len(updates) - f - 1)
+
+
+# The exact geometric median is what the bound is of: the more iterations the closer to it.
+_EXACT = {
+    "krum": _krum,
+    "geometric_median": functools.partial(
+        aggregators.geometric_median, smoothing=1e-9, iterations=128
+    ),
+}
+
+
+def rule_of(name: str) -> Callable[[jax.Array, int], jax.Array]:
+    """(updates (n, d), f) -> (d,); `mixed_`: after nearest-neighbour mixing."""
+    plain = name.removeprefix("mixed_")
+    rule = _EXACT.get(plain, aggregators.AGGREGATORS[plain])
+    return rule if plain == name else aggregators.chain(nearest_neighbor_mixing, rule)
+
+
+def bound_of(name: str, n: int, f: int) -> float:
+    """The published κ of a rule, NaN where none is known."""
+    plain = name.removeprefix("mixed_")
+    known = certificates.COEFFICIENT_BOUNDS.get(plain)
+    if known is None:
+        return math.nan
+    return known(n, f) if plain == name else certificates.mixing_bound(n, f, known(n, f))
+
+
+RULES: tuple[RuleName, ...] = get_args(RuleName)
