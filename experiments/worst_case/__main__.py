@@ -118,9 +118,8 @@ def compute(searches: Sequence[dict], folder: Path) -> pd.DataFrame:
             bar.set_postfix_str(name_of(one), refresh=False)
             if not records.is_finished(folder, name_of(one), one):
                 _search(one, folder)
-    wanted = {records.run_path(folder, name_of(one), one).name for one in searches}
-    runs = records.read_runs(folder)
-    return report.summarise(runs[runs["file"].isin(wanted)])
+    wanted = [records.run_path(folder, name_of(one), one).name for one in searches]
+    return report.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
 
 
 def name_of(one: dict) -> str:

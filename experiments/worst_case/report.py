@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -120,7 +121,12 @@ def plot(summary: pd.DataFrame) -> Figure:
                 axes.plot([row["found"], row["bound"]], [at, at], color="#999999", linewidth=1)
                 axes.plot(row["bound"], at, marker="|", color="#D55E00", markersize=11)
             axes.plot(row["found"], at, marker="o", color="#0072B2", markersize=5)
-        axes.set(xscale="log", title=f"n = {n}, f = {f}, d = {d}")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set(title=f"n = {n}, f = {f}, d = {d}")
         axes.title.set_size(9)
         axes.grid(alpha=0.3, axis="x")
         axes.set_yticks(range(len(rules)), [rule.replace("_", " ") for rule in rules], fontsize=8)
