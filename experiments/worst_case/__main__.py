@@ -85,7 +85,9 @@ def prepare(options: Options) -> list[dict]:
             raise ValueError(f"{name} must be at least 1, got {min(values)}")
     if any(not 0 <= seed < 2**31 for seed in options.seeds):
         raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
-    grid = itertools.product(*map(dict.fromkeys, (options.rule, options.f, options.d)))
+    grid = itertools.product(
+        dict.fromkeys(options.rule), dict.fromkeys(options.f), dict.fromkeys(options.d)
+    )
     searches = []
     for rule, f, d in grid:
         stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)

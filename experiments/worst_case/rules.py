@@ -39,7 +39,7 @@ def _krum(updates: jax.Array, f: int) -> jax.Array:
 
 
 # The exact geometric median is what the bound is of: the more iterations the closer to it.
-_EXACT = {
+_EXACT: dict[str, Callable] = {
     "krum": _krum,
     "geometric_median": functools.partial(
         aggregators.geometric_median, smoothing=1e-9, iterations=128
@@ -47,10 +47,10 @@ _EXACT = {
 }
 
 
-def rule_of(name: str) -> Callable[[jax.Array, int], jax.Array]:
+def rule_of(name: str) -> Callable:
     """(updates (n, d), f) -> (d,); `mixed_`: after nearest-neighbour mixing."""
     plain = name.removeprefix("mixed_")
-    rule = _EXACT.get(plain, aggregators.AGGREGATORS[plain])
+    rule: Callable = _EXACT.get(plain, aggregators.AGGREGATORS[plain])
     return rule if plain == name else aggregators.chain(nearest_neighbor_mixing, rule)
 
 
