@@ -137,8 +137,7 @@ def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[st
     Returns:
       largest_coefficient: of the steps where it is a number; None without any.
       coefficient_bound: the bound.
-      certified_share: of the steps, those where the coefficient is at most the bound (not where it
-        is NaN); None without a bound.
+      certified_share: steps with a coefficient (not NaN) of at most the bound; None without one.
       mean_acceptance, mean_distance: over the steps where they are finite; None without any.
     """
     values = {
