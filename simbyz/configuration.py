@@ -24,6 +24,8 @@ class Config:
     curvature_window: past gradients in the composite curvature (all if None). workers_at_once:
     gradients computed together (all if None); fewer take less memory, and on a CPU no more time
     once one worker's work fills a core. certify: the columns `coefficient` and `distance` too.
+    local_steps: steps that a worker takes by itself in each step of the run, see
+    `simbyz.local_steps`.
     """
 
     n: int
@@ -37,6 +39,7 @@ class Config:
     curvature_window: int | None = None
     workers_at_once: int | None = None
     certify: bool = False
+    local_steps: int = 1
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -58,6 +61,8 @@ class Config:
             raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
         if self.evaluate_every < 1:
             raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
+        if self.local_steps < 1:
+            raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
         for name in ("curvature_window", "workers_at_once"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -90,6 +95,7 @@ class Hyperparameters(NamedTuple):
     clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ
     ||θ||, the norm itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr
     (... + weight_decay θ). attack, schedule: keyword arguments of the attack and of the schedule.
+    local_learning_rate: of the local steps, times the schedule's factor too; learning_rate if None.
     """
 
     learning_rate: float | jax.Array
@@ -101,3 +107,4 @@ class Hyperparameters(NamedTuple):
     weight_decay: float | jax.Array = 0.0
     attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
     schedule: dict[str, float | jax.Array] = {}  # noqa: RUF012
+    local_learning_rate: float | jax.Array | None = None

@@ -29,8 +29,10 @@ from simbyz.certificates import CERTIFICATES, certify
 from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.defence import Rule, StatefulRule, defend
 from simbyz.defence import start as start_of_rule
+from simbyz.local_steps import local_rate, local_round
 from simbyz.metrics import Metrics, Past, no_past, remember, study
 from simbyz.optimizer import as_direction
+from simbyz.sending import Sent, send
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, RULE, of_step
 from simbyz.task import Task
 from simbyz.weighting import Weighting, check, masses_of
@@ -109,9 +111,10 @@ def make_simulator(
         run without Nesterov in a program with it.
       - finish(state, data, key, step) -> Metrics after the last step, NaN where that takes another.
       - points(state, hyperparameters, step) -> where gradients are taken: (d,), or (w, d) where the
-        workers' own momenta look ahead, w the workers that compute: h, or n where all do.
+        workers' own momenta look ahead, w the workers that compute: h, or n where all do. Of local
+        steps the first, before their own momenta lead on.
       - apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics):
-        the step from the (w, d) regularised gradients on.
+        the step from the (w, d) regularised gradients on; not with local steps.
 
     Raises:
       ValueError: attackers without an attack, a data attack without gradients to act on, or weights
@@ -164,7 +167,7 @@ def make_simulator(
             point = point - rate * hyperparameters.update.decay * state.update_momentum
         if state.aggregate is not None:
             point = point - rate * hyperparameters.server.decay * state.aggregate
-        if state.worker_momenta is not None:
+        if state.worker_momenta is not None and config.local_steps == 1:
             point = point[None] - rate * hyperparameters.worker.decay * state.worker_momenta
         return point
 
@@ -177,19 +180,28 @@ def make_simulator(
         losses: jax.Array,
         accuracy: jax.Array | float = jnp.nan,
     ) -> tuple[State, Metrics]:
-        norms = jnp.sqrt(jnp.sum(jnp.square(gradients), axis=1, keepdims=True))
-        sampled = gradients * jnp.where(
-            norms > hyperparameters.clip, hyperparameters.clip / norms, 1
-        )
+        if config.local_steps > 1:
+            raise ValueError(
+                f"apply takes the gradients of one local step, got local_steps={config.local_steps}"
+            )
+        sent = send(hyperparameters, gradients, state.worker_momenta)
+        return settle(state, hyperparameters, key, step, sent, losses, accuracy)
 
+    def settle(
+        state: State,
+        hyperparameters: Hyperparameters,
+        key: jax.Array,
+        step: jax.Array,
+        sent: Sent,
+        losses: jax.Array,
+        accuracy: jax.Array | float,
+    ) -> tuple[State, Metrics]:
+        sampled, vectors, worker_momenta = sent
         worker, update, server = (
             hyperparameters.worker,
             hyperparameters.update,
             hyperparameters.server,
         )
-        vectors, worker_momenta = sampled, None
-        if state.worker_momenta is not None:
-            vectors = worker_momenta = worker.decay * state.worker_momenta + worker.gain * sampled
         if state.aggregate is not None:
             vectors = server.gain * vectors + server.decay * state.aggregate[None]
 
@@ -255,7 +267,7 @@ def make_simulator(
             nothing |= dict.fromkeys(CERTIFICATES)
         known = {
             "step": step,
-            "training_points": step * h * task.batch_size,
+            "training_points": step * (h * config.local_steps) * task.batch_size,
             "distance_from_start": jnp.linalg.norm(state.parameters - state.start),
             "accuracy": jnp.asarray(accuracy, jnp.float32),
         }
@@ -277,7 +289,12 @@ def make_simulator(
         num_steps: int,
         look_ahead: jax.Array | bool = True,
     ) -> tuple[State, Metrics]:
-        batches = draw_batches(config, task, data, key, first_step, num_steps)
+        k, rate = config.local_steps, local_rate(config, hyperparameters)
+        batches = draw_batches(config, task, data, key, first_step * k, num_steps * k)
+        if k > 1:
+            batches = jax.tree.map(
+                lambda leaf: leaf.reshape(num_steps, k, *leaf.shape[1:]), batches
+            )
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs
@@ -288,17 +305,33 @@ def make_simulator(
                 lambda: jnp.float32(jnp.nan),
             )
 
-            def taken(ahead: bool) -> tuple[jax.Array, jax.Array, PyTree]:
+            def taken(ahead: bool) -> tuple[Any, jax.Array, PyTree]:
                 at = points(state, hyperparameters, step) if ahead else state.parameters
+                if k > 1:
+                    return local_round(
+                        config,
+                        gradients,
+                        hyperparameters,
+                        start=at,
+                        momenta=state.worker_momenta,
+                        model_state=state.model_state,
+                        rate=rate * schedule(step, **hyperparameters.schedule),
+                        ahead=ahead and config.nesterov,
+                        data=data,
+                        key=key,
+                        step=step,
+                        batches=batch,
+                    )
                 return gradients(at, hyperparameters.l2, state.model_state, data, key, step, batch)
 
             branches = config.nesterov and look_ahead is not True
-            rows, losses, model_state = (
+            made, losses, model_state = (
                 jax.lax.cond(look_ahead, lambda: taken(True), lambda: taken(False))
                 if branches
                 else taken(True)
             )
-            state, metrics = apply(state, hyperparameters, key, step, rows, losses, accuracy)
+            sent = made if k > 1 else send(hyperparameters, made, state.worker_momenta)
+            state, metrics = settle(state, hyperparameters, key, step, sent, losses, accuracy)
             return state._replace(model_state=model_state), metrics
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))

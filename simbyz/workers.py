@@ -61,9 +61,11 @@ def make_gradients(
       relabel: what Byzantine workers do to the labels of their batches; None without a data attack.
 
     Returns:
-      gradients(at, l2, model_state, data, key, step, batches) -> (gradients (w, d), losses (w,),
-        model_state): those of loss + l2 ||θ|| at θ = `at`, which is (d,), or (w, d) where each has
-        its own; and the mean of the honest workers' new model states. `batches`: leaves (w, ...).
+      gradients(at, l2, model_state, data, key, step, batches, round_step=None) -> (gradients
+        (w, d), losses (w,), model_state): those of loss + l2 ||θ|| at θ = `at`, which is (d,), or
+        (w, d) where each has its own; and the mean of the honest workers' new model states.
+        `batches`: leaves (w, ...).
+        `round_step`: the step that decides who is Byzantine, where `step` counts local steps.
     """
 
     change = (lambda labels: labels) if relabel is None else relabel
@@ -76,12 +78,13 @@ def make_gradients(
         key: jax.Array,
         step: jax.Array,
         batches: PyTree,
+        round_step: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, PyTree]:
         own_point = at.ndim == 2
         parameters = jax.vmap(unravel)(at) if own_point else unravel(at)
         # The first keys of many are those of few: what the first h draw depends on no others.
         keys = jax.random.split(of_step(key, WORKERS, step), config.computing)
-        who = identities(config, of_step(key, REDRAW, step))
+        who = identities(config, of_step(key, REDRAW, step if round_step is None else round_step))
         each: tuple[PyTree, ...] = (batches, keys)
         if relabel is not None:
             each += (jnp.zeros(config.computing, bool).at[who.byzantine].set(True),)
