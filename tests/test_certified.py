@@ -2,6 +2,8 @@
 
 import functools
 import io
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -235,6 +237,15 @@ def test_a_certified_sweep_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
         assert set(one.columns) == set(Metrics._fields)
         for name, values in other.columns.items():
             np.testing.assert_array_equal(one.columns[name], values, err_msg=name)
+
+
+@pytest.mark.thorough
+def test_the_run_of_the_page():
+    page = (Path(__file__).parents[1] / "docs" / "certificates.md").read_text()
+    (code,) = re.findall(r"^```python$\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "certificates.md", "exec"), names)
+    assert names["metrics"].coefficient.max() > 0
 
 
 class TestExperiment:
