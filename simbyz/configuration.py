@@ -25,7 +25,8 @@ class Config:
     gradients computed together (all if None); fewer take less memory, and on a CPU no more time
     once one worker's work fills a core. certify: the columns `coefficient` and `distance` too.
     local_steps: steps that a worker takes by itself in each step of the run, see
-    `simbyz.local_steps`.
+    `simbyz.local_steps`. variance_reduction: the workers' momentum is corrected by a second
+    gradient of the same batch, at the last parameters; see `simbyz.variance_reduction`.
     """
 
     n: int
@@ -40,6 +41,7 @@ class Config:
     workers_at_once: int | None = None
     certify: bool = False
     local_steps: int = 1
+    variance_reduction: bool = False
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -63,6 +65,14 @@ class Config:
             raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
         if self.local_steps < 1:
             raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
+        if self.variance_reduction and (
+            "worker" not in self.momentum_at or self.nesterov or self.local_steps > 1
+        ):
+            raise ValueError(
+                "variance_reduction needs momentum at the worker, no nesterov and no local "
+                f"steps, got momentum_at={self.momentum_at}, nesterov={self.nesterov}, "
+                f"local_steps={self.local_steps}"
+            )
         for name in ("curvature_window", "workers_at_once"):
             value = getattr(self, name)
             if value is not None and value < 1:

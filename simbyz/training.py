@@ -35,6 +35,7 @@ from simbyz.optimizer import as_direction
 from simbyz.sending import Sent, send
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, RULE, of_step
 from simbyz.task import Task
+from simbyz.variance_reduction import reduced
 from simbyz.weighting import Weighting, check, masses_of
 from simbyz.workers import Relabel, draw_batches, make_gradients
 
@@ -56,6 +57,7 @@ class State(NamedTuple):
     past: Past
     attack: PyTree  # of a StatefulAttack
     rule: PyTree  # of a StatefulRule
+    previous: jax.Array | None = None  # (d,) the last parameters, for variance reduction
 
 
 class Simulator(NamedTuple):
@@ -114,7 +116,8 @@ def make_simulator(
         workers' own momenta look ahead, w the workers that compute: h, or n where all do. Of local
         steps the first, before their own momenta lead on.
       - apply(state, hyperparameters, key, step, gradients, losses, accuracy) -> (State, Metrics):
-        the step from the (w, d) regularised gradients on; not with local steps.
+        the step from the (w, d) regularised gradients on; not with local steps or variance
+        reduction, which take several.
 
     Raises:
       ValueError: attackers without an attack, a data attack without gradients to act on, or weights
@@ -156,6 +159,7 @@ def make_simulator(
             past=no_past(dimension, config.curvature_window),
             attack=None if memory is None else memory.start(dimension),
             rule=start_of_rule(rule, zero),
+            previous=parameters if config.variance_reduction else None,
         )
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
@@ -180,9 +184,10 @@ def make_simulator(
         losses: jax.Array,
         accuracy: jax.Array | float = jnp.nan,
     ) -> tuple[State, Metrics]:
-        if config.local_steps > 1:
+        if config.local_steps > 1 or config.variance_reduction:
             raise ValueError(
-                f"apply takes the gradients of one local step, got local_steps={config.local_steps}"
+                "apply takes one gradient a worker, got "
+                f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
             )
         sent = send(hyperparameters, gradients, state.worker_momenta)
         return settle(state, hyperparameters, key, step, sent, losses, accuracy)
@@ -259,6 +264,7 @@ def make_simulator(
             past=remember(state.past, sampled_mean, decay),
             attack=None if memory is None else memory.learn(received.attack, aggregate),
             rule=rule_state,
+            previous=state.parameters if config.variance_reduction else None,
         ), metrics
 
     def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:
@@ -322,7 +328,13 @@ def make_simulator(
                         step=step,
                         batches=batch,
                     )
-                return gradients(at, hyperparameters.l2, state.model_state, data, key, step, batch)
+                given = (hyperparameters.l2, state.model_state, data, key, step, batch)
+                if state.previous is not None:
+                    points_of_both = jnp.stack([at, state.previous])
+                    return reduced(
+                        gradients, hyperparameters, state.worker_momenta, points_of_both, *given
+                    )
+                return gradients(at, *given)
 
             branches = config.nesterov and look_ahead is not True
             made, losses, model_state = (
@@ -330,7 +342,8 @@ def make_simulator(
                 if branches
                 else taken(True)
             )
-            sent = made if k > 1 else send(hyperparameters, made, state.worker_momenta)
+            made_sent = k > 1 or config.variance_reduction
+            sent = made if made_sent else send(hyperparameters, made, state.worker_momenta)
             state, metrics = settle(state, hyperparameters, key, step, sent, losses, accuracy)
             return state._replace(model_state=model_state), metrics
 

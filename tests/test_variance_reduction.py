@@ -1,0 +1,168 @@
+"""Momentum variance reduction against its recurrence in NumPy, and against plain momentum."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.streams import BATCHES, INITIALISE
+from simbyz.sweep import Lane, sweep
+from simbyz.task import Task
+from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+
+SCALE = np.array([1.0, 0.5, 2.0], np.float32)
+REDUCED = Config(n=4, f=0, variance_reduction=True)
+
+
+def noisy(shared):
+    """Losses Σ scale · ((1 + shared · z_1) θ² / 2 - (1 - shared) z_2 θ), z of the batch: noise of
+    the curvature, which moves along with θ, or of the gradient, which doesn't.
+    """
+
+    def batches(arrays, key, first_step, num_steps, num_workers):
+        def draw(step):
+            return jax.random.normal(jax.random.fold_in(key, step), (num_workers, 2, len(SCALE)))
+
+        return jax.vmap(draw)(first_step + jnp.arange(num_steps))
+
+    def loss(arrays, parameters, model_state, batch, key):
+        square = (1 + shared * batch[0]) * jnp.square(parameters) / 2
+        return jnp.sum(SCALE * (square - (1 - shared) * batch[1] * parameters)), model_state
+
+    return Task(
+        data={},
+        initialise=lambda key: (3 + jax.random.normal(key, SCALE.shape), {}),
+        batches=batches,
+        loss=loss,
+        accuracy=lambda *_: jnp.float32(0),
+        batch_size=1,
+    )
+
+
+def run(config, hyperparameters, rule=aggregators.average, attack=None, steps=25, task=None):
+    task = noisy(0.5) if task is None else task
+    simulator = make_simulator(config, task, rule, attack)
+    key = jax.random.key(0)
+    return jax.jit(simulator.advance, static_argnums=5)(
+        simulator.initialise(key), hyperparameters, task.data, key, 0, steps
+    )
+
+
+@pytest.mark.parametrize(
+    "momentum", [Momentum(0.9, 0.1), Momentum(0.8), Momentum(0.0)], ids=["mean", "sum", "none"]
+)
+def test_against_the_recurrence(momentum):
+    """m_t = g(θ_t; ξ_t) + μ (m_{t-1} - g(θ_{t-1}; ξ_t)), sent times gain / (1 - μ)."""
+    task, rate, clip, l2, steps = noisy(0.5), 0.05, 4.0, 0.1, 25
+    state, metrics = run(REDUCED, Hyperparameters(rate, worker=momentum, clip=clip, l2=l2))
+
+    key = jax.random.key(0)
+    theta = np.asarray(task.initialise(jax.random.fold_in(key, INITIALISE))[0], np.float64)
+    draws = np.asarray(task.batches({}, jax.random.fold_in(key, BATCHES), 0, steps, 4), np.float64)
+    decay, gain = momentum
+
+    def gradient(point, draw):
+        raw = SCALE * ((1 + 0.5 * draw[0]) * point - 0.5 * draw[1])
+        raw = raw + l2 * point / np.linalg.norm(point)
+        return raw * min(1, clip / np.linalg.norm(raw))
+
+    momenta, last = np.zeros((4, 3)), None
+    for step in range(steps):
+        for i in range(4):
+            now = gradient(theta, draws[step, i])
+            before = 0 if last is None else gradient(last, draws[step, i])
+            momenta[i] = now + decay * (momenta[i] - before)
+        last, theta = theta, theta - rate * gain / (1 - decay) * momenta.mean(axis=0)
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        state.worker_momenta, gain / (1 - decay) * momenta, rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_allclose(state.previous, last, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(metrics.loss).all()
+
+
+def test_without_decay_it_is_plain_gradients():
+    hyperparameters = Hyperparameters(0.05, worker=Momentum(0.0))
+    reduced, _ = run(REDUCED, hyperparameters)
+    plain, _ = run(Config(n=4, f=0, momentum_at=()), hyperparameters)
+    np.testing.assert_allclose(reduced.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
+
+
+def test_it_estimates_the_gradient_better_than_plain_momentum():
+    """Far from the optimum plain momentum lags: its error to the true gradient is larger."""
+    errors = {}
+    for variance_reduction in (False, True):
+        config = Config(n=4, f=0, variance_reduction=variance_reduction)
+        task, errors[variance_reduction] = noisy(0.1), []
+        simulator = make_simulator(config, task, aggregators.average, None)
+        hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
+
+        def error(seed, simulator=simulator, task=task, hyperparameters=hyperparameters):
+            key = jax.random.key(seed)
+            start, _ = simulator.advance(
+                simulator.initialise(key), hyperparameters, task.data, key, 0, 20
+            )
+            # One more step, for momenta at the parameters that they are of.
+            end, _ = simulator.advance(start, hyperparameters, task.data, key, 20, 1)
+            return end.worker_momenta - SCALE[None] * start.parameters[None]
+
+        apart = np.asarray(jax.jit(jax.vmap(error))(jnp.arange(50)))
+        errors[variance_reduction] = np.mean(np.sum(np.square(apart), axis=-1))
+    assert errors[True] < errors[False] / 2
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+def test_it_goes_with_rules_attacks_and_redrawing(redraw):
+    config = Config(n=9, f=2, redraw=redraw, variance_reduction=True, evaluate_every=100)
+    hyperparameters = Hyperparameters(
+        0.1, worker=Momentum(0.9, 0.1), attack={"factor": -1.5 if redraw else 3.0}
+    )
+    attack = attacks.a_little_is_enough if redraw else attacks.fall_of_empires
+    rule = aggregators.multi_krum if redraw else aggregators.trimmed_mean
+    state, _ = run(config, hyperparameters, rule, attack, steps=150, task=noisy(0.1))
+    assert state.worker_momenta.shape == (9 if redraw else 7, 3)
+    assert float(jnp.abs(state.parameters).max()) < 1.5  # from about 3
+
+
+def test_chunks_and_lanes_of_a_sweep_change_nothing():
+    task = noisy(0.5)
+    hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
+    simulator = make_simulator(REDUCED, task, aggregators.average, None)
+    advance = jax.jit(simulator.advance, static_argnums=5)
+    key = jax.random.key(0)
+    whole, _ = advance(simulator.initialise(key), hyperparameters, {}, key, 0, 6)
+    state = simulator.initialise(key)
+    for first in (0, 3):
+        state, _ = advance(state, hyperparameters, {}, key, first, 3)
+    np.testing.assert_allclose(state.parameters, whole.parameters, rtol=1e-6)
+    lanes = [Lane(seed, hyperparameters) for seed in (0, 1)]
+    first, second = sweep(simulator, lanes, {}, steps=6, width=1)
+    np.testing.assert_allclose(first.parameters, whole.parameters, rtol=1e-5)
+    assert not np.allclose(second.parameters, whole.parameters)
+
+
+def test_workers_a_few_at_once_change_nothing():
+    hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
+    few = dataclasses.replace(REDUCED, workers_at_once=2)
+    got, expected = (run(config, hyperparameters, steps=5)[0] for config in (few, REDUCED))
+    np.testing.assert_allclose(got.parameters, expected.parameters, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(momentum_at=()), dict(momentum_at=("update",)), dict(nesterov=True), dict(local_steps=2)],
+)
+def test_refused(options):
+    with pytest.raises(ValueError, match="needs momentum at the worker, no nesterov and no local"):
+        Config(n=4, f=0, variance_reduction=True, **options)
+
+
+def test_the_step_alone_takes_plain_gradients():
+    simulator = make_simulator(REDUCED, noisy(0.5), aggregators.average, None)
+    state, rows = simulator.initialise(jax.random.key(0)), jnp.ones((4, 3))
+    hyperparameters = Hyperparameters(0.1, worker=Momentum(0.9))
+    with pytest.raises(ValueError, match="one gradient a worker.*variance_reduction=True"):
+        simulator.apply(state, hyperparameters, jax.random.key(0), 0, rows, rows[:, 0])
