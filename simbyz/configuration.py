@@ -27,6 +27,9 @@ class Config:
     local_steps: steps that a worker takes by itself in each step of the run, see
     `simbyz.local_steps`. variance_reduction: the workers' momentum is corrected by a second
     gradient of the same batch, at the last parameters; see `simbyz.variance_reduction`.
+    participants: workers drawn to take part in each step (all if None).
+    byzantine_participants: how many of them are Byzantine (as chance has it if None), see
+    `simbyz.participation`.
     """
 
     n: int
@@ -42,6 +45,8 @@ class Config:
     certify: bool = False
     local_steps: int = 1
     variance_reduction: bool = False
+    participants: int | None = None
+    byzantine_participants: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -66,13 +71,17 @@ class Config:
         if self.local_steps < 1:
             raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
         if self.variance_reduction and (
-            "worker" not in self.momentum_at or self.nesterov or self.local_steps > 1
+            "worker" not in self.momentum_at
+            or self.nesterov
+            or self.local_steps > 1
+            or self.participants is not None
         ):
             raise ValueError(
-                "variance_reduction needs momentum at the worker, no nesterov and no local "
-                f"steps, got momentum_at={self.momentum_at}, nesterov={self.nesterov}, "
-                f"local_steps={self.local_steps}"
+                "variance_reduction needs momentum at the worker, no nesterov, no local steps and "
+                f"all participants, got momentum_at={self.momentum_at}, nesterov={self.nesterov}, "
+                f"local_steps={self.local_steps}, participants={self.participants}"
             )
+        self._check_participants()
         for name in ("curvature_window", "workers_at_once"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -89,7 +98,59 @@ class Config:
     @property
     def computing(self) -> int:
         """Workers that compute gradients: the honest ones, or all."""
-        return self.n if self.byzantine_gradients or self.redraw else self.honest
+        return self.n if self.byzantine_gradients or self.redraw or self.chance else self.honest
+
+    @property
+    def chance(self) -> bool:
+        """Whether the number of Byzantine participants differs from step to step."""
+        return len(self._counts()) > 1
+
+    @property
+    def rounds(self) -> "tuple[Config, ...]":
+        """What a step may be: that of a run of the participants alone, by how many of them are
+        Byzantine, in increasing order.
+        """
+        if self.participants is None:
+            return (self,)
+        return tuple(
+            dataclasses.replace(
+                self,
+                n=self.participants,
+                num_byzantine=count,
+                redraw=self.redraw or self.chance,
+                participants=None,
+                byzantine_participants=None,
+            )
+            for count in self._counts()
+        )
+
+    def _counts(self) -> range:
+        p, exactly = self.participants, self.byzantine_participants
+        if p is None:
+            return range(self.byzantine, self.byzantine + 1)
+        if exactly is not None:
+            return range(exactly, exactly + 1)
+        return range(max(0, p - self.honest), min(self.byzantine, p) + 1)
+
+    def _check_participants(self) -> None:
+        p, exactly = self.participants, self.byzantine_participants
+        if p is None:
+            if exactly is not None:
+                raise ValueError(f"byzantine_participants needs participants, got {exactly}")
+            return
+        if not 1 <= p <= self.n:
+            raise ValueError(f"participants must be from 1 to n = {self.n}, got {p}")
+        least, most = max(0, p - self.honest), min(self.byzantine, p)
+        if exactly is not None and not least <= exactly <= most:
+            raise ValueError(
+                f"byzantine_participants must be from {least} to {most}, with {p} participants of "
+                f"{self.honest} honest and {self.byzantine} Byzantine workers, got {exactly}"
+            )
+        if (most if exactly is None else exactly) == p and not self.byzantine_gradients:
+            raise ValueError(
+                f"all {p} participants could be Byzantine, of whom none computes anything: take "
+                "more participants, fewer byzantine_participants, or set byzantine_gradients"
+            )
 
 
 class Momentum(NamedTuple):

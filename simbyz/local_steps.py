@@ -64,7 +64,7 @@ def local_round(
       config, hyperparameters: of the run.
       gradients: of `make_gradients`.
       start: (d,), where the first gradients are taken.
-      momenta: (w, d) as the last round left them, or None.
+      momenta: (w, d) as their last rounds left them, or None.
       model_state: at the start.
       rate: the local learning rate.
       ahead: whether gradients are taken where a worker's momentum is about to lead (Nesterov).
@@ -75,7 +75,7 @@ def local_round(
       What the workers send, sampled and vectors summed over the local steps; the losses (w,) of the
       first local step; the model state, averaged after each local step.
     """
-    zeros = jnp.zeros((config.computing, start.size), start.dtype)
+    zeros = jnp.zeros((config.rounds[0].computing, start.size), start.dtype)
 
     def one(carry: tuple, inputs: tuple[jax.Array, PyTree]) -> tuple[tuple, jax.Array]:
         sums, momenta, model_state = carry

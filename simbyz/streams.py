@@ -6,7 +6,7 @@ and attack.
 
 import jax
 
-INITIALISE, BATCHES, WORKERS, EVALUATE, ATTACK, REDRAW, OTHER_BATCHES, RULE = range(8)
+INITIALISE, BATCHES, WORKERS, EVALUATE, ATTACK, REDRAW, OTHER_BATCHES, RULE, PARTICIPATE = range(9)
 
 
 def of_step(key: jax.Array, purpose: int, step: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from simbyz.attackers import Attack, StatefulAttack, identities, receive
+from simbyz.attackers import Attack, Identities, Received, StatefulAttack, receive
 from simbyz.certificates import CERTIFICATES, certify
 from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.defence import Rule, StatefulRule, defend
@@ -32,8 +32,9 @@ from simbyz.defence import start as start_of_rule
 from simbyz.local_steps import local_rate, local_round
 from simbyz.metrics import Metrics, Past, no_past, remember, study
 from simbyz.optimizer import as_direction
+from simbyz.participation import Participants, batches_in_a_step, in_rounds, participants
 from simbyz.sending import Sent, send
-from simbyz.streams import ATTACK, EVALUATE, INITIALISE, REDRAW, RULE, of_step
+from simbyz.streams import ATTACK, EVALUATE, INITIALISE, RULE, of_step
 from simbyz.task import Task
 from simbyz.variance_reduction import reduced
 from simbyz.weighting import Weighting, check, masses_of
@@ -72,6 +73,9 @@ class Simulator(NamedTuple):
 
 
 Schedule = Callable[..., jax.Array | float]
+# The columns that the vectors of a step give.
+STUDIED = set(Metrics._fields) - {"step", "training_points", "distance_from_start", "accuracy"}
+STUDIED -= set(CERTIFICATES)
 
 
 def make_simulator(
@@ -131,13 +135,13 @@ def make_simulator(
     if relabel is not None and not config.byzantine_gradients:
         raise ValueError("relabel needs Config(byzantine_gradients=True)")
     check(config, rule, weights)
-    h = config.honest
     memory = attack if isinstance(attack, StatefulAttack) else None
     optimizer = as_direction(optimizer)
     template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
     dimension = sum(leaf.size for leaf in jax.tree.leaves(zeros))
     _, unravel = ravel_pytree(zeros)
+    partial, computing = config.participants is not None, config.rounds[0].computing
     gradients = make_gradients(config, task, unravel, relabel)
 
     def initialise(key: jax.Array) -> State:
@@ -161,6 +165,13 @@ def make_simulator(
             rule=start_of_rule(rule, zero),
             previous=parameters if config.variance_reduction else None,
         )
+
+    def taking_part(key: jax.Array, step: jax.Array) -> Participants:
+        return participants(config, key, step)
+
+    def momenta_of(state: State, part: Participants) -> jax.Array | None:
+        momenta = state.worker_momenta
+        return momenta[part.workers[:computing]] if partial and momenta is not None else momenta
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
         point = state.parameters
@@ -189,7 +200,7 @@ def make_simulator(
                 "apply takes one gradient a worker, got "
                 f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
             )
-        sent = send(hyperparameters, gradients, state.worker_momenta)
+        sent = send(hyperparameters, gradients, momenta_of(state, taking_part(key, step)))
         return settle(state, hyperparameters, key, step, sent, losses, accuracy)
 
     def settle(
@@ -210,18 +221,20 @@ def make_simulator(
         if state.aggregate is not None:
             vectors = server.gain * vectors + server.decay * state.aggregate[None]
 
-        who = identities(config, of_step(key, REDRAW, step))
-        received = receive(
-            config,
-            attack,
-            of_step(key, ATTACK, step),
-            vectors,
-            who,
-            state.attack,
-            hyperparameters.attack,
-        )
+        part = taking_part(key, step)
+
+        def arrive(one: Config, who: Identities) -> Received:
+            attack_key, options = of_step(key, ATTACK, step), hyperparameters.attack
+            received = receive(one, attack, attack_key, vectors, who, state.attack, options)
+            if config.chance:  # of one shape in all rounds: the stack and places tell the rest
+                received = received._replace(honest=received.stack, byzantine=received.stack)
+            return received
+
+        received = in_rounds(config, part, arrive)
         rule_key = of_step(key, RULE, step)
-        masses = None if weights is None else masses_of(config, weights, who)
+        masses = None if weights is None else masses_of(config, weights, part.identities)
+        if masses is not None and partial:
+            masses = masses[part.workers]
         aggregate, shares, rule_state = defend(
             rule, selection, received.stack, config.f, rule_key, state.rule, masses
         )
@@ -236,23 +249,36 @@ def make_simulator(
         rate = hyperparameters.learning_rate * schedule(step, **hyperparameters.schedule)
 
         decay = worker.decay + update.decay + server.decay  # one place at a time
-        if config.computing > config.honest:
-            # The metrics tell of the honest workers alone, and of the Byzantine rows as a kind.
-            sampled, losses = sampled[who.honest], losses[who.honest]
-            shares = None if shares is None else shares[jnp.concatenate(who)]
-        columns, sampled_mean = study(
-            step=step,
-            sampled=sampled,
-            honest=received.honest,
-            attack=received.byzantine,
-            aggregate=aggregate,
-            past=state.past,
-            momentum=decay,
-            weights=shares,
-        )
-        if config.certify and h:
-            columns |= certify(aggregate, received.honest)
-        metrics = describe(state, step, accuracy)._replace(loss=jnp.mean(losses), **columns)
+
+        def tell(one: Config, who: Identities) -> tuple[dict[str, jax.Array], jax.Array]:
+            rows, own_losses, of_rows = sampled, losses, shares
+            if one.computing > one.honest:
+                # The metrics tell of the honest workers alone, and of the Byzantine rows as a kind.
+                rows, own_losses = rows[who.honest], own_losses[who.honest]
+                of_rows = None if of_rows is None else of_rows[jnp.concatenate(who)]
+            honest = received.stack[who.honest] if config.chance else received.honest
+            columns, sampled_mean = study(
+                step=step,
+                sampled=rows,
+                honest=honest,
+                attack=received.stack[who.byzantine] if config.chance else received.byzantine,
+                aggregate=aggregate,
+                past=state.past,
+                momentum=decay,
+                weights=of_rows,
+            )
+            if config.certify and one.honest:
+                columns |= certify(aggregate, honest)
+            columns["loss"] = jnp.mean(own_losses)
+            if config.chance:  # one set of columns for all rounds
+                names = STUDIED | set(CERTIFICATES if config.certify else ())
+                columns = dict.fromkeys(names, jnp.float32(jnp.nan)) | columns
+            return columns, sampled_mean
+
+        columns, sampled_mean = in_rounds(config, part, tell)
+        metrics = describe(state, step, accuracy)._replace(**columns)
+        if partial and worker_momenta is not None and state.worker_momenta is not None:
+            worker_momenta = state.worker_momenta.at[part.workers[:computing]].set(worker_momenta)
         return State(
             parameters=optax.apply_updates(state.parameters, -rate * direction),
             start=state.start,
@@ -273,7 +299,7 @@ def make_simulator(
             nothing |= dict.fromkeys(CERTIFICATES)
         known = {
             "step": step,
-            "training_points": step * (h * config.local_steps) * task.batch_size,
+            "training_points": step * batches_in_a_step(config) * task.batch_size,
             "distance_from_start": jnp.linalg.norm(state.parameters - state.start),
             "accuracy": jnp.asarray(accuracy, jnp.float32),
         }
@@ -311,15 +337,24 @@ def make_simulator(
                 lambda: jnp.float32(jnp.nan),
             )
 
+            momenta, rows = state.worker_momenta, None
+            if partial:
+                part = taking_part(key, step)
+                momenta, rows = momenta_of(state, part), part.workers[:computing]
+                axis = int(k > 1)
+                batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=axis), batch)
+
             def taken(ahead: bool) -> tuple[Any, jax.Array, PyTree]:
                 at = points(state, hyperparameters, step) if ahead else state.parameters
+                if rows is not None and at.ndim == 2:
+                    at = at[rows]
                 if k > 1:
                     return local_round(
                         config,
                         gradients,
                         hyperparameters,
                         start=at,
-                        momenta=state.worker_momenta,
+                        momenta=momenta,
                         model_state=state.model_state,
                         rate=rate * schedule(step, **hyperparameters.schedule),
                         ahead=ahead and config.nesterov,
@@ -343,7 +378,7 @@ def make_simulator(
                 else taken(True)
             )
             made_sent = k > 1 or config.variance_reduction
-            sent = made if made_sent else send(hyperparameters, made, state.worker_momenta)
+            sent = made if made_sent else send(hyperparameters, made, momenta)
             state, metrics = settle(state, hyperparameters, key, step, sent, losses, accuracy)
             return state._replace(model_state=model_state), metrics
 

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz.attackers import identities
 from simbyz.configuration import Config
-from simbyz.streams import BATCHES, OTHER_BATCHES, REDRAW, WORKERS, of_step
+from simbyz.participation import participants
+from simbyz.streams import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.task import Task
 
 PyTree = Any
@@ -46,6 +46,12 @@ def draw_batches(
     )
 
 
+def mean_of(leaf: jax.Array, some: jax.Array) -> jax.Array:
+    """The mean over the rows (w, ...) that are marked (w,), of all of them if none is."""
+    some = jnp.where(jnp.any(some), some, True).reshape(-1, *[1] * (leaf.ndim - 1))
+    return jnp.mean(leaf, axis=0, where=some)
+
+
 def make_gradients(
     config: Config,
     task: Task,
@@ -68,6 +74,7 @@ def make_gradients(
         `round_step`: the step that decides who is Byzantine, where `step` counts local steps.
     """
 
+    partial, count = config.participants is not None, config.rounds[0].computing
     change = (lambda labels: labels) if relabel is None else relabel
 
     def gradients(
@@ -84,10 +91,13 @@ def make_gradients(
         parameters = jax.vmap(unravel)(at) if own_point else unravel(at)
         # The first keys of many are those of few: what the first h draw depends on no others.
         keys = jax.random.split(of_step(key, WORKERS, step), config.computing)
-        who = identities(config, of_step(key, REDRAW, step if round_step is None else round_step))
+        part = participants(config, key, step if round_step is None else round_step)
+        byzantine = part.byzantine[:count]
+        if partial:
+            keys = keys[part.workers[:count]]
         each: tuple[PyTree, ...] = (batches, keys)
         if relabel is not None:
-            each += (jnp.zeros(config.computing, bool).at[who.byzantine].set(True),)
+            each += (byzantine,)
 
         def worker(
             parameters: PyTree, batch: PyTree, key: jax.Array, byzantine: jax.Array | None = None
@@ -113,13 +123,17 @@ def make_gradients(
                 lambda one: worker(parameters, *one), each, batch_size=config.workers_at_once
             )
         (losses, model_states), trees = outcome
-        flat = [leaf.reshape(config.computing, -1) for leaf in jax.tree.leaves(trees)]
+        flat = [leaf.reshape(count, -1) for leaf in jax.tree.leaves(trees)]
         at = at if own_point else at[None]
         norms = jnp.linalg.norm(at, axis=1, keepdims=True)
         rows = jnp.concatenate(flat, axis=1) + l2 * at / jnp.where(norms > 0, norms, 1)
         losses = losses + l2 * norms.reshape(-1)
+        if partial:
+            honest = ~byzantine
+            return rows, losses, jax.tree.map(lambda leaf: mean_of(leaf, honest), model_states)
         if 0 < config.honest < config.computing:
-            model_states = jax.tree.map(lambda leaf: leaf[who.honest], model_states)
+            honest = part.identities.honest
+            model_states = jax.tree.map(lambda leaf: leaf[honest], model_states)
         return rows, losses, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), model_states)
 
     return gradients
