@@ -12,8 +12,8 @@ the update, optimiser) is as without local steps, and one local step is distribu
 local learning rate equal to the server's, the average of the sent vectors takes θ to the average of
 the models.
 
-Reference: McMahan et al., Communication-efficient learning of deep networks from decentralized
-data, AISTATS 2017.
+This is federated averaging (McMahan et al., Communication-efficient learning of deep networks from
+decentralized data, AISTATS 2017) with momentum at the workers.
 """
 
 from collections.abc import Callable
