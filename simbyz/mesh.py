@@ -96,7 +96,8 @@ def shard(
 
     Args:
       simulator: of this configuration, task and data attack.
-      config: of the run; `workers_at_once` must be None, as each device takes its workers at once.
+      config: of the run; `workers_at_once` must be None, as each device takes its workers at once,
+        and so must `participants`. One local step, without variance reduction.
       task: see `padded`.
       mesh: of `mesh_of`.
       relabel: the data attack.
@@ -108,12 +109,18 @@ def shard(
         `finish` tells the accuracy of a state.
 
     Raises:
-      ValueError: `workers_at_once` is given.
+      ValueError: `workers_at_once` or `participants` is given; when traced, local steps or
+        variance reduction.
     """
     if config.workers_at_once is not None:
         raise ValueError(
             "over a mesh each device computes the gradients of its workers at once: "
             f"workers_at_once must be None, got {config.workers_at_once}"
+        )
+    if config.participants is not None:
+        raise ValueError(
+            "over a mesh all workers take part: participants must be None, "
+            f"got {config.participants}"
         )
     shapes, _ = jax.eval_shape(task.initialise, jax.random.key(0))
     _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))

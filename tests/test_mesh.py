@@ -108,6 +108,9 @@ def test_what_can_not_be_cut() -> None:
     one_by_one = Config(n=9, f=3, workers_at_once=1)
     with pytest.raises(ValueError, match="workers_at_once must be None, got 1"):
         shard(simulator, one_by_one, padded(task, 2), mesh)
+    some = Config(n=9, f=3, participants=8, byzantine_participants=2)
+    with pytest.raises(ValueError, match="participants must be None, got 8"):
+        shard(simulator, some, padded(task, 2), mesh)
 
 
 def test_collectives_in_a_text() -> None:
