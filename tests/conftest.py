@@ -1,9 +1,13 @@
 """Settings for all tests, made before any JAX backend starts."""
 
+import signal
+
 import jax
 import jaxtyping
 import pytest
 
+# A run of the tests in the background ignores Ctrl-C, and what it starts would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A forgotten worker axis, (d,) + (h, d), raises instead of broadcasting.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Sweeps over devices run on the CPU too.
