@@ -160,5 +160,5 @@ def test_refused():
         Config(n=5, f=0, local_steps=2), quadratic(), aggregators.median, None
     )
     state = simulator.initialise(jax.random.key(0))
-    with pytest.raises(ValueError, match="apply takes the gradients of one local step, got local"):
+    with pytest.raises(ValueError, match="apply takes one gradient a worker, got local_steps=2"):
         simulator.apply(state, Hyperparameters(0.1), None, 0, jnp.ones((5, 4)), jnp.ones(5))

@@ -156,7 +156,7 @@ def test_workers_a_few_at_once_change_nothing():
     [dict(momentum_at=()), dict(momentum_at=("update",)), dict(nesterov=True), dict(local_steps=2)],
 )
 def test_refused(options):
-    with pytest.raises(ValueError, match="needs momentum at the worker, no nesterov and no local"):
+    with pytest.raises(ValueError, match="needs momentum at the worker, no nesterov, no local"):
         Config(n=4, f=0, variance_reduction=True, **options)
 
 

@@ -192,6 +192,7 @@ def simulate(
     Raises:
       Stopped: `stop` said so.
     """
+    folder = Path(folder)  # a notebook may give text
     checkpoints = Checkpoints(
         folder / CHECKPOINTS,
         checkpoint_every,
