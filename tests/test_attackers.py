@@ -36,6 +36,8 @@ def test_the_honest_see_the_same_whether_others_compute_or_not():
         STEPS,
     )
     for name, column in without._asdict().items():
+        if column is None:  # certificates, not asked for
+            continue
         np.testing.assert_allclose(
             getattr(beside, name), column, rtol=2e-5, atol=1e-6, err_msg=name
         )
