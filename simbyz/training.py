@@ -166,9 +166,6 @@ def make_simulator(
             previous=parameters if config.variance_reduction else None,
         )
 
-    def taking_part(key: jax.Array, step: jax.Array) -> Participants:
-        return participants(config, key, step)
-
     def momenta_of(state: State, part: Participants) -> jax.Array | None:
         momenta = state.worker_momenta
         return momenta[part.workers[:computing]] if partial and momenta is not None else momenta
@@ -200,14 +197,16 @@ def make_simulator(
                 "apply takes one gradient a worker, got "
                 f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
             )
-        sent = send(hyperparameters, gradients, momenta_of(state, taking_part(key, step)))
-        return settle(state, hyperparameters, key, step, sent, losses, accuracy)
+        part = participants(config, key, step)
+        sent = send(hyperparameters, gradients, momenta_of(state, part))
+        return settle(state, hyperparameters, key, step, part, sent, losses, accuracy)
 
     def settle(
         state: State,
         hyperparameters: Hyperparameters,
         key: jax.Array,
         step: jax.Array,
+        part: Participants,
         sent: Sent,
         losses: jax.Array,
         accuracy: jax.Array | float,
@@ -220,8 +219,6 @@ def make_simulator(
         )
         if state.aggregate is not None:
             vectors = server.gain * vectors + server.decay * state.aggregate[None]
-
-        part = taking_part(key, step)
 
         def arrive(one: Config, who: Identities) -> Received:
             attack_key, options = of_step(key, ATTACK, step), hyperparameters.attack
@@ -337,10 +334,10 @@ def make_simulator(
                 lambda: jnp.float32(jnp.nan),
             )
 
-            momenta, rows = state.worker_momenta, None
+            part = participants(config, key, step)
+            momenta, rows = momenta_of(state, part), None
             if partial:
-                part = taking_part(key, step)
-                momenta, rows = momenta_of(state, part), part.workers[:computing]
+                rows = part.workers[:computing]
                 axis = int(k > 1)
                 batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=axis), batch)
 
@@ -379,7 +376,7 @@ def make_simulator(
             )
             made_sent = k > 1 or config.variance_reduction
             sent = made if made_sent else send(hyperparameters, made, momenta)
-            state, metrics = settle(state, hyperparameters, key, step, sent, losses, accuracy)
+            state, metrics = settle(state, hyperparameters, key, step, part, sent, losses, accuracy)
             return state._replace(model_state=model_state), metrics
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
