@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from jax.flatten_util import ravel_pytree
+from refusals import assert_refused
 
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.__main__ import Options, command, compare
@@ -192,8 +193,4 @@ def test_all_seeds_in_one_program():
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
-    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "new").exists()
+    assert_refused(command, arguments, message, tmp_path, capsys)

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from refusals import assert_refused
 from rich.console import Console
 
 from experiments.error_floor import report
@@ -66,11 +67,7 @@ def test_table_and_picture(finished, tmp_path):
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
-    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "new").exists()
+    assert_refused(command, arguments, message, tmp_path, capsys)
 
 
 def test_command(finished, tmp_path, capsys, monkeypatch):

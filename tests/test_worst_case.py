@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import assert_refused
 from rich.console import Console
 
 from experiments.worst_case import report
@@ -148,11 +149,7 @@ def test_command_is_resumed(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
-    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "new").exists()
+    assert_refused(command, arguments, message, tmp_path, capsys)
 
 
 def test_a_contradiction_stands_out_in_the_table():

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
 from experiments.devices import prepare_devices
+from experiments.seeds import check_seeds
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -47,9 +48,8 @@ def prepare(options: Options) -> Dataset:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("attack", "seeds"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
+    if not options.attack:
+        raise ValueError("attack must name at least one")
     if not 1 <= options.f <= 9:
         raise ValueError(
             f"f must be from 1 to 9, below half of all beside 10 honest workers, got {options.f}"
@@ -58,8 +58,7 @@ def prepare(options: Options) -> Dataset:
         raise ValueError(f"gamma must be from 0 to 1, got {options.gamma}")
     if options.steps < 1:
         raise ValueError(f"steps must be at least 1, got {options.steps}")
-    if any(not 0 <= seed < 2**31 for seed in options.seeds):
-        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
+    check_seeds(options.seeds)
     dataset = load("mnist", data_dir=options.data_dir)
     records.prepare_folder(options.results)
     return dataset

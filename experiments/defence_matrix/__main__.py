@@ -24,6 +24,7 @@ from experiments.defence_matrix.simulate import check, simulate, split
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.progress import Progress
 from experiments.plain_warnings import print_plain_warnings
+from experiments.seeds import check_seeds
 from experiments.stopping import stopping
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -116,7 +117,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in (*AXES, *CHOICES, "seeds"):
+    for name in (*AXES, *CHOICES):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
     for name in ("steps", "batch_size", "hidden", "evaluations"):
@@ -136,9 +137,8 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     for decay in options.weight_decay:
         if not (math.isfinite(decay) and decay >= 0):
             raise ValueError(f"weight_decay must be at least 0 and finite, got {decay}")
-    for seed in (*options.seeds, options.partition_seed):
-        if not 0 <= seed < 2**31:
-            raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {seed}")
+    check_seeds(options.seeds)
+    check_seeds([options.partition_seed])
     for level in options.heterogeneity:
         parse_heterogeneity(level)
     runs = runs_of(options)

@@ -33,6 +33,7 @@ from experiments.distributed_momentum.mixing import refuse_mixed, together
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.settings import DatasetName, Precision
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run, check, simulate
+from experiments.seeds import check_seeds
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
 from simbyz.checkpoints import check_every
@@ -94,10 +95,7 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_every(options.checkpoint_every)
-    if not options.seeds:
-        raise ValueError("seeds must name at least one seed")
-    if any(not 0 <= seed < 2**31 for seed in options.seeds):
-        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
+    check_seeds(options.seeds)
     chosen = cells(
         options.dataset,
         rules=options.rule or None,

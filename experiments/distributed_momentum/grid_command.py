@@ -27,6 +27,7 @@ from experiments.distributed_momentum.shares import own_share
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
 from experiments.distributed_momentum.slurm_request import SlurmRequest
 from experiments.hosts import Hosts, join, leave_at_once, who
+from experiments.seeds import check_seeds
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
 from simbyz.checkpoints import check_every
@@ -109,13 +110,6 @@ def select(options: Options) -> list[Run]:
 def attackers(cell: Cell) -> int:
     """f, or for an unattacked run how many workers fewer it has than its data set's own."""
     return cell.f if cell.attack != "none" else PAPER[cell.dataset].n - cell.n
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds:
-        raise ValueError("seeds must name at least one seed")
-    if any(not 0 <= seed < 2**31 for seed in seeds):
-        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(seeds)}")
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from experiments.devices import prepare_devices
 from experiments.error_floor import report
 from experiments.error_floor.simulate import check, measure
+from experiments.seeds import check_seeds
 from simbyz import records
 
 RuleName = Literal[
@@ -65,7 +66,7 @@ def prepare(options: Options) -> None:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("rule", "f", "zeta", "seeds"):
+    for name in ("rule", "f", "zeta"):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
     for f in options.f:
@@ -80,8 +81,7 @@ def prepare(options: Options) -> None:
         raise ValueError(f"sigma must be at least 0 and finite, got {options.sigma}")
     if options.steps < 1:
         raise ValueError(f"steps must be at least 1, got {options.steps}")
-    if any(not 0 <= seed < 2**31 for seed in options.seeds):
-        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
+    check_seeds(options.seeds)
     check(options.rule, options.n, options.f)
     records.prepare_folder(options.results)
 

@@ -20,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments.devices import prepare_devices
+from experiments.seeds import check_seeds
 from experiments.worst_case import report
 from experiments.worst_case.rules import RuleName, rule_of
 from experiments.worst_case.search import search
@@ -68,7 +69,7 @@ def prepare(options: Options) -> list[dict]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("rule", "f", "d", "seeds"):
+    for name in ("rule", "f", "d"):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
     for f in options.f:
@@ -83,8 +84,7 @@ def prepare(options: Options) -> list[dict]:
     ):
         if min(values) < 1:
             raise ValueError(f"{name} must be at least 1, got {min(values)}")
-    if any(not 0 <= seed < 2**31 for seed in options.seeds):
-        raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(options.seeds)}")
+    check_seeds(options.seeds)
     grid = itertools.product(
         dict.fromkeys(options.rule), dict.fromkeys(options.f), dict.fromkeys(options.d)
     )
