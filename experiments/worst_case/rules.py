@@ -1,4 +1,8 @@
-"""The rules whose worst case is searched, each as its published bound means it."""
+"""The rules whose worst case is searched, each as its published bound means it.
+
+Only those that move and scale with the rows, as the search takes for granted: `cge` and clipping to
+a radius do not.
+"""
 
 import functools
 import math
@@ -24,7 +28,6 @@ RuleName = Literal[
     "minimum_variance_averaging",
     "smea",
     "caf",
-    "cge",
     "faba",
     "mixed_median",
     "mixed_trimmed_mean",
