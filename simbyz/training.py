@@ -17,7 +17,7 @@ outside.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +25,20 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from simbyz.attackers import Attack, Identities, Received, StatefulAttack, receive
-from simbyz.certificates import CERTIFICATES, certify
+from simbyz.certificates import CERTIFICATES
 from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.defence import Rule, StatefulRule, defend
 from simbyz.defence import start as start_of_rule
-from simbyz.local_steps import local_rate, local_round
-from simbyz.metrics import Metrics, Past, no_past, remember, study
+from simbyz.local_steps import local_rate
+from simbyz.metrics import Metrics, no_past, remember
 from simbyz.optimizer import as_direction
 from simbyz.participation import Participants, batches_in_a_step, in_rounds, participants
 from simbyz.sending import Sent, send
+from simbyz.state import Simulator, State
+from simbyz.step_gradients import points_of, take
+from simbyz.step_metrics import tell
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, RULE, of_step
 from simbyz.task import Task
-from simbyz.variance_reduction import reduced
 from simbyz.weighting import Weighting, check, masses_of
 from simbyz.workers import Relabel, draw_batches, make_gradients
 
@@ -45,37 +47,7 @@ __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_
 PyTree = Any
 
 
-class State(NamedTuple):
-    """What a run carries from step to step; parameters as one vector (d,), h honest workers."""
-
-    parameters: jax.Array  # (d,)
-    start: jax.Array  # (d,) the parameters at step 0
-    model_state: PyTree  # running statistics of the model, if it has any
-    worker_momenta: jax.Array | None  # (h, d), or (n, d) where all compute
-    update_momentum: jax.Array | None  # (d,)
-    aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
-    optimizer: optax.OptState
-    past: Past
-    attack: PyTree  # of a StatefulAttack
-    rule: PyTree  # of a StatefulRule
-    previous: jax.Array | None = None  # (d,) the last parameters, for variance reduction
-
-
-class Simulator(NamedTuple):
-    """The pure functions of a run; see `make_simulator`."""
-
-    initialise: Callable[[jax.Array], State]
-    start: Callable[[jax.Array, PyTree], State]
-    advance: Callable[..., tuple[State, Metrics]]
-    finish: Callable[..., Metrics]
-    points: Callable[..., jax.Array]
-    apply: Callable[..., tuple[State, Metrics]]
-
-
 Schedule = Callable[..., jax.Array | float]
-# The columns that the vectors of a step give.
-STUDIED = set(Metrics._fields) - {"step", "training_points", "distance_from_start", "accuracy"}
-STUDIED -= set(CERTIFICATES)
 
 
 def make_simulator(
@@ -171,17 +143,8 @@ def make_simulator(
         return momenta[part.workers[:computing]] if partial and momenta is not None else momenta
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
-        point = state.parameters
-        if not config.nesterov:
-            return point
         rate = hyperparameters.learning_rate * schedule(step, **hyperparameters.schedule)
-        if state.update_momentum is not None:
-            point = point - rate * hyperparameters.update.decay * state.update_momentum
-        if state.aggregate is not None:
-            point = point - rate * hyperparameters.server.decay * state.aggregate
-        if state.worker_momenta is not None and config.local_steps == 1:
-            point = point[None] - rate * hyperparameters.worker.decay * state.worker_momenta
-        return point
+        return points_of(config, state, hyperparameters, rate)
 
     def apply(
         state: State,
@@ -247,32 +210,18 @@ def make_simulator(
 
         decay = worker.decay + update.decay + server.decay  # one place at a time
 
-        def tell(one: Config, who: Identities) -> tuple[dict[str, jax.Array], jax.Array]:
-            rows, own_losses, of_rows = sampled, losses, shares
-            if one.computing > one.honest:
-                # The metrics tell of the honest workers alone, and of the Byzantine rows as a kind.
-                rows, own_losses = rows[who.honest], own_losses[who.honest]
-                of_rows = None if of_rows is None else of_rows[jnp.concatenate(who)]
-            honest = received.stack[who.honest] if config.chance else received.honest
-            columns, sampled_mean = study(
-                step=step,
-                sampled=rows,
-                honest=honest,
-                attack=received.stack[who.byzantine] if config.chance else received.byzantine,
-                aggregate=aggregate,
-                past=state.past,
-                momentum=decay,
-                weights=of_rows,
-            )
-            if config.certify and one.honest:
-                columns |= certify(aggregate, honest)
-            columns["loss"] = jnp.mean(own_losses)
-            if config.chance:  # one set of columns for all rounds
-                names = STUDIED | set(CERTIFICATES if config.certify else ())
-                columns = dict.fromkeys(names, jnp.float32(jnp.nan)) | columns
-            return columns, sampled_mean
-
-        columns, sampled_mean = in_rounds(config, part, tell)
+        columns, sampled_mean = tell(
+            config,
+            part,
+            received,
+            step=step,
+            sampled=sampled,
+            losses=losses,
+            aggregate=aggregate,
+            past=state.past,
+            momentum=decay,
+            weights=shares,
+        )
         metrics = describe(state, step, accuracy)._replace(**columns)
         if partial and worker_momenta is not None and state.worker_momenta is not None:
             worker_momenta = state.worker_momenta.at[part.workers[:computing]].set(worker_momenta)
@@ -345,28 +294,20 @@ def make_simulator(
                 at = points(state, hyperparameters, step) if ahead else state.parameters
                 if rows is not None and at.ndim == 2:
                     at = at[rows]
-                if k > 1:
-                    return local_round(
-                        config,
-                        gradients,
-                        hyperparameters,
-                        start=at,
-                        momenta=momenta,
-                        model_state=state.model_state,
-                        rate=rate * schedule(step, **hyperparameters.schedule),
-                        ahead=ahead and config.nesterov,
-                        data=data,
-                        key=key,
-                        step=step,
-                        batches=batch,
-                    )
-                given = (hyperparameters.l2, state.model_state, data, key, step, batch)
-                if state.previous is not None:
-                    points_of_both = jnp.stack([at, state.previous])
-                    return reduced(
-                        gradients, hyperparameters, state.worker_momenta, points_of_both, *given
-                    )
-                return gradients(at, *given)
+                return take(
+                    config,
+                    gradients,
+                    hyperparameters,
+                    state,
+                    at=at,
+                    ahead=ahead,
+                    local_rate=rate * schedule(step, **hyperparameters.schedule),
+                    momenta=momenta,
+                    data=data,
+                    key=key,
+                    step=step,
+                    batch=batch,
+                )
 
             branches = config.nesterov and look_ahead is not True
             made, losses, model_state = (
