@@ -41,7 +41,7 @@ def take(
     *,
     at: jax.Array,
     ahead: bool,
-    local_rate: jax.typing.ArrayLike,
+    local_rate: jax.Array | float,
     momenta: jax.Array | None,
     data: PyTree,
     key: jax.Array,
