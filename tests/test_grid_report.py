@@ -5,6 +5,7 @@ import warnings
 import fake_runs
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.distributed_momentum import curves, overview
@@ -162,6 +163,15 @@ class TestReport:
         assert "not decided by this data" in text
         assert "## Effective attacks" not in text
         assert "published" not in text.replace("as published", "")
+
+    def test_reduced_runs_are_called_so(self, folder):
+        runs = rows_of(folder)
+        reduced = {"name": "cifar10-short", "file": "short", "dataset": "cifar10", "steps": 60}
+        other = runs.iloc[:1].assign(in_paper=False, **reduced)
+        text = write_up(pd.concat([runs, other]), {}, folder)
+        assert "| `cifar10-short` | 1 | reduced, 60 of 3000 |" in text
+        assert "| cifar10 | 0 of 920 |" in text
+        assert "Beside the grid" not in write_up(runs, {}, folder)
 
     def test_no_runs(self, tmp_path, capsys):
         assert command(["report", "--table", str(tmp_path / "none.parquet")]) == 2

@@ -238,7 +238,7 @@ def _published(pairs: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def _beside(runs: pd.DataFrame) -> str:
-    """Runs that are no part of the grid: the appendix, reduced settings."""
+    """Runs that are no part of the grid: the appendix, reduced and unusual settings."""
     others = runs[~runs["file"].isin(in_grid(runs)["file"]) & (runs["unusual"] != "published")]
     if others.empty:
         return ""
@@ -249,12 +249,19 @@ def _beside(runs: pd.DataFrame) -> str:
             {
                 "configuration": f"`{name}`",
                 "seeds": len(some),
-                "steps": int(some["steps"].iloc[0]),
+                "steps": _steps(some.iloc[0]),
                 "highest accuracy": f"{accuracy.mean():.4f}",
-                "part of": "the appendix" if appendix(some).iloc[0] else "none, reduced or unusual",
+                "part of": "the appendix" if appendix(some).iloc[0] else "none",
             }
         )
     return "## Beside the grid\n\nNot counted above.\n\n" + table(rows)
+
+
+def _steps(run: pd.Series) -> str:
+    paper = PAPER.get(run["dataset"])
+    if paper is None or run["steps"] >= paper.steps:
+        return f"{run['steps']}"
+    return f"reduced, {run['steps']} of {paper.steps}"
 
 
 def _per_configuration(pairs: pd.DataFrame) -> str:
