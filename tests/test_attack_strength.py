@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from experiments.attack_strength import __main__ as experiment
 from experiments.attack_strength import report
 from experiments.attack_strength.__main__ import SMOKE, command, main, plot
 from experiments.attack_strength.measure import bears, fixed_attacks
+from simbyz import records
 from simbyz.attacks import ATTACKS
 
 
-def test_smoke(tmp_path):
+def test_smoke(tmp_path, monkeypatch):
     """Every attack on every rule at every step; the climb is never the weaker."""
     options = dataclasses.replace(SMOKE, results=tmp_path)
     results = main(options)
@@ -32,6 +34,36 @@ def test_smoke(tmp_path):
         strengths = group.set_index("attack")["strength"]
         assert strengths["gradient_ascent"] >= 0.999 * strengths.drop("gradient_ascent").max()
     assert all(file.stat().st_size > 0 for file in plot(results, options))
+
+    # What is there is not measured again; what is damaged is.
+    files = sorted(tmp_path.glob("*.parquet"))
+    assert len(files) == len(options.rule)
+    times = [file.stat().st_mtime_ns for file in files]
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "record", None)
+        again = main(options)
+    pd.testing.assert_frame_equal(again.measured, measured)
+    files[0].write_bytes(b"")
+    pd.testing.assert_frame_equal(main(options).measured, measured)
+    assert [file.stat().st_mtime_ns > time for file, time in zip(files, times, strict=True)] == [
+        True,
+        False,
+    ]
+
+
+def test_a_stop_keeps_the_rules_that_are_done(tmp_path, monkeypatch, capsys):
+    def stopped(honest, n, f, rules, *, finished, **_):
+        row = {"attack": "nan", "kind": "fixed", "step": 0, "strength": np.inf, "cosine": np.nan}
+        finished(rules[0], [row])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "record", lambda *_, **__: None)
+    monkeypatch.setattr(experiment, "measure", stopped)
+    assert command(["--n", "7", "--f", "2", "--results", str(tmp_path)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    (run,) = records.read_runs(tmp_path).to_dict("records")
+    assert run["rule"] == "krum" and run["measured"][0]["step"] == 20
+    assert run["measured"][0]["strength"] == np.inf and np.isnan(run["measured"][0]["cosine"])
 
 
 def test_every_attack_without_a_memory_is_measured():

@@ -3,15 +3,17 @@
 Records what honest workers send in a training run that nobody attacks, and measures on it how far
 every attack, fixed, searched against the rule, or climbing through it, drags the aggregate from the
 honest mean. Without options: the paper's rules on digits; some minutes on two cores, most of them
-to compile. Writes a table (Markdown and CSV) and a heatmap (PDF and PNG).
+to compile. What is measured before is not measured again. Writes a file a rule, n and f, a table
+(Markdown and CSV) and a heatmap (PDF and PNG).
 """
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 import tyro
 from tqdm import tqdm
@@ -24,6 +26,7 @@ from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.simulate import check
 from simbyz import data, records
+from simbyz.provenance import code_digest, provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Options:
     """Climbs from so many of the best starts."""
     seed: int = 1
     results: Path = Path("results/attack_strength")
-    """Folder of the tables and pictures."""
+    """Folder of what was measured, the tables and the pictures."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
 
@@ -99,6 +102,7 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check([size.cell for size in sizes], dataset)
     records.prepare_folder(options.results)
+    records.clean(options.results)
     return sizes, dataset
 
 
@@ -108,29 +112,88 @@ def main(options: Options) -> Results:
 
 
 def compute(options: Options, sizes: Sequence[Size], dataset: data.Dataset) -> Results:
+    """Measures what is not on disk yet."""
+    missing = [
+        (size, [rule for rule in size.rules if not _is_done(options, size, rule)]) for size in sizes
+    ]
     steps = len(options.at_step)
-    total = sum(len(fixed_attacks(size.f)) + steps * len(size.rules) for size in sizes)
-    tables = []
+    total = sum(len(fixed_attacks(size.f)) + steps * len(rules) for size, rules in missing if rules)
     with tqdm(total=total, unit="part", disable=None, smoothing=0.05) as bar:
 
         def progress(text: str) -> None:
             bar.set_postfix_str(text, refresh=False)
             bar.update()
 
-        for size in sizes:
-            honest = record(
-                size.cell,
-                dataset,
-                options.at_step,
-                momentum=options.send == "momenta",
-                seed=options.seed,
-            )
-            climb = Climb(options.iterations, options.climbers)
-            table = measure(honest, size.n, size.f, size.rules, climb=climb, progress=progress)
-            tables.append(table.assign(n=size.n, f=size.f))
+        for size, rules in missing:
+            if rules:
+                _measure(options, size, rules, dataset, progress)
+    runs = records.read_runs(options.results).set_index("file")
+    tables = []
+    for size in sizes:
+        for rule in size.rules:
+            one = configuration_of(options, size, rule)
+            measured = runs.loc[
+                records.run_path(options.results, name_of(one), one).name, "measured"
+            ]
+            tables.append(pd.DataFrame(measured).assign(n=size.n, f=size.f, rule=rule))
     measured = pd.concat(tables, ignore_index=True)
-    measured["step"] = [options.at_step[i] for i in measured["step"]]
     return Results(measured, report.summarise(measured))
+
+
+def configuration_of(options: Options, size: Size, rule: RuleName) -> dict:
+    """All that the measurements of a rule depend on."""
+    return {
+        "dataset": options.dataset,
+        "rule": rule,
+        "n": size.n,
+        "f": size.f,
+        "send": options.send,
+        "at_step": list(options.at_step),
+        "iterations": options.iterations,
+        "climbers": options.climbers,
+        "seed": options.seed,
+    }
+
+
+def name_of(configuration: dict) -> str:
+    return "strength-{dataset}-{rule}-n_{n}-f_{f}".format(**configuration)
+
+
+def _is_done(options: Options, size: Size, rule: RuleName) -> bool:
+    configuration = configuration_of(options, size, rule)
+    return records.is_finished(options.results, name_of(configuration), configuration)
+
+
+def _measure(
+    options: Options,
+    size: Size,
+    rules: Sequence[RuleName],
+    dataset: data.Dataset,
+    progress: Callable[[str], None],
+) -> None:
+    honest = record(
+        size.cell,
+        dataset,
+        options.at_step,
+        momentum=options.send == "momenta",
+        seed=options.seed,
+    )
+    here = Path(__file__)
+    code = code_digest(here.with_name("measure.py"), here.with_name("recording.py"))
+
+    def finished(rule: RuleName, rows: list[dict]) -> None:
+        configuration = configuration_of(options, size, rule)
+        measured = [row | {"step": options.at_step[row["step"]]} for row in rows]
+        records.write_run(
+            options.results,
+            name_of(configuration),
+            configuration,
+            {"step": np.array(options.at_step)},
+            {"measured": measured, "code_digest": code} | provenance(),
+        )
+
+    climb = Climb(options.iterations, options.climbers)
+    measure(honest, size.n, size.f, rules, climb=climb, finished=finished, progress=progress)
 
 
 def plot(results: Results, options: Options) -> list[Path]:
@@ -169,7 +232,10 @@ def command(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: nothing is written before all is measured", file=sys.stderr)
+        print(
+            f"stopped: the rules that are done are in {options.results}; the same command goes on",
+            file=sys.stderr,
+        )
         return 130
     written = [options.results / "strength.md", options.results / "strength.csv", *files]
     print("written: " + ", ".join(map(str, written)))

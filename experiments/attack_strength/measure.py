@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from experiments.distributed_momentum.rules import rule_of
 from simbyz import moments
@@ -89,16 +88,17 @@ def measure(
     rules: Sequence[RuleName],
     *,
     climb: Climb,
+    finished: Callable[[RuleName, list[dict]], None],
     progress: Callable[[str], None] = lambda text: None,
-) -> pd.DataFrame:
-    """One row a rule, attack and recorded step.
+) -> None:
+    """Measures every attack on every rule, several rules side by side.
 
     Args:
       honest: (steps, n - f, d).
-
-    Returns:
-      Columns rule, attack, kind (fixed, searched, climbed), step (its number in `honest`), strength
-      (||aggregate - mean|| over the honest deviation) and cosine (of the aggregate with the mean).
+      finished: told each rule and what was measured on it as soon as it is done, in one thread or
+        another: a row an attack and step, with attack, kind (fixed, searched, climbed), step (its
+        number in `honest`), strength (||aggregate - mean|| over the honest deviation) and cosine
+        (of the aggregate with the mean).
     """
     key = jax.random.key(0)
     rows = {}
@@ -107,14 +107,13 @@ def measure(
         rows[name] = [np.asarray(program(step)) for step in honest]
         progress(f"n = {n}, f = {f}: {name}")
 
-    def on_device(index: int, rule: RuleName) -> list[dict]:
+    def on_device(index: int, rule: RuleName) -> None:
         devices = jax.local_devices()
         with jax.default_device(devices[index % len(devices)]):
-            return list(_of_rule(rule, honest, n, f, rows, climb, progress))
+            finished(rule, list(_of_rule(rule, honest, n, f, rows, climb, progress)))
 
     with ThreadPoolExecutor(min(len(rules), os.cpu_count() or 1)) as pool:
-        found = pool.map(on_device, range(len(rules)), rules)
-        return pd.DataFrame([row for one_rule in found for row in one_rule])
+        list(pool.map(on_device, range(len(rules)), rules))
 
 
 def _of_rule(
@@ -171,7 +170,6 @@ def _of_rule(
         def weighed(attack: str, kind: str, byzantine, step=step, rows=rows) -> dict:
             strength, cosine = map(float, weigh(rows, byzantine))
             return {
-                "rule": name,
                 "attack": attack,
                 "kind": kind,
                 "step": step,
