@@ -53,6 +53,21 @@ def bracketing(function, evaluations, grid=(1.0, 2.0, 4.0, 8.0)):
     return probes[values.index(max(values))], probes
 
 
+def expand_then_shrink(function, evaluations):
+    """ByzFL's (best factor, all probes): expand from 0 while it pays, then ever closer."""
+    best, highest = 0.0, function(0.0)
+    step, expanding, probes = 10.0, True, [0.0]
+    while len(probes) < evaluations:
+        probe = best + step
+        probes.append(probe)
+        value = function(probe)
+        expanding = expanding and value > highest
+        step *= 2 if expanding else 0.8
+        if value > highest:
+            best, highest = probe, value
+    return best, probes
+
+
 def damage(rule, honest, row, num_byzantine, f):
     """||rule(honest, num_byzantine times row) - honest mean||²."""
     rows = np.array([*honest, *[row] * num_byzantine])

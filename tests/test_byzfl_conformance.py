@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import reference_searches
 from jax.flatten_util import ravel_pytree
 from refusals import assert_refused
 
@@ -30,31 +31,11 @@ def small_mnist():
     return Dataset("mnist", *parts, 10, 255.0, (0.1307,), (0.3081,), flip=False)
 
 
-def by_loop(function, evaluations):
-    best, value = 0.0, function(0.0)
-    step, left, expanding = 10.0, evaluations - 1, True
-    tried = [0.0]
-    while left:
-        x = best + step
-        found = function(x)
-        tried.append(x)
-        left -= 1
-        improved = found > value
-        if improved:
-            best, value = x, found
-        if expanding and improved:
-            step *= 2
-        else:
-            expanding = False
-            step *= 0.8
-    return best, tried
-
-
 @pytest.mark.parametrize("peak", [0.0, 3.0, 17.0, 55.0, 1e5])
 @pytest.mark.parametrize("evaluations", [1, 2, 12])
 def test_search(peak, evaluations):
     search = jax.jit(lambda: expand_then_shrink(lambda x: -jnp.abs(x - peak), evaluations))()
-    best, tried = by_loop(lambda x: -abs(x - peak), evaluations)
+    best, tried = reference_searches.expand_then_shrink(lambda x: -abs(x - peak), evaluations)
     np.testing.assert_allclose(search.probes, tried, rtol=1e-6)
     assert float(search.factor) == pytest.approx(best)
 
