@@ -4,6 +4,7 @@ An attack is a pure function of what the honest workers send. One that learns fr
 `StatefulAttack`: its state is carried by the simulator.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from simbyz.order_statistics import MAX_NETWORK_ROWS
 
 PyTree = Any
 # (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
-# gradients too, `own` is among the options: (num_byzantine, d), what they would have sent.
+# gradients too, an attack that takes `own` is given it: (num_byzantine, d), what they would have
+# sent.
 Attack = Callable[..., jax.Array]
 
 
@@ -79,7 +81,7 @@ def receive(
     if config.byzantine == 0:
         return Received(honest, honest[:0], honest, state)
     own = vectors[who.byzantine] if config.redraw else vectors[config.honest :]
-    if config.byzantine_gradients and attack is not None:
+    if config.byzantine_gradients and attack is not None and _takes_own(attack):
         options = {**options, "own": own}
     if attack is None:
         byzantine = own
@@ -95,3 +97,9 @@ def receive(
         pieces = config.byzantine if config.byzantine <= MAX_NETWORK_ROWS else 1
         stack = jnp.concatenate([honest, *jnp.split(byzantine, pieces)])
     return Received(honest, byzantine, stack, state)
+
+
+def _takes_own(attack: Attack | StatefulAttack) -> bool:
+    send = attack.send if isinstance(attack, StatefulAttack) else attack
+    parameters = inspect.signature(send).parameters.values()
+    return any(one.name == "own" or one.kind is one.VAR_KEYWORD for one in parameters)

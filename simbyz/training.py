@@ -69,8 +69,8 @@ def make_simulator(
       task: model and data.
       rule: ((n, d), f) -> (d,), with a `key` if it asks for one; or a `StatefulRule`.
       attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), with
-        `own` where Byzantine workers compute gradients; or a `StatefulAttack`. None without
-        attackers, or where they send what they computed.
+        `own`, if it takes that, where Byzantine workers compute gradients; or a `StatefulAttack`.
+        None without attackers, or where they send what they computed.
       relabel: a data attack, labels of a Byzantine worker's batch -> labels; needs
         `Config.byzantine_gradients`.
       selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance

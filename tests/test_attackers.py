@@ -9,11 +9,12 @@ import pytest
 from test_training import TARGET, quadratic, run
 
 from simbyz import aggregators, attacks
-from simbyz.attackers import Identities, identities, receive
+from simbyz.attackers import Identities, StatefulAttack, identities, receive
 from simbyz.streams import BATCHES, INITIALISE, REDRAW, of_step
 from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
 
 N, B, STEPS = 7, 2, 12
+KEY = jax.random.key(0)
 
 
 def little(key, honest, num_byzantine, *, own):
@@ -140,6 +141,24 @@ def test_the_share_of_byzantine_rows_in_the_average(redraw):
         selection=lambda stack, f: jnp.where(jnp.all(stack == 0, axis=1), 2.0, 1.0) / len(stack),
     )
     np.testing.assert_allclose(metrics.attack_acceptance, 2 * B / N, rtol=1e-6)
+
+
+def test_own_vectors_go_to_an_attack_that_takes_them():
+    """Also where nobody is honest."""
+    vectors, who = jnp.arange(6.0).reshape(3, 2), Identities(jnp.arange(0), jnp.arange(3))
+    config = Config(n=3, f=1, num_byzantine=3, byzantine_gradients=True)
+    nobody = functools.partial(receive, config, key=KEY, vectors=vectors, who=who, options={})
+    np.testing.assert_array_equal(nobody(attacks.zero, state=None).stack, np.zeros((3, 2)))
+    flipped = functools.partial(attacks.sign_flipping, scale=2.0)
+    np.testing.assert_array_equal(nobody(flipped, state=None).stack, -2 * vectors)
+
+    def remembers(key, honest, num_byzantine, state, **options):
+        return options["own"] + state, state + 1
+
+    memory = StatefulAttack(start=lambda d: 0.0, send=remembers)
+    received = nobody(memory, state=1.0)
+    np.testing.assert_array_equal(received.stack, vectors + 1)
+    assert received.attack == 2
 
 
 @pytest.mark.thorough

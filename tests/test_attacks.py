@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_attacks
@@ -167,6 +168,30 @@ def test_z_max_hides_among_a_majority():
     shift = attacks.z_max(n, f)
     beyond = np.mean(np.sum(values > shift, axis=1))
     assert f + beyond == pytest.approx(n // 2 + 1, abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "name", ["a_little_is_enough", pytest.param("byz_mean", marks=pytest.mark.thorough)]
+)
+def test_deviations_of_few_bits_are_rounded_once(name, dtype):
+    """A square of 300 overflows in float16, and has two digits in bfloat16."""
+    honest = (300 * jnp.asarray(rows_of(0))).astype(dtype)
+    got = np.asarray(getattr(attacks, name)(KEY, honest, B), np.float64)
+    exact = getattr(reference_attacks, name)(np.asarray(honest, np.float64), B)
+    np.testing.assert_allclose(
+        got, np.broadcast_to(exact, (B, D)), rtol=float(jnp.finfo(dtype).eps), atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("name", ["zero", "nan", "inf", "gaussian", "random"])
+def test_what_looks_at_nothing_needs_no_honest_worker(name):
+    honest = {"a": np.zeros((0, 2), np.float32), "b": np.zeros((0, 3, 1), np.float16)}
+    sent = getattr(attacks, name)(KEY, honest, 2)
+    some = getattr(attacks, name)(
+        KEY, jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), honest), 2
+    )
+    jax.tree.map(np.testing.assert_array_equal, sent, some)
 
 
 def test_learned_mimic_copies_who_lies_out():

@@ -90,6 +90,10 @@ def test_nan_never_wins(search):
     found = search(lambda x: jnp.where(x > 2, jnp.nan, x), 8)
     assert 1 <= float(found.factor) <= 2
     assert float(found.value) == float(found.factor)
+    # Nor where it is the first.
+    found = search(lambda x: jnp.where(x < 1, jnp.nan, -x), 8)
+    assert 1 <= float(found.factor) < 1.5
+    assert float(found.value) == -float(found.factor)
 
 
 def test_a_cliff_is_approached_from_below():

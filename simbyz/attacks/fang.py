@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
+from simbyz.attacks.fixed import mean_and_deviation
 from simbyz.attacks.rows import count, kept, seen
 from simbyz.geometry import squared_distances
 from simbyz.shapes import Byzantine, Honest
@@ -35,7 +36,8 @@ def fang_krum(
     """-λ · sign(mean), λ as large as Krum still picks, by halving.
 
     λ starts at S / ((n - 2f - 1) √d) + max_i ||x_i|| / √d, where S is the least, over honest rows,
-    of the sum of the distances to the n - f - 2 nearest honest ones: no larger λ can be picked.
+    of the sum of the distances to the n - f - 2 nearest honest ones: the paper's bound on what can
+    be picked, derived for num_byzantine = f. More attackers than that might go further.
 
     Args:
       key: not used.
@@ -153,7 +155,8 @@ def fang_trimmed_mean(
     else:
         if len(rows) < 2:
             raise ValueError("fang_trimmed_mean needs known >= 2 for a deviation, got 1")
-        away = jnp.where(mean > 0, -1, 1) * jnp.sqrt(moments.variance(rows))
+        mean, deviation = mean_and_deviation("fang_trimmed_mean", rows)
+        away = jnp.where(mean > 0, -1, 1) * deviation
         inner, outer = mean + 3 * away, mean + 4 * away
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype)

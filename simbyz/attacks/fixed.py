@@ -184,11 +184,13 @@ def hidden_vulnerability(
 
 
 def mean_and_deviation(attack: str, stack: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Coordinate-wise mean and sample deviation (d,) of what an attack sees.
+    """Coordinate-wise mean and sample deviation (d,) of what an attack sees, in at least float32.
 
     Raises:
       ValueError: a single row has no deviation.
     """
     if len(stack) < 2:
         raise ValueError(f"{attack} needs at least 2 honest rows for a deviation, got 1")
-    return moments.mean(stack), jnp.sqrt(moments.variance(stack))
+    # In float16 a square overflows at 256, in bfloat16 it keeps two digits.
+    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    return moments.mean(rows), jnp.sqrt(moments.variance(rows))

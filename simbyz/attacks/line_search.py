@@ -3,7 +3,7 @@ evaluations.
 
 Both take `function`, scalar -> scalar, and evaluate it at one place of the program only, inside a
 loop: what is searched is a whole aggregation rule, and every further place would compile it once
-more. A value that is NaN is never better than another.
+more. A value that is NaN counts as -infinity: never better than another.
 """
 
 import operator
@@ -54,6 +54,7 @@ def sequential(function: Function, evaluations: int, dtype: DTypeLike = jnp.floa
         x = jnp.where(expanding, best + step, jnp.where(last < best, last + step, back))
         x = jnp.where(i == 0, 0, x)
         new = function(x)
+        new = jnp.where(jnp.isnan(new), -jnp.inf, new)
         better = (new > value) | (i == 0)
         step = jnp.where(i == 0, 1, step * jnp.where(expanding & better, 2, 0.8))
         state = (

@@ -1,4 +1,9 @@
-"""Attacks that look at nothing: constants of a broken worker, and noise."""
+"""Attacks that look at nothing: constants of a broken worker, and noise.
+
+There may be no honest worker: all that `honest`, (h, d) with h >= 0, gives is the shape.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +92,7 @@ def gaussian(
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     Convention: scale is 1 as in ByzFL, where all rows are equal; Krum's paper takes 200.
     """
-    stack, unravel = ravel(honest)
+    stack, unravel = _shaped(honest)
     draws = jax.random.normal(key, (count(num_byzantine), stack.shape[1]), stack.dtype)
     return unravel((mean + scale * draws).astype(stack.dtype))
 
@@ -111,12 +116,20 @@ def random(
 
     Convention: FedML's random mode.
     """
-    stack, unravel = ravel(honest)
+    stack, unravel = _shaped(honest)
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype, minval=-1, maxval=1)
     return unravel((scale * draws).astype(stack.dtype))
 
 
 def _constant(honest: PyTree, num_byzantine: int, value: float) -> PyTree:
-    stack, unravel = ravel(honest)
+    stack, unravel = _shaped(honest)
     return unravel(repeat(jnp.full_like(stack[0], value), num_byzantine))
+
+
+def _shaped(honest: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
+    """`ravel`, of a row of zeros where there is no honest one: only the shape matters."""
+    leaves = jax.tree.leaves(honest)
+    if leaves and all(jnp.ndim(leaf) > 0 and len(leaf) == 0 for leaf in leaves):
+        honest = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype), honest)
+    return ravel(honest)

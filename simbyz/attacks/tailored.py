@@ -159,8 +159,15 @@ def relocating() -> StatefulAttack:
     """
 
     def send(
-        key: jax.Array, honest: jax.Array, num_byzantine: int, aggregate: jax.Array, **options
+        key: jax.Array,
+        honest: jax.Array,
+        num_byzantine: int,
+        aggregate: jax.Array,
+        *,
+        own: jax.Array | None = None,
+        **options,
     ) -> tuple[jax.Array, jax.Array]:
+        del own
         rows = relocated_orthogonal_perturbation(
             key, honest, num_byzantine, momentum=aggregate, **options
         )
