@@ -91,6 +91,10 @@ def test_a_first_step_in_a_fresh_process():
         ("rules --n 7 --f 1", "give all three"),
         ("rules --repetitions 0", "repetitions must be at least 1, got 0"),
         ("rules --rule kurm", "unknown rules ['kurm']; known: average"),
+        ("searches --rule multi_krum", "unknown rules ['multi_krum']; known: krum, median"),
+        ("searches --d 7", "give all three"),
+        ("searches --n 6 --d 2 --f 1 --rule bulyan", "none of bulyan bears n and f"),
+        ("searches --n 6 --d 2 --f 5", "f from 1 to n - 2, got n=6, d=2, f=5"),
         ("step --rule multi_krum", "unknown rules ['multi_krum']; known: krum, median"),
         ("step --steps 0", "steps must be at least 1, got 0"),
         ("run --f 51", "f must be from 0 to n - 1 = 50, got 51"),
@@ -109,6 +113,8 @@ def test_bad_input(arguments, message, tmp_path, capsys):
     ("arguments", "rows"),
     [
         ("rules --n 5 --d 20 --f 1 --rule median --repetitions 1 --no-peers", 3),
+        # bulyan does not bear it
+        ("searches --n 6 --d 20 --f 1 --rule median bulyan --repetitions 1 --clock cpu", 4),
         pytest.param(
             "step --dataset digits --f 5 --rule median --steps 2 --repetitions 1",
             11,

@@ -13,6 +13,7 @@ stack.
 processes up to their first step.
 `grid` counts the programs that the paper's 3,680 runs compile, measures how well a device a core
 uses the cores, and estimates the hours of the MNIST and Fashion-MNIST half.
+`searches` times attacks that search their factor against the rule, beside one aggregation.
 `memory` shows what compiled steps ask for, beside the stack and the workers' momenta.
 
 Each prints a table and writes it as CSV, with a picture.
@@ -104,6 +105,20 @@ class Grid(Common):
 
 
 @dataclasses.dataclass(frozen=True)
+class Searches(Common):
+    """Searched attacks, of 16 evaluations."""
+
+    n: int | None = None
+    """Workers: with --d and --f, one size in place of the two of the table."""
+    d: int | None = None
+    f: int | None = None
+    rule: tuple[str, ...] = ()
+    """The paper's names of rules; all that n and f bear if none is given."""
+    repetitions: int = 5
+    clock: Clock = "wall"
+
+
+@dataclasses.dataclass(frozen=True)
 class Memory(Common):
     """What compiled steps ask for."""
 
@@ -118,6 +133,7 @@ Options = (
     | Annotated[Step, tyro.conf.subcommand("step")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Grid, tyro.conf.subcommand("grid")]
+    | Annotated[Searches, tyro.conf.subcommand("searches")]
     | Annotated[Memory, tyro.conf.subcommand("memory")]
 )
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from experiments.distributed_momentum.cells import cells
 from experiments.distributed_momentum.rules import PAPER_RULES
 from experiments.distributed_momentum.settings import SETTINGS
-from experiments.speed import grid, memory, report, run, step
+from experiments.speed import grid, memory, report, run, searches, step
 from experiments.speed import rules as every_rule
 from simbyz.aggregators import AGGREGATORS
 
@@ -18,15 +18,17 @@ def check(options) -> None:
       ValueError: one line that tells what can't be.
     """
     kind = type(options).__name__
-    if kind in ("Rules", "Step", "Run") and options.repetitions < 1:
+    if kind in ("Rules", "Step", "Run", "Searches") and options.repetitions < 1:
         raise ValueError(f"repetitions must be at least 1, got {options.repetitions}")
     if kind in ("Step", "Run", "Grid") and options.steps is not None and options.steps < 1:
         raise ValueError(f"steps must be at least 1, got {options.steps}")
-    if kind == "Rules":
+    if kind in ("Rules", "Searches"):
         size = (options.n, options.d, options.f)
         if any(part is not None for part in size) and None in size:
             raise ValueError("--n, --d and --f make one size: give all three")
-        _known(options.rule, list(every_rule.NAMES))
+        _known(options.rule, list(every_rule.NAMES) if kind == "Rules" else PAPER_RULES)
+    if kind == "Searches":
+        searches.cells(_sizes(options), options.rule or PAPER_RULES)
     if kind == "Memory":
         if (options.n is None) != (options.d is None):
             raise ValueError("--n and --d make one size: give both")
@@ -110,6 +112,21 @@ def whole_grid(options) -> None:
     _write(options, "grid", frame, report.bars(frame, "seconds", "seconds a run"))
 
 
+def _sizes(options) -> tuple[tuple[int, int, int], ...]:
+    return searches.SIZES if options.n is None else ((options.n, options.d, options.f),)
+
+
+def all_searches(options) -> None:
+    frame = searches.measure(
+        _sizes(options),
+        rules=options.rule or PAPER_RULES,
+        repetitions=options.repetitions,
+        clock=options.clock,
+    )
+    report.show(frame, f"searched attacks, one core, float32, {options.clock} clock, medians")
+    _write(options, "searches", frame, report.bars(frame, "aggregations", "aggregations"))
+
+
 def memories(options) -> None:
     sizes = memory.SIZES if options.n is None else ((options.n, options.d),)
     frame = memory.measure(sizes, rules=options.rule)
@@ -124,4 +141,11 @@ def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
     print(f"written: {csv}, {picture}")
 
 
-COMMANDS = {"Rules": rules, "Step": steps, "Run": runs, "Grid": whole_grid, "Memory": memories}
+COMMANDS = {
+    "Rules": rules,
+    "Step": steps,
+    "Run": runs,
+    "Grid": whole_grid,
+    "Searches": all_searches,
+    "Memory": memories,
+}
