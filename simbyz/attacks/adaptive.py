@@ -51,8 +51,8 @@ def adaptive(
       rule: (updates, f) -> aggregate, as the server will call it.
       evaluations: how often the rule is evaluated.
       f: what the rule is told to tolerate; as many as there are attackers if None.
-      search: `sequential`, or `bracketing`, which evaluates several factors together and finds at
-        least as much on the paper's rules (see line_search.py); configured by functools.partial.
+      search: `sequential`, or `bracketing`, which evaluates several factors together and mostly
+        finds more on the paper's rules (docs/attack-strength.md); configured by functools.partial.
       symmetry: "rotations" if a rotation of all rows rotates the rule's result (SYMMETRIES in
         gradient_ascent.py tells): then the search takes h + 2 numbers a row in place of d, and the
         time of about one aggregation in all. The direction must be a straight line, as the named
