@@ -60,8 +60,12 @@ def min_max(
     largest = jnp.max(squares[:, None] + squares[None, :] - 2 * gram)
     square = jnp.sum(jnp.square(toward))
     slopes = jnp.matmul(offsets, toward, precision=jax.lax.Precision.HIGHEST)
+    # By powers of two, which rounds nothing: the product of two squares overflows at rows of 1e10,
+    # and vanishes at rows of 1e-10.
+    size, length = _power_of_two(jnp.sqrt(largest)), _power_of_two(jnp.sqrt(square))
+    slopes, square = slopes / size / length, square / length / length
     # The mean is never farther from a row than two rows can be: γ = 0 is allowed.
-    room = jnp.maximum(largest - squares, 0)
+    room = jnp.maximum(largest - squares, 0) / size / size
     # The larger root, written so that nothing cancels where the slope is positive.
     root = jnp.sqrt(jnp.square(slopes) + square * room)
     gammas = jnp.where(
@@ -69,7 +73,7 @@ def min_max(
         room / jnp.where(slopes > 0, slopes + root, 1),
         (root - slopes) / jnp.where(square > 0, square, 1),
     )
-    row = mean + jnp.where(square > 0, jnp.min(gammas), 0) * toward
+    row = mean + jnp.where(square > 0, jnp.min(gammas) * (size / length), 0) * toward
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -117,6 +121,13 @@ def min_sum(
     radius = jnp.max(distances) if bound == "largest" else jnp.min(distances)
     row = mean + radius * unit(toward)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def _power_of_two(number: jax.Array) -> jax.Array:
+    """The largest power of two up to a positive number; 1 for zero and what is not finite."""
+    _, exponent = jnp.frexp(number)
+    usable = jnp.isfinite(number) & (number > 0)
+    return jnp.where(usable, jnp.ldexp(jnp.ones_like(number), exponent - 1), 1)
 
 
 def _start(
