@@ -96,8 +96,9 @@ def shard(
 
     Args:
       simulator: of this configuration, task and data attack.
-      config: of the run; `workers_at_once` must be None, as each device takes its workers at once,
-        and so must `participants`. One local step, without variance reduction.
+      config: of the run; `workers_at_once` are those of a device, among which the workers that
+        compute must then be cut into equal parts; `participants` must be None. One local step,
+        without variance reduction.
       task: see `padded`.
       mesh: of `mesh_of`.
       relabel: the data attack.
@@ -109,13 +110,13 @@ def shard(
         `finish` tells the accuracy of a state.
 
     Raises:
-      ValueError: `workers_at_once` or `participants` is given; when traced, local steps or
-        variance reduction.
+      ValueError: `participants` is given, or workers in turns are no multiple of the devices; when
+        traced, local steps or variance reduction.
     """
-    if config.workers_at_once is not None:
+    if config.workers_at_once is not None and config.computing % mesh.size:
         raise ValueError(
-            "over a mesh each device computes the gradients of its workers at once: "
-            f"workers_at_once must be None, got {config.workers_at_once}"
+            f"with workers_at_once={config.workers_at_once} the workers that compute must be a "
+            f"multiple of the {mesh.size} devices, got {config.computing}"
         )
     if config.participants is not None:
         raise ValueError(

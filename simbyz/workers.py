@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.configuration import Config
+from simbyz.geometry import SHARD
 from simbyz.participation import participants
 from simbyz.streams import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.task import Task
@@ -50,6 +51,25 @@ def mean_of(leaf: jax.Array, some: jax.Array) -> jax.Array:
     """The mean over the rows (w, ...) that are marked (w,), of all of them if none is."""
     some = jnp.where(jnp.any(some), some, True).reshape(-1, *[1] * (leaf.ndim - 1))
     return jnp.mean(leaf, axis=0, where=some)
+
+
+def in_turns(function: Callable[[PyTree], PyTree], each: PyTree, at_once: int) -> PyTree:
+    """`function` of each of w workers, leaves (w, ...), `at_once` of them together.
+
+    In a mesh with an axis `SHARD` each device takes its own w / devices of them in turns.
+    """
+
+    def some(each: PyTree) -> PyTree:
+        return jax.lax.map(function, each, batch_size=at_once)
+
+    mesh = jax.sharding.get_abstract_mesh()
+    if SHARD not in mesh.auto_axes:
+        return some(each)
+    devices = mesh.shape[SHARD]
+    own = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), each)
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(some, spmd_axis_name=SHARD)(own)
+    )
 
 
 def make_gradients(
@@ -115,13 +135,11 @@ def make_gradients(
             axes = (0 if own_point else None, *[0] * len(each))
             outcome = jax.vmap(worker, in_axes=axes)(parameters, *each)
         elif own_point:
-            outcome = jax.lax.map(
-                lambda one: worker(*one), (parameters, *each), batch_size=config.workers_at_once
+            outcome = in_turns(
+                lambda one: worker(*one), (parameters, *each), config.workers_at_once
             )
         else:
-            outcome = jax.lax.map(
-                lambda one: worker(parameters, *one), each, batch_size=config.workers_at_once
-            )
+            outcome = in_turns(lambda one: worker(parameters, *one), each, config.workers_at_once)
         (losses, model_states), trees = outcome
         flat = [leaf.reshape(count, -1) for leaf in jax.tree.leaves(trees)]
         at = at if own_point else at[None]

@@ -95,9 +95,13 @@ def test_the_same_bits_from_one_process_and_from_two(tmp_path: Path) -> None:
 def test_a_killed_process_ends_the_others_and_nothing_is_lost(tmp_path: Path, victim: int) -> None:
     many = [*FEW_ARGUMENTS, *map(str, range(3, 50))]  # 49 seconds for each of four processes
     slow = dict.fromkeys(range(4), "1")
-    began = time.monotonic()
-    said = ends(start(4, many, tmp_path, SECONDS=slow, DIES_AFTER={victim: "5"}))
-    assert time.monotonic() - began < 60
+    processes = start(4, many, tmp_path, SECONDS=slow, DIES_AFTER={victim: "5"})
+    try:
+        processes[victim].wait(120)
+        died = time.monotonic()
+    finally:
+        said = ends(processes)
+    assert time.monotonic() - died < 60
     for process, (code, _, errors) in enumerate(said):
         assert code == (-9 if process == victim else 1), errors
         last = f"error: process {process} of 4 ends: another one died"
@@ -114,6 +118,22 @@ def test_a_killed_process_ends_the_others_and_nothing_is_lost(tmp_path: Path, vi
     wanted = asked_for(dataclasses.replace(FEW, seeds=(1, 2, 3, 4)))
     assert set(times.values()) == {1} and times.keys() >= set(wanted)
     assert times.keys() == {*wanted, *chain(*first)}
+
+
+@pytest.mark.thorough
+def test_four_processes_that_compute_one_of_them_killed(tmp_path: Path) -> None:
+    """Real runs: what was lost is run again, to the bits of one process that nobody killed."""
+    four = [*MEDIAN, "3", "4"]  # eight runs
+    assert ends(start(1, four, tmp_path / "one"))[0][0] == 0
+    codes = [code for code, *_ in ends(start(4, four, tmp_path / "four", DIES_AFTER={1: "1"}))]
+    assert codes == [1, -9, 1, 1]
+    assert 1 <= len(records.read_runs(tmp_path / "four")) < 8
+    said = ends(start(4, four, tmp_path / "four"))
+    assert [code for code, *_ in said] == [0] * 4, said
+    one, again = (records.read_steps(tmp_path / folder) for folder in ("one", "four"))
+    assert len(one) == 8 * 4
+    for column in ("seed", "step", "loss", "aggregate_norm", "accuracy"):
+        np.testing.assert_array_equal(one[column], again[column], err_msg=column)
 
 
 @pytest.mark.thorough

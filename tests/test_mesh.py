@@ -2,8 +2,11 @@
 
 import functools
 import os
+import re
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +101,33 @@ def test_a_run_over_two_devices_is_the_run_on_one() -> None:
         )
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(("at_once", "nesterov"), [(3, False), (1, True)])
+def test_workers_in_turns_on_each_device(at_once: int, nesterov: bool) -> None:
+    """Of a device's five workers: the same numbers and the same sent as at once, for less memory.
+    With Nesterov each has a point of its own.
+    """
+    mesh = mesh_of(jax.devices())
+    task = padded(classification(data.load("digits"), models.Dense(hidden=50), batch_size=512), 2)
+    key = jax.random.key(1)
+    given = Hyperparameters(0.3, worker=Momentum(0.9), attack={"factor": -1.5})
+    ends, sent, memory = [], [], []
+    for together in (None, at_once):
+        config = Config(n=12, f=2, nesterov=nesterov, workers_at_once=together)
+        simulator = make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
+        run = shard(simulator, config, task, mesh)
+        state = run.initialise(key)
+        program = run.advance.lower(state, given, task.data, key, jnp.int32(0), 2).compile()
+        sent.append(sorted(collectives(program.as_text())))
+        memory.append(program.memory_analysis().temp_size_in_bytes)
+        state, metrics = program(state, given, task.data, key, jnp.int32(0))
+        ends.append((state.parameters, metrics.loss))
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert sent[0] == sent[1]
+    assert memory[1] < (0.5 if at_once == 1 else 1) * memory[0]
+
+
 def test_what_can_not_be_cut() -> None:
     task = classification(data.load("digits"), models.Dense(hidden=5), batch_size=6)
     _, simulator = problem(task)
@@ -105,12 +135,20 @@ def test_what_can_not_be_cut() -> None:
     state = jax.eval_shape(simulator.initialise, jax.random.key(0))
     with pytest.raises(ValueError, match="d = [0-9]+ can't be cut among 2 devices: see"):
         shardings_of(state, mesh)
-    one_by_one = Config(n=9, f=3, workers_at_once=1)
-    with pytest.raises(ValueError, match="workers_at_once must be None, got 1"):
-        shard(simulator, one_by_one, padded(task, 2), mesh)
+    odd = Config(n=9, f=2, workers_at_once=1)
+    with pytest.raises(ValueError, match="multiple of the 2 devices, got 7"):
+        shard(simulator, odd, padded(task, 2), mesh)
     some = Config(n=9, f=3, participants=8, byzantine_participants=2)
     with pytest.raises(ValueError, match="participants must be None, got 8"):
         shard(simulator, some, padded(task, 2), mesh)
+
+
+def test_a_folder_that_can_not_be_written_is_found_first(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sharded.jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(sharded, "main", lambda options: pytest.fail("computed something"))
+    (tmp_path / "file").touch()
+    assert sharded.command(["--results", str(tmp_path / "file")]) == 2
+    assert "can't be written: it is a file; give another" in capsys.readouterr().err
 
 
 def test_collectives_in_a_text() -> None:
@@ -121,6 +159,55 @@ def test_collectives_in_a_text() -> None:
       %d = f32[9]{0} add(%all-gather.1, %b)
     """
     assert list(collectives(text)) == [("all-gather", 15), ("all-reduce", 9), ("all-to-all", 14)]
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+(RUN,) = re.findall(r"^```python$\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+# The page's run as one process of several with four devices in all; the parameters go to a file.
+PROCESS = """
+import sys, jax
+address, number, process, file, run = sys.argv[1:]
+jax.config.update("jax_num_cpu_devices", 4 // int(number))
+if int(number) > 1:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, int(number), int(process))
+exec(run)
+assert mesh.size == 4
+everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+np.save(file, np.asarray(jax.jit(lambda x: x, out_shardings=everywhere)(state.parameters)))
+"""
+
+
+@pytest.mark.thorough
+def test_the_run_of_the_page_on_one_process_and_on_two(tmp_path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    said = {}
+    for number in (1, 2):
+        files = [str(tmp_path / f"{number}-{process}.npy") for process in range(2)]
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", PROCESS, address, str(number), str(process), file, RUN],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            )
+            for process, file in enumerate(files[:number])
+        ]
+        try:
+            for process, one in enumerate(processes):
+                said[number, process] = one.communicate(timeout=200)[0]
+                assert one.returncode == 0
+        finally:
+            for one in processes:
+                one.kill()
+    accuracies = [float(line.split()[-1]) for line in said[1, 0].splitlines()]
+    assert len(accuracies) == 4 and 0.85 < accuracies[-1] <= 1
+    alone = np.load(tmp_path / "1-0.npy")
+    for process in (0, 1):
+        together = np.load(tmp_path / f"2-{process}.npy")
+        np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.thorough

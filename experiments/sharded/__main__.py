@@ -133,8 +133,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
         check(options)
         # As many virtual devices as are asked for, before JAX looks for any.
         jax.config.update("jax_num_cpu_devices", max(8, *options.devices))
-        results = main(options)
         records.prepare_folder(options.results)
+        results = main(options)
         results.plans.to_csv(options.results / "plans.csv", index=False)
         figure = plot(results)
         for kind in ("pdf", "png"):
