@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rule_pictures
 
-from simbyz.aggregators import AGGREGATORS
+from simbyz.aggregators import AGGREGATORS, WEIGHTED
 
 N, F = rule_pictures.N, rule_pictures.F
 CAPTION = (
@@ -25,7 +25,9 @@ def write(folder: Path) -> None:
     lines = [*_title("The rules"), ".. toctree::", "   :maxdepth: 1", ""]
     lines += [f"   {name}" for name in AGGREGATORS]
     lines += ["", "Around the rules", "-" * 16, "", ".. automodule:: simbyz.aggregators", ""]
-    others = ("chain", "as_gradient_transformation", "at_workers", "remember_norms")
+    others = ["chain", "as_gradient_transformation", "at_workers", "remember_norms"]
+    others += itertools.chain(*((name, f"{name}_selection") for name in WEIGHTED))
+    others += ["heaviest_share"]
     lines += [f".. autofunction:: simbyz.aggregators.{name}" for name in others]
     _update(folder / "index.rst", "\n".join([*lines, ""]))
 

@@ -22,20 +22,26 @@ def squared_distances(stack: jax.Array) -> jax.Array:
 
     Returns:
       (n, n), at least float32, symmetric, zero on the diagonal; a distance that is not finite is
-      +inf. It carries no derivative: which rows are close does not change with a small change of
-      them, and what would be the derivative compiles for long.
+      +inf. Where the middle row has values above 2^40, in units in which it has not: rules only
+      compare them, and the squares of 1e20 are no float32. It carries no derivative: which rows are
+      close does not change with a small change of them, and what would be the derivative compiles
+      for long.
     """
 
+    stack = jax.lax.stop_gradient(stack)
+    n = len(stack)
+    middle = middle_row(stack)
+    unit = _unit(middle)
+
     def gram(centered: jax.Array) -> jax.Array:
+        centered = centered * unit
         # Without a transpose, of which vmap would make a copy. HIGHEST: the default would let a
         # GPU round the factors to TF32, 10 bits.
         along_rows = (((1,), (1,)), ((), ()))
         highest = jax.lax.Precision.HIGHEST
         return jax.lax.dot_general(centered, centered, along_rows, precision=highest)
 
-    stack = jax.lax.stop_gradient(stack)
-    n = len(stack)
-    product = sum_over_chunks(gram, stack, middle_row(stack))
+    product = sum_over_chunks(gram, stack, middle)
     norms = jnp.diagonal(product)
     squares = norms[:, None] + norms[None, :] - 2 * product
     squares = jnp.where(jnp.isfinite(squares), jnp.maximum(squares, 0), jnp.inf)
@@ -58,6 +64,15 @@ def middle_row(stack: jax.Array) -> jax.Array:
     """The coordinate-wise lower median (d,) of an (n, d) stack, NaN counting as +inf."""
     middle = (len(stack) - 1) // 2
     return sorted_rows(stack, [middle])[middle]
+
+
+def _unit(middle: jax.Array) -> jax.Array:
+    """A power of two to multiply rows by, which rounds nothing, so that the largest value of the
+    middle row is at most 2^40; 1 where it is. Of its exponent, as no attacker can raise it.
+    """
+    largest = jnp.max(jnp.abs(middle.astype(jnp.promote_types(middle.dtype, jnp.float32))))
+    _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))
+    return jnp.ldexp(jnp.ones_like(largest), -jnp.maximum(exponent - 40, 0))
 
 
 # The axis of a mesh over which coordinates may be cut: see `simbyz.mesh`.

@@ -8,7 +8,7 @@ A step, with w workers that compute and D devices, and what the devices send:
     the same numbers cut along d                                 all-to-all of w · d numbers
     momenta, attack, rule and update on d / D coordinates of each
         a rule by coordinates                                    nothing
-        a rule by distances between workers                      all-reduce of n² numbers
+        a rule by distances between workers                      all-reduces of n² and of 1
     the study columns                                            all-reduces of a few numbers
 
 So memory falls as 1 / D, but for one copy of θ and what w / D gradients take. The functions of the

@@ -42,6 +42,8 @@ def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:
     Cost: two n × n × d matrix products.
     Reference: Allouah et al., Fixing by mixing: a recipe for optimal Byzantine ML under
       heterogeneity, AISTATS 2023.
+    Convention: all libraries count the row itself among the n - f; of equally far rows ByzFL takes
+      those that argpartition leaves.
     """
     stack, unravel = ravel(updates)
     n = len(stack)
@@ -71,6 +73,8 @@ def clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> M
       ValueError: f < 0.
 
     Cost: three passes over the stack.
+    Reference: Pascanu et al., On the difficulty of training recurrent neural networks, ICML 2013.
+    Convention: ByzFL's radius is 2 unless given; here there is none to fall back on.
     """
     stack, unravel = ravel(updates)
     require("clipping", len(stack), f, 0, 1)
@@ -94,6 +98,7 @@ def adaptive_robust_clipping(updates: Updates, f: int) -> Mixed:
     Cost: three passes over the stack.
     Reference: Allouah et al., Adaptive gradient clipping for robust federated learning, 2024
       (arXiv:2405.14432).
+    Convention: k as in ByzFL, which asks for no n >= 2f + 1.
     """
     stack, unravel = ravel(updates)
     n = len(stack)
@@ -191,9 +196,24 @@ def _clip(stack: jax.Array, norms: jax.Array, radius: jax.typing.ArrayLike) -> j
     """x_i · min(1, radius / norm_i), and zero where the norm is not finite."""
     finite = jnp.isfinite(norms)
     long = finite & (norms > radius)
-    factors = jnp.where(long, radius / jnp.where(long, norms, 1), 1)
+    factors = jnp.where(
+        long, _ratio(jnp.asarray(radius, norms.dtype), jnp.where(long, norms, 1)), 1
+    )
     rows = jnp.where(finite[:, None], stack, 0)
     return (rows * factors[:, None]).astype(stack.dtype)
+
+
+@jax.custom_jvp
+def _ratio(radius: jax.Array, norms: jax.Array) -> jax.Array:
+    return radius / norms
+
+
+@_ratio.defjvp
+def _ratio_moves(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """Without the 1 / norm² of JAX's own, which is no float32 where the norm is 1e-20."""
+    (radius, norms), (radius_moves, norms_move) = primals, tangents
+    ratio = _ratio(radius, norms)
+    return ratio, (radius_moves - ratio * norms_move) / norms
 
 
 PREAGGREGATORS: dict[str, Callable[..., Any]] = {

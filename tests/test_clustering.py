@@ -42,6 +42,19 @@ def test_the_clusters_are_scipy_s(linkage: str) -> None:
     assert compared > 20
 
 
+def test_what_all_rows_share_costs_no_digits() -> None:
+    """Rows at angles of a thousandth: 1 - cos is a millionth, of which float32 holds one digit."""
+    select = jax.jit(lambda rows: clipped_clustering_selection(rows, 3))
+    num_split = 0
+    for seed in range(10):
+        rows = (two_groups(seed, few=4) + 1e3).astype(np.float32)
+        with jax.enable_x64(True):
+            expected = np.asarray(select(rows.astype(np.float64)))
+        np.testing.assert_allclose(select(rows), expected, rtol=1e-6, err_msg=seed)
+        num_split += np.sum(expected > 0) < N - 1
+    assert num_split > 5
+
+
 def test_a_row_of_nan_does_not_take_a_cluster_of_its_own() -> None:
     rows = two_groups(0, few=4).astype(np.float32)
     alone = clipped_clustering_selection(rows, 3)

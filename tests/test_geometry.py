@@ -1,10 +1,12 @@
 """Pairwise distances against loops in double precision."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 
-from simbyz import geometry
+from simbyz import aggregators, geometry
 from simbyz.geometry import squared_distances
 
 
@@ -39,3 +41,20 @@ def test_huge_rows_do_not_cost_the_others_digits():
     others[np.arange(4), np.arange(4)] = np.inf
     assert np.all(np.isinf(others))
     assert not np.isnan(got).any()
+
+
+def test_rows_without_squares_are_as_far_apart_as_a_fraction_of_them() -> None:
+    """1e25 has no square in float32; which rows are close does not depend on the unit."""
+    rows = np.random.default_rng(2).normal(size=(11, 50)).astype(np.float32)
+    # Two attackers first: where all distances are the same, the first row is chosen.
+    rows[0], rows[1] = np.nan, 1e5
+    got = np.asarray(jax.jit(squared_distances)(np.ldexp(rows, 80)))
+    honest = got[2:, 2:]
+    expected = by_loops(rows[2:])
+    np.testing.assert_allclose(honest / honest.max(), expected / expected.max(), rtol=1e-5)
+    for rule in (aggregators.krum, aggregators.caf, aggregators.minimum_diameter_averaging):
+        np.testing.assert_allclose(
+            jax.jit(functools.partial(rule, f=2))(np.ldexp(rows, 80)),
+            np.ldexp(rule(rows, f=2), 80),
+            rtol=1e-4,
+        )

@@ -32,10 +32,10 @@ SENT = {
     "median": [],
     "trimmed_mean": [],
     "meamed": [],
-    "multi_krum": [N * N],
-    "bulyan": [N * N],
-    "faba": [N * N],
-    "smea": [N * N],
+    "multi_krum": [1, N * N],  # the largest value of the middle row
+    "bulyan": [1, N * N],
+    "faba": [1, N * N],
+    "smea": [1, N * N],
     "geometric_median": [N],  # in each iteration
     "centered_clipping": [N],
     "cge": [N],

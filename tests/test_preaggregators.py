@@ -179,6 +179,16 @@ def test_gradient_of_clipping_is_that_of_its_formula() -> None:
     assert_close(by_radius[0], direction)
 
 
+@pytest.mark.parametrize("unit", [1e-20, 1e15])
+def test_gradient_of_clipping_has_no_scale(unit: float) -> None:
+    """The square of such a norm, or one over it, is no float32."""
+    row = np.float32(unit) * np.array([[3.0, 0.0, 4.0]], dtype=np.float32)
+    direction = np.array([0.6, 0, 0.8])
+    clip = functools.partial(preaggregators.clipping, radius=np.float32(unit))
+    by_row = jax.jit(jax.jacobian(clip))(row)
+    assert_close(by_row[0, :, 0], 1 / 5 * (np.eye(3) - np.outer(direction, direction)), 1e-5)
+
+
 @every_part
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_dtype_is_kept(part: Part, dtype: str) -> None:

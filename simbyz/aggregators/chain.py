@@ -19,6 +19,8 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     Every part is given the same f, and checks it against the rows that it sees. After `bucketing`
     these are fewer, ⌈n/s⌉, with still up to f bad ones, so the rule's own condition counts buckets.
 
+    Leaf by leaf, as `layerwise=True` of a rule: jax.tree.map(lambda leaf: rule(leaf, f), updates).
+
     A part whose signature has a keyword-only `key` without a value, as `bucketing` has, makes the
     result ask for a key as well: rule(updates, f, key=key). One such part gets that key itself;
     several get jax.random.split(key, how many), in order. Without such a part no key is accepted.

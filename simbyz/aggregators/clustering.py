@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz.aggregators.center import distances_to
+from simbyz.aggregators.center import distances_to, safe_sqrt
 from simbyz.geometry import sum_over_chunks
 from simbyz.moments import weighted_sum
 from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
@@ -115,16 +115,24 @@ def _median_of_known(values: jax.Array) -> jax.Array:
 
 
 def _angles(stack: jax.Array, norms: jax.Array, finite: jax.Array) -> jax.Array:
-    """1 - cos of the angle between each two rows, (n, n); 1 for a row of zeros."""
+    """1 - cos of the angle between each two rows, (n, n); 1 for a row of zeros.
+
+    Rows that share a large part are at tiny angles, whose digits 1 - cos would lose: it is half the
+    squared distance between the rows of length 1, which keeps them once their mean is subtracted.
+    """
+    stack, norms = jax.lax.stop_gradient((stack, norms))
+    known = finite & (norms > safe_sqrt(jnp.zeros_like(norms)))
 
     def gram(rows: jax.Array) -> jax.Array:
-        rows = jnp.where(finite[:, None], rows, 0)
+        rows = jnp.where(known[:, None], rows / norms[:, None], 0)
+        rows = rows - jnp.mean(rows, axis=0)[None]
         along_rows = (((1,), (1,)), ((), ()))
         return jax.lax.dot_general(rows, rows, along_rows, precision=jax.lax.Precision.HIGHEST)
 
-    stack, norms = jax.lax.stop_gradient((stack, norms))
     product = sum_over_chunks(gram, stack, jnp.zeros_like(stack[0]))
-    return 1 - product / norms[:, None] / norms[None, :]
+    squares = jnp.diagonal(product)
+    apart = (squares[:, None] + squares[None, :]) / 2 - product
+    return jnp.where(known[:, None] & known[None, :], apart, 1)
 
 
 def _larger_cluster(apart: jax.Array, valid: jax.Array, linkage: str) -> jax.Array:

@@ -1,7 +1,9 @@
 """Rules that score every row by one number and average the rows of lowest score.
 
 Non-finite values: a score that is not finite counts as +inf, so at most f rows of NaN or ±inf are
-never chosen. The choice carries no derivative. Of equal scores the earlier rows win.
+never chosen. In float32 that holds for norms and distances above 1.8e19, too, which have no square:
+where all rows are that large, the earlier ones are taken, whatever they hold. The choice carries no
+derivative. Of equal scores the earlier rows win.
 """
 
 import operator

@@ -48,10 +48,10 @@ def minimum_diameter_averaging(updates: Updates, f: int, *, layerwise: bool = Fa
       ValueError: n < 2f + 1, or f > 30.
 
     Cost: one n × n × d matrix product, and a search for vertex covers of at most f rows, one for
-      each of log2(n² / 2) diameters and then one for each row: 2 milliseconds on one core at
+      each of log2(n² / 2) diameters and then one for each row: 1 millisecond on one core at
       n = 30, f = 10.
     Reference: Rousseeuw, Multivariate estimation with high breakdown point, 1985; El-Mhamdi et al.,
-      Distributed momentum for Byzantine-resilient stochastic gradient descent, ICLR 2021.
+      Genuinely distributed Byzantine machine learning, PODC 2020.
     Convention: also called Brute (the paper's program) and MDA (ByzFL); they enumerate subsets.
     """
 
@@ -87,7 +87,7 @@ def minimum_variance_averaging(updates: Updates, f: int, *, layerwise: bool = Fa
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
     Cost: one n × n × d matrix product, and n / 2 multiplications for each of the C(n, f) subsets:
-      0.05 seconds on one core at n = 30, f = 10, and 0.16 if all rows are equally far.
+      0.05 seconds on one core at n = 30, f = 10, and 0.3 if all rows are equally far.
     Reference: LPD-EPFL's programs (robust-collaborative-learning, 2022); no paper of its own.
     Convention: they enumerate subsets.
     """
@@ -125,8 +125,8 @@ def smea(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
     Cost: one n × n × d matrix product, and a branch and bound whose time depends on the rows. On
-      one core at n = 30, f = 10: 0.1 seconds for Gaussian rows, less under attacks of equal rows;
-      half a minute for the slowest found, rows in three distant clusters of equal size.
+      one core at n = 30, f = 10: 0.2 seconds for Gaussian rows, less under attacks of equal rows;
+      a minute and a half for the slowest found, rows in three distant clusters of equal size.
     Reference: Allouah et al., On the privacy-robustness-utility trilemma in distributed learning,
       ICML 2023, arXiv 2302.04787.
     Convention: the true eigenvalue. ByzFL takes one step of the power method from a random vector
