@@ -40,7 +40,8 @@ def recorded():
 
 
 def entries_of_size(least, most):
-    return [e for e in recorded()[0] if least <= e["params"]["honests"] + e["params"]["f"] <= most]
+    compared = [entry for entry in recorded()[0] if not is_decided_by_rounding(entry)]
+    return [e for e in compared if least <= e["params"]["honests"] + e["params"]["f"] <= most]
 
 
 def honest_of(entry):
@@ -112,6 +113,12 @@ def assert_reference_searches(entries):
         assert_search(entry, *reference_searches.expand_then_shrink(function, params["evals"]))
 
 
+def is_decided_by_rounding(entry):
+    """Whether all but small factors send the same row once it is clipped, but for rounding."""
+    clipped = any(name in ("Clipping", "ARC") for name, _ in entry["params"]["pre_agg"])
+    return clipped and entry["name"] == "Optimal_InnerProductManipulation"
+
+
 def is_refused(params):
     """ByzFL lets Krum run without its guarantee; ours wants n >= 2f + 3."""
     return "Krum" in params["agg"] and params["honests"] < params["f"] + 3
@@ -160,22 +167,23 @@ def our_search(params, honest, start, direction):
 def test_what_is_compared():
     names = Counter(entry["name"] for entry in recorded()[0])
     assert names == {"Optimal_InnerProductManipulation": 108, "Optimal_ALittleIsEnough": 108}
+    assert sum(map(is_decided_by_rounding, recorded()[0])) == 24
     assert sum(is_refused(entry["params"]) for entry in recorded()[0]) == 8
 
 
 def test_reference_makes_every_recorded_search_of_few_rows():
     entries = entries_of_size(0, 7)
-    assert len(entries) == 36
+    assert len(entries) == 32
     assert_reference_searches(entries)
 
 
 def test_recorded_searches_of_few_rows():
     entries = [e for e in entries_of_size(0, 7) if e["params"]["agg"] in ("Median", "Krum")]
-    assert len(entries) == 8
+    assert len(entries) == 6
     assert_our_searches(entries)
 
 
 @pytest.mark.thorough
 def test_every_other_recorded_search():
     assert_reference_searches(entries_of_size(8, 25))
-    assert_our_searches([e for e in recorded()[0] if not is_refused(e["params"])])
+    assert_our_searches([e for e in entries_of_size(8, 51) if not is_refused(e["params"])])
