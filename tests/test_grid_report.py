@@ -164,6 +164,17 @@ class TestReport:
         assert "## Effective attacks" not in text
         assert "published" not in text.replace("as published", "")
 
+    def test_what_contradicts_the_claim_is_listed(self, folder):
+        runs = rows_of(folder)
+        assert "not mended" not in write_up(runs, {}, folder)  # all gain 0.3
+        which = (runs["rule"] == "median") & (runs["attack"] == "empire") & (runs["seed"] == 1)
+        runs.loc[which & (runs["momentum_at"] == "worker"), "highest_accuracy"] = 0.12
+        runs.loc[which & (runs["momentum_at"] == "update"), "highest_accuracy"] = 0.13
+        text = write_up(runs, {}, folder)
+        row = "| mnist, f = 12, median, empire, 0.5 | 1 of 2 | 96.0 | 13.0 | 12.0 |"
+        assert row in text
+        assert "1 of these 1 pairs stay within 5 points of guessing" in text
+
     def test_reduced_runs_are_called_so(self, folder):
         runs = rows_of(folder)
         reduced = {"name": "cifar10-short", "file": "short", "dataset": "cifar10", "steps": 60}

@@ -30,51 +30,14 @@ from experiments.distributed_momentum.pairs import (
     subsets_of,
 )
 from experiments.distributed_momentum.report import DIVERGED
+from experiments.distributed_momentum.report_prose import DEVIATIONS, HEAD, METHOD
 from experiments.distributed_momentum.rules import DIVERGENT, PAPER_RULES
 from experiments.distributed_momentum.settings import PAPER
 
-HEAD = """# Distributed momentum: what our runs say about the paper's claim
-
-*Distributed Momentum for Byzantine-resilient Stochastic Gradient Descent* (El-Mhamdi, Guerraoui,
-Rouault, ICLR 2021) runs 736 configurations with 5 seeds each. With `ref` the highest top-1 test
-accuracy of the unattacked run of the same seed, `upd` that of the attacked run with momentum at the
-update and `wrk` that with momentum at the workers, an attack costs `ref - upd`, and momentum at the
-workers gains `wrk - upd`. This file is written by
-
-```sh
-python -m experiments.distributed_momentum collect --results FOLDER ...
-python -m experiments.distributed_momentum report
-```
-
-from the table of runs beside it (`data/runs.parquet`, one row a run).
-"""
-
-METHOD = """## How to read the numbers
-
-A pair is one attacked configuration and one seed, both places of momentum and the unattacked run
-of that seed. Brackets hold 95 % intervals of a paired bootstrap over seeds: a resample draws as
-many seeds as there are, with replacement, and each brings all its runs along; with five seeds all
-126 different resamples are weighed by their probability. The configurations are not resampled. With
-five seeds such intervals are too narrow (they hold the mean of five normal values 85 % of the
-time): take them as a lower bound of the uncertainty. *Supported*, *not supported* and *not decided*
-are said of the part of the grid that has been run.
-"""
-
-DEVIATIONS = """## Where these runs depart from the paper's
-
-- Seeds 1 to 5 are not the program's: another generator draws initial weights and batches. Agreement
-  is in distribution (the README compares 30 runs of the released program).
-- Defaults are the released program's, not the paper's text: plain distances and `n - f - 1`
-  neighbours in Krum, which averages `n - f - 2` rows; scores that are never updated in Bulyan; the
-  l2 factor squared; gradients in inference mode (no dropout, batch norm with its initial
-  statistics).
-- Evaluations do not draw from the stream of the training order, as they do in the program.
-- Single precision on the device named in the table of runs; the program's runs were on GPUs.
-- The bound of the variance-norm condition is known for krum, bulyan and median only; for trmean,
-  phocas and meamed the paper gives none, so no share is reported for them.
-- Wall times in the table were taken on a machine that did other work too: they say nothing about
-  speed.
-"""
+LIMIT = 0.2  # of the accuracy that an attack costs, in the paper's claim
+NEAR = 0.05  # accuracies this close to guessing are taken for it
+CONFIGURATION = ["dataset", "f", "rule", "attack", "learning_rate", "nesterov"]
+TITLES = {"ref": "unattacked", "upd": "at update", "wrk": "at worker", "gain": "gain"}
 
 
 def write_up(runs: pd.DataFrame, pictures: Mapping[str, Path], folder: Path) -> str:
@@ -87,7 +50,8 @@ def write_up(runs: pd.DataFrame, pictures: Mapping[str, Path], folder: Path) -> 
     """
     grid, pairs = in_grid(runs), pairs_of(runs)
     released = pairs[pairs["conventions"] == "released"]
-    parts = [HEAD, _extent(runs, grid), METHOD, _claims(released, grid), _counts(released)]
+    parts = [HEAD, _extent(runs, grid), METHOD, _claims(released, grid), _without_gain(released)]
+    parts.append(_counts(released))
     parts.append(_ratios(released, runs))
     parts.append(_published(pairs, runs))
     parts.append(_beside(runs))
@@ -161,6 +125,28 @@ def _claims(pairs: pd.DataFrame, grid: pd.DataFrame) -> str:
     total = expected(subsets()[0])
     head = f"## The claim, sentence by sentence\n\nOn {len(pairs)} of the grid's {total} pairs.\n\n"
     return head + table(rows)
+
+
+def _without_gain(pairs: pd.DataFrame) -> str:
+    """The pairs that contradict the claim, by configuration."""
+    effective = pairs[pairs["ref"] - pairs["upd"] > LIMIT]
+    against = effective[effective["gain"] <= 0]
+    if against.empty:
+        return ""
+    totals = effective.groupby(CONFIGURATION).size()
+    rows = []
+    for which, some in against.groupby(CONFIGURATION):
+        row = {"configuration": _title(*which), "pairs": f"{len(some)} of {totals[which]}"}
+        rows.append(row | _accuracies(some, ("ref", "upd", "wrk")))
+    guess = 1 / against["dataset"].map(lambda name: 100 if name == "cifar100" else 10)
+    lost = int((against[["upd", "wrk"]].max(axis=1) < guess + NEAR).sum())
+    return (
+        f"## Attacks that cost more than {100 * LIMIT:g} % and are not mended\n\n"
+        "All pairs that gain nothing: highest accuracy in %, mean ± deviation over these pairs.\n\n"
+        + table(rows)
+        + f"\n{lost} of these {len(against)} pairs stay within {100 * NEAR:g} points of guessing "
+        "at both places: the attack stops training altogether, and their gain is noise.\n"
+    )
 
 
 def _counts(pairs: pd.DataFrame) -> str:
@@ -266,17 +252,13 @@ def _steps(run: pd.Series) -> str:
 
 def _per_configuration(pairs: pd.DataFrame) -> str:
     rows = []
-    key = ["dataset", "f", "rule", "attack", "learning_rate", "nesterov"]
-    for (dataset, f, rule, attack, rate, nesterov), some in pairs.groupby(key):
-        settings = f"{dataset}, f = {f}, {rule}, {attack}, {rate:g}" + ", Nesterov" * nesterov
+    for which, some in pairs.groupby(CONFIGURATION):
         lost = int(some["diverged"].sum())
         row = {
-            "configuration": settings,
+            "configuration": _title(*which),
             "seeds": f"{len(some)}" + f", {lost} {DIVERGED}" * (lost > 0),
         }
-        names = {"ref": "unattacked", "upd": "at update", "wrk": "at worker", "gain": "gain"}
-        row |= {title: _spread(100 * some[name]) for name, title in names.items()}
-        rows.append(row)
+        rows.append(row | _accuracies(some, TITLES))
     if not rows:
         return ""
     legend = (
@@ -286,6 +268,14 @@ def _per_configuration(pairs: pd.DataFrame) -> str:
         "## Every configuration\n\n"
         f"Highest accuracy in %, mean ± deviation over seeds{legend}.\n\n" + table(rows)
     )
+
+
+def _title(dataset: str, f: int, rule: str, attack: str, rate: float, nesterov: bool) -> str:
+    return f"{dataset}, f = {f}, {rule}, {attack}, {rate:g}" + ", Nesterov" * nesterov
+
+
+def _accuracies(pairs: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
+    return {TITLES[name]: _spread(100 * pairs[name]) for name in names}
 
 
 def _spread(values: pd.Series) -> str:
