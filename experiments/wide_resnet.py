@@ -22,10 +22,11 @@ from experiments.devices import prepare_devices
 from experiments.distributed_momentum.campaign import plan
 from experiments.distributed_momentum.cells import cells
 from experiments.distributed_momentum.grid_command import carry_out
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.rules import Conventions
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import APPENDIX
-from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY
 from experiments.plain_warnings import print_plain_warnings
 from experiments.seeds import check_seeds
 from simbyz.checkpoints import check_every

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.distributed_momentum.grid_command import Options
-from experiments.distributed_momentum.simulate import Run
+from experiments.distributed_momentum.programs import Run
 from simbyz import records
 
 STEPS = 4

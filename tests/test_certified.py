@@ -15,9 +15,9 @@ from rich.console import Console
 from experiments.distributed_momentum import certified
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.cells import cells, reference_of
+from experiments.distributed_momentum.programs import Run as ExperimentRun
+from experiments.distributed_momentum.programs import little_or_empire, programs
 from experiments.distributed_momentum.rules import PAPER_RULES, bound_of, rule_of, selection_of
-from experiments.distributed_momentum.simulate import Run as ExperimentRun
-from experiments.distributed_momentum.simulate import little_or_empire, programs
 from experiments.report.commands import cell_of, command_of
 from simbyz import aggregators, records, sweep
 from simbyz.attackers import identities

@@ -16,30 +16,28 @@ from rich.console import Console
 
 from experiments.distributed_momentum import report
 from experiments.distributed_momentum.__main__ import SMOKE, Options, command, main, plot, prepare
-from experiments.distributed_momentum.cells import cells, paper_names, reference_of
-from experiments.distributed_momentum.settings import PAPER
-from experiments.distributed_momentum.simulate import (
+from experiments.distributed_momentum.cells import cells, paper_cells, paper_names, reference_of
+from experiments.distributed_momentum.programs import (
     ATTACKS,
     Run,
     little_or_empire,
     programs,
-    simulate,
     task_of,
 )
+from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.simulate import simulate
 from simbyz import attacks, data, records
 
 SHARED = Path(__file__).parents[2] / "shared"
 
 
 def paper_grid():
-    for dataset, setting in PAPER.items():
-        rates = [rate for rate, _ in setting.learning_rates]
-        yield from cells(dataset, nesterov=(False, True), learning_rates=rates)
+    return [cell for dataset in PAPER for cell in paper_cells(dataset)]
 
 
 class TestGrid:
     def test_736_configurations_704_of_them_attacked(self):
-        grid = list(paper_grid())
+        grid = paper_grid()
         assert len(grid) == len({cell.name for cell in grid}) == 736
         assert Counter(cell.attack for cell in grid) == {"none": 32, "little": 352, "empire": 352}
         assert set(Counter(cell.dataset for cell in grid).values()) == {184}
@@ -75,7 +73,7 @@ class TestGrid:
         assert cifar.evaluate_every == 100
 
     def test_the_reference_of_an_attacked_cell_is_in_the_grid(self):
-        grid = list(paper_grid())
+        grid = paper_grid()
         names = {cell.name for cell in grid}
         assert {reference_of(cell).name for cell in grid if cell.attack != "none"} < names
 

@@ -16,8 +16,9 @@ from experiments.distributed_momentum import curves, overview, report
 from experiments.distributed_momentum.cells import cells
 from experiments.distributed_momentum.grid_command import select
 from experiments.distributed_momentum.pairs import pairs_of
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.run_table import rows_of
-from experiments.distributed_momentum.simulate import Run, simulate
+from experiments.distributed_momentum.simulate import simulate
 from experiments.distributed_momentum.write_up import write_up
 from simbyz import aggregators, attacks, data, records
 from simbyz.divergence import diverged_step, diverged_steps

@@ -13,16 +13,11 @@ from fake_runs import FEW, FEW_ARGUMENTS
 
 from experiments.distributed_momentum import campaign, grid_command
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.grid_command import Options, paper_cells, select
+from experiments.distributed_momentum.cells import cells, paper_cells
+from experiments.distributed_momentum.grid_command import Options, select
+from experiments.distributed_momentum.programs import Run, hyperparameters_of, programs, schedule_of
 from experiments.distributed_momentum.rules import rule_of
 from experiments.distributed_momentum.settings import PAPER, SETTINGS
-from experiments.distributed_momentum.simulate import (
-    Run,
-    hyperparameters_of,
-    programs,
-    schedule_of,
-)
 from simbyz import aggregators, data, records
 
 # As the first results were written: a changed digest would orphan them.

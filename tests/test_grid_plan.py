@@ -10,11 +10,12 @@ from rich.console import Console
 from experiments.distributed_momentum import estimate, footprint
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.campaign import plan
+from experiments.distributed_momentum.cells import paper_cells
 from experiments.distributed_momentum.dry_run import print_widths
-from experiments.distributed_momentum.grid_command import paper_cells, select
+from experiments.distributed_momentum.grid_command import select
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.progress import Progress, duration
 from experiments.distributed_momentum.settings import PAPER
-from experiments.distributed_momentum.simulate import Run
 
 
 class TestDryRun:

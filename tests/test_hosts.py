@@ -16,8 +16,8 @@ import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
 
 from experiments.distributed_momentum.grid_command import Options, select
+from experiments.distributed_momentum.programs import programs
 from experiments.distributed_momentum.shares import owners
-from experiments.distributed_momentum.simulate import programs
 from experiments.hosts import Hosts
 from simbyz import records
 

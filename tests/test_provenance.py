@@ -13,8 +13,9 @@ from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.cells import cells
 from experiments.distributed_momentum.grid_command import select
 from experiments.distributed_momentum.mixing import refuse_mixed, together
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.run_table import TABLE, read_table
-from experiments.distributed_momentum.simulate import Run, code
+from experiments.distributed_momentum.simulate import code
 from experiments.report.__main__ import command as report
 from experiments.report.gather import gather
 from simbyz import records

@@ -14,7 +14,7 @@ from made_up_results import DIVERGES_AT, fill, grid, write
 
 from experiments import wide_resnet
 from experiments.distributed_momentum.__main__ import Options
-from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.cells import cells, paper_cells
 from experiments.distributed_momentum.settings import APPENDIX, PAPER
 from experiments.report.__main__ import command
 from experiments.report.commands import cell_of, command_of
@@ -32,15 +32,7 @@ def folder(tmp_path_factory):
 class TestCommands:
     def test_a_command_gives_its_cell(self):
         """Parsed as the experiment parses it: a sample of the paper's grid and what is beside."""
-        found = [
-            cell
-            for dataset, setting in PAPER.items()
-            for cell in cells(
-                dataset,
-                nesterov=(False, True),
-                learning_rates=[rate for rate, _ in setting.learning_rates],
-            )[::29]
-        ]
+        found = [cell for dataset in PAPER for cell in paper_cells(dataset)[::29]]
         found += cells("mnist", rules=["krum"], attacks=["little"], conventions="published")
         found += cells("digits", attacks=["nan"], places=["server"], n=12, f=[2], momentum=0.5)
         found += cells("cifar10", attacks=["none"], n=30, f=[3], steps=7, learning_rates=[0.003])

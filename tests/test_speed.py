@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from experiments.distributed_momentum import cells
 from experiments.distributed_momentum.settings import SMALL
 from experiments.speed import floor, grid, memory, report, run
 from experiments.speed.__main__ import command
@@ -139,7 +140,8 @@ def test_command_writes_a_table_and_a_picture(arguments, rows, tmp_path, capsys)
 @pytest.mark.thorough
 def test_the_grid_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(grid, "random_images", lambda name: data.load("digits"))
-    monkeypatch.setattr(grid, "PAPER", {"mnist": SMALL})
+    for module in (grid, cells):
+        monkeypatch.setattr(module, "PAPER", {"mnist": SMALL})
     arguments = ["grid", "--quick", "--no-devices", "--steps", "2", "--dataset", "mnist"]
     assert command([*arguments, "--results", str(tmp_path)]) == 0
     assert "hours on this machine" in capsys.readouterr().out

@@ -10,8 +10,9 @@ import pytest
 
 from experiments.distributed_momentum.cells import appendix_names, cells
 from experiments.distributed_momentum.estimate import dimension
+from experiments.distributed_momentum.programs import hyperparameters_of, schedule_of
 from experiments.distributed_momentum.settings import APPENDIX
-from experiments.distributed_momentum.simulate import check, hyperparameters_of, schedule_of
+from experiments.distributed_momentum.simulate import check
 from experiments.wide_resnet import SMOKE, Options, command, select
 from simbyz import records
 from simbyz.data import Dataset

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from experiments.distributed_momentum.cells import Cell, cells
-from experiments.distributed_momentum.settings import DatasetName
-from experiments.distributed_momentum.simulate import (
+from experiments.distributed_momentum.programs import (
     hyperparameters_of,
     schedule_of,
     task_of,
     workers_at_once,
 )
+from experiments.distributed_momentum.settings import DatasetName
 from simbyz.aggregators import average
 from simbyz.data import Dataset
 from simbyz.training import Config, make_simulator

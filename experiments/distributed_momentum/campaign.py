@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.distributed_momentum.programs import Run, programs
 from experiments.distributed_momentum.progress import Progress
-from experiments.distributed_momentum.simulate import Run, is_finished, programs, simulate
+from experiments.distributed_momentum.simulate import is_finished, simulate
 from simbyz.data import Dataset
 
 

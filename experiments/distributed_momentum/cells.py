@@ -178,14 +178,18 @@ def cells(
     return list(dict.fromkeys(result))
 
 
+def paper_cells(dataset: str, **changes: Any) -> list[Cell]:
+    """The paper's 184 configurations of a data set, or with changes, as `cells` takes them."""
+    rates = [rate for rate, _ in PAPER[dataset].learning_rates]
+    return cells(dataset, nesterov=(False, True), learning_rates=rates, **changes)
+
+
 @functools.cache
 def paper_names(dataset: str) -> frozenset[str]:
-    """The names of the paper's configurations of a data set: 184 of each of the four."""
-    if dataset not in PAPER:
-        return frozenset()
-    rates = [rate for rate, _ in PAPER[dataset].learning_rates]
-    grid = cells(dataset, nesterov=(False, True), learning_rates=rates)
-    return frozenset(cell.name for cell in grid)
+    """The names of the paper's configurations of a data set."""
+    return (
+        frozenset(cell.name for cell in paper_cells(dataset)) if dataset in PAPER else frozenset()
+    )
 
 
 @functools.cache

@@ -30,9 +30,10 @@ from experiments.distributed_momentum.cells import (
     cells,
 )
 from experiments.distributed_momentum.mixing import refuse_mixed, together
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.settings import DatasetName, Precision
-from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run, check, simulate
+from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, check, simulate
 from experiments.seeds import check_seeds
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records

@@ -9,8 +9,8 @@ from rich.table import Table
 from experiments.distributed_momentum.campaign import Plan
 from experiments.distributed_momentum.estimate import TABLE
 from experiments.distributed_momentum.footprint import device_memory, memory_of, width_of
+from experiments.distributed_momentum.programs import Run, programs
 from experiments.distributed_momentum.progress import duration
-from experiments.distributed_momentum.simulate import Run, programs
 
 
 def print_plan(

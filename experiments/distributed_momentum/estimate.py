@@ -7,7 +7,7 @@ import jax
 
 from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.footprint import dimension
-from experiments.distributed_momentum.simulate import Run
+from experiments.distributed_momentum.programs import Run
 from simbyz import records
 
 # One core of an AMD EPYC server, November 2026, float32, rounded. Conv: workers one by one; the

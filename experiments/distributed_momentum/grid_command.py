@@ -17,14 +17,15 @@ import tyro
 
 from experiments.distributed_momentum import estimate
 from experiments.distributed_momentum.campaign import Plan, execute, plan
-from experiments.distributed_momentum.cells import AttackName, Cell, PlaceName, cells
+from experiments.distributed_momentum.cells import AttackName, Cell, PlaceName, paper_cells
 from experiments.distributed_momentum.dry_run import print_plan, print_widths
 from experiments.distributed_momentum.mixing import kind_lines, together
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import PAPER
 from experiments.distributed_momentum.shares import own_share
-from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, Run
+from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY
 from experiments.distributed_momentum.slurm_request import SlurmRequest
 from experiments.hosts import Hosts, join, leave_at_once, who
 from experiments.seeds import check_seeds
@@ -67,12 +68,6 @@ class Options:
     slurm: tyro.conf.OmitArgPrefixes[SlurmRequest] = dataclasses.field(default_factory=SlurmRequest)
 
 
-def paper_cells(dataset: str, conventions: Conventions = "released") -> list[Cell]:
-    """The paper's 184 configurations of a data set."""
-    rates = [rate for rate, _ in PAPER[dataset].learning_rates]
-    return cells(dataset, nesterov=(False, True), learning_rates=rates, conventions=conventions)
-
-
 def select(options: Options) -> list[Run]:
     """The runs of the grid that the options ask for.
 
@@ -81,7 +76,7 @@ def select(options: Options) -> list[Run]:
     """
     check_seeds(options.seeds)
     names: tuple[str, ...] = options.dataset or tuple(PAPER)
-    whole = [cell for name in names for cell in paper_cells(name, options.conventions)]
+    whole = [cell for name in names for cell in paper_cells(name, conventions=options.conventions)]
     chosen = whole
     for option, wanted, of in (
         ("rule", options.rule, lambda cell: cell.rule),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.distributed_momentum.simulate import Run, code, is_finished
+from experiments.distributed_momentum.programs import Run
+from experiments.distributed_momentum.simulate import code, is_finished
 from simbyz import records
 from simbyz.provenance import versions
 

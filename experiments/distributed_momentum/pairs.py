@@ -8,8 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.distributed_momentum.bootstrap import Share, share
-from experiments.distributed_momentum.cells import Cell
-from experiments.distributed_momentum.grid_command import paper_cells
+from experiments.distributed_momentum.cells import Cell, paper_cells
 from experiments.distributed_momentum.settings import PAPER
 
 EFFECTIVE = (0.1, 0.2, 0.4)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.distributed_momentum.campaign import Plan
-from experiments.distributed_momentum.simulate import Run, programs
+from experiments.distributed_momentum.programs import Run, programs
 from experiments.hosts import everybodys
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum import slurm_ledger
 from experiments.distributed_momentum.campaign import Plan, plan
-from experiments.distributed_momentum.simulate import Run
+from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.slurm_queue import Key
 
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from experiments.distributed_momentum import slurm_ledger, slurm_queue
 from experiments.distributed_momentum.campaign import Plan
+from experiments.distributed_momentum.programs import Run, programs
 from experiments.distributed_momentum.progress import Progress
-from experiments.distributed_momentum.simulate import Run, is_finished, programs
+from experiments.distributed_momentum.simulate import is_finished
 from experiments.distributed_momentum.slurm_job import Work
 from experiments.distributed_momentum.slurm_ledger import Busy, Job
 from experiments.distributed_momentum.slurm_log import last_error

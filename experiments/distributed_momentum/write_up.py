@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.distributed_momentum.bootstrap import Share
+from experiments.distributed_momentum.cells import paper_cells
 from experiments.distributed_momentum.claims import claims, percent
 from experiments.distributed_momentum.extent import (
     appendix,
@@ -16,7 +17,6 @@ from experiments.distributed_momentum.extent import (
     in_grid,
     ratio_lines,
 )
-from experiments.distributed_momentum.grid_command import paper_cells
 from experiments.distributed_momentum.mixing import kind_lines
 from experiments.distributed_momentum.pairs import (
     EFFECTIVE,

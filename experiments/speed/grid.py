@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import pandas as pd
 
-from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.cells import cells, paper_cells
 from experiments.distributed_momentum.footprint import width_of
-from experiments.distributed_momentum.settings import PAPER
-from experiments.distributed_momentum.simulate import (
+from experiments.distributed_momentum.programs import (
     Run,
     hyperparameters_of,
     programs,
     simulator_of,
     task_of,
 )
+from experiments.distributed_momentum.settings import PAPER
 from experiments.speed.problems import random_images
 from experiments.speed.timing import Clock
 from simbyz.data import Dataset
@@ -32,9 +32,7 @@ HALF = ("mnist", "fashion_mnist")
 
 def runs_of(dataset: str, **changes) -> list[Run]:
     """All runs of the paper's grid on a data set."""
-    rates = [rate for rate, _ in PAPER[dataset].learning_rates]
-    grid = cells(dataset, nesterov=(False, True), learning_rates=rates, **changes)
-    return [Run(cell, seed) for cell in grid for seed in SEEDS]
+    return [Run(cell, seed) for cell in paper_cells(dataset, **changes) for seed in SEEDS]
 
 
 def count() -> pd.DataFrame:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.distributed_momentum.cells import Cell, cells
-from experiments.distributed_momentum.simulate import hyperparameters_of, simulator_of, task_of
+from experiments.distributed_momentum.programs import hyperparameters_of, simulator_of, task_of
 from simbyz import data
 from simbyz.data.datasets import PREPROCESSING
 from simbyz.task import Task

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from experiments.distributed_momentum.simulate import workers_at_once
+from experiments.distributed_momentum.programs import workers_at_once
 from experiments.speed import floor
 from experiments.speed.problems import Problem, cells_of, problem_of, random_images
 from experiments.speed.timing import Clock, compiled, interleaved
