@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import assert_refused
 from rich.console import Console
 
 from experiments.attack_strength import __main__ as experiment
@@ -128,9 +129,7 @@ def test_a_rule_is_left_out_where_it_has_no_guarantee():
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
-    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
+    assert_refused(command, arguments, message, tmp_path, capsys)
 
 
 def test_an_unknown_rule_is_refused_by_the_command_line(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import assert_refused
 
 from experiments.distributed_momentum import comparison, grid_command
 from simbyz import aggregators, attacks, checkpoints, preaggregators, records, theory
@@ -228,17 +229,12 @@ COMMANDS = [
         "--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got 'here'",
     ),
     ("error_floor", "--n 3 --f 2", "f must be from 1 to below n / 2 = 1.5"),
-    ("error_floor", "--zeta 0", "zeta must be positive and finite, got 0.0"),
     ("error_floor", "--zeta", "zeta must name at least one"),
-    ("error_floor", "--sigma -1", "sigma must be at least 0 and finite, got -1.0"),
-    ("error_floor", "--steps 0", "steps must be at least 1, got 0"),
-    ("error_floor", "--seeds -1", "seeds must be from 0 to 2^31 - 1, got [-1]"),
     ("wide_resnet", "--checkpoint-every -1", "at least 0 seconds, inf for none, got -1.0"),
     ("sharded", "--devices 0", "devices must be from 1 to 4096, got 0"),
     ("sharded", "--devices", "devices must name at least one"),
     ("sharded", "--d 0", "d must be at least 1, got 0"),
     ("sharded", "--n 5 --f 6", "num_byzantine (f if not given) must be from 0 to n = 5, got 6"),
-    ("wide_resnet", "--steps 0", "steps must be at least 1, got 0"),
     ("wide_resnet", "--seeds", "seeds must name at least one"),
     ("wide_resnet", "--rule bulyan --f 6", "the appendix has --f 4 and --f 2, got 6"),
 ]
@@ -246,16 +242,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("experiment", "options", "message"), COMMANDS)
 def test_command_lines(experiment, options, message, tmp_path, capsys):
-    """Exit code 2, one line, nothing written."""
-    folder = tmp_path / "results"
     package = importlib.util.find_spec(f"experiments.{experiment}").submodule_search_locations
     module = importlib.import_module(f"experiments.{experiment}" + ".__main__" * bool(package))
-    assert module.command([*options.split(), "--results", str(folder)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
-    assert error.count("\n") == 1
-    assert not folder.exists()
+    assert_refused(module.command, options, message, tmp_path, capsys)
 
 
 # What a hand or a script may well put on a command line.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import assert_refused
 from rich.console import Console
 
 from experiments.distributed_momentum import report
@@ -217,12 +218,7 @@ class TestBadInput:
     @pytest.mark.parametrize("case", CASES)
     def test_values(self, case, tmp_path, capsys):
         arguments, message = self.CASES[case]
-        folder = tmp_path / "results"
-        assert command([*arguments.split(), "--results", str(folder)]) == 2
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-        assert not folder.exists()
+        assert_refused(command, arguments, message, tmp_path, capsys)
 
     @pytest.mark.parametrize(
         ("arguments", "known"),

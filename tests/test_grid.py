@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
+from refusals import assert_refused
 
 from experiments.distributed_momentum import campaign, grid_command
 from experiments.distributed_momentum.__main__ import command
@@ -79,12 +80,7 @@ class TestSelection:
         ],
     )
     def test_what_the_grid_does_not_have(self, arguments, message, tmp_path, capsys):
-        folder = tmp_path / "results"
-        assert command(["grid", *arguments.split(), "--results", str(folder)]) == 2
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-        assert not folder.exists()
+        assert_refused(command, f"grid {arguments}", message, tmp_path, capsys)
 
     def test_an_unknown_command(self, capsys):
         assert command(["gird"]) == 2

@@ -4,6 +4,7 @@ import io
 
 import pandas as pd
 import pytest
+from refusals import assert_refused
 from rich.console import Console
 
 from experiments.distributed_momentum import cells
@@ -105,9 +106,7 @@ def test_a_first_step_in_a_fresh_process():
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
-    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
+    assert_refused(command, arguments, message, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import assert_refused
 
 from experiments.distributed_momentum.cells import appendix_names, cells
 from experiments.distributed_momentum.estimate import dimension
@@ -160,11 +161,7 @@ class TestGrid:
         ],
     )
     def test_bad_input(self, arguments, message, tmp_path, capsys):
-        folder = tmp_path / "results"
-        assert command([*arguments.split(), "--results", str(folder)]) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
-        assert not folder.exists()
+        assert_refused(command, arguments, message, tmp_path, capsys)
 
     def test_dry_run(self, tmp_path, capsys):
         assert command(["--dry-run", "--results", str(tmp_path / "results")]) == 0
