@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from experiments.error_floor.simulate import ATTACKS, bound
+from experiments.error_floor.simulate import ATTACKS
+from experiments.worst_case.rules import bound_of
 from simbyz.certificates import coefficient_floor
 
 # Okabe and Ito's colours, told apart by the colour-blind; the number of corners tells f.
@@ -41,7 +42,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "deviation": deviation["minority", "majority"],
                 "worst": mean[worst],
                 "where": "{}, {}".format(*worst),
-                "bound": bound(rule, n, f),
+                "bound": bound_of(rule, n, f),
             }
         )
     return pd.DataFrame(rows)

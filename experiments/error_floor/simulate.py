@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from experiments.worst_case.rules import rule_of
 from simbyz import aggregators, attacks, certificates, moments
-from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.problems import Problem, quadratic
 from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
 
@@ -23,30 +23,17 @@ LEARNING_RATE, MOMENTUM = 0.5, 0.9
 SHIFT = 2.0
 
 
-def _krum(updates: jax.Array, f: int) -> jax.Array:
-    return aggregators.krum(updates, f, neighbours=len(updates) - f - 1)
-
-
 RULES: dict[str, Callable] = {
-    "average": aggregators.average,
-    "median": aggregators.median,
-    "trimmed_mean": aggregators.trimmed_mean,
-    "krum": _krum,
+    name: rule_of(name)
+    for name in ("average", "median", "trimmed_mean", "krum", "mixed_trimmed_mean")
+} | {
     "geometric_median": functools.partial(
         aggregators.geometric_median, smoothing=1e-6, iterations=32
-    ),
-    "mixed_trimmed_mean": aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean),
+    )
 }
 # Data of the honest workers: f of them share a tilt and the others the opposite, or all differ.
 DATA = ("minority", "spread")
 ATTACKS = ("majority", "shifted", "little", "flipped")
-
-
-def bound(rule: str, n: int, f: int) -> float:
-    """The published κ of a rule, NaN where there is none."""
-    if rule == "mixed_trimmed_mean":
-        return certificates.mixing_bound(n, f, certificates.trimmed_mean_bound(n, f))
-    return certificates.COEFFICIENT_BOUNDS.get(rule, lambda n, f: np.nan)(n, f)
 
 
 def attack(
