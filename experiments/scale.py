@@ -60,9 +60,14 @@ def seconds(family: Family, n: int, d: int, devices: int) -> float:
     """Of a step's rule on so many devices of one core's rates: reading, computing and sending."""
     reading = family.passes * 4 * n * d / BYTES_PER_SECOND
     computing = family.flops(n, d) / family.rate
-    # All-to-all of the stack, and a ring all-reduce, which carries every number twice.
-    sending = 4 * (n * d / devices + 2 * family.reduced(n)) / NETWORK
-    return (reading + computing) / devices + sending
+    return (reading + computing) / devices + sent(family, n, d, devices) / NETWORK
+
+
+def sent(family: Family, n: int, d: int, devices: int) -> float:
+    """Bytes to each device in a step: the all-to-all of the stack, and a ring all-reduce of the
+    rule, which carries every number twice.
+    """
+    return 4 * (n * d / devices + 2 * family.reduced(n))
 
 
 def devices_for(n: int, d: int) -> int:
@@ -131,9 +136,11 @@ def stacks() -> str:
 
 def families() -> str:
     def of(family: Family, n: int, d: int) -> str:
+        devices = max(8, devices_for(n, d))
+        held, moved = 4 * family.beside(n, d), sent(family, n, d, devices)
         return (
-            f"{amount(family.flops(n, d))}FLOP, {amount(4 * family.beside(n, d))}B, "
-            f"{duration(seconds(family, n, d, max(8, devices_for(n, d))))}"
+            f"{amount(family.flops(n, d))}FLOP, {amount(held)}B held, {amount(moved)}B sent, "
+            f"{duration(seconds(family, n, d, devices))}"
         )
 
     return table(

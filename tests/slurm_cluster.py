@@ -39,7 +39,8 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=100000,bf_interval=1
 KillWait=2
 ReturnToService=2
-NodeName=localhost CPUs={cpus} RealMemory=4000
+GresTypes=gpu
+NodeName=localhost CPUs={cpus} RealMemory=4000 Gres=gpu:1
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
 
@@ -78,6 +79,8 @@ def cluster() -> Iterator[dict[str, str]]:
             folder=folder, user=getpass.getuser(), ports=free_ports(2), cpus=os.cpu_count()
         )
         (folder / "slurm.conf").write_text(text)
+        # A GPU that Slurm hands out, and no program finds.
+        (folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
         files = {"key-file": key, "socket": folder / "munge.socket"}
         files |= {f"{name}-file": folder / f"munge.{name}" for name in ("pid", "log", "seed")}
         options = [f"--{name}={path}" for name, path in files.items()]

@@ -40,11 +40,27 @@ SENT = {
     "centered_clipping": [N],
     "cge": [N],
 }
+MORE = {
+    "phocas": [],
+    "krum": [1, N * N],
+    "caf": [1, N * N],
+    "minimum_diameter_averaging": [1, N * N],
+    "minimum_variance_averaging": [1, N * N],
+    "dnc": [1, N * N + N],
+    "aksel": [N],
+    "monna": [N],
+}
+OPTIONS = {
+    "centered_clipping": {"radius": 1.0},
+    "dnc": {"key": jax.random.key(0), "c": 1.0},
+}
 
 
-@pytest.mark.parametrize("name", SENT)
+@pytest.mark.parametrize(
+    "name", [*SENT, *(pytest.param(name, marks=pytest.mark.thorough) for name in MORE)]
+)
 def test_what_a_rule_sends(name: str) -> None:
-    options = {"radius": 1.0} if name == "centered_clipping" else {}
+    options = OPTIONS.get(name, {})
     rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **options)
     mesh = mesh_of(jax.devices())
 
@@ -56,7 +72,7 @@ def test_what_a_rule_sends(name: str) -> None:
     cut = jax.device_put(ROWS if name != "average" else np.nan_to_num(ROWS, posinf=1), columns)
     program = jax.jit(in_mesh, out_shardings=NamedSharding(mesh, PartitionSpec(SHARD)))
     text = program.lower(cut).compile().as_text()
-    assert list(collectives(text)) == [("all-reduce", numbers) for numbers in SENT[name]]
+    assert list(collectives(text)) == [("all-reduce", numbers) for numbers in (SENT | MORE)[name]]
     np.testing.assert_allclose(program(cut), jax.jit(rule)(np.asarray(cut)), rtol=1e-5, atol=1e-6)
 
 
@@ -149,6 +165,13 @@ def test_a_folder_that_can_not_be_written_is_found_first(tmp_path, monkeypatch, 
     (tmp_path / "file").touch()
     assert sharded.command(["--results", str(tmp_path / "file")]) == 2
     assert "can't be written: it is a file; give another" in capsys.readouterr().err
+
+
+def test_a_rule_that_refuses_does_so_first(monkeypatch) -> None:
+    monkeypatch.setattr(sharded.measure, "plan", lambda *_: pytest.fail("planned something"))
+    options = sharded.Options(n=10, f=4, d=100, rule=("median", "multi_krum"), devices=(1,))
+    with pytest.raises(ValueError, match=r"multi_krum needs n >= 2f \+ 3, got n=10, f=4"):
+        sharded.main(options)
 
 
 def test_collectives_in_a_text() -> None:

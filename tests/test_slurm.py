@@ -106,8 +106,16 @@ def grid(slurm, tmp_path, request) -> Iterator[Grid]:
 
 @pytest.mark.parametrize("grid", [ONE_PROGRAM], indirect=True)
 def test_a_cancelled_job_goes_on_with_the_next_command(grid):
-    command = grid.start()
+    command = grid.start("--partition all --time 7 --gpus 1 --memory 1.5")
     grid.until_some_are_finished()
+    asked = answer(grid.environment, "scontrol", "show", "job", grid.job()).split()
+    limits = {
+        "Partition=all",
+        "TimeLimit=00:07:00",
+        "MinMemoryNode=1.50G",
+        "TresPerNode=gres:gpu:1",
+    }
+    assert limits | {"CPUs/Task=2", "Requeue=1"} <= set(asked)
     answer(grid.environment, "scancel", grid.job())
     _, error = command.communicate(timeout=60)
     assert command.returncode == 1

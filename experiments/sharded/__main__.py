@@ -6,12 +6,14 @@ cores. Writes a table and a picture.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import tyro
@@ -77,6 +79,9 @@ def main(options: Options) -> Results:
     devices = jax.devices()
     if max(options.devices) > len(devices):
         raise ValueError(f"there are {len(devices)} devices, got {max(options.devices)}")
+    rows = jax.ShapeDtypeStruct((options.n, options.d), jnp.float32)
+    for rule in options.rule:  # what refuses (n, f) does so before anything is planned
+        jax.eval_shape(functools.partial(measure.defence(rule), f=options.f), rows)
     plans = [
         measure.plan(options.n, options.f, options.d, rule, devices[:number])
         for rule in options.rule

@@ -1,5 +1,6 @@
 """Programs of one step over a mesh: their memory and what their devices send."""
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import pandas as pd
 
 from experiments.speed.memory import linear
 from simbyz import aggregators, attacks
+from simbyz.defence import Rule
 from simbyz.mesh import Sharded, mesh_of, padded, shard, shardings_of
 from simbyz.training import Config, Hyperparameters, Momentum, State, make_simulator
 
@@ -26,6 +28,10 @@ class Problem(NamedTuple):
     hyperparameters: Hyperparameters
 
 
+def defence(rule: str) -> Rule:
+    return functools.partial(aggregators.AGGREGATORS[rule], **OPTIONS.get(rule, {}))
+
+
 def problem(n: int, f: int, d: int, rule: str, devices: Sequence[jax.Device]) -> Problem:
     """A step with momentum at the workers, attacked, whose gradients cost nothing to make.
 
@@ -36,10 +42,7 @@ def problem(n: int, f: int, d: int, rule: str, devices: Sequence[jax.Device]) ->
     task = padded(linear(d), len(devices))
     config = Config(n=n, f=f, momentum_at=("worker",))
 
-    def defence(stack: jax.Array, f: int) -> jax.Array:
-        return aggregators.AGGREGATORS[rule](stack, f, **OPTIONS.get(rule, {}))
-
-    simulator = make_simulator(config, task, defence, attacks.a_little_is_enough)
+    simulator = make_simulator(config, task, defence(rule), attacks.a_little_is_enough)
     hyperparameters = Hyperparameters(
         learning_rate=0.1, clip=1.0, worker=Momentum(0.9), attack={"factor": -1.5}
     )
