@@ -1,5 +1,6 @@
 """Warnings that a command prints: one line each, without the place in the program."""
 
+import logging
 import warnings
 
 
@@ -13,3 +14,5 @@ def print_plain_warnings() -> None:
         return usual(message, category, *place, **more)
 
     warnings.formatwarning = formatted
+    # What TensorFlow Datasets has to say of a folder comes as an error of ours, too.
+    logging.getLogger("absl").setLevel(logging.ERROR)

@@ -29,6 +29,7 @@ from experiments.distributed_momentum.settings import APPENDIX
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY
 from experiments.plain_warnings import print_plain_warnings
 from experiments.seeds import check_seeds
+from experiments.whole_numbers import check_whole_numbers
 from simbyz.checkpoints import check_every
 
 
@@ -73,6 +74,10 @@ def select(options: Options) -> list[Run]:
     Raises:
       ValueError: what is wrong and what is allowed, in one line.
     """
+    for name in ("attack", "momentum_at"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one")
+    check_whole_numbers(options)
     check_seeds(options.seeds)
     if unknown := set(options.f) - set(APPENDIX.f):
         raise ValueError(f"the appendix has --f 4 and --f 2, got {min(unknown)}")

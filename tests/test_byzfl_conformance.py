@@ -134,7 +134,7 @@ def test_without_byzfl_its_side_is_left_out(tmp_path, monkeypatch, capsys):
 def test_command(tmp_path, capsys, monkeypatch):
     outcomes = {
         "ours": ours.Outcome(np.array([0.9, 0.92]), 3.0, 1.0),
-        "theirs": ours.Outcome(np.array([0.89, 0.93]), 30.0, 1.0),
+        "theirs": ours.Outcome(np.array([0.89, 0.93]), 30.0, 1.0, diverged=1),
     }
     monkeypatch.setattr(ours, "run", lambda *_: outcomes["ours"])
     monkeypatch.setattr(theirs, "run", lambda *_: outcomes["theirs"])
@@ -143,7 +143,8 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert command(["--seeds", "1", "2", "--results", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert max(map(len, output.splitlines()[:-1])) <= 100
-    assert "91.00 ± 2.83" in output and "10.0" in output and "…" not in output
+    assert "91.00 ± 2.83 †1" in output and "†: so many seeds diverged" in output
+    assert "10.0" in output and "…" not in output
     table = pd.read_csv(tmp_path / "byzfl_conformance.csv")
     assert table["ratio"].tolist() == [10.0, 10.0]
     (tmp_path / "byzfl_conformance.csv").unlink()

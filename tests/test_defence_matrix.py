@@ -103,11 +103,21 @@ def test_the_test_set_has_no_say_in_the_choice():
 def test_of_equal_settings_the_first_is_taken_and_a_lost_run_has_infinite_loss():
     runs = made_up().assign(validation_accuracy=0.5)
     runs.loc[runs["attack"] == "b", "training_loss"] = np.nan
+    runs["diverged_step"] = np.where((runs["attack"] == "c") & (runs["seed"] == 3), 7, np.nan)
     table = matrix(runs)
+    assert set(table["diverged"]) == {4}  # of 3 seeds under b, 1 under c
     assert set(table["learning_rate"]) == {0.5} and set(table["momentum"]) == {0.0}
     assert np.isposinf(table["training_loss"]).all()
     for _, figure in pictures.figures(table):
         figure.canvas.draw()
+        marked = [text.get_text() for axes in figure.axes for text in axes.texts]
+        assert marked and all("†" in text for text in marked)
+    text = io.StringIO()
+    report.print_matrix(table, "title", Console(file=text, width=100))
+    assert "†: some runs diverged" in " ".join(text.getvalue().split())
+    text = io.StringIO()
+    report.print_matrix(matrix(made_up()), "title", Console(file=text, width=100))
+    assert "†" not in text.getvalue()
 
 
 def test_the_best_defence_is_chosen_on_validation():
@@ -282,10 +292,23 @@ def test_table_stays_within_100_columns():
         ("--seeds", "seeds must name at least one"),
         ("--seeds -1", "seeds must be from 0 to 2^31 - 1, got [-1]"),
         ("--steps 0", "steps must be at least 1, got 0"),
+        ("--hidden 3000000000", "hidden must be at most 2^31 - 1"),
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
     assert_refused(command, arguments, message, tmp_path, capsys)
+
+
+def test_runs_of_other_code_are_refused_unless_asked_for(finished, monkeypatch):
+    options, _ = finished
+    rows = records.read_runs(options.results)
+    monkeypatch.setattr(
+        "experiments.defence_matrix.__main__.records.read_runs",
+        lambda folder: rows.assign(code_digest=["other", *rows["code_digest"][1:]]),
+    )
+    with pytest.raises(ValueError, match="runs of different code: .*--allow-mixed"):
+        prepare(options)
+    prepare(dataclasses.replace(options, allow_mixed=True))
 
 
 def test_command(finished, tmp_path, capsys, monkeypatch):

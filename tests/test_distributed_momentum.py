@@ -162,9 +162,11 @@ class TestSmallRun:
         _, results = finished
         files = plot(results, tmp_path)
         assert [file.name for file in files] == [
-            "digits-lr_0.5-accuracy.png", "digits-lr_0.5-ratio.png",
+            "digits-lr_0.5-accuracy.png", "digits-lr_0.5-accuracy.pdf",
+            "digits-lr_0.5-ratio.png", "digits-lr_0.5-ratio.pdf",
         ]  # fmt: skip
-        assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+        starts = {".png": b"\x89PNG", ".pdf": b"%PDF"}
+        assert all(file.read_bytes().startswith(starts[file.suffix]) for file in files)
 
     def test_what_is_finished_is_not_run_again(self, finished, monkeypatch):
         options, results = finished

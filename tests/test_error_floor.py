@@ -54,6 +54,20 @@ def test_table_and_picture(finished, tmp_path):
     report.plot(results.runs).savefig(tmp_path / "floor.png", dpi=50)
 
 
+def test_what_diverged_shows(finished):
+    _, results = finished
+    runs = results.runs.copy()
+    runs.loc[0, "squared_gradient_norm"] = np.inf
+    figure = report.plot(runs)
+    told = [text.get_text() for axes in figure.axes for text in axes.texts]
+    cases = len(runs.drop_duplicates(["zeta", "data", "attack"]))
+    assert f"1 of {cases} diverged" in told
+    text = io.StringIO()
+    lost = results.summary.assign(worst=np.inf)
+    report.print_table(lost, "title", Console(file=text, width=100))
+    assert "diverged" in text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -78,7 +92,7 @@ def test_command(finished, tmp_path, capsys, monkeypatch):
     assert np.loadtxt(tmp_path / "runs.csv", delimiter=",", skiprows=1, usecols=1).size == len(
         results.runs
     )
-    assert (tmp_path / "error_floor.png").exists()
+    assert (tmp_path / "error_floor.png").exists() and (tmp_path / "error_floor.pdf").exists()
     (tmp_path / "runs.csv").unlink()
     (tmp_path / "runs.csv").mkdir()
     assert command(["--results", str(tmp_path)]) == 1

@@ -25,6 +25,7 @@ from experiments.devices import prepare_devices
 from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.simulate import check
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import data, records
 from simbyz.provenance import code_digest, provenance
 
@@ -81,6 +82,7 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     for name in ("rule", "at_step"):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
+    check_whole_numbers(options)
     if min(options.at_step) < 0:
         raise ValueError(f"at_step must be at least 0, got {min(options.at_step)}")
     if options.iterations < 0 or options.climbers < 1:

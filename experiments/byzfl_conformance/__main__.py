@@ -22,6 +22,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
 from experiments.devices import prepare_devices
 from experiments.seeds import check_seeds
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -58,6 +59,7 @@ def prepare(options: Options) -> Dataset:
         raise ValueError(f"gamma must be from 0 to 1, got {options.gamma}")
     if options.steps < 1:
         raise ValueError(f"steps must be at least 1, got {options.steps}")
+    check_whole_numbers(options)
     check_seeds(options.seeds)
     dataset = load("mnist", data_dir=options.data_dir)
     records.prepare_folder(options.results)
@@ -91,6 +93,7 @@ def described(side: str, outcome: ours.Outcome) -> dict[str, float]:
     return {
         f"{side}_accuracy": float(np.mean(accuracies)),
         f"{side}_deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else np.nan,
+        f"{side}_diverged": outcome.diverged,
         f"{side}_cpu_seconds": outcome.cpu_seconds,
         f"{side}_preparation": outcome.preparation,
     }
@@ -100,11 +103,13 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     """Within 100 columns."""
     console = Console(width=100) if console is None else console
     first = table.iloc[0]
+    lost = (table[["byzfl_diverged", "simbyz_diverged"]] > 0).any(axis=None)
     shown = Table(
         title=f"MNIST, 10 honest + {first['f']}, γ = {first['gamma']:g}, {first['steps']} steps, "
         f"{first['seeds']} seeds",
         caption="final test accuracy, % ± deviation over seeds; CPU seconds of all steps and "
-        "seeds, in brackets what comes before: compiling, setting up",
+        "seeds, in brackets what comes before: compiling, setting up"
+        + ("; †: so many seeds diverged" if lost else ""),
     )
     shown.add_column("attack")
     for side in ("ByzFL", "simbyz", "ByzFL, CPU s", "simbyz, CPU s", "ratio"):
@@ -113,7 +118,9 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
         shown.add_row(
             row["attack"],
             *(
-                _accuracy(row[f"{side}_accuracy"], row[f"{side}_deviation"])
+                _accuracy(
+                    *(row[f"{side}_{name}"] for name in ("accuracy", "deviation", "diverged"))
+                )
                 for side in ("byzfl", "simbyz")
             ),
             *(
@@ -125,10 +132,11 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     console.print(shown)
 
 
-def _accuracy(mean: float, deviation: float) -> str:
+def _accuracy(mean: float, deviation: float, diverged: float) -> str:
     if np.isnan(mean):
         return "-"
-    return f"{100 * mean:.2f}" + ("" if np.isnan(deviation) else f" ± {100 * deviation:.2f}")
+    spread = "" if np.isnan(deviation) else f" ± {100 * deviation:.2f}"
+    return f"{100 * mean:.2f}{spread}" + (f" †{diverged:.0f}" if diverged > 0 else "")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

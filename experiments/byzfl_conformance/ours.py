@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     accuracies: np.ndarray  # one a seed, on the test set after the last step
     cpu_seconds: float  # of all seeds' steps, without preparation and evaluation
     preparation: float  # CPU seconds of compiling, or of setting up
+    diverged: int = 0  # seeds whose parameters are not finite at the end
 
 
 def attack_of(setting: Setting) -> Callable[..., jax.Array]:
@@ -109,4 +110,5 @@ def run(setting: Setting, dataset: Dataset, seeds: Sequence[int]) -> Outcome:
     states = jax.block_until_ready(program(keys, data))
     trained = time.process_time()
     accuracies = jax.jit(jax.vmap(evaluate, in_axes=(0, 0, None)))(states, keys, data)
-    return Outcome(np.asarray(accuracies), trained - compiled, compiled - began)
+    diverged = int(np.sum(~np.isfinite(states.parameters).all(axis=1)))
+    return Outcome(np.asarray(accuracies), trained - compiled, compiled - began, diverged)

@@ -155,7 +155,7 @@ def run(setting: Setting, dataset: Dataset, seeds: Sequence[int]) -> Outcome:
     """
     _, torch = load_byzfl()
     torch.set_num_threads(1)
-    accuracies, cpu, preparation = [], 0.0, 0.0
+    accuracies, cpu, preparation, diverged = [], 0.0, 0.0, 0
     for seed in seeds:
         began = time.process_time()
         training = Training(setting, dataset, seed)
@@ -165,4 +165,5 @@ def run(setting: Setting, dataset: Dataset, seeds: Sequence[int]) -> Outcome:
         cpu += time.process_time() - ready
         accuracies.append(training.server.compute_test_accuracy())
         preparation += ready - began
-    return Outcome(np.asarray(accuracies), cpu, preparation)
+        diverged += not np.isfinite(training.parameters()).all()
+    return Outcome(np.asarray(accuracies), cpu, preparation, diverged)

@@ -19,15 +19,18 @@ import tyro
 from experiments.defence_matrix import pictures, report
 from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import PreName, RuleName
-from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
-from experiments.defence_matrix.simulate import check, simulate, split
+from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share, unfinished
+from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.devices import prepare_devices
+from experiments.distributed_momentum.mixing import completed, refuse_different_code
 from experiments.distributed_momentum.progress import Progress
 from experiments.plain_warnings import print_plain_warnings
 from experiments.seeds import check_seeds
 from experiments.stopping import stopping
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import records
 from simbyz.data import Dataset, load
+from simbyz.divergence import COLUMNS, diverged_steps
 
 AttackName = Literal[
     "sign_flipping",
@@ -80,6 +83,8 @@ class Options:
     """How often an adaptive attack evaluates the defence in a step."""
     results: Path = Path("results/defence_matrix")
     """Folder of finished runs, table and pictures."""
+    allow_mixed: bool = False
+    """Let runs of different code stand in one table."""
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets; not for digits."""
 
@@ -120,6 +125,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     for name in (*AXES, *CHOICES):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
+    check_whole_numbers(options)
     for name in ("steps", "batch_size", "hidden", "evaluations"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
@@ -153,6 +159,10 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         )
     for level in options.heterogeneity:
         share(level, training.train_labels, options.honest, options.partition_seed)
+    if not options.allow_mixed:
+        todo = {run.file: run.name for run in unfinished(options.results, runs)}
+        files = {run.file for run in runs}
+        refuse_different_code(completed(todo, files, options.results, code()))
     records.prepare_folder(options.results)
     return runs, dataset
 
@@ -178,6 +188,8 @@ def compute(
     order = {run.file: place for place, run in enumerate(runs)}
     found = records.read_runs(options.results)
     found = found[found["file"].isin(order)]
+    steps = records.read_steps(options.results, files=list(order), columns=COLUMNS)
+    found = found.assign(diverged_step=found["digest"].map(diverged_steps(steps)))
     return matrix(found.iloc[found["file"].map(order).argsort()])
 
 

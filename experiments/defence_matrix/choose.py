@@ -15,13 +15,17 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
     setting* = argmax over settings of min over attacks of the validation accuracy, which is a mean
     over seeds; the earlier of equal settings, in the order of the runs. Then, of the runs at
     setting*: `test_accuracy` is the least over attacks of the mean over seeds, `worst_attack` and
-    `deviation` (over seeds) are of that attack, `training_loss` is the largest over attacks. A run
-    whose loss is not a number counts as one of infinite loss.
+    `deviation` (over seeds) are of that attack, `training_loss` is the largest over attacks, and
+    `diverged` the number of runs, of all attacks, whose loss or parameters stopped being finite. A
+    run whose loss is not a number counts as one of infinite loss.
 
     Reference: ByzFL's benchmark chooses so; it takes each run at the best of its evaluations, here
       the end counts.
     """
     runs = runs.assign(training_loss=runs["training_loss"].fillna(np.inf))
+    runs = runs.assign(lost=~np.isfinite(runs["training_loss"]))
+    if "diverged_step" in runs:
+        runs["lost"] |= runs["diverged_step"].notna()
     rows = []
     for cell, group in runs.groupby(CELL, sort=False):
         best = None
@@ -39,6 +43,7 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
                 "worst_attack": attack,
                 "training_loss": by_attack["training_loss"].mean().max(),
                 "seeds": part["seed"].nunique(),
+                "diverged": int(part["lost"].sum()),
             }
         rows.append(dict(zip(CELL, cell, strict=True)) | (best or {}))
     return pd.DataFrame(rows)

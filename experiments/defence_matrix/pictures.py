@@ -31,6 +31,8 @@ def figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
                 place.set_title("alone" if pre == "none" else f"after {pre}", size=9)
             row[0].set_ylabel(NAMES[column], size=9)
         figure.suptitle(str(rule).replace("_", " "), size=11)
+        if group["diverged"].any():
+            figure.supxlabel("†: some runs diverged", size=8)
         yield str(rule), figure
     best = best_defences(table)
     figure, axes = _panels(1, 1, table, wider=1.5)
@@ -62,6 +64,8 @@ def _heatmap(
 ) -> None:
     grid = part.pivot_table(index="heterogeneity", columns="f", values=column, sort=False)
     values = grid.to_numpy()
+    lost = part.pivot_table(index="heterogeneity", columns="f", values="diverged", sort=False)
+    lost = lost.reindex(index=grid.index, columns=grid.columns).to_numpy()
     accuracy = column == "test_accuracy"
     axes.imshow(
         values if accuracy else np.minimum(values, limit),
@@ -73,7 +77,7 @@ def _heatmap(
     axes.set_xticks(range(grid.shape[1]), [f"f = {f}" for f in grid.columns], size=8)
     axes.set_yticks(range(grid.shape[0]), list(grid.index), size=8)
     for (row, place), value in np.ndenumerate(values):
-        text = _number(float(value), accuracy)
+        text = _number(float(value), accuracy) + ("†" if lost[row, place] > 0 else "")
         if labels is not None:
             text += "\n" + labels[grid.index[row], grid.columns[place]]
         light = value > 0.55 if accuracy else value < 0.45 * limit

@@ -113,7 +113,7 @@ def simulate(
     shares = {name: share(name, labels, first.honest, first.partition_seed) for name in levels}
     shares = widened(shares, len(labels))
     validate = accuracy_on(task, validation)
-    fixed = {"notice": dataset.notice, "vmap_width": WIDTH, "code_digest": _code()}
+    fixed = {"notice": dataset.notice, "vmap_width": WIDTH, "code_digest": code()}
 
     for group in programs(runs):
         todo = unfinished(folder, group)
@@ -182,6 +182,7 @@ def summary_of(result: Result) -> dict[str, float]:
     }
 
 
-def _code() -> str:
+def code() -> str:
+    """The digest of the code that decides a run's numbers."""
     names = ("defences", "lanes", "runs", "simulate")
     return code_digest(*(Path(__file__).with_name(f"{name}.py") for name in names))

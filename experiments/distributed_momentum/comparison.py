@@ -36,6 +36,7 @@ from experiments.distributed_momentum.settings import DatasetName, Precision
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, check, simulate
 from experiments.seeds import check_seeds
 from experiments.stopping import stopped_line, stopping
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import data, records
 from simbyz.checkpoints import check_every
 
@@ -95,6 +96,10 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
+    for name in ("attack", "momentum_at", "nesterov"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one")
+    check_whole_numbers(options)
     check_every(options.checkpoint_every)
     check_seeds(options.seeds)
     chosen = cells(
@@ -144,8 +149,8 @@ def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulati
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
-    """Accuracy and variance-norm ratio by step, as PNG files; one pair a learning rate and Nesterov
-    setting.
+    """Accuracy and variance-norm ratio by step, as PNG and PDF files; one pair a learning rate and
+    Nesterov setting.
     """
     files = []
     kinds = dict.fromkeys((cell.learning_rate, cell.nesterov) for cell in results.cells)
@@ -153,9 +158,10 @@ def plot(results: Results, folder: Path) -> list[Path]:
         shown = [c for c in results.cells if (c.learning_rate, c.nesterov) == (rate, nesterov)]
         name = f"{shown[0].dataset}-lr_{rate:g}" + "-nesterov" * nesterov
         for what, draw in (("accuracy", report.plot_accuracy), ("ratio", report.plot_ratio)):
-            files.append(folder / f"{name}-{what}.png")
             figure = draw(results.steps, shown)
-            figure.savefig(files[-1], dpi=150)
+            for ending in ("png", "pdf"):
+                files.append(folder / f"{name}-{what}.{ending}")
+                figure.savefig(files[-1], dpi=150)
             plt.close(figure)
     return files
 

@@ -30,6 +30,7 @@ from experiments.distributed_momentum.slurm_request import SlurmRequest
 from experiments.hosts import Hosts, join, leave_at_once, who
 from experiments.seeds import check_seeds
 from experiments.stopping import stopped_line, stopping
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import data, records
 from simbyz.checkpoints import check_every
 
@@ -74,6 +75,7 @@ def select(options: Options) -> list[Run]:
     Raises:
       ValueError: a value that the grid does not have, or nothing is left.
     """
+    check_whole_numbers(options)
     check_seeds(options.seeds)
     names: tuple[str, ...] = options.dataset or tuple(PAPER)
     whole = [cell for name in names for cell in paper_cells(name, conventions=options.conventions)]

@@ -4,7 +4,7 @@ A run says which code computed it (`code_digest`, and the version of JAX). Runs 
 recorded are of unknown code, all of them alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,8 +28,7 @@ def refuse_mixed(runs: pd.DataFrame) -> None:
     """
     if runs.empty:
         return
-    if len(kinds := kinds_of(runs)) > 1:
-        raise ValueError(f"runs of different code: {', '.join(kinds)}; {REMEDY}")
+    refuse_different_code(runs)
     if "settings" not in runs:
         return
     known = runs[runs["settings"].fillna("") != ""]
@@ -40,6 +39,12 @@ def refuse_mixed(runs: pd.DataFrame) -> None:
                 f"runs of different settings under one name, {name}: {files[0]} and {files[1]}; "
                 "remove one kind, or give --allow-mixed"
             )
+
+
+def refuse_different_code(runs: pd.DataFrame) -> None:
+    """The first half of `refuse_mixed`, for experiments whose names leave settings out."""
+    if len(runs) and len(kinds := kinds_of(runs)) > 1:
+        raise ValueError(f"runs of different code: {', '.join(kinds)}; {REMEDY}")
 
 
 def kind_lines(runs: pd.DataFrame) -> list[str]:
@@ -72,16 +77,30 @@ def together(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
     Returns:
       A row a run, as `refuse_mixed` asks for.
     """
-    todo = [run for run in runs if not is_finished(folder, run)]
+    todo = {run.file: run.cell.name for run in runs if not is_finished(folder, run)}
+    return completed(todo, {run.file for run in runs}, folder, code())
+
+
+def completed(
+    todo: Mapping[str, str], wanted: Collection[str], folder: Path, digest: str
+) -> pd.DataFrame:
+    """What the folder will hold of the files wanted, once those to do are run.
+
+    Args:
+      todo: the name of the run of each file that is not finished.
+      wanted: all files.
+      folder: of results.
+      digest: of the code that will run them.
+    """
     new = pd.DataFrame(
         {
-            "name": [run.cell.name for run in todo],
-            "file": [run.file for run in todo],
-            "code_digest": code(),
+            "name": list(todo.values()),
+            "file": list(todo),
+            "code_digest": digest,
             "jax_version": versions()["jax_version"],
         }
     )
-    if len(todo) == len(runs):
+    if len(todo) == len(wanted):
         return new
     found = records.read_runs(folder)
-    return pd.concat([found[found["file"].isin({run.file for run in runs})], new])
+    return pd.concat([found[found["file"].isin(wanted)], new])

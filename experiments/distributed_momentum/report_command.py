@@ -44,6 +44,8 @@ def command(arguments: Sequence[str]) -> int:
         description=__doc__,
     )
     try:
+        if not options.report.parent.is_dir():
+            raise ValueError(f"there is no folder {options.report.parent} for --report")
         runs = gather(options.results, (options.table,))
         if runs.empty:
             raise ValueError(f"there is no run in {options.table}; `collect` puts some there")

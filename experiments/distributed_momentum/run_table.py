@@ -182,7 +182,14 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def recorded_files(path: str | os.PathLike) -> frozenset[str]:
-    """The files of the runs in a table."""
+    """The files of the runs in a table.
+
+    Raises:
+      FileNotFoundError: there is none, and all would be run that somebody wants to skip.
+      ValueError: as in `read_table`.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no table {path} to skip runs of; `collect` writes one")
     return frozenset(read_table(path)["file"])
 
 

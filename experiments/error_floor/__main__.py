@@ -20,6 +20,7 @@ from experiments.devices import prepare_devices
 from experiments.error_floor import report
 from experiments.error_floor.simulate import check, measure
 from experiments.seeds import check_seeds
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import records
 
 RuleName = Literal[
@@ -69,6 +70,7 @@ def prepare(options: Options) -> None:
     for name in ("rule", "f", "zeta"):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
+    check_whole_numbers(options)
     for f in options.f:
         if not 1 <= f < options.n / 2:
             raise ValueError(
@@ -129,16 +131,19 @@ def command(arguments: Sequence[str] | None = None) -> int:
             f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, "
             f"seeds {options.seeds}",
         )
-        table, picture = options.results / "runs.csv", options.results / "error_floor.png"
+        table = options.results / "runs.csv"
+        pictures = [options.results / f"error_floor.{ending}" for ending in ("pdf", "png")]
         results.runs.to_csv(table, index=False)
-        report.plot(results.runs).savefig(picture, dpi=150)
+        figure = report.plot(results.runs)
+        for picture in pictures:
+            figure.savefig(picture, dpi=150)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped: nothing was written", file=sys.stderr)
         return 130
-    print(f"written: {table}, {picture}")
+    print("written: " + ", ".join(map(str, [table, *pictures])))
     return 0
 
 

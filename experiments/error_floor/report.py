@@ -67,8 +67,10 @@ def print_table(summary: pd.DataFrame, title: str, console: Console | None = Non
             row["rule"],
             str(row["f"]),
             f"{row['floor']:.3f}",
-            f"{row['indistinguishable']:.3f} ± {row['deviation']:.3f}",
-            f"{row['worst']:.3f}",
+            f"{row['indistinguishable']:.3f} ± {row['deviation']:.3f}"
+            if np.isfinite(row["indistinguishable"])
+            else "diverged",
+            f"{row['worst']:.3f}" if np.isfinite(row["worst"]) else "diverged",
             row["where"],
             "-" if np.isnan(row["bound"]) else f"{row['bound']:.1f}",
         )
@@ -78,12 +80,16 @@ def print_table(summary: pd.DataFrame, title: str, console: Console | None = Non
 def plot(runs: pd.DataFrame) -> Figure:
     """Measured against f / (n - 2f) ζ², a panel a rule; full: a minority differs, hollow: all do.
 
-    Points are means over seeds; on the line, the error is the floor.
+    Points are means over seeds, with a line from the least to the largest; on the black line, the
+    error is the floor. What diverged has no point, and is counted.
     """
     rules = list(dict.fromkeys(runs["rule"]))
     markers = dict(zip(dict.fromkeys(runs["f"]), MARKERS * len(runs), strict=False))
     names = ["rule", "f", "zeta", "data", "attack"]
-    means = runs.groupby(names, sort=False)[["floor", "squared_gradient_norm"]].mean().reset_index()
+    by_case = runs.groupby(names, sort=False)
+    means = by_case[["floor", "squared_gradient_norm"]].mean().reset_index()
+    for end in ("min", "max"):
+        means[end] = by_case["squared_gradient_norm"].agg(end).to_numpy()
     columns = min(3, len(rules))
     lines = -(-len(rules) // columns)
     figure, grid = plt.subplots(
@@ -104,8 +110,14 @@ def plot(runs: pd.DataFrame) -> Figure:
     for rule, axes in zip(rules, grid.flat, strict=False):
         axes.plot(ends, ends, color="black", linewidth=0.8)
         some = means[means["rule"] == rule]
+        finite = np.isfinite(some["squared_gradient_norm"])
+        if not finite.all():
+            text = f"{np.sum(~finite)} of {len(some)} diverged"
+            axes.text(0.97, 0.03, text, transform=axes.transAxes, ha="right", fontsize=7)
+        some = some[finite]
         for (f, data, attack), points in some.groupby(["f", "data", "attack"], sort=False):
             color = COLORS[attack]
+            axes.vlines(points["floor"], points["min"], points["max"], color=color, linewidth=0.6)
             axes.scatter(
                 points["floor"],
                 points["squared_gradient_norm"],

@@ -108,7 +108,9 @@ def measure(
     steps: int,
     progress: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
-    """One row a run: its setting, the squared gradient norm at its end, and the floor."""
+    """One row a run: its setting, the squared gradient norm at its end (infinite if it diverged),
+    and the floor.
+    """
     lanes = list(itertools.product(zetas, range(len(DATA)), range(len(ATTACKS)), seeds))
     zeta, kind, which, seed = (np.array(column) for column in zip(*lanes, strict=True))
     keys = jax.vmap(jax.random.key)(seed)
@@ -130,7 +132,7 @@ def measure(
             "data": np.array(DATA)[kind],
             "attack": np.array(ATTACKS)[which],
             "seed": seed,
-            "squared_gradient_norm": error,
+            "squared_gradient_norm": np.where(np.isfinite(error), error, np.inf),
             "floor": certificates.coefficient_floor(n, tolerated) * zeta**2,
         }
         progress(f"{rule}, f = {tolerated}")

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.sharded import measure
+from experiments.whole_numbers import check_whole_numbers
 from simbyz import records
 from simbyz.configuration import Config
 
@@ -64,6 +65,7 @@ def check(options: Options) -> None:
             raise ValueError(f"{name} must name at least one")
     if wrong := [number for number in options.devices if not 1 <= number <= MOST]:
         raise ValueError(f"devices must be from 1 to {MOST}, got {wrong[0]}")
+    check_whole_numbers(options)
     if options.d < 1:
         raise ValueError(f"d must be at least 1, got {options.d}")
     Config(n=options.n, f=options.f)

@@ -20,7 +20,9 @@ import tyro
 from tqdm import tqdm
 
 from experiments.devices import prepare_devices
+from experiments.distributed_momentum.mixing import completed, refuse_different_code
 from experiments.seeds import check_seeds
+from experiments.whole_numbers import check_whole_numbers
 from experiments.worst_case import report
 from experiments.worst_case.rules import RuleName, rule_of
 from experiments.worst_case.search import search
@@ -55,6 +57,8 @@ class Options:
     """Of each climb."""
     seeds: tuple[int, ...] = (1,)
     """Each is a search of its own; the table tells the worst of them."""
+    allow_mixed: bool = False
+    """Let searches of different code stand in one table."""
     results: Path = Path("results/worst_case")
     """Folder of the configurations found, the table and the picture."""
 
@@ -72,6 +76,7 @@ def prepare(options: Options) -> list[dict]:
     for name in ("rule", "f", "d"):
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
+    check_whole_numbers(options)
     for f in options.f:
         if not 1 <= f < options.n / 2:
             raise ValueError(
@@ -104,6 +109,14 @@ def prepare(options: Options) -> list[dict]:
             }
             for seed in dict.fromkeys(options.seeds)
         ]
+    if not options.allow_mixed:
+        todo = {
+            file_of(one): name_of(one)
+            for one in searches
+            if not records.is_finished(options.results, name_of(one), one)
+        }
+        wanted = set(map(file_of, searches))
+        refuse_different_code(completed(todo, wanted, options.results, _code()))
     records.prepare_folder(options.results)
     records.clean(options.results)
     return searches
@@ -120,12 +133,16 @@ def compute(searches: Sequence[dict], folder: Path) -> pd.DataFrame:
             bar.set_postfix_str(name_of(one), refresh=False)
             if not records.is_finished(folder, name_of(one), one):
                 _search(one, folder)
-    wanted = [records.run_path(folder, name_of(one), one).name for one in searches]
+    wanted = list(map(file_of, searches))
     return report.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
 
 
 def name_of(one: dict) -> str:
     return "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**one)
+
+
+def file_of(one: dict) -> str:
+    return records.run_path("", name_of(one), one).name
 
 
 def _search(one: dict, folder: Path) -> None:
@@ -138,15 +155,19 @@ def _search(one: dict, folder: Path) -> None:
         iterations=one["steps"],
         seed=one["seed"],
     )
-    here = Path(__file__)
     summary = {
         "coefficient": found.coefficient,
         "start": found.start,
         "rows": found.rows.tolist(),
-        "code_digest": code_digest(here.with_name("search.py"), here.with_name("rules.py")),
+        "code_digest": _code(),
     }
     columns = {"coefficient_by_step": found.history}
     records.write_run(folder, name_of(one), one, columns, summary | provenance())
+
+
+def _code() -> str:
+    here = Path(__file__)
+    return code_digest(here.with_name("search.py"), here.with_name("rules.py"))
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
