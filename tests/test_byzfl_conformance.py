@@ -143,7 +143,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert command(["--seeds", "1", "2", "--results", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert max(map(len, output.splitlines()[:-1])) <= 100
-    assert "91.00 ± 2.83 †1" in output and "†: so many seeds diverged" in output
+    assert "91.00 ± 2.83 ✕1" in output and "✕: so many seeds diverged" in output
     assert "10.0" in output and "…" not in output
     table = pd.read_csv(tmp_path / "byzfl_conformance.csv")
     assert table["ratio"].tolist() == [10.0, 10.0]

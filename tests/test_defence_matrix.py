@@ -111,13 +111,13 @@ def test_of_equal_settings_the_first_is_taken_and_a_lost_run_has_infinite_loss()
     for _, figure in pictures.figures(table):
         figure.canvas.draw()
         marked = [text.get_text() for axes in figure.axes for text in axes.texts]
-        assert marked and all("†" in text for text in marked)
+        assert marked and all("✕" in text for text in marked)
     text = io.StringIO()
     report.print_matrix(table, "title", Console(file=text, width=100))
-    assert "†: some runs diverged" in " ".join(text.getvalue().split())
+    assert "✕: some runs diverged" in " ".join(text.getvalue().split())
     text = io.StringIO()
     report.print_matrix(matrix(made_up()), "title", Console(file=text, width=100))
-    assert "†" not in text.getvalue()
+    assert "✕" not in text.getvalue()
 
 
 def test_the_best_defence_is_chosen_on_validation():

@@ -109,7 +109,7 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
         f"{first['seeds']} seeds",
         caption="final test accuracy, % ± deviation over seeds; CPU seconds of all steps and "
         "seeds, in brackets what comes before: compiling, setting up"
-        + ("; †: so many seeds diverged" if lost else ""),
+        + ("; ✕: so many seeds diverged" if lost else ""),
     )
     shown.add_column("attack")
     for side in ("ByzFL", "simbyz", "ByzFL, CPU s", "simbyz, CPU s", "ratio"):
@@ -136,7 +136,7 @@ def _accuracy(mean: float, deviation: float, diverged: float) -> str:
     if np.isnan(mean):
         return "-"
     spread = "" if np.isnan(deviation) else f" ± {100 * deviation:.2f}"
-    return f"{100 * mean:.2f}{spread}" + (f" †{diverged:.0f}" if diverged > 0 else "")
+    return f"{100 * mean:.2f}{spread}" + (f" ✕{diverged:.0f}" if diverged > 0 else "")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

@@ -32,7 +32,7 @@ def figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
             row[0].set_ylabel(NAMES[column], size=9)
         figure.suptitle(str(rule).replace("_", " "), size=11)
         if group["diverged"].any():
-            figure.supxlabel("†: some runs diverged", size=8)
+            figure.supxlabel("✕: some runs diverged", size=8)
         yield str(rule), figure
     best = best_defences(table)
     figure, axes = _panels(1, 1, table, wider=1.5)
@@ -77,7 +77,7 @@ def _heatmap(
     axes.set_xticks(range(grid.shape[1]), [f"f = {f}" for f in grid.columns], size=8)
     axes.set_yticks(range(grid.shape[0]), list(grid.index), size=8)
     for (row, place), value in np.ndenumerate(values):
-        text = _number(float(value), accuracy) + ("†" if lost[row, place] > 0 else "")
+        text = _number(float(value), accuracy) + ("✕" if lost[row, place] > 0 else "")
         if labels is not None:
             text += "\n" + labels[grid.index[row], grid.columns[place]]
         light = value > 0.55 if accuracy else value < 0.45 * limit

@@ -18,7 +18,7 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None
         caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
         "hyperparameters whose worst attack is best on the validation split. Attacks by initials: "
         + ", ".join(f"{initials(name)} {name}" for name in dict.fromkeys(table["worst_attack"]))
-        + ("; †: some runs diverged" if table["diverged"].any() else ""),
+        + ("; ✕: some runs diverged" if table["diverged"].any() else ""),
     )
     for name in ("rule", "after", "data"):
         shown.add_column(name, no_wrap=True)
@@ -43,7 +43,7 @@ def _add(
 
 
 def _cell(row: dict, named: bool) -> str:
-    accuracy = f"{100 * row['test_accuracy']:.1f}" + "†" * (row["diverged"] > 0)
+    accuracy = f"{100 * row['test_accuracy']:.1f}" + "✕" * (row["diverged"] > 0)
     if named:
         return f"{accuracy} {short(row['rule'], row['pre'])}"
     spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
