@@ -178,9 +178,10 @@ class TestReport:
     def test_reduced_runs_are_called_so(self, folder):
         runs = rows_of(folder)
         reduced = {"name": "cifar10-short", "file": "short", "dataset": "cifar10", "steps": 60}
-        other = runs.iloc[:1].assign(in_paper=False, **reduced)
+        other = runs.iloc[:1].assign(in_paper=False, notice="made up", **reduced)
         text = write_up(pd.concat([runs, other]), {}, folder)
         assert "| `cifar10-short` | 1 | reduced, 60 of 3000 |" in text
+        assert "\nNote: made up\n" in text
         assert "| cifar10 | 0 of 920 |" in text
         assert "Beside the grid" not in write_up(runs, {}, folder)
 

@@ -82,9 +82,7 @@ def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
                 "device": ", ".join(sorted(some["device_kind"].unique())) or "-",
             }
         )
-    notices = sorted(set(grid["notice"]) - {""})
-    text = "## What has been run\n\n" + table(rows)
-    text += "".join(f"\nNote: {notice}\n" for notice in notices)
+    text = "## What has been run\n\n" + table(rows) + _notices(grid)
     text += "".join(f"\nNote: {line}\n" for line in kind_lines(runs))
     text += "\nRuns done of each data set, learning rate and Nesterov setting, by rule:\n\n"
     text += table(_done_by_rule(grid))
@@ -240,7 +238,12 @@ def _beside(runs: pd.DataFrame) -> str:
                 "part of": "the appendix" if appendix(some).iloc[0] else "none",
             }
         )
-    return "## Beside the grid\n\nNot counted above.\n\n" + table(rows)
+    return "## Beside the grid\n\nNot counted above.\n\n" + table(rows) + _notices(others)
+
+
+def _notices(runs: pd.DataFrame) -> str:
+    """What is to be known of the data."""
+    return "".join(f"\nNote: {notice}\n" for notice in sorted(set(runs["notice"]) - {""}))
 
 
 def _steps(run: pd.Series) -> str:
