@@ -105,7 +105,7 @@ def select(options: Options) -> list[Run]:
         for cell in chosen
         if not options.rule or cell.attack == "none" or cell.rule in options.rule
     ]
-    return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)]
+    return [Run(cell, seed) for cell in chosen for seed in options.seeds]
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

@@ -120,7 +120,7 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
     )
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check(chosen, dataset)
-    runs = [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)]
+    runs = [Run(cell, seed) for cell in chosen for seed in options.seeds]
     if not options.allow_mixed:
         refuse_mixed(together(runs, options.results))
     records.prepare_folder(options.results)

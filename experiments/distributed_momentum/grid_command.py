@@ -101,7 +101,7 @@ def select(options: Options) -> list[Run]:
         ]
     if not chosen:
         raise ValueError("no configuration of the grid has all the values asked for together")
-    return [Run(cell, seed) for cell in chosen for seed in dict.fromkeys(options.seeds)]
+    return [Run(cell, seed) for cell in chosen for seed in options.seeds]
 
 
 def attackers(cell: Cell) -> int:

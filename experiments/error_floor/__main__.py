@@ -106,7 +106,7 @@ def compute(options: Options) -> Results:
             options.n,
             list(dict.fromkeys(options.f)),
             list(dict.fromkeys(options.zeta)),
-            list(dict.fromkeys(options.seeds)),
+            options.seeds,
             sigma=options.sigma,
             steps=options.steps,
             progress=progress,

@@ -107,7 +107,7 @@ def prepare(options: Options) -> list[dict]:
                 "steps": options.steps,
                 "seed": seed,
             }
-            for seed in dict.fromkeys(options.seeds)
+            for seed in options.seeds
         ]
     if not options.allow_mixed:
         todo = {
