@@ -27,9 +27,8 @@ from experiments.distributed_momentum.rules import Conventions
 from experiments.distributed_momentum.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.settings import APPENDIX
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY
+from experiments.option_checks import check_options
 from experiments.plain_warnings import print_plain_warnings
-from experiments.seeds import check_seeds
-from experiments.whole_numbers import check_whole_numbers
 from simbyz.checkpoints import check_every
 
 
@@ -74,11 +73,7 @@ def select(options: Options) -> list[Run]:
     Raises:
       ValueError: what is wrong and what is allowed, in one line.
     """
-    for name in ("attack", "momentum_at"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
-    check_whole_numbers(options)
-    check_seeds(options.seeds)
+    check_options(options, "attack", "momentum_at")
     if unknown := set(options.f) - set(APPENDIX.f):
         raise ValueError(f"the appendix has --f 4 and --f 2, got {min(unknown)}")
     depth, width = options.depth, options.width

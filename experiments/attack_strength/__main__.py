@@ -25,7 +25,7 @@ from experiments.devices import prepare_devices
 from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.simulate import check
-from experiments.whole_numbers import check_whole_numbers
+from experiments.option_checks import check_options
 from simbyz import data, records
 from simbyz.provenance import code_digest, provenance
 
@@ -79,10 +79,7 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("rule", "at_step"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
-    check_whole_numbers(options)
+    check_options(options, "rule", "at_step")
     if min(options.at_step) < 0:
         raise ValueError(f"at_step must be at least 0, got {min(options.at_step)}")
     if options.iterations < 0 or options.climbers < 1:

@@ -21,8 +21,7 @@ from tqdm import tqdm
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
 from experiments.devices import prepare_devices
-from experiments.seeds import check_seeds
-from experiments.whole_numbers import check_whole_numbers
+from experiments.option_checks import check_options
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -49,8 +48,6 @@ def prepare(options: Options) -> Dataset:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    if not options.attack:
-        raise ValueError("attack must name at least one")
     if not 1 <= options.f <= 9:
         raise ValueError(
             f"f must be from 1 to 9, below half of all beside 10 honest workers, got {options.f}"
@@ -59,8 +56,7 @@ def prepare(options: Options) -> Dataset:
         raise ValueError(f"gamma must be from 0 to 1, got {options.gamma}")
     if options.steps < 1:
         raise ValueError(f"steps must be at least 1, got {options.steps}")
-    check_whole_numbers(options)
-    check_seeds(options.seeds)
+    check_options(options, "attack")
     dataset = load("mnist", data_dir=options.data_dir)
     records.prepare_folder(options.results)
     return dataset

@@ -24,10 +24,9 @@ from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.mixing import completed, refuse_different_code
 from experiments.distributed_momentum.progress import Progress
+from experiments.option_checks import check_options, check_seeds
 from experiments.plain_warnings import print_plain_warnings
-from experiments.seeds import check_seeds
 from experiments.stopping import stopping
-from experiments.whole_numbers import check_whole_numbers
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.divergence import COLUMNS, diverged_steps
@@ -122,10 +121,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in (*AXES, *CHOICES):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
-    check_whole_numbers(options)
+    check_options(options, *AXES, *CHOICES)
     for name in ("steps", "batch_size", "hidden", "evaluations"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
@@ -143,7 +139,6 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     for decay in options.weight_decay:
         if not (math.isfinite(decay) and decay >= 0):
             raise ValueError(f"weight_decay must be at least 0 and finite, got {decay}")
-    check_seeds(options.seeds)
     check_seeds([options.partition_seed])
     for level in options.heterogeneity:
         parse_heterogeneity(level)

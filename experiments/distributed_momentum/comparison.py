@@ -34,9 +34,8 @@ from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.rules import Conventions, RuleName
 from experiments.distributed_momentum.settings import DatasetName, Precision
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, check, simulate
-from experiments.seeds import check_seeds
+from experiments.option_checks import check_options
 from experiments.stopping import stopped_line, stopping
-from experiments.whole_numbers import check_whole_numbers
 from simbyz import data, records
 from simbyz.checkpoints import check_every
 
@@ -96,12 +95,8 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("attack", "momentum_at", "nesterov"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
-    check_whole_numbers(options)
+    check_options(options, "attack", "momentum_at", "nesterov")
     check_every(options.checkpoint_every)
-    check_seeds(options.seeds)
     chosen = cells(
         options.dataset,
         rules=options.rule or None,

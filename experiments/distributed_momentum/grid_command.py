@@ -28,9 +28,8 @@ from experiments.distributed_momentum.shares import own_share
 from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY
 from experiments.distributed_momentum.slurm_request import SlurmRequest
 from experiments.hosts import Hosts, join, leave_at_once, who
-from experiments.seeds import check_seeds
+from experiments.option_checks import check_options
 from experiments.stopping import stopped_line, stopping
-from experiments.whole_numbers import check_whole_numbers
 from simbyz import data, records
 from simbyz.checkpoints import check_every
 
@@ -75,8 +74,7 @@ def select(options: Options) -> list[Run]:
     Raises:
       ValueError: a value that the grid does not have, or nothing is left.
     """
-    check_whole_numbers(options)
-    check_seeds(options.seeds)
+    check_options(options)
     names: tuple[str, ...] = options.dataset or tuple(PAPER)
     whole = [cell for name in names for cell in paper_cells(name, conventions=options.conventions)]
     chosen = whole

@@ -19,8 +19,7 @@ from tqdm import tqdm
 from experiments.devices import prepare_devices
 from experiments.error_floor import report
 from experiments.error_floor.simulate import check, measure
-from experiments.seeds import check_seeds
-from experiments.whole_numbers import check_whole_numbers
+from experiments.option_checks import check_options
 from simbyz import records
 
 RuleName = Literal[
@@ -67,10 +66,7 @@ def prepare(options: Options) -> None:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("rule", "f", "zeta"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
-    check_whole_numbers(options)
+    check_options(options, "rule", "f", "zeta")
     for f in options.f:
         if not 1 <= f < options.n / 2:
             raise ValueError(
@@ -83,7 +79,6 @@ def prepare(options: Options) -> None:
         raise ValueError(f"sigma must be at least 0 and finite, got {options.sigma}")
     if options.steps < 1:
         raise ValueError(f"steps must be at least 1, got {options.steps}")
-    check_seeds(options.seeds)
     check(options.rule, options.n, options.f)
     records.prepare_folder(options.results)
 

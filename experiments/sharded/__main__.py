@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments.option_checks import check_options
 from experiments.sharded import measure
-from experiments.whole_numbers import check_whole_numbers
 from simbyz import records
 from simbyz.configuration import Config
 
@@ -60,12 +60,9 @@ class Results(NamedTuple):
 
 def check(options: Options) -> None:
     """Raises a ValueError for what makes no sense; a rule that refuses (n, f) says so later."""
-    for name in ("rule", "devices"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
     if wrong := [number for number in options.devices if not 1 <= number <= MOST]:
         raise ValueError(f"devices must be from 1 to {MOST}, got {wrong[0]}")
-    check_whole_numbers(options)
+    check_options(options, "rule", "devices")
     if options.d < 1:
         raise ValueError(f"d must be at least 1, got {options.d}")
     Config(n=options.n, f=options.f)

@@ -6,9 +6,9 @@ from rich.console import Console
 from experiments.distributed_momentum.cells import cells
 from experiments.distributed_momentum.rules import PAPER_RULES
 from experiments.distributed_momentum.settings import SETTINGS
+from experiments.option_checks import check_options
 from experiments.speed import grid, memory, report, run, searches, step
 from experiments.speed import rules as every_rule
-from experiments.whole_numbers import check_whole_numbers
 from simbyz.aggregators import AGGREGATORS
 
 
@@ -19,7 +19,7 @@ def check(options) -> None:
       ValueError: one line that tells what can't be.
     """
     kind = type(options).__name__
-    check_whole_numbers(options)
+    check_options(options)
     if kind in ("Rules", "Step", "Run", "Searches") and options.repetitions < 1:
         raise ValueError(f"repetitions must be at least 1, got {options.repetitions}")
     if kind in ("Step", "Run", "Grid") and options.steps is not None and options.steps < 1:

@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.mixing import completed, refuse_different_code
-from experiments.seeds import check_seeds
-from experiments.whole_numbers import check_whole_numbers
+from experiments.option_checks import check_options
 from experiments.worst_case import report
 from experiments.worst_case.rules import RuleName, rule_of
 from experiments.worst_case.search import search
@@ -73,10 +72,7 @@ def prepare(options: Options) -> list[dict]:
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
-    for name in ("rule", "f", "d"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one")
-    check_whole_numbers(options)
+    check_options(options, "rule", "f", "d")
     for f in options.f:
         if not 1 <= f < options.n / 2:
             raise ValueError(
@@ -89,7 +85,6 @@ def prepare(options: Options) -> list[dict]:
     ):
         if min(values) < 1:
             raise ValueError(f"{name} must be at least 1, got {min(values)}")
-    check_seeds(options.seeds)
     grid = itertools.product(
         dict.fromkeys(options.rule), dict.fromkeys(options.f), dict.fromkeys(options.d)
     )
