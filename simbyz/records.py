@@ -158,8 +158,12 @@ def read_steps(
     return steps
 
 
-def prepare_folder(folder: str | os.PathLike) -> Path:
+def prepare_folder(folder: str | os.PathLike, holds: str = "results") -> Path:
     """Creates the folder of results and makes sure, before any step is computed, that it works.
+
+    Args:
+      folder: its path.
+      holds: what goes there, and the name of the option that gives it.
 
     Raises:
       OSError: nothing can be written there.
@@ -175,7 +179,7 @@ def prepare_folder(folder: str | os.PathLike) -> Path:
     except OSError as error:
         reason = "it is a file" if folder.is_file() else error.strerror or error
         raise OSError(
-            f"results folder {folder} can't be written: {reason}; give another with --results"
+            f"{holds} folder {folder} can't be written: {reason}; give another with --{holds}"
         ) from error
     return folder
 

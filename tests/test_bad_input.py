@@ -220,6 +220,10 @@ COMMANDS = [
     ("distributed_momentum", "grid --checkpoint-every nan", "inf for none, got nan"),
     ("distributed_momentum", "unfinished", "there is no results folder"),
     ("distributed_momentum", "--attack", "attack must name at least one"),
+    ("distributed_momentum", "--nesterov", "nesterov must name at least one"),
+    ("speed", "rules --n -5 --d 4 --f 1", "n and d must be at least 1 and f at least 0, got n=-5"),
+    ("speed", "rules --released nowhere", "there is no folder nowhere of the released program"),
+    ("speed", "grid --dataset", "dataset must name at least one"),
     (
         "distributed_momentum",
         "--n 2147483648",

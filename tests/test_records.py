@@ -202,6 +202,8 @@ def test_a_folder_of_results_is_tried_before_it_is_needed(tmp_path, monkeypatch)
     for bad in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match=f"results folder {bad} can't be written: .*--results"):
             records.prepare_folder(bad)
+    with pytest.raises(OSError, match="figures folder .* give another with --figures"):
+        records.prepare_folder(tmp_path / "file", "figures")
     with pytest.raises(OSError, match="can't be written"):
         write(tmp_path / "file" / "below")
     monkeypatch.setattr(records.Path, "write_bytes", write_nothing_more)

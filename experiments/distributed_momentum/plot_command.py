@@ -46,7 +46,7 @@ def command(arguments: Sequence[str]) -> int:
             raise ValueError("there is no run to plot; `grid` runs some")
         if not options.allow_mixed:
             refuse_mixed(runs)
-        records.prepare_folder(options.figures)
+        records.prepare_folder(options.figures, "figures")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

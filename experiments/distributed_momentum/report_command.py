@@ -51,7 +51,7 @@ def command(arguments: Sequence[str]) -> int:
             raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
         if not options.allow_mixed:
             refuse_mixed(runs)
-        records.prepare_folder(options.figures)
+        records.prepare_folder(options.figures, "figures")
         pictures = draw(runs, options.figures)
         options.report.write_text(write_up(runs, pictures, options.report.parent))
     except (ValueError, OSError) as error:

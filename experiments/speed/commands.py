@@ -28,7 +28,16 @@ def check(options) -> None:
         size = (options.n, options.d, options.f)
         if any(part is not None for part in size) and None in size:
             raise ValueError("--n, --d and --f make one size: give all three")
+        if options.n is not None and (min(options.n, options.d) < 1 or options.f < 0):
+            raise ValueError(
+                "n and d must be at least 1 and f at least 0, "
+                f"got n={options.n}, d={options.d}, f={options.f}"
+            )
         _known(options.rule, list(every_rule.NAMES) if kind == "Rules" else PAPER_RULES)
+    if kind == "Rules" and options.released is not None and not options.released.is_dir():
+        raise ValueError(f"there is no folder {options.released} of the released program")
+    if kind == "Grid" and not options.dataset:
+        raise ValueError("dataset must name at least one")
     if kind == "Searches":
         searches.cells(_sizes(options), options.rule or PAPER_RULES)
     if kind == "Memory":
