@@ -141,6 +141,7 @@ class TestReport:
         assert text == write_up(rows_of(folder).sample(frac=1, random_state=0), {}, folder)
         assert "| mnist | 26 of 920 | 13 of 184 | 300 | cpu |" in text
         assert "On 12 of the grid's 1760 pairs." in text
+        assert "counts include fashion_mnist, cifar10, cifar100, of which no pair" in text
         done = "2 of 10 | 8 of 40 | 8 of 40 | 0 of 40 | 0 of 40 | 0 of 40 | 8 of 20 |"
         assert f"| mnist, 0.5 | {done}" in text
         assert "## Krum and Bulyan as published" in text

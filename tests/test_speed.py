@@ -133,7 +133,7 @@ def test_command_writes_a_table_and_a_picture(arguments, rows, tmp_path, capsys)
     name = arguments.split()[0]
     assert f"{name}.csv" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / f"{name}.csv")) == rows
-    assert (tmp_path / f"{name}.png").exists()
+    assert (tmp_path / f"{name}.png").exists() and (tmp_path / f"{name}.pdf").exists()
 
 
 @pytest.mark.thorough

@@ -122,7 +122,9 @@ def _claims(pairs: pd.DataFrame, grid: pd.DataFrame) -> str:
     ]
     total = expected(subsets()[0])
     head = f"## The claim, sentence by sentence\n\nOn {len(pairs)} of the grid's {total} pairs.\n\n"
-    return head + table(rows)
+    missing = [name for name in PAPER if name not in set(pairs["dataset"])]
+    note = f"\nThe paper's own counts include {', '.join(missing)}, of which no pair is in here.\n"
+    return head + table(rows) + note * bool(missing)
 
 
 def _without_gain(pairs: pd.DataFrame) -> str:

@@ -146,10 +146,11 @@ def memories(options) -> None:
 
 
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
-    csv, picture = options.results / f"{name}.csv", options.results / f"{name}.png"
+    csv, *pictures = (options.results / f"{name}.{ending}" for ending in ("csv", "pdf", "png"))
     frame.to_csv(csv, index=False)
-    figure.savefig(picture, dpi=150)
-    print(f"written: {csv}, {picture}")
+    for picture in pictures:
+        figure.savefig(picture, dpi=150)
+    print("written: " + ", ".join(map(str, [csv, *pictures])))
 
 
 COMMANDS = {
