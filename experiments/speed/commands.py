@@ -118,7 +118,7 @@ def whole_grid(options) -> None:
     total, hours = grid.estimate(frame, options.dataset)
     print(
         f"{total} runs of {', '.join(options.dataset)}: {hours:.2f} hours on this machine, by "
-        f"{frame['measured_runs'].sum()} measured runs of {len(frame)} programs"
+        f"{frame['measured'].sum()} measured runs of {len(frame)} programs"
     )
     _write(options, "grid", frame, report.bars(frame, "seconds", "seconds a run"))
 

@@ -101,7 +101,7 @@ def _measure_program(
         what = f"{cell.dataset} {cell.rule} f={cell.f} n={cell.n}" + " nesterov" * nesterov
         yield {
             "what": what,
-            "measured_runs": len(lanes),
+            "measured": len(lanes),
             "compile_seconds": compiling,
             "seconds": each,
             "runs": len(runs),
