@@ -45,11 +45,18 @@ def test_smoke(tmp_path, monkeypatch):
         again = main(options)
     pd.testing.assert_frame_equal(again.measured, measured)
     files[0].write_bytes(b"")
-    pd.testing.assert_frame_equal(main(options).measured, measured)
+    with pytest.warns(RuntimeWarning, match=f"skipped {files[0]}"):
+        again = main(options)
+    pd.testing.assert_frame_equal(again.measured, measured)
     assert [file.stat().st_mtime_ns > time for file, time in zip(files, times, strict=True)] == [
         True,
         False,
     ]
+    files[0].unlink()
+    monkeypatch.setattr(experiment, "_code", lambda: "0123456789")
+    with pytest.raises(ValueError, match="runs of different code: .*--allow-mixed"):
+        experiment.prepare(options)
+    experiment.prepare(dataclasses.replace(options, allow_mixed=True))
 
 
 def test_a_stop_keeps_the_rules_that_are_done(tmp_path, monkeypatch, capsys):

@@ -23,6 +23,7 @@ from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_at
 from experiments.attack_strength.recording import cell_of, record
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.cells import Cell
+from experiments.distributed_momentum.mixing import completed, refuse_different_code
 from experiments.distributed_momentum.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.simulate import check
 from experiments.option_checks import check_options
@@ -53,6 +54,8 @@ class Options:
     seed: int = 1
     results: Path = Path("results/attack_strength")
     """Folder of what was measured, the tables and the pictures."""
+    allow_mixed: bool = False
+    """Let measurements of different code stand in one table."""
     data_dir: Path | None = None
     """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
 
@@ -100,6 +103,15 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
             sizes.append(Size(n, f, rules, cell_of(options.dataset, n, f)))
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check([size.cell for size in sizes], dataset)
+    if not options.allow_mixed:
+        cells = [(size, rule) for size in sizes for rule in size.rules]
+        todo = {
+            file_of(options, *cell): name_of(configuration_of(options, *cell))
+            for cell in cells
+            if not _is_done(options, *cell)
+        }
+        wanted = {file_of(options, *cell) for cell in cells}
+        refuse_different_code(completed(todo, wanted, options.results, _code()))
     records.prepare_folder(options.results)
     records.clean(options.results)
     return sizes, dataset
@@ -130,10 +142,7 @@ def compute(options: Options, sizes: Sequence[Size], dataset: data.Dataset) -> R
     tables = []
     for size in sizes:
         for rule in size.rules:
-            one = configuration_of(options, size, rule)
-            measured = runs.loc[
-                records.run_path(options.results, name_of(one), one).name, "measured"
-            ]
+            measured = runs.loc[file_of(options, size, rule), "measured"]
             tables.append(pd.DataFrame(measured).assign(n=size.n, f=size.f, rule=rule))
     measured = pd.concat(tables, ignore_index=True)
     return Results(measured, report.summarise(measured))
@@ -158,6 +167,11 @@ def name_of(configuration: dict) -> str:
     return "strength-{dataset}-{rule}-n_{n}-f_{f}".format(**configuration)
 
 
+def file_of(options: Options, size: Size, rule: RuleName) -> str:
+    configuration = configuration_of(options, size, rule)
+    return records.run_path("", name_of(configuration), configuration).name
+
+
 def _is_done(options: Options, size: Size, rule: RuleName) -> bool:
     configuration = configuration_of(options, size, rule)
     return records.is_finished(options.results, name_of(configuration), configuration)
@@ -177,8 +191,6 @@ def _measure(
         momentum=options.send == "momenta",
         seed=options.seed,
     )
-    here = Path(__file__)
-    code = code_digest(here.with_name("measure.py"), here.with_name("recording.py"))
 
     def finished(rule: RuleName, rows: list[dict]) -> None:
         configuration = configuration_of(options, size, rule)
@@ -188,11 +200,16 @@ def _measure(
             name_of(configuration),
             configuration,
             {"step": np.array(options.at_step)},
-            {"measured": measured, "code_digest": code} | provenance(),
+            {"measured": measured, "code_digest": _code()} | provenance(),
         )
 
     climb = Climb(options.iterations, options.climbers)
     measure(honest, size.n, size.f, rules, climb=climb, finished=finished, progress=progress)
+
+
+def _code() -> str:
+    here = Path(__file__)
+    return code_digest(here.with_name("measure.py"), here.with_name("recording.py"))
 
 
 def plot(results: Results, options: Options) -> list[Path]:

@@ -60,9 +60,9 @@ class Results(NamedTuple):
 
 def check(options: Options) -> None:
     """Raises a ValueError for what makes no sense; a rule that refuses (n, f) says so later."""
+    check_options(options, "rule", "devices")
     if wrong := [number for number in options.devices if not 1 <= number <= MOST]:
         raise ValueError(f"devices must be from 1 to {MOST}, got {wrong[0]}")
-    check_options(options, "rule", "devices")
     if options.d < 1:
         raise ValueError(f"d must be at least 1, got {options.d}")
     Config(n=options.n, f=options.f)
