@@ -25,8 +25,8 @@ class Config:
     gradients computed together (all if None); fewer take less memory, and on a CPU no more time
     once one worker's work fills a core. certify: the columns `coefficient` and `distance` too.
     local_steps: steps that a worker takes by itself in each step of the run, see
-    `simbyz.local_steps`. variance_reduction: the workers' momentum is corrected by a second
-    gradient of the same batch, at the last parameters; see `simbyz.variance_reduction`.
+    `simbyz.local_steps`. variance_reduction: momentum is corrected by a second gradient of the
+    same batch, where the last one was taken; see `simbyz.variance_reduction`.
     participants: workers drawn to take part in each step (all if None).
     byzantine_participants: how many of them are Byzantine (as chance has it if None), see
     `simbyz.participation`.
@@ -70,17 +70,7 @@ class Config:
             raise ValueError(f"evaluate_every must be at least 1, got {self.evaluate_every}")
         if self.local_steps < 1:
             raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
-        if self.variance_reduction and (
-            "worker" not in self.momentum_at
-            or self.nesterov
-            or self.local_steps > 1
-            or self.participants is not None
-        ):
-            raise ValueError(
-                "variance_reduction needs momentum at the worker, no nesterov, no local steps and "
-                f"all participants, got momentum_at={self.momentum_at}, nesterov={self.nesterov}, "
-                f"local_steps={self.local_steps}, participants={self.participants}"
-            )
+        self._check_variance_reduction()
         self._check_participants()
         for name in ("curvature_window", "workers_at_once"):
             value = getattr(self, name)
@@ -131,6 +121,25 @@ class Config:
         if exactly is not None:
             return range(exactly, exactly + 1)
         return range(max(0, p - self.honest), min(self.byzantine, p) + 1)
+
+    def _check_variance_reduction(self) -> None:
+        at = self.momentum_at
+        if not self.variance_reduction:
+            return
+        if not at:
+            raise ValueError(
+                "variance_reduction corrects momentum, of which there is none: give momentum_at"
+            )
+        if self.local_steps > 1 and set(at) != {"worker"}:
+            raise ValueError(
+                "variance_reduction with local steps corrects the momentum that acts in them: give "
+                f"momentum_at=('worker',), got {at}"
+            )
+        if self.participants is not None and "worker" in at and set(at) != {"worker"}:
+            raise ValueError(
+                "variance_reduction goes back to a participant's own last point with momentum at "
+                f"the worker, to the last step's else: give one place in momentum_at, got {at}"
+            )
 
     def _check_participants(self) -> None:
         p, exactly = self.participants, self.byzantine_participants

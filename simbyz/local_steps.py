@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from simbyz.configuration import Config, Hyperparameters
 from simbyz.sending import Sent, send
+from simbyz.variance_reduction import Last, reduced
 
 PyTree = Any
 
@@ -50,6 +51,7 @@ def local_round(
     *,
     start: jax.Array,
     momenta: jax.Array | None,
+    last: Last | None,
     model_state: PyTree,
     rate: jax.Array | float,
     ahead: bool,
@@ -57,7 +59,7 @@ def local_round(
     key: jax.Array,
     step: jax.Array,
     batches: PyTree,
-) -> tuple[Sent, jax.Array, PyTree]:
+) -> tuple[Sent, jax.Array, PyTree, Last | None]:
     """The local steps of one round, of all w workers that compute.
 
     Args:
@@ -65,6 +67,7 @@ def local_round(
       gradients: of `make_gradients`.
       start: (d,), where the first gradients are taken.
       momenta: (w, d) as their last rounds left them, or None.
+      last: likewise, for variance reduction, or None.
       model_state: at the start.
       rate: the local learning rate.
       ahead: whether gradients are taken where a worker's momentum is about to lead (Nesterov).
@@ -73,24 +76,35 @@ def local_round(
 
     Returns:
       What the workers send, sampled and vectors summed over the local steps; the losses (w,) of the
-      first local step; the model state, averaged after each local step.
+      first local step; the model state, averaged after each local step; and `last`.
     """
     zeros = jnp.zeros((config.rounds[0].computing, start.size), start.dtype)
 
     def one(carry: tuple, inputs: tuple[jax.Array, PyTree]) -> tuple[tuple, jax.Array]:
-        sums, momenta, model_state = carry
+        sums, momenta, last, model_state = carry
         number, batch = inputs
         at = start[None] - rate * sums[1]
         if ahead and momenta is not None:
             at = at - rate * hyperparameters.worker.decay * momenta
         local_step = step * config.local_steps + number
-        rows, losses, model_state = gradients(
-            at, hyperparameters.l2, model_state, data, key, local_step, batch, step
-        )
-        sampled, vectors, momenta = send(hyperparameters, rows, momenta)
-        return ((sums[0] + sampled, sums[1] + vectors), momenta, model_state), losses
+        given = (hyperparameters.l2, model_state, data, key, local_step, batch, step)
+        if last is None:
+            rows, losses, model_state = gradients(at, *given)
+            sampled, vectors, momenta = send(hyperparameters, rows, momenta)
+        else:
+            sent, losses, model_state, last = reduced(
+                lambda point: gradients(point, *given),
+                hyperparameters,
+                momenta,
+                at,
+                last,
+                local_step,
+            )
+            sampled, vectors, momenta = sent
+        return ((sums[0] + sampled, sums[1] + vectors), momenta, last, model_state), losses
 
-    (sums, momenta, model_state), losses = jax.lax.scan(
-        one, ((zeros, zeros), momenta, model_state), (jnp.arange(config.local_steps), batches)
+    carried = ((zeros, zeros), momenta, last, model_state)
+    (sums, momenta, last, model_state), losses = jax.lax.scan(
+        one, carried, (jnp.arange(config.local_steps), batches)
     )
-    return Sent(*sums, momenta), losses[0], model_state
+    return Sent(*sums, momenta), losses[0], model_state, last

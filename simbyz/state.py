@@ -7,6 +7,7 @@ import jax
 import optax
 
 from simbyz.metrics import Metrics, Past
+from simbyz.variance_reduction import Last
 
 PyTree = Any
 
@@ -24,7 +25,7 @@ class State(NamedTuple):
     past: Past
     attack: PyTree  # of a StatefulAttack
     rule: PyTree  # of a StatefulRule
-    previous: jax.Array | None = None  # (d,) the last parameters, for variance reduction
+    last: Last | None = None  # where gradients were last taken, for variance reduction
 
 
 class Simulator(NamedTuple):

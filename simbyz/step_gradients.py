@@ -4,13 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from simbyz.configuration import Config, Hyperparameters
 from simbyz.local_steps import local_round
 from simbyz.sending import Sent
 from simbyz.state import State
-from simbyz.variance_reduction import reduced
+from simbyz.variance_reduction import Last, reduced
 
 PyTree = Any
 
@@ -43,11 +42,12 @@ def take(
     ahead: bool,
     local_rate: jax.Array | float,
     momenta: jax.Array | None,
+    last: Last | None,
     data: PyTree,
     key: jax.Array,
     step: jax.Array,
     batch: PyTree,
-) -> tuple[jax.Array | Sent, jax.Array, PyTree]:
+) -> tuple[jax.Array | Sent, jax.Array, PyTree, Last | None]:
     """What the w workers that take part make of their batches.
 
     Args:
@@ -58,12 +58,13 @@ def take(
       ahead: whether local steps look ahead (Nesterov).
       local_rate: the learning rate of local steps, the schedule's factor included.
       momenta: (w, d) of these workers, or None.
+      last: of these workers, for variance reduction, or None.
       data, key, step: of the simulator.
       batch: leaves (w, ...), or (k, w, ...) for k > 1 local steps.
 
     Returns:
       The regularised gradients (w, d); after local steps, and with variance reduction, what is
-      sent. The losses (w,), and the model state.
+      sent. The losses (w,), the model state, and `last` for their next step.
     """
     if config.local_steps > 1:
         return local_round(
@@ -72,6 +73,7 @@ def take(
             hyperparameters,
             start=at,
             momenta=momenta,
+            last=last,
             model_state=state.model_state,
             rate=local_rate,
             ahead=ahead and config.nesterov,
@@ -81,7 +83,8 @@ def take(
             batches=batch,
         )
     given = (hyperparameters.l2, state.model_state, data, key, step, batch)
-    if state.previous is not None:
-        both = jnp.stack([at, state.previous])
-        return reduced(gradients, hyperparameters, state.worker_momenta, both, *given)
-    return gradients(at, *given)
+    if last is not None:
+        return reduced(
+            lambda point: gradients(point, *given), hyperparameters, momenta, at, last, step
+        )
+    return *gradients(at, *given), None

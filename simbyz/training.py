@@ -39,6 +39,8 @@ from simbyz.step_gradients import points_of, take
 from simbyz.step_metrics import tell
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, RULE, of_step
 from simbyz.task import Task
+from simbyz.variance_reduction import of_rows, put_back
+from simbyz.variance_reduction import start as start_of_reduction
 from simbyz.weighting import Weighting, check, masses_of
 from simbyz.workers import Relabel, draw_batches, make_gradients
 
@@ -135,7 +137,7 @@ def make_simulator(
             past=no_past(dimension, config.curvature_window),
             attack=None if memory is None else memory.start(dimension),
             rule=start_of_rule(rule, zero),
-            previous=parameters if config.variance_reduction else None,
+            last=start_of_reduction(config, parameters),
         )
 
     def momenta_of(state: State, part: Participants) -> jax.Array | None:
@@ -236,7 +238,7 @@ def make_simulator(
             past=remember(state.past, sampled_mean, decay),
             attack=None if memory is None else memory.learn(received.attack, aggregate),
             rule=rule_state,
-            previous=state.parameters if config.variance_reduction else None,
+            last=state.last,
         ), metrics
 
     def describe(state: State, step: jax.Array, accuracy: jax.Array | float) -> Metrics:
@@ -290,7 +292,7 @@ def make_simulator(
                 axis = int(k > 1)
                 batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=axis), batch)
 
-            def taken(ahead: bool) -> tuple[Any, jax.Array, PyTree]:
+            def taken(ahead: bool) -> tuple[Any, jax.Array, PyTree, PyTree]:
                 at = points(state, hyperparameters, step) if ahead else state.parameters
                 if rows is not None and at.ndim == 2:
                     at = at[rows]
@@ -303,6 +305,7 @@ def make_simulator(
                     ahead=ahead,
                     local_rate=rate * schedule(step, **hyperparameters.schedule),
                     momenta=momenta,
+                    last=of_rows(state.last, rows),
                     data=data,
                     key=key,
                     step=step,
@@ -310,7 +313,7 @@ def make_simulator(
                 )
 
             branches = config.nesterov and look_ahead is not True
-            made, losses, model_state = (
+            made, losses, model_state, last = (
                 jax.lax.cond(look_ahead, lambda: taken(True), lambda: taken(False))
                 if branches
                 else taken(True)
@@ -318,7 +321,8 @@ def make_simulator(
             made_sent = k > 1 or config.variance_reduction
             sent = made if made_sent else send(hyperparameters, made, momenta)
             state, metrics = settle(state, hyperparameters, key, step, part, sent, losses, accuracy)
-            return state._replace(model_state=model_state), metrics
+            last = put_back(state.last, last, rows)
+            return state._replace(model_state=model_state, last=last), metrics
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 

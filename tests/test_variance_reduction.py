@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
+from simbyz.participation import participants
 from simbyz.streams import BATCHES, INITIALISE
 from simbyz.sweep import Lane, sweep
 from simbyz.task import Task
@@ -80,7 +81,7 @@ def test_against_the_recurrence(momentum):
     np.testing.assert_allclose(
         state.worker_momenta, gain / (1 - decay) * momenta, rtol=1e-3, atol=1e-4
     )
-    np.testing.assert_allclose(state.previous, last, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state.last.points, last, rtol=1e-4, atol=1e-5)
     assert np.isfinite(metrics.loss).all()
 
 
@@ -151,12 +152,94 @@ def test_workers_a_few_at_once_change_nothing():
     np.testing.assert_allclose(got.parameters, expected.parameters, rtol=1e-5)
 
 
+COMBINED = [
+    dict(momentum_at=("update",)),
+    dict(momentum_at=("server",)),
+    dict(momentum_at=("worker",), nesterov=True),
+    dict(momentum_at=("update",), nesterov=True),
+    dict(momentum_at=("worker",), participants=3),
+    dict(momentum_at=("server",), participants=3),
+    dict(momentum_at=("worker",), participants=3, nesterov=True, local_steps=2),
+    dict(momentum_at=("worker",), local_steps=3),
+    dict(momentum_at=("worker", "update"), nesterov=True),
+]
+
+
+@pytest.mark.parametrize("options", COMBINED, ids=lambda options: "-".join(map(str, options)))
+def test_with_places_nesterov_participants_and_local_steps(options):
+    """Step by step, each worker with its own estimate and its own last point."""
+    n, f, steps, rate, gain, decay = 5, 1, 6, 0.1, 0.3, 0.7
+    k, nesterov = options.get("local_steps", 1), options.get("nesterov", False)
+    place, task = options["momentum_at"][-1], noisy(0.5)
+    count = {} if options.get("participants") is None else {"byzantine_participants": 1}
+    config = Config(n=n, f=f, variance_reduction=True, **options, **count)
+    hyperparameters = Hyperparameters(
+        rate, attack={"factor": 1.5}, **{place: Momentum(decay, gain)}
+    )
+    rule, attack = aggregators.trimmed_mean, attacks.fall_of_empires
+    state, metrics = run(config, hyperparameters, rule, attack, steps)
+
+    key, h = jax.random.key(0), n - f
+    theta = np.asarray(task.initialise(jax.random.fold_in(key, INITIALISE))[0], np.float64)
+    draws = task.batches({}, jax.random.fold_in(key, BATCHES), 0, steps * k, h)
+    draws = np.asarray(draws, np.float64)
+    own, points, momentum, sent_last = np.zeros((h, 3)), [None] * h, np.zeros(3), None
+
+    def gradient(point, draw):
+        return SCALE * ((1 + 0.5 * draw[0]) * point - 0.5 * draw[1])
+
+    for step in range(steps):
+        asked = np.asarray(participants(config, key, step).workers)
+        sent = []
+        for i in (i for i in asked if i < h):
+            y, total = theta, np.zeros(3)
+            for j in range(k):
+                last = points[i] if place == "worker" else sent_last
+                at = y - nesterov * rate * decay * (own[i] if place == "worker" else momentum)
+                draw = draws[step * k + j, i]
+                change = 0 if last is None else gradient(at, draw) - gradient(last, draw)
+                if last is None:
+                    change = gradient(at, draw)
+                corrected = gradient(at, draw) + decay / (1 - decay) * change
+                if place == "worker":
+                    own[i] = corrected = decay * own[i] + gain * corrected
+                    points[i] = at
+                y, total = y - rate * corrected, total + corrected
+            sent.append(total)
+        sent_last = at if place != "worker" else None
+        if place == "server":
+            sent = [gain * one + decay * momentum for one in sent]
+        rows = np.array([*sent, -0.5 * np.mean(sent, axis=0)])
+        aggregate = np.sort(rows, axis=0)[1:-1].mean(axis=0)
+        if place == "update":
+            aggregate = decay * momentum + gain * aggregate
+        momentum = aggregate
+        theta = theta - rate * aggregate
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(metrics.loss).all()
+
+
+def test_a_run_without_nesterov_in_a_program_with_it():
+    hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
+    plain, _ = run(REDUCED, hyperparameters, steps=5)
+    task, key = noisy(0.5), jax.random.key(0)
+    ahead = dataclasses.replace(REDUCED, nesterov=True)
+    simulator = make_simulator(ahead, task, aggregators.average, None)
+    advance = jax.jit(simulator.advance, static_argnums=5)
+    state, _ = advance(simulator.initialise(key), hyperparameters, {}, key, 0, 5, False)
+    np.testing.assert_allclose(state.parameters, plain.parameters, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
-    "options",
-    [dict(momentum_at=()), dict(momentum_at=("update",)), dict(nesterov=True), dict(local_steps=2)],
+    ("options", "message"),
+    [
+        (dict(momentum_at=()), "corrects momentum, of which there is none: give momentum_at"),
+        (dict(momentum_at=("update",), local_steps=2), "local steps corrects the momentum that"),
+        (dict(momentum_at=("worker", "update"), participants=3), "one place in momentum_at, got"),
+    ],
 )
-def test_refused(options):
-    with pytest.raises(ValueError, match="needs momentum at the worker, no nesterov, no local"):
+def test_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         Config(n=4, f=0, variance_reduction=True, **options)
 
 
