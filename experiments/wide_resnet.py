@@ -14,53 +14,71 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments import command_line
+from experiments.command_line import ALL, parse
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.campaign import plan
 from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.grid_command import carry_out
+from experiments.distributed_momentum.grid_command import Work, carry_out
 from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.rules import Conventions
-from experiments.distributed_momentum.run_table import TABLE, recorded_files
+from experiments.distributed_momentum.run_table import recorded_files
 from experiments.distributed_momentum.settings import APPENDIX
-from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY
 from experiments.option_checks import check_options
 from experiments.plain_warnings import print_plain_warnings
 from simbyz.checkpoints import check_every
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Empty or None: all that the appendix has, as it has it."""
+def of_appendix(value: int) -> Any:
+    return tyro.conf.arg(help_behavior_hint=f"(default: the appendix's, {value:,})")
 
-    rule: tuple[Literal["krum", "median", "bulyan"], ...] = ()
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The part of the appendix that is run."""
+
+    rule: Annotated[tuple[Literal["krum", "median", "bulyan"], ...], ALL] = ()
+    """Defences."""
     attack: tuple[Literal["none", "little", "empire"], ...] = ("none", "little", "empire")
     """none: the unattacked runs that the attacked ones are compared with."""
-    f: tuple[int, ...] = ()
+    f: Annotated[tuple[int, ...], ALL] = ()
+    """Byzantine workers; of an unattacked run, those that it goes without."""
     momentum_at: tuple[Literal["update", "worker"], ...] = ("update", "worker")
+    """Where momentum is kept."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Of initial weights, batches and what is drawn else."""
     conventions: Conventions = "released"
     """krum and bulyan as the paper's program defines them, or as they were published."""
-    depth: int | None = None
-    """6 k + 4; 28 if not given."""
-    width: int | None = None
-    """Factor of the channels; 10 if not given."""
-    batch_size: int | None = None
-    steps: int | None = None
-    dry_run: bool = False
-    """Only list what would be run, with estimated time and memory."""
-    skip_recorded: bool = False
-    """Runs in the table count as done too, wherever they were computed."""
-    table: Path = TABLE
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The setting of all runs; the appendix's own if not given."""
+
+    depth: Annotated[int | None, of_appendix(28)] = None
+    """Of the network, 6 k + 4."""
+    width: Annotated[int | None, of_appendix(10)] = None
+    """Factor of the channels."""
+    batch_size: Annotated[int | None, of_appendix(APPENDIX.batch_size)] = None
+    """Examples a worker and a step."""
+    steps: Annotated[int | None, of_appendix(APPENDIX.steps)] = None
+    """Steps of a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(command_line.Storage):
+    """Where results go, and where data come from."""
+
     results: Path = Path("results/wide_resnet")
-    """Folder of results: a file a run."""
-    checkpoint_every: float = CHECKPOINT_EVERY
-    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
-    data_dir: Path | None = None
-    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Selection, Setting, Work, Storage):
+    """Empty or None: all that the appendix has, as it has it."""
 
 
 # Seconds, not weeks: what the tests run.
@@ -105,9 +123,7 @@ def select(options: Options) -> list[Run]:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.wide_resnet", description=__doc__
-    )
+    options = parse(Options, arguments, "wide_resnet", __doc__)
     try:
         runs = select(options)
         check_every(options.checkpoint_every)

@@ -11,16 +11,18 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import tyro
 from tqdm import tqdm
 
+from experiments import command_line
 from experiments.attack_strength import report
 from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
 from experiments.attack_strength.recording import cell_of, record
+from experiments.command_line import OWN, parse
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.mixing import completed, refuse_different_code
@@ -30,34 +32,51 @@ from experiments.option_checks import check_options
 from simbyz import data, records
 from simbyz.provenance import code_digest, provenance
 
+BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that krum and bulyan bear)")
+
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Measurement:
+    """What is measured."""
+
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
     rule: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
-    """krum and bulyan are the paper's program's. A rule is left out where n and f do not bear
-    it."""
-    n: tuple[int, ...] = ()
-    """Workers, Byzantine ones included; the data set's own setting if not given."""
-    f: tuple[int, ...] = ()
-    """Byzantine workers, present and tolerated; if not given, the most that krum bears, and the
-    most that bulyan bears."""
+    """krum and bulyan are the paper's program's; those that n and f do not bear are left out."""
+    n: Annotated[tuple[int, ...], OWN] = ()
+    """Workers, Byzantine ones included."""
+    f: Annotated[tuple[int, ...], BORNE] = ()
+    """Byzantine workers, present and tolerated."""
     send: Literal["momenta", "gradients"] = "momenta"
     """What the honest workers send."""
     at_step: tuple[int, ...] = (20, 100, 250)
     """Steps of the training run whose rows are attacked."""
+    seed: int = 1
+    """Of the training run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Climbing:
+    """The attack that climbs through the rule."""
+
     iterations: int = 60
     """Of each climb."""
     climbers: int = 4
     """Climbs from so many of the best starts."""
-    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(command_line.Storage):
+    """Where results go, and where data come from."""
+
     results: Path = Path("results/attack_strength")
-    """Folder of what was measured, the tables and the pictures."""
     allow_mixed: bool = False
     """Let measurements of different code stand in one table."""
-    data_dir: Path | None = None
-    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Measurement, Climbing, Storage):
+    """What is measured, and how."""
 
 
 # Seconds, not minutes: what the tests run.
@@ -226,9 +245,7 @@ def _title(options: Options) -> str:
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = tyro.cli(
-        Options, args=given, prog="python -m experiments.attack_strength", description=__doc__
-    )
+    options = parse(Options, given, "attack_strength", __doc__)
     try:
         sizes, dataset = prepare(options)
     except (ValueError, OSError) as error:

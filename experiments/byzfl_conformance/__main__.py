@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tyro
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
+from experiments.command_line import parse
 from experiments.devices import prepare_devices
 from experiments.option_checks import check_options
 from simbyz import records
@@ -35,7 +35,9 @@ class Options:
     gamma: float = 0.66
     """Similarity of the workers' data, from 0 to 1."""
     steps: int = 100
+    """Steps of a run."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Of initial weights and batches."""
     results: Path = Path("results/byzfl_conformance")
     """Folder of the table."""
     data_dir: Path | None = None
@@ -137,9 +139,7 @@ def _accuracy(mean: float, deviation: float, diverged: float) -> str:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.byzfl_conformance", description=__doc__
-    )
+    options = parse(Options, arguments, "byzfl_conformance", __doc__)
     try:
         dataset = prepare(options)
     except (ValueError, OSError) as error:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-import tyro
 
+from experiments import command_line
+from experiments.command_line import parse
 from experiments.defence_matrix import pictures, report
 from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import PreName, RuleName
@@ -43,11 +44,15 @@ AttackName = Literal[
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Matrix:
+    """What the matrix has: all combinations of these are trained."""
+
     dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    """digits needs no download."""
     rule: tuple[RuleName, ...] = ("trimmed_mean", "median", "geometric_median", "multi_krum")
+    """Defences."""
     pre: tuple[PreName, ...] = ("none", "nnm")
-    """Pre-aggregators: nearest-neighbour mixing, adaptive robust clipping, buckets of two."""
+    """Before them: nearest-neighbour mixing, adaptive robust clipping, buckets of two."""
     attack: tuple[AttackName, ...] = (
         "sign_flipping",
         "fall_of_empires",
@@ -59,33 +64,55 @@ class Options:
     f: tuple[int, ...] = (1, 2, 4)
     """Byzantine workers, present and tolerated; they come on top of the honest ones."""
     heterogeneity: tuple[str, ...] = ("gamma:1", "gamma:0.66", "gamma:0.33", "gamma:0")
-    """How the honest workers' data differ: iid, extreme, gamma:SIMILARITY, dirichlet:ALPHA."""
-    honest: int = 10
-    """Honest workers."""
-    learning_rate: tuple[float, ...] = (0.1, 0.5)
-    """To choose from."""
-    momentum: tuple[float, ...] = (0.0, 0.9)
-    """To choose from: m ← μ m + (1 - μ) gradient, at the workers."""
-    weight_decay: tuple[float, ...] = (1e-4,)
-    """To choose from."""
+    """Of the honest workers' data: iid, extreme, gamma:SIMILARITY, dirichlet:ALPHA."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Of initial weights and batches."""
-    partition_seed: int = 0
-    """Of the partition of the data, the same in all runs."""
-    steps: int = 150
-    batch_size: int = 16
-    hidden: int = 32
-    """Width of the network's one hidden layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """What is chosen for each defence, by its worst attack on the validation split."""
+
+    learning_rate: tuple[float, ...] = (0.1, 0.5)
+    """The same in all steps."""
+    momentum: tuple[float, ...] = (0.0, 0.9)
+    """μ of m ← μ m + (1 - μ) gradient, at the workers."""
+    weight_decay: tuple[float, ...] = (1e-4,)
+    """Times the parameters, in each update."""
     validation: float = 0.2
     """Share of the training images that hyperparameters are chosen on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The setting of all runs."""
+
+    honest: int = 10
+    """Honest workers."""
+    steps: int = 150
+    """Steps of a run."""
+    batch_size: int = 16
+    """Examples a worker and a step."""
+    hidden: int = 32
+    """Width of the network's one hidden layer."""
+    partition_seed: int = 0
+    """Of the partition of the data, the same in all runs."""
     evaluations: int = 12
     """How often an adaptive attack evaluates the defence in a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(command_line.Storage):
+    """Where results go, and where data come from."""
+
     results: Path = Path("results/defence_matrix")
-    """Folder of finished runs, table and pictures."""
     allow_mixed: bool = False
     """Let runs of different code stand in one table."""
-    data_dir: Path | None = None
-    """Folder of TensorFlow Datasets; not for digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Matrix, Tuning, Setting, Storage):
+    """What is trained, and how."""
 
 
 # Seconds, not minutes: what the tests run.
@@ -200,9 +227,7 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.defence_matrix", description=__doc__
-    )
+    options = parse(Options, arguments, "defence_matrix", __doc__)
     try:
         prepared = prepare(options)
     except (ValueError, OSError) as error:

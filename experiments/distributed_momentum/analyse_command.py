@@ -9,11 +9,12 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
-import tyro
 from rich.console import Console
 
+from experiments.command_line import NONE, parse
 from experiments.distributed_momentum.bootstrap import Share
 from experiments.distributed_momentum.claims import claims, percent
 from experiments.distributed_momentum.extent import (
@@ -42,9 +43,8 @@ from experiments.distributed_momentum.run_table import TABLE, gather
 class Options:
     results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
     """Folders of results."""
-    table: tuple[Path, ...] | None = None
-    """Tables that `collect` wrote; without a path, the one kept with the experiment. The folders
-    are read besides if they are given."""
+    table: Annotated[tuple[Path, ...] | None, NONE] = None
+    """Tables that `collect` wrote, and folders only if given; no path: the one kept here."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
 
@@ -72,12 +72,7 @@ def read(options: Options) -> pd.DataFrame:
 
 
 def command(arguments: Sequence[str]) -> int:
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum analyse",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum analyse", __doc__)
     try:
         runs = read(options)
     except (ValueError, OSError) as error:

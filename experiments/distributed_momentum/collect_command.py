@@ -8,9 +8,9 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import tyro
-
+from experiments.command_line import KEPT, parse
 from experiments.distributed_momentum.mixing import refuse_mixed
 from experiments.distributed_momentum.run_table import (
     TABLE,
@@ -25,19 +25,14 @@ from experiments.distributed_momentum.run_table import (
 class Options:
     results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
     """Folders of results."""
-    table: Path = TABLE
+    table: Annotated[Path, KEPT] = TABLE
     """The table that gets the new runs."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
 
 
 def command(arguments: Sequence[str]) -> int:
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum collect",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum collect", __doc__)
     try:
         table = read_table(options.table)
         before = len(table)

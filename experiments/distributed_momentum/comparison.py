@@ -15,13 +15,15 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pandas as pd
 import tyro
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
+from experiments import command_line
+from experiments.command_line import OWN, parse
 from experiments.distributed_momentum import certified, report
 from experiments.distributed_momentum.cells import (
     AttackName,
@@ -39,43 +41,65 @@ from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
 from simbyz.checkpoints import check_every
 
+BORNE = tyro.conf.arg(help_behavior_hint="(default: all that n and f allow)")
+
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """Empty or None: the data set's own setting."""
+class Comparison:
+    """What is compared: all combinations of these are run."""
 
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
-    rule: tuple[RuleName, ...] = ()
-    """Defences; by default all that n and f allow."""
-    conventions: Conventions = "released"
-    """krum and bulyan as the paper's program defines them, or as they were published."""
+    rule: Annotated[tuple[RuleName, ...], BORNE] = ()
+    """Defences."""
     attack: tuple[AttackName, ...] = ("none", "little", "empire")
     """none: the unattacked average of the n - f honest workers."""
-    momentum_at: tuple[PlaceName, ...] = ("update", "worker")
-    nesterov: tuple[Literal["off", "on"], ...] = ("off",)
-    n: int | None = None
-    """Workers, Byzantine ones included."""
-    f: tuple[int, ...] = ()
+    f: Annotated[tuple[int, ...], OWN] = ()
     """Byzantine workers, present and tolerated."""
-    learning_rate: tuple[float, ...] = ()
-    momentum: float | None = None
-    batch_size: int | None = None
-    """Examples a worker and a step."""
-    steps: int | None = None
-    precision: Precision | None = None
-    """What the networks compute in: default is float32, TF32 in the products of a recent GPU."""
-    certify: bool = False
-    """Also: how far each aggregate is from the honest mean, and the published bound on it."""
+    momentum_at: tuple[PlaceName, ...] = ("update", "worker")
+    """Where momentum is kept."""
+    nesterov: tuple[Literal["off", "on"], ...] = ("off",)
+    """Nesterov's momentum."""
+    learning_rate: Annotated[tuple[float, ...], OWN] = ()
+    """Before its decay."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Of initial weights, batches and what is drawn else."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The setting of all runs."""
+
+    n: Annotated[int | None, OWN] = None
+    """Workers, Byzantine ones included."""
+    batch_size: Annotated[int | None, OWN] = None
+    """Examples a worker and a step."""
+    steps: Annotated[int | None, OWN] = None
+    """Steps of a run."""
+    momentum: Annotated[float | None, OWN] = None
+    """Factor of momentum."""
+    conventions: Conventions = "released"
+    """krum and bulyan as the paper's program defines them, or as they were published."""
+    precision: Annotated[Precision | None, OWN] = None
+    """What the networks compute in: default is float32, TF32 in a recent GPU's products."""
+    certify: bool = False
+    """Also: each aggregate's distance from the honest mean, and the bound published."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(command_line.Storage):
+    """Where results go, and where data come from."""
+
     results: Path = Path("results/distributed_momentum")
-    """Folder of results: a file a run, and the pictures."""
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
-    data_dir: Path | None = None
-    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Comparison, Setting, Storage):
+    """Empty or None: the data set's own setting."""
 
 
 # Seconds, not minutes: what the tests run.
@@ -163,12 +187,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum", __doc__)
     try:
         runs, dataset = prepare(options)
     except (ValueError, OSError) as error:

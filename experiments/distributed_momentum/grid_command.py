@@ -1,8 +1,7 @@
 """The paper's grid, or a part of it: 736 configurations × 5 seeds.
 
-Every option but the last ones selects; without any, all is run, MNIST first. A run on disk is never
-run again, so the same command goes on where it stopped. What fails is named at the end, and the
-rest is run.
+A run on disk is never run again, so the same command goes on where it stopped. What fails is named
+at the end, and the rest is run.
 """
 
 import dataclasses
@@ -10,11 +9,12 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
-import tyro
 
+from experiments import command_line
+from experiments.command_line import ALL, KEPT, parse
 from experiments.distributed_momentum import estimate
 from experiments.distributed_momentum.campaign import Plan, execute, plan
 from experiments.distributed_momentum.cells import AttackName, Cell, PlaceName, paper_cells
@@ -37,35 +37,56 @@ GridDataset = Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """Empty: all that the paper has."""
+class Selection:
+    """The part of the grid that is run; without these, all of it."""
 
-    dataset: tuple[GridDataset, ...] = ()
-    rule: tuple[RuleName, ...] = ()
+    dataset: Annotated[tuple[GridDataset, ...], ALL] = ()
+    """MNIST first."""
+    rule: Annotated[tuple[RuleName, ...], ALL] = ()
+    """Defences."""
     attack: tuple[AttackName, ...] = ("none", "little", "empire")
     """none: the unattacked runs that the attacked ones are compared with."""
-    f: tuple[int, ...] = ()
+    f: Annotated[tuple[int, ...], ALL] = ()
     """Byzantine workers; of an unattacked run, those that it goes without."""
-    learning_rate: tuple[float, ...] = ()
-    nesterov: tuple[Literal["off", "on"], ...] = ()
-    momentum_at: tuple[PlaceName, ...] = ()
+    momentum_at: Annotated[tuple[PlaceName, ...], ALL] = ()
+    """Where momentum is kept."""
+    nesterov: Annotated[tuple[Literal["off", "on"], ...], ALL] = ()
+    """Nesterov's momentum."""
+    learning_rate: Annotated[tuple[float, ...], ALL] = ()
+    """Before its decay."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Of initial weights, batches and what is drawn else."""
     conventions: Conventions = "released"
     """krum and bulyan as the paper's program defines them, or as they were published."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is done of it now, and what for."""
+
     dry_run: bool = False
     """Only list what would be run, with estimated time and memory."""
     skip_recorded: bool = False
     """Runs in the table count as done too, wherever they were computed."""
-    table: Path = TABLE
+    table: Annotated[Path, KEPT] = TABLE
     """Where `collect` keeps a row a run."""
-    results: Path = Path("results/distributed_momentum")
-    """Folder of results: a file a run."""
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
-    data_dir: Path | None = None
-    """Where TensorFlow Datasets prepared the data; $TFDS_DATA_DIR if not given."""
-    hosts: tyro.conf.OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
-    slurm: tyro.conf.OmitArgPrefixes[SlurmRequest] = dataclasses.field(default_factory=SlurmRequest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(command_line.Storage):
+    """Where results go, and where data come from."""
+
+    results: Path = Path("results/distributed_momentum")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Selection, Work, Storage):
+    """Empty: all that the paper has."""
+
+    hosts: Hosts = dataclasses.field(default_factory=Hosts)
+    slurm: SlurmRequest = dataclasses.field(default_factory=SlurmRequest)
 
 
 def select(options: Options) -> list[Run]:
@@ -109,12 +130,7 @@ def attackers(cell: Cell) -> int:
 
 def command(arguments: Sequence[str]) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum grid",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum grid", __doc__)
     try:
         options.slurm.check()
         runs = select(options)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import tyro
 from tqdm import tqdm
 
+from experiments.command_line import parse
 from experiments.distributed_momentum import curves, overview
 from experiments.distributed_momentum.extent import in_grid
 from experiments.distributed_momentum.mixing import refuse_mixed
@@ -33,12 +33,7 @@ class Options:
 
 
 def command(arguments: Sequence[str]) -> int:
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum plot",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum plot", __doc__)
     try:
         parts = [rows_of(folder).assign(folder=str(folder)) for folder in options.results]
         runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)

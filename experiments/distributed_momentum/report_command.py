@@ -7,12 +7,13 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
-import tyro
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from experiments.command_line import KEPT, NONE, parse
 from experiments.distributed_momentum import overview
 from experiments.distributed_momentum.extent import in_grid
 from experiments.distributed_momentum.mixing import refuse_mixed
@@ -26,10 +27,12 @@ DPI = 100  # of figures that are kept with the code
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    results: tuple[Path, ...] = ()
+    results: Annotated[tuple[Path, ...], NONE] = ()
     """Folders of results that the table does not hold yet."""
-    table: Path = TABLE
+    table: Annotated[Path, KEPT] = TABLE
+    """Where `collect` keeps a row a run."""
     report: Path = Path("experiments/distributed_momentum/REPORT.md")
+    """The page that is written."""
     figures: Path = Path("docs/distributed_momentum")
     """Folder of the report's pictures."""
     allow_mixed: bool = False
@@ -37,12 +40,7 @@ class Options:
 
 
 def command(arguments: Sequence[str]) -> int:
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum report",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum report", __doc__)
     try:
         if not options.report.parent.is_dir():
             raise ValueError(f"there is no folder {options.report.parent} for --report")

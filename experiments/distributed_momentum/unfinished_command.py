@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import tyro
-
+from experiments.command_line import parse
 from experiments.distributed_momentum.simulate import CHECKPOINTS, code
 from simbyz import checkpoints
 from simbyz.provenance import versions
@@ -54,12 +53,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
 
 
 def command(arguments: Sequence[str]) -> int:
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog="python -m experiments.distributed_momentum unfinished",
-        description=__doc__,
-    )
+    options = parse(Options, arguments, "distributed_momentum unfinished", __doc__)
     try:
         found = [one for folder in options.results for one in unfinished(folder)]
     except OSError as error:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pandas as pd
-import tyro
 from tqdm import tqdm
 
+from experiments.command_line import parse
 from experiments.devices import prepare_devices
 from experiments.error_floor import report
 from experiments.error_floor.simulate import check, measure
@@ -46,7 +46,9 @@ class Options:
     sigma: float = 0.1
     """Noise of stochastic gradients, root of the mean squared norm."""
     steps: int = 300
+    """Steps of a run."""
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Of quadratics and noise."""
     results: Path = Path("results/error_floor")
     """Folder of the table of runs and the picture."""
 
@@ -111,9 +113,7 @@ def compute(options: Options) -> Results:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.error_floor", description=__doc__
-    )
+    options = parse(Options, arguments, "error_floor", __doc__)
     try:
         prepare(options)
     except (ValueError, OSError) as error:

@@ -13,6 +13,8 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
+from experiments.command_line import parse
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -49,9 +51,7 @@ def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) ->
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 1 anything else."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.report", description=__doc__
-    )
+    options = parse(Options, arguments, "report", __doc__)
     if not options.results:
         print("error: give at least one folder of results", file=sys.stderr)
         return 2

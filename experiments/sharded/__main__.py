@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-import tyro
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments.command_line import parse
 from experiments.option_checks import check_options
 from experiments.sharded import measure
 from simbyz import records
@@ -43,6 +43,7 @@ class Options:
     d: int = 1_310_922
     """Parameters."""
     rule: tuple[RuleName, ...] = ("median", "multi_krum", "geometric_median")
+    """Defences."""
     devices: tuple[int, ...] = (1, 2, 4, 8, 64, 512)
     """How many devices to plan for; all are virtual."""
     results: Path = Path("results/sharded")
@@ -130,9 +131,7 @@ def plot(results: Results) -> Figure:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.sharded", description=__doc__
-    )
+    options = parse(Options, arguments, "sharded", __doc__)
     try:
         check(options)
         # As many virtual devices as are asked for, before JAX looks for any.

@@ -6,14 +6,19 @@ are given. All but `grid` keep to one core.
 `rules` times every aggregation rule: the floor is a sum of the rows (one pass over the n × d stack)
 and the n × n × d matrix product that distances take. ByzFL is timed beside where it is installed
 (pip install '.[peers]'), and the paper's released program where --released gives its folder.
+
 `step` times a training step of the paper's cells under every rule: the floor is the matrix products
 of its network at the rate of a 1024 × 1024 product, measured in the same run, and passes over the
 stack.
+
 `run` times whole runs with all metrics and evaluations, beside their gradients alone, and fresh
 processes up to their first step.
+
 `grid` counts the programs that the paper's 3,680 runs compile, measures how well a device a core
 uses the cores, and estimates the hours of the MNIST and Fashion-MNIST half.
+
 `searches` times attacks that search their factor against the rule, beside one aggregation.
+
 `memory` shows what compiled steps ask for, beside the stack and the workers' momenta.
 
 Each prints a table and writes it as CSV, with a picture.
@@ -27,6 +32,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.command_line import parse
 from experiments.devices import prepare_devices
 from experiments.speed.timing import Clock, use_one_core
 
@@ -36,6 +42,7 @@ DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 @dataclasses.dataclass(frozen=True)
 class Common:
     results: Path = Path("results/speed")
+    """Folder of tables and pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +52,15 @@ class Rules(Common):
     n: int | None = None
     """Workers: with --d and --f, one size in place of the four of the table."""
     d: int | None = None
+    """Parameters."""
     f: int | None = None
+    """Byzantine workers, present and tolerated."""
     rule: tuple[str, ...] = ()
     """Names of rules; all if none is given."""
     repetitions: int = 7
+    """Of which the median is given."""
     peers: bool = True
+    """Time other libraries beside, where they are installed."""
     released: Path | None = None
     """The folder of a checkout of github.com/LPD-EPFL/ByzantineMomentum."""
 
@@ -66,6 +77,7 @@ class Step(Common):
     steps: int = 50
     """Steps of the timed program."""
     repetitions: int = 5
+    """Of which the median is given."""
     clock: Clock = "wall"
     """cpu: the time that this process was given, where others compete for the core."""
 
@@ -78,10 +90,13 @@ class Run(Common):
     f: tuple[int, ...] = ()
     """Byzantine workers; the paper's larger if none is given."""
     rule: tuple[str, ...] = ()
+    """The paper's names of rules; all that n and f bear if none is given."""
     steps: int | None = None
     """Steps of a run; the paper's if not given."""
     repetitions: int = 3
+    """Of which the median is given."""
     clock: Clock = "wall"
+    """cpu: the time that this process was given, where others compete for the core."""
     start: bool = True
     """Time fresh processes too."""
 
@@ -102,6 +117,7 @@ class Grid(Common):
         "mnist",
         "fashion_mnist",
     )
+    """Data sets of the grid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +127,15 @@ class Searches(Common):
     n: int | None = None
     """Workers: with --d and --f, one size in place of the two of the table."""
     d: int | None = None
+    """Parameters."""
     f: int | None = None
+    """Byzantine workers, present and tolerated."""
     rule: tuple[str, ...] = ()
     """The paper's names of rules; all that n and f bear if none is given."""
     repetitions: int = 5
+    """Of which the median is given."""
     clock: Clock = "wall"
+    """cpu: the time that this process was given, where others compete for the core."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +145,9 @@ class Memory(Common):
     n: int | None = None
     """Workers: with --d, one size in place of the table's."""
     d: int | None = None
+    """Parameters."""
     rule: tuple[str, ...] = ("average", "median", "krum")
+    """Names of rules."""
 
 
 Options = (
@@ -139,9 +161,7 @@ Options = (
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.speed", description=__doc__
-    )
+    options = parse(Options, arguments, "speed", __doc__)
     # Imported late: the cores must be chosen before JAX starts its threads.
     from experiments.speed import commands
     from simbyz import records

@@ -16,9 +16,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pandas as pd
-import tyro
 from tqdm import tqdm
 
+from experiments.command_line import parse
 from experiments.devices import prepare_devices
 from experiments.distributed_momentum.mixing import completed, refuse_different_code
 from experiments.option_checks import check_options
@@ -30,7 +30,9 @@ from simbyz.provenance import code_digest, provenance
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Search:
+    """What is searched: all combinations of these."""
+
     rule: tuple[RuleName, ...] = (
         "median",
         "trimmed_mean",
@@ -50,16 +52,33 @@ class Options:
     """Byzantine workers, present and tolerated."""
     d: tuple[int, ...] = (3,)
     """Coordinates of a row."""
+    seeds: tuple[int, ...] = (1,)
+    """Each is a search of its own; the table tells the worst of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Climbing:
+    """How each search climbs."""
+
     restarts: int = 64
     """Climbs side by side, from four kinds of starts in turn."""
     steps: int = 300
     """Of each climb."""
-    seeds: tuple[int, ...] = (1,)
-    """Each is a search of its own; the table tells the worst of them."""
-    allow_mixed: bool = False
-    """Let searches of different code stand in one table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """Where results go."""
+
     results: Path = Path("results/worst_case")
     """Folder of the configurations found, the table and the picture."""
+    allow_mixed: bool = False
+    """Let searches of different code stand in one table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Search, Climbing, Storage):
+    """What is searched, and how."""
 
 
 # Seconds, not minutes: what the tests run.
@@ -167,9 +186,7 @@ def _code() -> str:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 1 anything else."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m experiments.worst_case", description=__doc__
-    )
+    options = parse(Options, arguments, "worst_case", __doc__)
     try:
         searches = prepare(options)
     except (ValueError, OSError) as error:
