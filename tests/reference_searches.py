@@ -53,6 +53,53 @@ def bracketing(function, evaluations, grid=(1.0, 2.0, 4.0, 8.0)):
     return probes[values.index(max(values))], probes
 
 
+def looking_ahead(function, evaluations):
+    """(best factor, all probes): a probe of `sequential`, both that may follow it, and a middle."""
+    probes, values = [], []
+    state, highest = None, -math.inf
+
+    def following(state, better):
+        """(best, last, step, expanding) after its next probe was better than the best, or not."""
+        if state is None:
+            return 0.0, 0.0, 1.0, True
+        best, _, step, expanding = state
+        expands = expanding and better
+        probe = next_probe(state)
+        return probe if better else best, probe, step * (2 if expands else 0.8), expands
+
+    def next_probe(state):
+        if state is None:
+            return 0.0
+        best, last, step, expanding = state
+        if expanding or last < best:
+            return (best if expanding else last) + step
+        probe = last - step
+        while probe < 0:
+            probe = (probe + last) / 2
+        return probe
+
+    def middles():
+        """Between the best and its neighbours, the farther one first."""
+        best = probes[values.index(max(values))] if values else 0.0
+        left = max((probe for probe in probes if probe < best), default=0.0)
+        right = min((probe for probe in probes if probe > best), default=3 * best + 4)
+        neighbours = sorted((right, left), key=lambda x: -abs(x - best))
+        return [(best + neighbour) / 2 for neighbour in neighbours]
+
+    for _ in range((evaluations + 1) // 2):
+        options = [next_probe(following(state, better)) for better in (True, False)]
+        wider, narrower = middles()
+        third = narrower if options[0] == options[1] else options[1]
+        new = [next_probe(state), options[0], third, wider]
+        for _ in range(2):
+            value = function(next_probe(state))
+            better = state is None or value > highest
+            state, highest = following(state, better), max(value, highest)
+        probes += new
+        values += [function(probe) for probe in new]
+    return probes[values.index(max(values))], probes
+
+
 def expand_then_shrink(function, evaluations):
     """ByzFL's (best factor, all probes): expand from 0 while it pays, then ever closer."""
     best, highest = 0.0, function(0.0)

@@ -13,7 +13,7 @@ import reference_searches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simbyz.attacks.line_search import bracketing, sequential
+from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
 
 VECTORS = Path(__file__).parents[2] / "shared" / "golden" / "vectors.json"
 
@@ -52,12 +52,14 @@ def test_sequential_makes_every_recorded_search():
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("at_once", [None, 1])
-def test_bracketing_equals_its_description(name, at_once):
+@pytest.mark.parametrize(("search", "evaluations"), [(bracketing, 16), (looking_ahead, 15)])
+def test_searches_of_rounds_equal_their_descriptions(search, evaluations, name, at_once):
     function = FUNCTIONS[name]
-    best, probes = reference_searches.bracketing(lambda x: float(function(x, np)), 16)
+    reference = getattr(reference_searches, search.__name__)
+    best, probes = reference(lambda x: float(function(x, np)), evaluations)
     with jax.enable_x64(True):
-        got = bracketing(lambda x: function(x, jnp), 16, jnp.float64, at_once=at_once)
-    np.testing.assert_allclose(got.probes, probes, rtol=1e-12)
+        got = search(lambda x: function(x, jnp), evaluations, jnp.float64, at_once=at_once)
+    np.testing.assert_allclose(got.probes, probes, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(got.factor, best, rtol=1e-12)
     np.testing.assert_allclose(got.values, [function(x, np) for x in probes], rtol=1e-9, atol=1e-12)
 
@@ -72,7 +74,7 @@ def searched(search, heights):
     return search(function, 12)
 
 
-@pytest.mark.parametrize("search", [sequential, bracketing])
+@pytest.mark.parametrize("search", [sequential, bracketing, looking_ahead])
 @settings(max_examples=50, deadline=None)
 @given(heights=st.lists(st.floats(-1e3, 1e3, width=32), min_size=10, max_size=10))
 def test_what_is_found_is_the_best_of_what_was_tried(search, heights):
@@ -83,9 +85,13 @@ def test_what_is_found_is_the_best_of_what_was_tried(search, heights):
     assert np.all(np.asarray(found.probes) >= 0)
     if search is bracketing:
         assert float(found.value) >= max(heights[1], heights[2], heights[4], heights[8])
+    if search is looking_ahead:
+        assert len(values) == 24
+        contained = np.asarray(searched(sequential, jnp.asarray(heights, jnp.float32)).probes)
+        assert np.isin(contained, found.probes).all()
 
 
-@pytest.mark.parametrize("search", [sequential, bracketing])
+@pytest.mark.parametrize("search", [sequential, bracketing, looking_ahead])
 def test_nan_never_wins(search):
     found = search(lambda x: jnp.where(x > 2, jnp.nan, x), 8)
     assert 1 <= float(found.factor) <= 2
@@ -106,7 +112,7 @@ def test_a_cliff_is_approached_from_below():
 
 def test_it_works_under_vmap():
     edges = jnp.asarray([1.5, 3.0, 6.0])
-    for search in (sequential, bracketing):
+    for search in (sequential, bracketing, looking_ahead):
         swept = jax.vmap(lambda e, s=search: s(lambda x: -jnp.abs(x - e), 12))(edges)
         for i, edge in enumerate(edges):
             alone = search(lambda x, e=edge: -jnp.abs(x - e), 12)
@@ -114,7 +120,7 @@ def test_it_works_under_vmap():
 
 
 def test_numbers_that_do_not_fit():
-    for search in (sequential, bracketing):
+    for search in (sequential, bracketing, looking_ahead):
         with pytest.raises(ValueError, match="evaluations >= 1, got 0"):
             search(lambda x: x, 0)
     for options in ({"evaluations": 10}, {"grid": (1.0,)}, {"grid": (0.0, 1.0)}):
