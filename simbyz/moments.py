@@ -51,17 +51,21 @@ def mean_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
     return (weighted_sum(stack, used) / len(chosen)).astype(stack.dtype)
 
 
-def means_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
+def finite_rows(stack: jax.Array) -> jax.Array:
+    """Which rows of an (n, d) stack are finite in every coordinate: (n,) booleans."""
+    # 0 · x is NaN unless x is finite: a sum of floats, where all(isfinite) takes 10 times as long.
+    return jnp.sum(0 * jax.lax.stop_gradient(stack), axis=1) == 0
+
+
+def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> jax.Array:
     """Several means (k, d) of rows, each of those that are chosen, (k, n) booleans; NaN if one of
-    these is not finite.
+    these is not finite, which `finite_rows` tells.
 
     A matrix product counts a row of weight 0, too, by 0 · inf = NaN: hence the blanking. It is done
     chunk by chunk of coordinates, as a blanked copy of the whole stack would cost more time, in
     fresh memory, than the product does.
     """
     d = stack.shape[1]
-    # 0 · x is NaN unless x is finite: a sum of floats, where all(isfinite) takes 10 times as long.
-    finite = jnp.sum(0 * jax.lax.stop_gradient(stack), axis=1) == 0
     spoiled = jnp.any(chosen & ~finite[None, :], axis=1)
     weights = chosen.astype(jnp.promote_types(stack.dtype, jnp.float32))
     counts = jnp.sum(weights, axis=1, keepdims=True)

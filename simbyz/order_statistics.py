@@ -1,10 +1,9 @@
 """Sorting networks over the worker axis: the fast heart of every coordinate-wise rule.
 
 `jnp.sort` along the short, leading axis of an (n, d) stack sorts d tiny columns one by one. A
-sorting
-network does the same n log² n comparisons on whole rows instead: every comparator is one `min` and
-one `max` over d coordinates, without a branch, so that XLA fuses the unrolled network into a single
-vectorised pass over the stack.
+sorting network does the same n log² n comparisons on whole rows instead: every comparator is one
+`min` and one `max` over d coordinates, without a branch, so that XLA fuses the unrolled network
+into a single vectorised pass over the stack.
 
 The network must feed ONE output. XLA recomputes an unrolled network for each of its outputs, so
 callers reduce the sorted rows to one array (a rank, a mean of ranks) before returning, and never
@@ -20,6 +19,10 @@ import jax.numpy as jnp
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
 # 128).
 MAX_NETWORK_ROWS = 128
+# Up to here ranks that are only summed are sorted all the same: that costs little, and the sums of
+# the recorded runs keep their order, hence their bits. Beyond, LLVM gives up to vectorise a long
+# network, which then takes 5 times as long.
+MAX_ORDERED_ROWS = 64
 
 
 def comparators(n: int) -> list[tuple[int, int]]:
@@ -45,20 +48,36 @@ def comparators(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def needed_outputs(n: int, ranks: Iterable[int]) -> list[tuple[int, int, bool, bool]]:
-    """The comparators that the given ranks depend on, with which of their two outputs is used."""
-    needed = set(ranks)
+def needed_outputs(
+    n: int, ranks: Iterable[int], sets: Iterable[Iterable[int]] = ()
+) -> list[tuple[int, int, bool, bool]]:
+    """The comparators that the given ranks depend on, with which of their two outputs is used.
+
+    Args:
+      n: number of rows.
+      ranks: those that are needed.
+      sets: disjoint sets of ranks; within each, it does not matter which value lands where.
+    """
+    # What lands in each place is of no use (None), one of a set's (below 0), or its own value.
+    needed: list[int | None] = [None] * n
+    for rank in ranks:
+        needed[rank] = rank
+    for number, members in enumerate(sets):
+        for rank in members:
+            needed[rank] = -1 - number
     kept = []
     for i, j in reversed(comparators(n)):
-        low, high = i in needed, j in needed
-        if low or high:
-            kept.append((i, j, low, high))
-            needed |= {i, j}
+        low, high = needed[i], needed[j]
+        if low != high:
+            kept.append((i, j, low is not None, high is not None))
+            needed[i], needed[j] = i, j
     return kept[::-1]
 
 
 def sorted_rows(
-    updates: jax.Array | Sequence[jax.Array], ranks: Iterable[int] | None = None
+    updates: jax.Array | Sequence[jax.Array],
+    ranks: Iterable[int] | None = None,
+    sets: Iterable[Iterable[int]] = (),
 ) -> list[jax.Array]:
     """The rows of a stack sorted in each coordinate, NaN as +inf, as a list of n arrays (d,).
 
@@ -66,21 +85,25 @@ def sorted_rows(
       updates: (n, d) stack, or its n rows.
       ranks: the ranks that will be used (all if None); the other entries of the list hold unsorted
         values.
+      sets: disjoint sets of these ranks that are only used together: each may come in any order.
     """
     n = len(updates)
     ranks = range(n) if ranks is None else ranks
     if n > MAX_NETWORK_ROWS:
         stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
         return list(jnp.sort(jnp.where(jnp.isnan(stack), jnp.inf, stack), axis=0))
+    sets = tuple(map(tuple, sets)) if n > MAX_ORDERED_ROWS else ()
     return _through_network(
-        tuple(ranks), [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
+        tuple(ranks), sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
     )
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _through_network(ranks: tuple[int, ...], rows: list[jax.Array]) -> list[jax.Array]:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _through_network(
+    ranks: tuple[int, ...], sets: tuple[tuple[int, ...], ...], rows: list[jax.Array]
+) -> list[jax.Array]:
     rows = list(rows)
-    for i, j, low, high in needed_outputs(len(rows), ranks):
+    for i, j, low, high in needed_outputs(len(rows), ranks, sets):
         a, b = rows[i], rows[j]
         # No NaN is left, so a compare and select is the hardware's own min and max, one instruction
         # each.
@@ -93,7 +116,7 @@ def _through_network(ranks: tuple[int, ...], rows: list[jax.Array]) -> list[jax.
 
 
 @_through_network.defjvp
-def _with_tangents(ranks, primals, tangents):
+def _with_tangents(ranks, sets, primals, tangents):
     """A tangent moves with its value: to the value's place in sorted order.
 
     The network, differentiated, has an output for each row, and XLA recomputes it for each: 30 s to

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.geometry import squared_distances
-from simbyz.moments import means_of_chosen, sum_rows
+from simbyz.moments import finite_rows, means_of_chosen, sum_rows
 from simbyz.order_statistics import MAX_NETWORK_ROWS
 from simbyz.shapes import Buckets, Mixed, Updates
 from simbyz.stacking import ravel, require
@@ -49,12 +49,16 @@ def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:
     n = len(stack)
     f = require("nearest_neighbor_mixing", n, f, 2, 1)
     squares = squared_distances(stack)
+    itself = jnp.eye(n, dtype=bool)
+    # A row at a finite distance from another is finite: mostly that saves a pass over the stack.
+    near_one = jnp.any(jnp.isfinite(squares) & ~itself, axis=1)
+    finite = jax.lax.cond(jnp.all(near_one), lambda: near_one, lambda: finite_rows(stack))
     # Nothing is nearer to a row than itself, not even its copy.
-    squares = jnp.where(jnp.eye(n, dtype=bool), -1, squares)
+    squares = jnp.where(itself, -1, squares)
     nearest = jnp.argsort(squares, axis=1)[:, : n - f]
     chosen = jnp.zeros((n, n), dtype=bool).at[jnp.arange(n)[:, None], nearest].set(True)
 
-    return unravel(means_of_chosen(stack, chosen))
+    return unravel(means_of_chosen(stack, chosen, finite))
 
 
 def clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> Mixed:

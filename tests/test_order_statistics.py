@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.order_statistics import MAX_NETWORK_ROWS, comparators, needed_outputs, sorted_rows
+from simbyz.order_statistics import (
+    MAX_NETWORK_ROWS,
+    MAX_ORDERED_ROWS,
+    comparators,
+    needed_outputs,
+    sorted_rows,
+)
 
 
 @pytest.mark.parametrize("n", range(1, 14))
@@ -23,6 +29,46 @@ def test_a_network_sorts_every_sequence_of_zeros_and_ones(n):
 def test_cutting_to_the_middle_rank_leaves_fewer_comparators():
     assert len(needed_outputs(51, [25])) < len(comparators(51))
     assert needed_outputs(51, []) == []
+
+
+def through(network, columns):
+    columns = columns.copy()
+    for i, j, low, high in network:
+        small, large = np.minimum(columns[i], columns[j]), np.maximum(columns[i], columns[j])
+        # An output that is not used is spoiled.
+        columns[i], columns[j] = small if low else -1, large if high else -1
+    return columns
+
+
+@pytest.mark.parametrize("n", range(3, 13))
+def test_a_set_of_ranks_holds_its_values_in_any_order(n):
+    # The 0-1 principle again: a set must hold as many ones as the sorted sequence has there.
+    columns = np.array(list(itertools.product([0, 1], repeat=n))).T.copy()
+    expected = np.sort(columns, axis=0)
+    for f in range((n + 1) // 2):
+        middle = range(f, n - f)
+        alone = needed_outputs(n, middle, [middle])
+        got = through(alone, columns)
+        np.testing.assert_array_equal(got[f : n - f].sum(0), expected[f : n - f].sum(0))
+        got = through(needed_outputs(n, range(n), [middle]), columns)
+        np.testing.assert_array_equal(got[:f], expected[:f])
+        np.testing.assert_array_equal(got[n - f :], expected[n - f :])
+        np.testing.assert_array_equal(got[f : n - f].sum(0), expected[f : n - f].sum(0))
+        assert len(alone) <= len(needed_outputs(n, middle))
+    assert needed_outputs(n, range(n), [range(n)]) == []
+
+
+def test_sets_are_sorted_in_themselves_by_few_rows_and_not_by_many():
+    stack = np.random.default_rng(1).normal(size=(MAX_ORDERED_ROWS + 2, 5)).astype(np.float32)
+    expected = np.sort(stack, axis=0)
+    below, above = range(9, 20), range(21, 60)
+    rows = np.array(sorted_rows(list(stack), sets=[below, above]))
+    assert not np.array_equal(rows, expected)
+    for members in (below, above):
+        rows[members] = np.sort(rows[members], axis=0)
+    np.testing.assert_array_equal(rows, expected)
+    few = sorted_rows(list(stack[:MAX_ORDERED_ROWS]), sets=[below])
+    np.testing.assert_array_equal(np.array(few), np.sort(stack[:MAX_ORDERED_ROWS], axis=0))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 25, 51, MAX_NETWORK_ROWS + 1])

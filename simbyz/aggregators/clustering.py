@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz.aggregators.center import distances_to, safe_sqrt
-from simbyz.geometry import sum_over_chunks
+from simbyz.geometry import lower_gram, mirrored, sum_over_chunks
 from simbyz.moments import weighted_sum
 from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
 
@@ -126,10 +126,9 @@ def _angles(stack: jax.Array, norms: jax.Array, finite: jax.Array) -> jax.Array:
     def gram(rows: jax.Array) -> jax.Array:
         rows = jnp.where(known[:, None], rows / norms[:, None], 0)
         rows = rows - jnp.mean(rows, axis=0)[None]
-        along_rows = (((1,), (1,)), ((), ()))
-        return jax.lax.dot_general(rows, rows, along_rows, precision=jax.lax.Precision.HIGHEST)
+        return lower_gram(rows)
 
-    product = sum_over_chunks(gram, stack, jnp.zeros_like(stack[0]))
+    product = mirrored(sum_over_chunks(gram, stack, jnp.zeros_like(stack[0])))
     squares = jnp.diagonal(product)
     apart = (squares[:, None] + squares[None, :]) / 2 - product
     return jnp.where(known[:, None] & known[None, :], apart, 1)

@@ -100,7 +100,7 @@ def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggreg
     def rule(stack: jax.Array) -> jax.Array:
         n = len(stack)
         require("trimmed_mean", n, f, 2, 1)
-        rows = sorted_rows(stack, range(f, n - f))
+        rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
         return mean_of(rows[f : n - f])
 
     return aggregate(rule, updates, layerwise)
@@ -128,7 +128,7 @@ def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     def rule(stack: jax.Array) -> jax.Array:
         n = len(stack)
         require("phocas", n, f, 2, 1)
-        rows = sorted_rows(stack)
+        rows = sorted_rows(stack, sets=[range(f, n - f)])
         return mean_of_closest(rows, mean_of(rows[f : n - f]), n - f)
 
     return aggregate(rule, updates, layerwise)
@@ -160,8 +160,8 @@ def meamed(
     def rule(stack: jax.Array) -> jax.Array:
         n = len(stack)
         require("meamed", n, f, 2, 1)
-        rows = sorted_rows(stack)
         low, high = (n - 1) // 2, n // 2
+        rows = sorted_rows(stack, sets=[range(f, low), range(high + 1, n - f)])
         center = mean_of([rows[low], rows[high]]) if midpoint and low != high else rows[low]
         return mean_of_closest(rows, center, n - f)
 
@@ -176,7 +176,8 @@ def mean_of(rows: Sequence[jax.Array]) -> jax.Array:
 
 def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
     """Coordinate-wise mean of the `count` values closest to a centre, from rows sorted in each
-    coordinate.
+    coordinate; those that are kept in any case, from len(rows) - count to count, may be in any
+    order.
 
     The closest values are neighbours in sorted order: they fill one of the windows [j, j + count).
     Sliding the window from j to j + 1 puts value j + count in the place of value j, which pays

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from simbyz.aggregators.coordinate import mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
 from simbyz.geometry import squared_distances
-from simbyz.moments import mean_of_chosen, means_of_chosen
+from simbyz.moments import finite_rows, mean_of_chosen, means_of_chosen
 from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_rows
 from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import aggregate, first_carry, ravel, require
@@ -209,7 +209,7 @@ def _bulyan_vectors(
         members = (place[None, :] >= first[:, None]) & (place[None, :] < last[:, None])
         if few and count == n - f - 2:
             return _means_of_rests([stack[row] for row in order[:count]], len(first)), members
-        return means_of_chosen(stack, members), members
+        return means_of_chosen(stack, members, finite_rows(stack)), members
     raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
 
 
