@@ -63,9 +63,7 @@ def lower_gram(rows: jax.Array) -> jax.Array:
         filled = [jnp.pad(column, ((n - len(column), 0), (0, 0))) for column in columns]
         return jnp.concatenate(filled, axis=1)
 
-    return jax.lax.platform_dependent(
-        rows, cpu=in_blocks, default=lambda rows: product(rows, rows)
-    )
+    return jax.lax.platform_dependent(rows, cpu=in_blocks, default=lambda rows: product(rows, rows))
 
 
 def mirrored(lower: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.__main__ import Options, command, compare
 from experiments.byzfl_conformance.search import expand_then_shrink
 from experiments.byzfl_conformance.setting import Setting
+from experiments.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 from simbyz.workers import draw_batches
 
@@ -43,7 +44,7 @@ def test_search(peak, evaluations):
 @pytest.fixture
 def byzfl():
     try:
-        return theirs.load_byzfl()
+        return load_byzfl()
     except ImportError as error:
         pytest.skip(f"ByzFL can't be imported ({error}): pip install '.[peers]'")
 

@@ -1,17 +1,15 @@
 """ByzFL's side: its clients, server, attacks and data distributor, in the order of its training."""
 
-import contextlib
 import importlib
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
 from experiments.byzfl_conformance.ours import Outcome
 from experiments.byzfl_conformance.setting import Setting
+from experiments.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 
 VERSION = "0.0.11"
@@ -21,30 +19,6 @@ ATTACKS: dict[str, tuple[str, dict]] = {
     "optimal_a_little_is_enough": ("Optimal_ALittleIsEnough", {}),
     "optimal_inner_product_manipulation": ("Optimal_InnerProductManipulation", {}),
 }
-
-
-def load_byzfl() -> Any:
-    """ByzFL and torch.
-
-    Raises:
-      ImportError: why they can't be had.
-    """
-    torch = importlib.import_module("torch")
-    with _without_torchvision():
-        return importlib.import_module("byzfl"), torch
-
-
-@contextlib.contextmanager
-def _without_torchvision() -> Iterator[None]:
-    """Its script that reads data sets asks for torchvision, and nothing here uses that script."""
-    if "byzfl" in sys.modules:
-        yield
-    else:
-        with mock.patch.dict(sys.modules, {"torchvision": mock.MagicMock()}):
-            yield
-            # All that came along stays: compiled modules, such as scikit-learn's, load only once.
-            found = {name: module for name, module in sys.modules.items() if name != "torchvision"}
-        sys.modules.update(found)
 
 
 def tensors(dataset: Dataset, images: np.ndarray, labels: np.ndarray) -> Any:

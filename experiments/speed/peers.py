@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.load_byzfl import load_byzfl
+
 Calls = dict[str, Callable[[], object]]
 
 # The released program's names, where they differ from ours. What it calls krum averages rows.
@@ -42,8 +44,7 @@ def peers(stack: np.ndarray, f: int, released: Path | None) -> tuple[Calls, list
 
 def _byzfl(stack: np.ndarray, f: int) -> Calls:
     n, d = stack.shape
-    byzfl = importlib.import_module("byzfl")
-    torch = importlib.import_module("torch")
+    byzfl, torch = load_byzfl()
     torch.set_num_threads(1)
     calls: Calls = {}
     for path, rows in (("torch", torch.from_numpy(stack)), ("numpy", stack)):
