@@ -53,7 +53,7 @@ def min_max(
     """
     del key
     stack, unravel = ravel(honest)
-    rows, mean, toward = _start("min_max", seen(stack, known), direction)
+    rows, mean, toward, unit_of_rows = _start("min_max", seen(stack, known), direction)
     offsets = mean[None] - rows
     gram = jnp.matmul(offsets, offsets.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.diagonal(gram)
@@ -74,7 +74,7 @@ def min_max(
         (root - slopes) / jnp.where(square > 0, square, 1),
     )
     row = mean + jnp.where(square > 0, jnp.min(gammas) * (size / length), 0) * toward
-    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+    return unravel(repeat((row * unit_of_rows).astype(stack.dtype), num_byzantine))
 
 
 def min_sum(
@@ -108,7 +108,7 @@ def min_sum(
     Raises:
       ValueError: an unknown direction or bound, fewer than two rows seen, or num_byzantine < 0.
 
-    Cost: one pass over the rows.
+    Cost: two passes over the rows.
     Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
     Convention: the largest sum bounds in the paper, the smallest in its authors' notebooks.
     """
@@ -116,11 +116,11 @@ def min_sum(
     if bound not in ("largest", "smallest"):
         raise ValueError(f'min_sum takes the bound "largest" or "smallest", got {bound!r}')
     stack, unravel = ravel(honest)
-    rows, mean, toward = _start("min_sum", seen(stack, known), direction)
+    rows, mean, toward, unit_of_rows = _start("min_sum", seen(stack, known), direction)
     distances = jnp.linalg.norm(rows - mean[None], axis=1)
     radius = jnp.max(distances) if bound == "largest" else jnp.min(distances)
     row = mean + radius * unit(toward)
-    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+    return unravel(repeat((row * unit_of_rows).astype(stack.dtype), num_byzantine))
 
 
 def _power_of_two(number: jax.Array) -> jax.Array:
@@ -132,18 +132,26 @@ def _power_of_two(number: jax.Array) -> jax.Array:
 
 def _start(
     attack: str, stack: jax.Array, direction: Direction
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What is seen, its mean and the direction, in at least float32."""
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """What is seen, its mean and the direction, in at least float32, and what to multiply a row by
+    in the end.
+
+    That is 1, unless squares of what is seen would leave the range of float32.
+    """
     if len(stack) < 2:
         raise ValueError(f"{attack} needs at least 2 honest rows to stay among, got 1")
     rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    largest = jnp.max(jnp.abs(rows))
+    usual = (largest > 2.0**-40) & (largest < 2.0**40)
+    unit_of_rows = jnp.where(usual, 1, _power_of_two(largest))
+    rows = rows / unit_of_rows
     mean = kept(moments.mean(rows))
     if direction == "unit":
-        return rows, mean, -unit(mean)
+        return rows, mean, -unit(mean), unit_of_rows
     if direction == "sign":
-        return rows, mean, -jnp.sign(mean)
+        return rows, mean, -jnp.sign(mean), unit_of_rows
     if direction == "deviation":
-        return rows, mean, -jnp.sqrt(moments.variance(rows))
+        return rows, mean, -jnp.sqrt(moments.variance(rows)), unit_of_rows
     raise ValueError(
         f'{attack} takes the direction "unit", "sign" or "deviation", got {direction!r}'
     )

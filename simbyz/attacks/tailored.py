@@ -48,8 +48,9 @@ def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> B
     norms = jnp.where(jnp.isfinite(norms), norms, jnp.inf)
     order = jnp.argsort(norms)
     kept = moments.sum_rows([*rows[order[: h - f]], rows[order[0]]])
-    # Shorter by more than what rounding adds to a row of this dtype.
-    length = norms[order[h - f]] * (1 - 16 * jnp.finfo(stack.dtype).eps)
+    # Shorter by more than what rounding adds: to the norms, and to a row of this dtype.
+    shorter = max(16 * float(jnp.finfo(rows.dtype).eps), float(jnp.finfo(stack.dtype).eps))
+    length = norms[order[h - f]] * (1 - shorter)
     row = -length * unit(kept)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
@@ -134,7 +135,8 @@ def relocated_orthogonal_perturbation(
         return unravel(stack[:0])
     if size is None:
         size = z_max(len(stack) + num_byzantine, num_byzantine)
-    mean = moments.mean(stack)
+    # The square of a long row's norm is no float16.
+    mean = moments.mean(stack.astype(jnp.promote_types(stack.dtype, jnp.float32)))
     if momentum is None:
         center = mean
     else:
@@ -142,7 +144,7 @@ def relocated_orthogonal_perturbation(
         center = ravel(leaves)[0][0]
         if center.shape != (d,):
             raise ValueError(f"momentum must have d={d} coordinates, got {center.size}")
-        center = center.astype(stack.dtype)
+        center = center.astype(mean.dtype)
     reference = unit(mixing * center + (1 - mixing) * mean)
     ones = jnp.ones(d, reference.dtype)
     orthogonal = unit(ones - jnp.sum(reference) * reference)
