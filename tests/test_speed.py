@@ -114,7 +114,7 @@ def test_bad_input(arguments, message, tmp_path, capsys):
     [
         ("rules --n 5 --d 20 --f 1 --rule median --repetitions 1 --no-peers", 3),
         # bulyan does not bear it
-        ("searches --n 6 --d 20 --f 1 --rule median bulyan --repetitions 1 --clock cpu", 4),
+        ("searches --n 6 --d 20 --f 1 --rule median bulyan --repetitions 1 --clock cpu", 5),
         pytest.param(
             "step --dataset digits --f 5 --rule median --steps 2 --repetitions 1",
             11,

@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.distributed_momentum.rules import rule_of
 from experiments.speed.timing import Clock, compiled, interleaved
 from simbyz.attacks import adaptive
-from simbyz.attacks.line_search import bracketing, sequential
+from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
 
 # (n, d, f): the paper's MNIST network and its two f.
 SIZES = ((51, 79_510, 24), (51, 79_510, 12))
@@ -24,9 +24,11 @@ def searches(family: str) -> dict[str, dict]:
         "sequential": {"search": sequential},
         "bracketing": {"search": bracketing},
         "bracketing, a round at once": {"search": functools.partial(bracketing, at_once=None)},
+        "looking ahead": {"search": looking_ahead},
     }
     if family == "krum":
         found["bracketing in the span"] = {"search": bracketing, "symmetry": "rotations"}
+        found["looking ahead in the span"] = {"search": looking_ahead, "symmetry": "rotations"}
     return found
 
 

@@ -58,7 +58,8 @@ def adaptive(
       symmetry: "rotations" if a rotation of all rows rotates the rule's result (SYMMETRIES in
         gradient_ascent.py tells): then the search takes h + 2 numbers a row in place of d, and the
         time of about one aggregation in all. The direction must be a straight line, as the named
-        ones are.
+        ones are. To be asked for: what a callable keeps to is not known, and coordinates cut over a
+        mesh would have to be gathered.
       objective: `squared_distance` if None.
 
     Returns:
