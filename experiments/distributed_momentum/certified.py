@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.distributed_momentum.curves import save
+from experiments.distributed_momentum.panels import panels
 from experiments.distributed_momentum.report import STYLES
 from simbyz import records
 from simbyz.certificates import coefficient_floor
@@ -101,39 +101,23 @@ def draw(runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
     """κ by step, a panel a rule, attack and f: the largest and, as a band, the smallest of the
     seeds.
     """
-    columns = list(dict.fromkeys(runs["rule"]))
-    rows = list(dict.fromkeys(zip(runs["attack"], runs["f"], strict=True)))
-    figure, grid = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(1 + 2.2 * max(2, len(columns)), 1.4 + 1.8 * len(rows)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    keys = zip(runs["attack"], map(int, runs["f"]), runs["rule"], strict=True)
+    figure, grid = panels(keys)
     lines: dict[str, Artist] = {}
-    for (attack, f), axes_row in zip(rows, grid, strict=True):
-        for rule, axes in zip(columns, axes_row, strict=True):
-            panel = runs[(runs["attack"] == attack) & (runs["f"] == f) & (runs["rule"] == rule)]
-            if panel.empty:
-                axes.set_axis_off()
-                continue
-            axes.set_yscale("log")
-            axes.set_title(f"{rule}, {attack}, f = {f}", fontsize=9)
-            axes.grid(alpha=0.3)
-            for place, some in panel.groupby("momentum_at"):
-                curve = steps[steps["digest"].isin(some["digest"])]
-                lines[f"momentum at {place}"] = _curve(axes, curve, STYLES[str(place)])
-            bound = panel["coefficient_bound"].astype(float).iloc[0]
-            levels = {
-                "published bound": (bound, BOUND),
-                "floor of all rules": (floor_of(panel["n"].iloc[0], f), FLOOR),
-            }
-            for label, (level, (color, style)) in levels.items():
-                if level > 0:
-                    lines[label] = axes.axhline(level, color=color, linestyle=style, linewidth=1)
-    figure.supxlabel("step")
+    for (attack, f, rule), axes in grid.items():
+        panel = runs[(runs["attack"] == attack) & (runs["f"] == f) & (runs["rule"] == rule)]
+        axes.set_yscale("log")
+        for place, some in panel.groupby("momentum_at"):
+            curve = steps[steps["digest"].isin(some["digest"])]
+            lines[f"momentum at {place}"] = _curve(axes, curve, STYLES[str(place)])
+        bound = panel["coefficient_bound"].astype(float).iloc[0]
+        levels = {
+            "published bound": (bound, BOUND),
+            "floor of all rules": (floor_of(panel["n"].iloc[0], f), FLOOR),
+        }
+        for label, (level, (color, style)) in levels.items():
+            if level > 0:
+                lines[label] = axes.axhline(level, color=color, linestyle=style, linewidth=1)
     figure.supylabel("realised coefficient κ")
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, fontsize=8)
     return figure

@@ -1,23 +1,17 @@
 """Accuracy, loss and variance-norm ratio by step: one figure a combination, a column a rule."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-import matplotlib
-
-if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
-    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.distributed_momentum.report import DIVERGED, STYLES, draw_crosses, mark_diverged
+from experiments.distributed_momentum.panels import draw_band, draw_crosses
+from experiments.distributed_momentum.report import DIVERGED, STYLES, mark_diverged
 from experiments.distributed_momentum.rules import PAPER_RULES
 from simbyz import records
 
@@ -134,13 +128,13 @@ def _column(column: np.ndarray, curves: Mapping[str, pd.DataFrame], lines: dict)
     accuracy, loss, ratio = column
     for name, steps in curves.items():
         label = name if name == "unattacked" else f"momentum at {name}"
-        lines[label] = _curve(accuracy, steps, steps["accuracy"], STYLES[name])
-        _curve(loss, steps, steps["loss"], STYLES[name], logarithmic=True)
+        lines[label] = draw_band(accuracy, steps, steps["accuracy"], STYLES[name])
+        draw_band(loss, steps, steps["loss"], STYLES[name], logarithmic=True)
         honest = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
-        _curve(ratio, steps, honest, STYLES[name], logarithmic=True)
+        draw_band(ratio, steps, honest, STYLES[name], logarithmic=True)
         if name == "worker":
             sampled = (steps["sampled_deviation"] / steps["sampled_norm"]) ** 2
-            lines["sampled gradients, momentum at worker"] = _curve(
+            lines["sampled gradients, momentum at worker"] = draw_band(
                 ratio, steps, sampled, SAMPLED, logarithmic=True
             )
     for axes in (accuracy, loss):
@@ -152,25 +146,3 @@ def _column(column: np.ndarray, curves: Mapping[str, pd.DataFrame], lines: dict)
     accuracy.set_ylim(0, 1)
     loss.set_yscale("log")
     ratio.set_yscale("log")
-
-
-def _curve(
-    axes: Axes,
-    steps: pd.DataFrame,
-    values: pd.Series,
-    style: tuple,
-    logarithmic: bool = False,
-):
-    """One line and its band; what is not finite is left out."""
-    values = np.log(values.where(values > 0)) if logarithmic else values
-    table = pd.DataFrame({"step": steps["step"], "seed": steps["seed"], "value": values})
-    table = table[np.isfinite(table["value"])]
-    by_step = table.groupby("step")["value"]
-    mean, deviation = by_step.mean(), by_step.std().fillna(0)
-    low, high = mean - deviation, mean + deviation
-    if logarithmic:
-        mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
-    color, linestyle = style
-    axes.fill_between(mean.index, low, high, color=color, alpha=0.2, linewidth=0)
-    (line,) = axes.plot(mean.index, mean, color=color, linestyle=linestyle, linewidth=1.2)
-    return line

@@ -2,13 +2,7 @@
 reduction of the variance-norm ratio against the gain.
 """
 
-import os
 from collections.abc import Iterator
-
-import matplotlib
-
-if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
-    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd
@@ -48,9 +42,11 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     """The mean gain of every configuration of the grid, in percent points, with its number; a cross
     where one of its runs diverged.
     """
+    run = [dataset for dataset in PAPER if (pairs["dataset"] == dataset).any()]
     rows = [
         (dataset, f, rule)
         for dataset, setting in PAPER.items()
+        if dataset in run
         for f in setting.f
         for rule in PAPER_RULES
         if rule != "bulyan" or f == min(setting.f)
@@ -72,7 +68,7 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
             key = (dataset, f, rule, attack, rates[number], nesterov)
             values[i, j] = gains.get(key, np.nan)
             crosses[i, j] = DIVERGED if lost.get(key) else ""
-    figure, axes = plt.subplots(figsize=(7.5, 10.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 1.5 + 0.2 * len(rows)), layout="constrained")
     most = max(np.nanmax(np.abs(values), initial=0), 1)
     axes.set_facecolor("0.85")
     shades = plt.get_cmap("PuOr_r", 21)
@@ -80,7 +76,7 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     for (i, j), value in np.ndenumerate(values):
         known = np.isfinite(value)
         color = "white" if known and abs(value) > 0.7 * most else "black"
-        text = f"{value:+.0f}{crosses[i, j]}" if known else "·"
+        text = f"{round(value):+d}{crosses[i, j]}" if known else "·"
         axes.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
     speeds = ("higher rate", "lower rate")
     axes.set_xticks(
@@ -92,10 +88,15 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     for i in range(1, len(rows)):
         if rows[i][:2] != rows[i - 1][:2]:
             axes.axhline(i - 0.5, color="black", linewidth=0.8)
-    figure.colorbar(picture, label="gain of highest accuracy, percent points", shrink=0.5)
-    title = "momentum at the workers against at the update (·: not run"
-    title += f", {DIVERGED}: a run diverged" if (crosses == DIVERGED).any() else ""
-    axes.set_title(title + ")", fontsize=10)
+    figure.colorbar(picture, label="gain of highest accuracy, percent points", shrink=0.8)
+    others = [dataset for dataset in PAPER if dataset not in run]
+    notes = {
+        "·: not run": np.isnan(values).any(),
+        f"{DIVERGED}: a run diverged": (crosses == DIVERGED).any(),
+        f"nothing of {', '.join(others)} was run": others,
+    }
+    title = "momentum at the workers against at the update\n"
+    axes.set_title(title + "; ".join(note for note, holds in notes.items() if holds), fontsize=9)
     return figure
 
 
@@ -154,7 +155,7 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
         len(columns),
         figsize=(11, 9),
         sharex=True,
-        sharey=True,
+        sharey="row",
         squeeze=False,
         layout="constrained",
     )
@@ -172,9 +173,11 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
                 f"{attack}, f = {f}, rate {rate:g}" + ", Nesterov" * nesterov, fontsize=8
             )
             axes.grid(axis="y", alpha=0.3)
-            axes.set_ylim(0, 1)
             axes.set_xticks(range(len(PAPER_RULES)), PAPER_RULES, rotation=60, fontsize=8)
             axes.set_xlim(-0.6, len(PAPER_RULES) - 0.4)
+        here = runs[(runs["attack"] == attack) & (runs["f"] == f)]
+        low = np.floor(10 * here["highest_accuracy"].min()) / 10  # a row's own, so that boxes show
+        line[0].set_ylim(low if np.isfinite(low) else 0, 1)
     figure.supylabel("highest top-1 test accuracy")
     handles: list[Artist] = [
         Patch(facecolor=STYLES[place][0], label=f"momentum at {place}", hatch=hatch, alpha=0.7)

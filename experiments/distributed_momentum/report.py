@@ -1,23 +1,17 @@
 """Finished runs to a table and to pictures."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
-    matplotlib.use("Agg")  # files only: no window, no display needed
-
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from experiments.distributed_momentum.cells import Cell, reference_of
+from experiments.distributed_momentum.panels import draw_band, draw_crosses, panels
 from simbyz import divergence, records
 
 # Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
@@ -161,78 +155,29 @@ def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str)
     by_name = dict(iter(steps.groupby("name", observed=True)))
     attacked = [cell for cell in cells if cell.attack != "none" and cell.name in by_name]
     shown = attacked or [cell for cell in cells if cell.name in by_name]
-    columns = list(dict.fromkeys(cell.rule for cell in shown))
-    rows = list(dict.fromkeys((cell.attack, cell.f) for cell in shown))
-    figure, grid = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(1 + 2.2 * len(columns), 1 + 1.8 * len(rows)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, grid = panels((cell.attack, cell.f, cell.rule) for cell in shown)
     lines = {}
-    for (attack, f), axes_row in zip(rows, grid, strict=True):
-        for rule, axes in zip(columns, axes_row, strict=True):
-            panel = [
-                cell for cell in shown if (cell.attack, cell.f, cell.rule) == (attack, f, rule)
-            ]
-            if not panel:
-                axes.set_axis_off()
-                continue
-            attacks: dict[str, Cell] = {
-                cell.momentum_at: cell for cell in panel if cell.attack != "none"
-            }
-            curves: dict[str, Cell] = {
-                "unattacked": reference_of(panel[0]) if attacks else panel[0],
-                **attacks,
-            }
-            for name, cell in curves.items():
-                if cell.name in by_name:
-                    lines[name] = _curve(axes, by_name[cell.name], column, name)
-            axes.set_title(f"{rule}, {attack}, f = {f}" if attack != "none" else rule, fontsize=9)
-            axes.grid(alpha=0.3)
-    figure.supxlabel("step")
-    figure.supylabel(label)
+    for key, axes in grid.items():
+        panel = [cell for cell in shown if (cell.attack, cell.f, cell.rule) == key]
+        attacks = {str(cell.momentum_at): cell for cell in panel if cell.attack != "none"}
+        curves = {"unattacked": reference_of(panel[0]) if attacks else panel[0]} | attacks
+        for name, cell in curves.items():
+            if cell.name in by_name:
+                some = by_name[cell.name]
+                logarithmic = column == "ratio"  # as its axis is
+                lines[name] = draw_band(axes, some, some[column], STYLES[name], logarithmic)
+                draw_crosses(axes, some, STYLES[name][0])
+    figure.supylabel(label, size=10)
     figure.legend(
         lines.values(),
         [name if name == "unattacked" else f"momentum at {name}" for name in lines],
         loc="outside upper center",
-        ncols=len(lines),
+        ncols=int(figure.get_figwidth() // 2),
+        fontsize=9,
+        title="mean over seeds, band of one deviation",
+        title_fontsize=9,
     )
     return figure
-
-
-def _curve(axes, steps: pd.DataFrame, column: str, name: str):
-    """Mean and deviation over seeds; of a ratio, in logarithm, as its axis is."""
-    logarithmic = column == "ratio"
-    values = steps.pivot_table(index="step", columns="seed", values=column, observed=True)
-    values = np.log(values) if logarithmic else values
-    mean, deviation = values.mean(axis=1), values.std(axis=1).fillna(0)
-    low, high = mean - deviation, mean + deviation
-    if logarithmic:
-        mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
-    color, style = STYLES[name]
-    axes.fill_between(mean.index, low, high, color=color, alpha=0.2, linewidth=0)
-    (line,) = axes.plot(mean.index, mean, color=color, linestyle=style, linewidth=1.2)
-    draw_crosses(axes, steps, color)
-    return line
-
-
-def draw_crosses(axes, steps: pd.DataFrame, color: str) -> None:
-    """A cross near the lower edge at each step where a run of these stopped being finite."""
-    at = steps.groupby("digest", observed=True)["diverged_step"].first().dropna()
-    axes.scatter(
-        at,
-        np.full(len(at), 0.03),
-        marker="x",
-        color=color,
-        s=18,
-        linewidths=1.2,
-        transform=axes.get_xaxis_transform(),
-        gid="diverged",
-    )
 
 
 def _percent(row: dict, name: str, signed: bool = False) -> str:
