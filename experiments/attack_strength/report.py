@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
-
-matplotlib.use("Agg")  # files only: no window, no display needed
 
 KINDS = ("fixed", "searched", "climbed")
 
@@ -115,14 +111,9 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
     """
     sizes = list(dict.fromkeys(zip(summary["n"], summary["f"], strict=True)))
     attacks = list(dict.fromkeys(summary["attack"]))
-    figure, panels = plt.subplots(
-        1,
-        len(sizes),
-        figsize=(2.6 + 3.4 * len(sizes), 1.2 + 0.27 * len(attacks)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (2.6 + 3.4 * len(sizes), 1.4 + 0.27 * len(attacks))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)
     for (n, f), axes in zip(sizes, panels[0], strict=True):
         group = summary[(summary["n"] == n) & (summary["f"] == f)]
         rules = list(dict.fromkeys(group["rule"]))
@@ -150,6 +141,8 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
         axes.set_yticks(range(len(attacks)), attacks, fontsize=7)
     figure.colorbar(shown, ax=panels[0], label="share of the strongest on the same rule", pad=0.01)
     figure.suptitle(title, fontsize=10)
+    unit = "numbers: distance of the aggregate from the honest mean, in honest deviations"
+    figure.supxlabel(unit, fontsize=8)
     return figure
 
 

@@ -1,14 +1,9 @@
 """The matrix as heatmaps: one picture a rule, and one of the best defence."""
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no window, no display needed
-
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,9 +45,8 @@ def _panels(rows: int, columns: int, table: pd.DataFrame, wider: float = 1.0):
     f, levels = table["f"].nunique(), table["heterogeneity"].nunique()
     width, height = 1.2 + wider * 0.75 * max(f, 2), 0.8 + 0.45 * wider * max(levels, 2)
     size = (max(3.4, width * columns + 0.6), height * rows + 0.4)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    plt.close(figure)
-    return figure, axes
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _heatmap(
@@ -99,7 +93,7 @@ def _number(value: float, accuracy: bool) -> str:
         return "∞"
     if accuracy:
         return f"{100 * value:.0f}%"
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}" if value < 1e4 else f"{value:.0e}"
+    return f"{value:#.2g}" if value < 10 else f"{value:.0f}" if value < 1e4 else f"{value:.0e}"
 
 
 def _loss_limit(table: pd.DataFrame) -> float:

@@ -1,13 +1,9 @@
 """The runs to a table and a picture."""
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no window, no display needed
-
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
 
@@ -92,16 +88,9 @@ def plot(runs: pd.DataFrame) -> Figure:
         means[end] = by_case["squared_gradient_norm"].agg(end).to_numpy()
     columns = min(3, len(rules))
     lines = -(-len(rules) // columns)
-    figure, grid = plt.subplots(
-        lines,
-        columns,
-        figsize=(2.2 + 2.6 * columns, 1 + 2.4 * max(lines, 2)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    plt.close(figure)
+    size = (2.2 + 2.6 * columns, 1 + 2.4 * max(lines, 2))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(rules) :]:
         axes.set_axis_off()
     for axes in grid.flat[max(0, len(rules) - columns) : len(rules)]:
@@ -133,17 +122,17 @@ def plot(runs: pd.DataFrame) -> Figure:
         axes.grid(alpha=0.3)
     figure.supxlabel("floor f / (n - 2f) · ζ²", size=10)
     figure.supylabel("squared gradient norm at the end", size=10)
-    handles = [plt.Line2D([], [], color="black", linewidth=0.8)]
+    handles = [Line2D([], [], color="black", linewidth=0.8)]
     labels = ["the floor"]
     for attack, color in COLORS.items():
-        handles.append(plt.Line2D([], [], color=color, marker="o", linestyle="", markersize=5))
+        handles.append(Line2D([], [], color=color, marker="o", linestyle="", markersize=5))
         labels.append(f"attack: {attack}")
     for f, marker in markers.items():
-        handles.append(plt.Line2D([], [], color="grey", marker=marker, linestyle="", markersize=5))
+        handles.append(Line2D([], [], color="grey", marker=marker, linestyle="", markersize=5))
         labels.append(f"f = {f}")
     for data, fill in (("minority differs", "grey"), ("all differ", "none")):
         handles.append(
-            plt.Line2D(
+            Line2D(
                 [], [], color="grey", marker="o", markerfacecolor=fill, linestyle="", markersize=5
             )
         )

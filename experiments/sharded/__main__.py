@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +30,10 @@ from simbyz.configuration import Config
 RuleName = Literal[
     "average", "median", "trimmed_mean", "multi_krum", "geometric_median", "centered_clipping"
 ]
-MARKERS = "osD^vP"
+# Okabe and Ito's colours, told apart by the colour-blind; markers tell them apart in grey.
+MARKERS = dict(
+    zip("osD^vP", ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"), strict=True)
+)
 MOST = 4096  # devices: virtual ones cost time, too
 
 
@@ -117,14 +121,19 @@ def plot(results: Results) -> Figure:
     """Memory of a device against their number, beside what 1 / devices would be."""
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
-    for marker, (rule, rows) in zip(
-        MARKERS, results.plans.groupby("rule", sort=False), strict=False
-    ):
-        axes.plot(rows["devices"], rows["peak_gb"], marker=marker, label=rule)
+    by_rule = results.plans.groupby("rule", sort=False)
+    for (marker, color), (rule, rows) in zip(MARKERS.items(), by_rule, strict=False):
+        axes.plot(rows["devices"], rows["peak_gb"], marker=marker, color=color, label=rule)
     rows = results.plans.drop_duplicates("devices").sort_values("devices")
     ideal = rows["peak_gb"].iloc[0] * rows["devices"].iloc[0] / rows["devices"]
     axes.plot(rows["devices"], ideal, "k:", label="1 / devices")
-    axes.set(xscale="log", yscale="log", xlabel="devices", ylabel="GB on each")
+    axes.set(xscale="log", yscale="log", xlabel="devices", ylabel="peak memory of each, GB")
+    axes.set_xticks(rows["devices"], rows["devices"])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
     axes.legend()
     return figure
 

@@ -82,7 +82,9 @@ def steps(options) -> None:
     )
     title = f"{options.dataset}: a step, one core, float32, {options.clock} clock, medians"
     report.show(frame, title)
-    _write(options, "step", frame, report.bars(frame, "milliseconds", "milliseconds"))
+    _write(
+        options, "step", frame, report.bars(frame, "milliseconds", "milliseconds a step or part")
+    )
 
 
 def runs(options) -> None:
@@ -135,14 +137,24 @@ def all_searches(options) -> None:
         clock=options.clock,
     )
     report.show(frame, f"searched attacks, one core, float32, {options.clock} clock, medians")
-    _write(options, "searches", frame, report.bars(frame, "aggregations", "aggregations"))
+    _write(
+        options,
+        "searches",
+        frame,
+        report.bars(frame, "aggregations", "time, in aggregations by the same rule"),
+    )
 
 
 def memories(options) -> None:
     sizes = memory.SIZES if options.n is None else ((options.n, options.d),)
     frame = memory.measure(sizes, rules=options.rule)
     report.show(frame, "memory of a step, as XLA plans it")
-    _write(options, "memory", frame, report.bars(frame, "over_floor", "over the floor"))
+    _write(
+        options,
+        "memory",
+        frame,
+        report.bars(frame, "over_floor", "peak memory, over that of stack and momenta"),
+    )
 
 
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:

@@ -1,16 +1,9 @@
 """Timings to tables and a picture."""
 
-import os
 from collections.abc import Iterator
-
-import matplotlib
-
-if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen what shows pictures
-    matplotlib.use("Agg")  # files only: no window, no display needed
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -41,25 +34,11 @@ def table(frame: pd.DataFrame) -> Iterator[Table]:
 
 def plot(frame: pd.DataFrame) -> Figure:
     """Passes over the stack, a panel a size, logarithmic."""
-    sizes = list(frame.groupby(["n", "d", "f"], sort=False))
-    figure, grid = plt.subplots(
-        1,
-        len(sizes),
-        figsize=(1 + 3.6 * len(sizes), 1 + 0.2 * frame["what"].nunique()),
-        squeeze=False,
-        layout="constrained",
-    )
-    for ((n, d, f), rows), axes in zip(sizes, grid[0], strict=True):
-        peer = rows["what"].str.startswith(("byzfl", "numpy", "released"))
-        floor = rows["what"].str.startswith("floor")
-        colors = np.where(floor, "#000000", np.where(peer, "#D55E00", "#0072B2"))
-        axes.barh(rows["what"], rows["passes"], color=colors)
+    passes = frame["passes"] / frame["milliseconds"]
+    ends = {end: frame[end] * passes for end in ("least", "most")}
+    figure = bars(frame.assign(**ends), "passes", "time, in passes over the n × d stack")
+    for axes in figure.axes:
         axes.set_xscale("log")
-        axes.invert_yaxis()
-        axes.set_title(f"n = {n}, d = {d:,}, f = {f}", fontsize=9)
-        axes.tick_params(axis="y", labelsize=7)
-        axes.grid(axis="x", alpha=0.3)
-    figure.supxlabel("time, in passes over the n × d stack")
     return figure
 
 
@@ -82,24 +61,27 @@ def _cell(value: str | float) -> str:
 
 
 def bars(frame: pd.DataFrame, column: str, label: str) -> Figure:
-    """One column as bars, a panel a size where there are several."""
+    """One column as bars, a panel a size where there are several; floors black, other libraries
+    hatched, a line from the least to the most where these are known.
+    """
     keys = [name for name in ("n", "d", "f") if name in frame.columns]
     panels = list(frame.groupby(keys, sort=False)) if keys else [((), frame)]
-    figure, grid = plt.subplots(
-        1,
-        len(panels),
-        figsize=(1 + 4 * len(panels), 1 + 0.2 * max(len(rows) for _, rows in panels)),
-        squeeze=False,
-        layout="constrained",
-    )
+    most = max(len(rows) for _, rows in panels)
+    figure = Figure(figsize=(1 + 4 * len(panels), 1 + 0.2 * most), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)
     for (size, rows), axes in zip(panels, grid[0], strict=True):
-        axes.barh(rows["what"], rows[column], color="#0072B2")
-        axes.invert_yaxis()
+        peer = rows["what"].str.startswith(("byzfl", "numpy", "released"))
+        floor = rows["what"].str.startswith("floor")
+        colors = np.where(floor, "#000000", np.where(peer, "#E69F00", "#0072B2"))
+        axes.barh(rows["what"], rows[column], color=colors, hatch=np.where(peer, "///", ""))
+        if {"least", "most"} <= set(rows.columns):
+            axes.hlines(rows["what"], rows["least"], rows["most"], color="0.6", linewidth=1.5)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_title(
             ", ".join(f"{name} = {value:,}" for name, value in zip(keys, size, strict=True)),
             fontsize=9,
         )
-        axes.tick_params(axis="y", labelsize=7)
+        axes.tick_params(labelsize=7)
         axes.grid(axis="x", alpha=0.3)
-    figure.supxlabel(label)
+    figure.supxlabel(label, size=9)
     return figure

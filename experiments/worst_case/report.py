@@ -1,13 +1,9 @@
 """What the searches found to a table and a picture."""
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no window, no display needed
-
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
 from rich.table import Table
@@ -93,15 +89,9 @@ def plot(summary: pd.DataFrame) -> Figure:
     """From floor to bound, a line a rule and a panel each (n, f, d); the dot is what was found."""
     groups = list(summary.groupby(["n", "f", "d"], sort=False))
     rules = list(dict.fromkeys(summary["rule"]))
-    figure, panels = plt.subplots(
-        1,
-        len(groups),
-        figsize=(2.6 + 2.8 * len(groups), 1.4 + 0.28 * len(rules)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    plt.close(figure)
+    size = (2.6 + 2.8 * len(groups), 1.4 + 0.28 * len(rules))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)
     for ((n, f, d), some), axes in zip(groups, panels.flat, strict=True):
         floor = some["floor"].iloc[0]
         axes.axvline(floor, color="black", linewidth=0.8, linestyle="--")
@@ -133,9 +123,9 @@ def plot(summary: pd.DataFrame) -> Figure:
         axes.set_ylim(len(rules) - 0.5, -0.5)
     figure.supxlabel("coefficient κ", size=9)
     handles = [
-        plt.Line2D([], [], color="black", linewidth=0.8, linestyle="--"),
-        plt.Line2D([], [], color="#0072B2", marker="o", linestyle="", markersize=5),
-        plt.Line2D([], [], color="#D55E00", marker="|", linestyle="", markersize=11),
+        Line2D([], [], color="black", linewidth=0.8, linestyle="--"),
+        Line2D([], [], color="#0072B2", marker="o", linestyle="", markersize=5),
+        Line2D([], [], color="#D55E00", marker="|", linestyle="", markersize=11),
     ]
     labels = ["f / (n - 2f), of any rule", "found", "published bound"]
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8)
