@@ -272,6 +272,17 @@ def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
     np.testing.assert_allclose(in_span.values, everywhere.values, rtol=1e-9)
 
 
+def test_a_named_direction_is_searched_like_the_attack_itself():
+    with jax.enable_x64(True):
+        named, given = (
+            search_factor(
+                KEY, HONEST.astype(float), 2, direction=direction, rule=aggregators.median
+            )
+            for direction in ("empire", attacks.fall_of_empires)
+        )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), named, given)
+
+
 def test_opposition_turns_the_average_against_the_mean():
     attack = attacks.adaptive("empire", aggregators.average, objective=opposition)
     rows = attack(KEY, HONEST, 2)
@@ -279,12 +290,9 @@ def test_opposition_turns_the_average_against_the_mean():
     assert np.concatenate([HONEST, rows]).mean(axis=0) @ mean < 0
 
 
-def test_an_unknown_direction():
+def test_an_unknown_direction_or_symmetry(unchecked_shapes):
     with pytest.raises(ValueError, match="direction must be one of little, little-negative, empir"):
         attacks.adaptive("big", aggregators.median)
-
-
-def test_an_unknown_symmetry(unchecked_shapes):
     with pytest.raises(ValueError, match='symmetry must be "rotations" or None, got .mirrors.'):
         attacks.adaptive("little", aggregators.krum, symmetry="mirrors")
 
