@@ -273,13 +273,10 @@ def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
 
 
 def test_a_named_direction_is_searched_like_the_attack_itself():
+    rule, honest = aggregators.median, HONEST.astype(float)
     with jax.enable_x64(True):
-        named, given = (
-            search_factor(
-                KEY, HONEST.astype(float), 2, direction=direction, rule=aggregators.median
-            )
-            for direction in ("empire", attacks.fall_of_empires)
-        )
+        named = search_factor(KEY, honest, 2, direction="empire", rule=rule)
+        given = search_factor(KEY, honest, 2, direction=attacks.fall_of_empires, rule=rule)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), named, given)
 
 

@@ -49,12 +49,12 @@ def adaptive(
       direction: "little" (mean + x · deviation), "little-negative" (mean - x · deviation), "empire"
         ((1 - x) · mean), or any attack with a keyword `factor`.
       rule: (updates, f) -> aggregate, as the server will call it.
-      evaluations: how often the rule is evaluated.
+      evaluations: how often the rule is evaluated; twice as often by `looking_ahead`.
       f: what the rule is told to tolerate; as many as there are attackers if None.
-      search: `sequential`; or one that evaluates several factors together (docs/speed-rules.md
-        compares them): `looking_ahead`, never weaker than `sequential`, at twice its evaluations in
-        half as many rounds; `bracketing`, stronger in most cases at the same number. Configured by
-        functools.partial.
+      search: of simbyz.attacks.line_search: `sequential`; or one that evaluates several factors
+        together (docs/speed-rules.md compares them): `looking_ahead`, never weaker than
+        `sequential`, at twice its evaluations in half as many rounds; `bracketing`, at the same
+        number, stronger more often than weaker. Configured by functools.partial.
       symmetry: "rotations" if a rotation of all rows rotates the rule's result (SYMMETRIES in
         gradient_ascent.py tells): then the search takes h + 2 numbers a row in place of d, and the
         time of about one aggregation in all. The direction must be a straight line, as the named
@@ -69,8 +69,7 @@ def adaptive(
       ValueError: an unknown direction or symmetry; whatever the rule refuses, when the attack is
         traced.
 
-    Cost: `evaluations` times the rule (twice as many with `looking_ahead`), or one `in_span` and as
-      many small ones.
+    Cost: `evaluations` times the rule, or one `in_span` and as many small ones.
     Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
       asks for the sequential search.
     Convention: that program searches on the negated side when `negative` is set, and then sends the
