@@ -14,6 +14,7 @@ author = "the authors of simbyz"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 html_theme = "furo"
 html_title = "simbyz"
+html_show_copyright = False
 exclude_patterns = ["build"]
 default_role = "code"
 autodoc_typehints = "none"  # the docstrings tell shapes, which types can't

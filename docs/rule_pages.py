@@ -35,7 +35,11 @@ def write(folder: Path) -> None:
 def page(name: str) -> str:
     """The page of a rule."""
     options = rule_pictures.OPTIONS.get(name, {})
-    shown = f" Called with {', '.join(options)}." if options else ""
+    plain = (
+        f"{key}={value!r}" if isinstance(value, str | int | float) else key
+        for key, value in options.items()
+    )
+    shown = f" Called with {', '.join(plain)}." if options else ""
     parts = [
         _title(name),
         [f".. autofunction:: simbyz.aggregators.{name}", ""],

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from simbyz import aggregators, attacks
 
@@ -57,7 +54,8 @@ def draw(name: str, path: Path) -> None:
     results = jax.lax.map(lambda place: under(jnp.broadcast_to(place, (F, 2))), places)
     moved = jnp.linalg.norm(results - mean, axis=1).reshape(PLACES, PLACES)
 
-    figure, axes = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
+    figure = Figure(figsize=(5.6, 4.6), layout="constrained")
+    axes = figure.subplots()
     x, y = mean[0] + line, mean[1] + line
     image = axes.pcolormesh(x, y, moved, vmin=0, vmax=1.5, cmap="cividis", rasterized=True)
     axes.scatter(*honest.T, s=22, color="white", edgecolor="black", label="honest")
@@ -67,6 +65,6 @@ def draw(name: str, path: Path) -> None:
         axes.plot(*result, marker, color="#d55e00", mec="black", ms=size, ls="", label=label)
     axes.set(aspect="equal", xlabel="first coordinate", ylabel="second coordinate", title=name)
     figure.colorbar(image, label="aggregate to honest mean, in honest deviations", extend="max")
-    axes.legend(fontsize="x-small", loc="upper left", framealpha=0.85)
+    # Dark, so that the white cross shows.
+    axes.legend(fontsize="x-small", loc="upper left", facecolor="0.25", labelcolor="white")
     figure.savefig(path, dpi=110)
-    plt.close(figure)

@@ -36,7 +36,7 @@ def panels(keys: Iterable[Key]) -> tuple[Figure, dict[Key, Axes]]:
     figure, grid = plt.subplots(
         len(rows),
         len(columns),
-        figsize=(0.9 + 1.8 * max(2, len(columns)), 1.1 + 1.6 * len(rows)),
+        figsize=(0.9 + 1.8 * max(2, len(columns)), max(3.4, 1.1 + 1.6 * len(rows))),
         sharex=True,
         sharey=True,
         squeeze=False,

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -100,11 +101,12 @@ def main(options: Options) -> Results:
 
 
 def table(plans: pd.DataFrame) -> Table:
-    result = Table(title="one step: what each device holds, and numbers that it gets from others")
+    title = "one step: what each device holds, and numbers that it gets from others"
+    result = Table(title=title, box=SIMPLE_HEAD)
     for name in ("rule", "devices", "state GB", "peak GB", "× devices"):
         result.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
     for name in ("all-gather", "all-to-all", "all-reduce"):
-        result.add_column(name, justify="right")
+        result.add_column(name, justify="right", overflow="fold")
     for row in plans.itertuples():
         result.add_row(
             row.rule,

@@ -1,6 +1,7 @@
 """Timings to tables and a picture."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ def table(frame: pd.DataFrame) -> Iterator[Table]:
     """One table a size."""
     for (n, d, f), rows in frame.groupby(["n", "d", "f"], sort=False):
         one = Table(title=f"n = {n}, d = {d:,}, f = {f}: one core, float32, medians")
-        one.add_column("what")
-        for name in ("ms", "range", "passes", "beyond product", "compile s", "torch", "numpy"):
+        against = [column for column in AGAINST if rows[column].notna().any()]
+        one.add_column("what", overflow="fold")
+        names = [name.removeprefix("against_") for name in against]
+        for name in ("ms", "range", "passes", "beyond product", "compile s", *names):
             one.add_column(name, justify="right")
         for row in rows.to_dict("records"):
             compile_seconds = row["compile_seconds"]
@@ -27,7 +30,7 @@ def table(frame: pd.DataFrame) -> Iterator[Table]:
                 f"{row['passes']:.1f}",
                 f"{row['beyond_product']:.1f}" if row["beyond_product"] > 0 else "",
                 "" if np.isnan(compile_seconds) else f"{compile_seconds:.1f}",
-                *("" if np.isnan(row[c]) else f"× {row[c]:.3g}" for c in AGAINST),
+                *("" if np.isnan(row[c]) else f"× {row[c]:.3g}" for c in against),
             )
         yield one
 
@@ -46,10 +49,11 @@ def show(frame: pd.DataFrame, title: str) -> None:
     """Print a table as it is, one column a column, numbers to three digits."""
     one = Table(title=title)
     for name in frame.columns:
-        one.add_column(name.replace("_", " "), justify="left" if name == "what" else "right")
+        justify: Literal["left", "right"] = "left" if name == "what" else "right"
+        one.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in frame.itertuples(index=False):
         one.add_row(*map(_cell, row))
-    Console(width=120).print(one)
+    Console(width=100).print(one)
 
 
 def _cell(value: str | float) -> str:

@@ -47,6 +47,8 @@ def median(
 ) -> Aggregate:
     """Coordinate-wise median.
 
+    x_(⌈n/2⌉) of the values x_(1) ≤ ... ≤ x_(n) of a coordinate.
+
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated; only checked.
@@ -80,6 +82,8 @@ def median(
 def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Coordinate-wise mean of what is left without the f smallest and the f largest values.
 
+    (1 / (n - 2f)) Σ_{i = f + 1}^{n - f} x_(i) of the values x_(1) ≤ ... ≤ x_(n) of a coordinate.
+
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
@@ -108,6 +112,8 @@ def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggreg
 
 def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Coordinate-wise mean of the n - f values closest to the trimmed mean.
+
+    (1 / (n - f)) Σ x_i over the n - f values of least |x_i - t|, t the trimmed mean.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
@@ -138,6 +144,8 @@ def meamed(
     updates: Updates, f: int, *, midpoint: bool = False, layerwise: bool = False
 ) -> Aggregate:
     """Mean around the median: coordinate-wise mean of the n - f values closest to the median.
+
+    (1 / (n - f)) Σ x_i over the n - f values of least |x_i - med|.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).

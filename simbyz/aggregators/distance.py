@@ -78,6 +78,8 @@ def multi_krum(
 ) -> Aggregate:
     """The mean of the m rows of lowest Krum score.
 
+    (1/m) Σ x_i over the m rows of least Σ_{j in the k nearest others of i} ||x_i - x_j||².
+
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.

@@ -22,6 +22,8 @@ from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
 def cge(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Comparative gradient elimination: the mean of the n - f rows of smallest norm.
 
+    (1 / (n - f)) Σ x_i over the n - f rows of least ||x_i||.
+
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
@@ -52,6 +54,8 @@ def aksel(
 ) -> Aggregate:
     """The mean of the k rows closest to the coordinate-wise (lower) median.
 
+    (1/k) Σ x_i over the k rows of least ||x_i - med||.
+
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
@@ -80,6 +84,8 @@ def aksel_selection(updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "
 def monna(updates: Updates, f: int, *, index: int = 0, layerwise: bool = False) -> Aggregate:
     """Nearest neighbour averaging: the mean of the n - f rows closest to one that is trusted.
 
+    (1 / (n - f)) Σ x_i over the n - f rows of least ||x_i - x_index||.
+
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated.
@@ -107,6 +113,8 @@ def monna_selection(updates: Updates, f: int, *, index: int = 0) -> Weights:
 
 def faba(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """The mean of what is left after f times removing the row farthest from the mean of the rest.
+
+    S ← S without argmax_{i in S} ||x_i - x̄_S||, f times; the result is x̄_S, the mean of S.
 
     Args:
       updates: (n, d), or a pytree of leaves (n, ...).
