@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from simbyz import preaggregators
-from simbyz.aggregators import average, bulyan, chain, krum, median, multi_krum, trimmed_mean
+from simbyz.aggregators import (
+    average,
+    bulyan,
+    chain,
+    krum,
+    median,
+    multi_krum,
+    trimmed_mean,
+    weighted_median,
+)
+from simbyz.aggregators.chain import asks_for
 
 pytestmark = pytest.mark.thorough
 
@@ -129,3 +139,31 @@ def test_mixing_saves_a_rule_from_rows_that_are_not_finite_and_the_average_not()
     assert np.all(np.isfinite(chain(mixing, median)(rows, F)))
     # A NaN row stays one of the f bad rows, and the average takes none.
     assert not np.any(np.isfinite(chain(mixing, average)(rows, F)))
+
+
+def test_masses_and_a_state_reach_the_parts_that_ask_for_them() -> None:
+    masses, center = np.arange(1.0, N + 1), ROWS[0]
+
+    def remembering(updates, f, *, state, masses):
+        return updates - state[None] + masses[:, None]
+
+    rule = chain(pairs, median)
+    assert not asks_for(rule, "masses") and asks_for(rule, "key")
+    np.testing.assert_array_equal(
+        chain(mixing, weighted_median)(ROWS, F, masses=masses),
+        weighted_median(mixing(ROWS, F), F, masses=masses),
+    )
+    rule = chain(clipping, remembering, pairs, average)
+    assert all(asks_for(rule, name) for name in ("key", "masses", "state"))
+    result = jax.jit(rule, static_argnames="f")(ROWS, f=F, key=KEY, masses=masses, state=center)
+    by_hand = clipping(ROWS) - center + masses[:, None]
+    by_hand = np.mean(pairs(by_hand.astype(np.float32), F, key=KEY), axis=0)
+    np.testing.assert_allclose(result, by_hand, rtol=1e-5)
+    with pytest.raises(TypeError, match="masses"):
+        chain(mixing, weighted_median)(ROWS, F)
+
+
+def test_a_weighted_rule_refuses_the_rows_of_buckets() -> None:
+    rule = chain(fixed_pairs, weighted_median)
+    with pytest.raises(ValueError, match=r"mass for each of the n=8 rows.*part 2 of 2, weighted"):
+        rule(ROWS, F, masses=np.ones(N))

@@ -1,5 +1,7 @@
 """The simulator with workers that count by the samples they hold, or claim to hold."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from simbyz.aggregators import WEIGHTED
 from simbyz.attackers import identities
 from simbyz.data import partition
 from simbyz.defence import StatefulRule
+from simbyz.preaggregators import clipping
 from simbyz.streams import REDRAW, of_step
 from simbyz.task import Task, classification
 from simbyz.training import Config, Hyperparameters, make_simulator
@@ -60,6 +63,20 @@ def test_a_step_moves_to_what_the_masses_say(name):
         selection=SELECTIONS[name],
     )
     np.testing.assert_allclose(state.parameters, BY_HAND[name](TARGETS, COUNTS), rtol=1e-5)
+
+
+def test_a_step_through_a_chain():
+    """Clipped first, then weighed; without and with all workers asked."""
+    radius = 2.0
+    rule = aggregators.chain(
+        functools.partial(clipping, radius=radius), aggregators.weighted_median
+    )
+    lengths = np.maximum(np.linalg.norm(TARGETS, axis=1, keepdims=True), radius)
+    expected = BY_HAND["weighted_median"](TARGETS * radius / lengths, COUNTS)
+    for participants in (None, 5):
+        config = Config(n=5, f=0, momentum_at=(), participants=participants)
+        state, _ = run(config, rule, weights=by_counts(COUNTS))
+        np.testing.assert_allclose(state.parameters, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

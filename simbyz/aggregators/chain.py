@@ -3,11 +3,14 @@
 import functools
 import inspect
 from collections.abc import Callable
+from inspect import Parameter
 from typing import Any
 
 import jax
 
 from simbyz.stacking import PyTree, ravel
+
+ASKED = ("key", "masses", "state")  # what a part may ask for, and the simulator gives
 
 
 def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -24,14 +27,19 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     A part whose signature has a keyword-only `key` without a value, as `bucketing` has, makes the
     result ask for a key as well: rule(updates, f, key=key). One such part gets that key itself;
     several get jax.random.split(key, how many), in order. Without such a part no key is accepted.
+    Likewise `masses` and `state`, as weighted rules and rules with memory ask for: each part that
+    asks is given them as they are. Masses stay with their rows, so that what a row holds after
+    `nearest_neighbor_mixing` counts by the mass of the worker that it was; after `bucketing` rows
+    are no worker's, and a weighted rule refuses them.
 
     Args:
       *parts: callables (updates, f), configured by functools.partial; all but the last return a
         stack, the last one the aggregate. A chain is a rule and may be a part, too.
 
     Returns:
-      A callable (updates, f), or (updates, f, *, key), which returns what its last part returns.
-      It raises ValueError, at trace time, where a part refuses its (n, f), and says which part.
+      A callable (updates, f), with keyword-only `key`, `masses` and `state` where a part asks for
+      them, which returns what its last part returns. It raises ValueError, at trace time, where a
+      part refuses its (n, f), and says which part.
 
     Raises:
       ValueError: no part.
@@ -39,15 +47,19 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     if not parts:
         raise ValueError("chain needs at least one part, the rule")
     num_keys = sum(needs_key(part) for part in parts)
+    wanted = [name for name in ASKED if any(asks_for(part, name) for part in parts)]
+    places = [("updates", Parameter.POSITIONAL_OR_KEYWORD), ("f", Parameter.POSITIONAL_OR_KEYWORD)]
+    places += [(name, Parameter.KEYWORD_ONLY) for name in wanted]
+    signature = inspect.Signature([Parameter(name, kind) for name, kind in places])
 
-    def rule(updates: PyTree, f: int) -> PyTree:
-        return _in_turn(parts, updates, f, [])
+    def chained(*arguments: Any, **options: Any) -> PyTree:
+        given = signature.bind(*arguments, **options).arguments
+        updates, f = given.pop("updates"), given.pop("f")
+        keys = given.pop("key", None)
+        keys = [keys] if num_keys == 1 else jax.random.split(keys, num_keys) if num_keys else []
+        return _in_turn(parts, updates, f, list(keys), given)
 
-    def random_rule(updates: PyTree, f: int, *, key: jax.Array) -> PyTree:
-        keys = [key] if num_keys == 1 else list(jax.random.split(key, num_keys))
-        return _in_turn(parts, updates, f, keys)
-
-    chained = random_rule if num_keys else rule
+    chained.__signature__ = signature  # type: ignore[attr-defined]  # what `asks_for` reads
     chained.__name__ = f"chain({', '.join(_name(part) for part in parts)})"
     return chained
 
@@ -64,12 +76,18 @@ def asks_for(part: Callable[..., Any], name: str) -> bool:
 
 
 def _in_turn(
-    parts: tuple[Callable[..., PyTree], ...], updates: PyTree, f: int, keys: list[jax.Array]
+    parts: tuple[Callable[..., PyTree], ...],
+    updates: PyTree,
+    f: int,
+    keys: list[jax.Array],
+    shared: dict[str, Any],
 ) -> PyTree:
     remaining = iter(keys)
     given = updates
     for number, part in enumerate(parts, 1):
-        options = {"key": next(remaining)} if needs_key(part) else {}
+        options = {name: shared[name] for name in shared if asks_for(part, name)}
+        if needs_key(part):
+            options["key"] = next(remaining)
         try:
             given = part(given, f, **options)
         except ValueError as error:
