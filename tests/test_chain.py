@@ -156,7 +156,7 @@ def test_masses_and_a_state_reach_the_parts_that_ask_for_them() -> None:
     rule = chain(clipping, remembering, pairs, average)
     assert all(asks_for(rule, name) for name in ("key", "masses", "state"))
     result = jax.jit(rule, static_argnames="f")(ROWS, f=F, key=KEY, masses=masses, state=center)
-    by_hand = clipping(ROWS) - center + masses[:, None]
+    by_hand = np.asarray(clipping(ROWS)) - center + masses[:, None]
     by_hand = np.mean(pairs(by_hand.astype(np.float32), F, key=KEY), axis=0)
     np.testing.assert_allclose(result, by_hand, rtol=1e-5)
     with pytest.raises(TypeError, match="masses"):
