@@ -48,9 +48,10 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
         raise ValueError("chain needs at least one part, the rule")
     num_keys = sum(needs_key(part) for part in parts)
     wanted = [name for name in ASKED if any(asks_for(part, name) for part in parts)]
-    places = [("updates", Parameter.POSITIONAL_OR_KEYWORD), ("f", Parameter.POSITIONAL_OR_KEYWORD)]
-    places += [(name, Parameter.KEYWORD_ONLY) for name in wanted]
-    signature = inspect.Signature([Parameter(name, kind) for name, kind in places])
+    signature = inspect.Signature(
+        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("updates", "f")]
+        + [Parameter(name, Parameter.KEYWORD_ONLY) for name in wanted]
+    )
 
     def chained(*arguments: Any, **options: Any) -> PyTree:
         given = signature.bind(*arguments, **options).arguments
