@@ -1,0 +1,57 @@
+"""The panels of the pictures of curves, and the band of one: plain NumPy beside."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from experiments.distributed_momentum.panels import draw_band, panels
+
+
+def places(keys):
+    """(row, column) of every panel, and those whose ticks are labelled at the side and below."""
+    figure, found = panels(keys)
+    figure.draw_without_rendering()
+    grid = {key: axes.get_subplotspec() for key, axes in found.items()}
+    side, below = (
+        {key for key, axes in found.items() if getattr(axes, f"{a}axis").get_tick_params()[label]}
+        for a, label in (("y", "labelleft"), ("x", "labelbottom"))
+    )
+    plt.close(figure)
+    return {key: (at.rowspan.start, at.colspan.start) for key, at in grid.items()}, side, below
+
+
+def test_an_f_of_other_rules_shares_the_row():
+    keys = [("little", 11, "krum"), ("little", 5, "bulyan"), ("empire", 11, "krum")]
+    found, side, below = places(keys)
+    assert found == {keys[0]: (0, 0), keys[1]: (0, 1), keys[2]: (1, 0)}
+    assert side == {keys[0], keys[2]}
+    assert below == {keys[1], keys[2]}  # bulyan's column ends in the first row
+
+
+def test_an_f_of_the_same_rule_has_a_row_of_its_own():
+    keys = [("little", 5, "krum"), ("little", 5, "median"), ("little", 2, "median")]
+    found, side, below = places(keys)
+    assert found == {keys[0]: (0, 0), keys[1]: (0, 1), keys[2]: (1, 1)}
+    assert side == {keys[0], keys[2]}  # where a row starts beside an empty place
+    assert below == {keys[0], keys[2]}
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_band_is_mean_and_deviation_over_seeds(logarithmic):
+    values = np.array([[1.0, 2.0, np.nan], [4.0, 8.0, 16.0]])  # seeds, steps
+    steps = pd.DataFrame({"step": np.tile([0, 5, 10], 2), "seed": np.repeat([1, 2], 3)})
+    figure, axes = plt.subplots()
+    line = draw_band(axes, steps, pd.Series(values.ravel()), ("black", "-"), logarithmic)
+    kept = np.log(values) if logarithmic else values
+    mean = np.array([kept[:, 0].mean(), kept[:, 1].mean(), kept[1, 2]])
+    deviation = np.array([kept[:, 0].std(ddof=1), kept[:, 1].std(ddof=1), 0.0])
+    shown = np.exp if logarithmic else np.asarray
+    np.testing.assert_allclose(line.get_ydata(), shown(mean))
+    corners = axes.collections[0].get_paths()[0].vertices
+    for step, low, high in zip(
+        [0, 5, 10], shown(mean - deviation), shown(mean + deviation), strict=True
+    ):
+        edge = corners[corners[:, 0] == step, 1]
+        np.testing.assert_allclose([edge.min(), edge.max()], [low, high])
+    plt.close(figure)
