@@ -1,7 +1,6 @@
 """Certificates of runs: columns against NumPy, what they come to, the experiment's table."""
 
 import functools
-import io
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
+from printed import printed
 
 from experiments.distributed_momentum import certified
 from experiments.distributed_momentum.__main__ import command
@@ -300,10 +299,7 @@ class TestExperiment:
                 "mean_distance": [0.0, 1.0, 2.0, 1e-9],
             }
         )
-        out = io.StringIO()
-        certified.print_tables(runs, "digits", Console(width=100, file=out))
-        lines = out.getvalue().splitlines()
-        assert max(map(len, lines)) <= 100
+        lines = printed(certified.print_tables, runs, "digits").splitlines()
         words = [line.replace("│", " ").split() for line in lines]
         assert "median 3 little worker 3 16 1 75.0 % 25.0 % 1.5".split() in words
         assert "krum 3 little worker inf - 1 - - 1e-09".split() in words

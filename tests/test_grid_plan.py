@@ -5,7 +5,7 @@ import io
 import fake_runs
 import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
-from rich.console import Console
+from printed import printed
 
 from experiments.distributed_momentum import estimate, footprint
 from experiments.distributed_momentum.__main__ import command
@@ -68,10 +68,8 @@ class TestDryRun:
                 assert footprint.memory_of(cell, width, "gpu") <= footprint.SHARE * 10**9
 
     def test_widths_are_told_before_a_run(self):
-        text = io.StringIO()
-        run = Run(paper_cells("mnist")[1], 1)
-        print_widths([run], Console(file=text, width=100))
-        assert "mnist krum n=51 f=24: 1 runs at once a device, at least" in text.getvalue()
+        shown = printed(print_widths, [Run(paper_cells("mnist")[1], 1)])
+        assert "mnist krum n=51 f=24: 1 runs at once a device, at least" in shown
 
 
 class TestProgress:
