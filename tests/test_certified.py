@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from printed import printed
 
-from experiments.distributed_momentum import certified
+from experiments.distributed_momentum import certified, grid_command
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.cells import cells, reference_of
 from experiments.distributed_momentum.programs import Run as ExperimentRun
@@ -330,3 +330,23 @@ class TestExperiment:
             largest = runs.set_index("digest").loc[digest, "largest_coefficient"]
             assert some["coefficient"].max() == pytest.approx(largest)
             assert some["attack_acceptance"].iloc[:-1].between(0, 1).all()
+
+        assert command(["analyse", "--results", str(tmp_path)]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert all("100.0 %" in line for line in shown if line.startswith("│ median"))
+        assert sum(line.startswith("│ median") for line in shown) == 2
+        figures = tmp_path / "figures"
+        assert command(["plot", "--results", str(tmp_path), "--figures", str(figures)]) == 0
+        assert len(list(figures.glob("digits-lr_*-certificates.*"))) == 2
+
+    def test_a_grid_of_certified_runs(self):
+        options = {"dataset": ("mnist",), "rule": ("median",), "f": (24,), "seeds": (1,)}
+        plain = grid_command.select(grid_command.Options(**options))
+        asked = grid_command.select(grid_command.Options(**options, certify=True))
+        assert [run.cell.name for run in asked] == [f"{run.cell.name}-certify" for run in plain]
+        assert not any(run.cell.in_paper for run in asked)
+        assert len(plain) == 4 * 5  # settings; unattacked, and two attacks at two places
+
+    def test_a_folder_without_certified_runs(self, tmp_path):
+        assert certified.runs_in(tmp_path).empty
+        assert certified.plot(certified.runs_in(tmp_path), tmp_path, tmp_path / "figures") == []

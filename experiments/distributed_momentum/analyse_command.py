@@ -1,7 +1,8 @@
 """What the runs say: how often the attacks are effective, what momentum at the workers gains and
 loses, how often the theory's condition holds, and each sentence of the paper's claim.
 
-Works on any part of the grid, and says which part. Intervals: paired bootstrap over seeds.
+Works on any part of the grid, and says which part. Intervals: paired bootstrap over seeds. Of
+certified runs in the folders, a table of their certificates.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import pandas as pd
 from rich.console import Console
 
 from experiments.command_line import NONE, parse
+from experiments.distributed_momentum import certified
 from experiments.distributed_momentum.bootstrap import Share
 from experiments.distributed_momentum.claims import claims, percent
 from experiments.distributed_momentum.extent import (
@@ -56,9 +58,7 @@ def read(options: Options) -> pd.DataFrame:
       ValueError: they contradict each other, they are mixed, or nothing is there.
     """
     tables = () if options.table is None else options.table or (TABLE,)
-    folders = options.results
-    if tables and folders == Options.results:
-        folders = ()
+    folders = folders_of(options)
     if missing := [path for path in tables if not path.exists()]:
         raise ValueError(f"there is no table {missing[0]}; `collect` writes one")
     if missing := [folder for folder in folders if not folder.is_dir()]:
@@ -71,6 +71,12 @@ def read(options: Options) -> pd.DataFrame:
     return runs
 
 
+def folders_of(options: Options) -> tuple[Path, ...]:
+    """The folders to read: with a table only if they were given."""
+    alone = options.table is None or options.results != Options.results
+    return options.results if alone else ()
+
+
 def command(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, "distributed_momentum analyse", __doc__)
     try:
@@ -79,6 +85,10 @@ def command(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print_analysis(runs)
+    for folder in folders_of(options):
+        some = certified.runs_in(folder)
+        for dataset, own in some.groupby("dataset"):
+            certified.print_tables(own, f"{dataset}, {len(own)} runs in {folder}")
     return 0
 
 

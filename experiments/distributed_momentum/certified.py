@@ -29,6 +29,14 @@ CAPTION = (
 BOUND, FLOOR = ("0.35", (0, (6, 2))), ("0.35", (0, (1, 1.5)))
 
 
+def runs_in(folder: Path) -> pd.DataFrame:
+    """The certified runs of a folder of results, rows of `records.read_runs`; maybe none."""
+    runs = records.read_runs(folder)
+    if "certify" not in runs:
+        return runs[:0]
+    return runs[runs["certify"].eq(True)]
+
+
 def table_of(runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each attack, rule, f and place, over its seeds; NaN for what is not known.
 
@@ -78,22 +86,23 @@ def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None)
         console.print(table)
 
 
-def plot(runs: pd.DataFrame, folder: Path) -> list[Path]:
-    """κ by step, as PNG and PDF; a picture a learning rate and Nesterov setting.
+def plot(runs: pd.DataFrame, folder: Path, figures: Path) -> list[Path]:
+    """κ by step, as PNG and PDF; a picture a data set, learning rate and Nesterov setting.
 
     Args:
       runs: certified runs in the folder.
-      folder: of the results, and for the pictures.
+      folder: of the results.
+      figures: for the pictures.
     """
-    attacked = runs[runs["attack"] != "none"]
-    if attacked.empty:
+    if runs.empty or (attacked := runs[runs["attack"] != "none"]).empty:
         return []
     steps = records.read_steps(folder, files=attacked["file"], columns=["step", "coefficient"])
     files = []
-    for name, some in _kinds(attacked):
-        figure = draw(some, steps[steps["digest"].isin(some["digest"])])
-        shown = name.replace("learning rate ", "lr_").replace(", Nesterov", "-nesterov")
-        files += save(figure, folder, f"{some['dataset'].iloc[0]}-{shown}-certificates")
+    for dataset, own in attacked.groupby("dataset"):
+        for name, some in _kinds(own):
+            figure = draw(some, steps[steps["digest"].isin(some["digest"])])
+            shown = name.replace("learning rate ", "lr_").replace(", Nesterov", "-nesterov")
+            files += save(figure, figures, f"{dataset}-{shown}-certificates")
     return files
 
 

@@ -212,7 +212,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         files = plot(results, options.results)
         if options.certify and not results.comparison.empty:
             certified.print_tables(results.runs, f"{options.dataset}, seeds {options.seeds}")
-            files += certified.plot(results.runs, options.results)
+            files += certified.plot(results.runs, options.results, options.results)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -58,6 +58,8 @@ class Selection:
     """Of initial weights, batches and what is drawn else."""
     conventions: Conventions = "released"
     """krum and bulyan as the paper's program defines them, or as they were published."""
+    certify: bool = False
+    """Hold every step against theory, too: `analyse` and `plot` show what came of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,8 @@ def select(options: Options) -> list[Run]:
     """
     check_options(options)
     names: tuple[str, ...] = options.dataset or tuple(PAPER)
-    whole = [cell for name in names for cell in paper_cells(name, conventions=options.conventions)]
+    changes = {"conventions": options.conventions, "certify": options.certify or None}
+    whole = [cell for name in names for cell in paper_cells(name, **changes)]
     chosen = whole
     for option, wanted, of in (
         ("rule", options.rule, lambda cell: cell.rule),

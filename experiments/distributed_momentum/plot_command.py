@@ -2,7 +2,8 @@
 
 For every combination of data set, attack, f, learning rate and Nesterov: accuracy, loss and
 variance-norm ratio by step. For each data set: box plots of the highest accuracy. For all: a
-heatmap of the gain, and the ratio's reduction against the gain.
+heatmap of the gain, and the ratio's reduction against the gain. For certified runs the realised
+coefficient by step.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from experiments.command_line import parse
-from experiments.distributed_momentum import curves, overview
+from experiments.distributed_momentum import certified, curves, overview
 from experiments.distributed_momentum.extent import in_grid
 from experiments.distributed_momentum.mixing import refuse_mixed
 from experiments.distributed_momentum.pairs import pairs_of
@@ -46,6 +47,8 @@ def command(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     files = draw_all(runs, options.figures)
+    for folder in options.results:
+        files += certified.plot(certified.runs_in(folder), folder, options.figures)
     print(f"{len(files)} pictures in {options.figures}")
     return 0
 
