@@ -91,11 +91,34 @@ def sorted_rows(
     ranks = range(n) if ranks is None else ranks
     if n > MAX_NETWORK_ROWS:
         stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
-        return list(jnp.sort(jnp.where(jnp.isnan(stack), jnp.inf, stack), axis=0))
+        return list(_sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
     sets = tuple(map(tuple, sets)) if n > MAX_ORDERED_ROWS else ()
     return _through_network(
         tuple(ranks), sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
     )
+
+
+@jax.custom_jvp
+def _sorted_columns(stack: jax.Array) -> jax.Array:
+    """Each column of an (n, d) stack without NaN in ascending order.
+
+    By whole numbers of the same order, and along contiguous memory: XLA:CPU takes 5.5 times as long
+    to sort the floats where they stand.
+    """
+    whole = jnp.dtype(f"int{8 * stack.dtype.itemsize}")
+
+    def flipped(bits: jax.Array) -> jax.Array:
+        # The bits of negative floats, but for the sign, are in descending order.
+        return jnp.where(bits < 0, bits ^ jnp.iinfo(whole).max, bits)
+
+    keys = flipped(jax.lax.bitcast_convert_type(stack.T, whole))
+    ordered = flipped(jnp.sort(keys, axis=1))
+    return jax.lax.bitcast_convert_type(ordered, stack.dtype).T
+
+
+@_sorted_columns.defjvp
+def _columns_with_tangents(primals, tangents):
+    return jax.jvp(lambda stack: jnp.sort(stack, axis=0), primals, tangents)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

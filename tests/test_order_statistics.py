@@ -91,6 +91,30 @@ def test_all_rows_sorted(n):
     np.testing.assert_array_equal(got, np.sort(stack, axis=0))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_many_rows_of_every_dtype_and_size(dtype):
+    rng = np.random.default_rng(5)
+    stack = rng.normal(size=(MAX_NETWORK_ROWS + 3, 40)) * 10.0 ** rng.integers(-6, 5, size=40)
+    stack[rng.random(stack.shape) < 0.1] = 0.0
+    stack[rng.random(stack.shape) < 0.1] = -0.0
+    stack[3], stack[9], stack[20] = np.inf, -np.inf, np.nan
+    stack = jnp.asarray(stack, dtype)
+    got = jax.jit(lambda stack: jnp.stack(sorted_rows(stack)))(stack)
+    assert got.dtype == stack.dtype
+    stack = np.asarray(stack.astype(jnp.float32))
+    expected = np.sort(np.where(np.isnan(stack), np.inf, stack), axis=0)
+    np.testing.assert_array_equal(got.astype(jnp.float32), expected)
+
+
+def test_a_tangent_moves_with_its_value_among_many():
+    rng = np.random.default_rng(6)
+    stack, moving = rng.normal(size=(2, MAX_NETWORK_ROWS + 1, 7)).astype(np.float32)
+    values, tangents = jax.jvp(lambda stack: jnp.stack(sorted_rows(stack)), (stack,), (moving,))
+    np.testing.assert_array_equal(values, np.sort(stack, axis=0))
+    order = np.argsort(stack, axis=0)
+    np.testing.assert_array_equal(tangents, np.take_along_axis(moving, order, axis=0))
+
+
 def test_a_list_of_rows_is_as_good_as_a_stack():
     stack = np.random.default_rng(0).normal(size=(5, 4))
     np.testing.assert_array_equal(
