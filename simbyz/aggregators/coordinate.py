@@ -135,7 +135,11 @@ def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
         n = len(stack)
         require("phocas", n, f, 2, 1)
         rows = sorted_rows(stack, sets=[range(f, n - f)])
-        return mean_of_closest(rows, mean_of(rows[f : n - f]), n - f)
+        trimmed = rows[f : n - f]
+        # A sum written out would be fused into each comparison with it, and summed anew for each.
+        many = n > MAX_NETWORK_ROWS
+        center = jnp.mean(jnp.stack(trimmed), axis=0) if many else mean_of(trimmed)
+        return mean_of_closest(rows, center, n - f)
 
     return aggregate(rule, updates, layerwise)
 
