@@ -1,4 +1,4 @@
-"""The rules by coordinate with so many rows that a network leaves ranks unsorted, or a sort is used."""
+"""The rules by coordinate where rows are many: some ranks are left unsorted, or a sort is used."""
 
 import jax
 import numpy as np
