@@ -16,7 +16,7 @@ from experiments.defence_matrix.choose import best_defences, matrix
 from experiments.defence_matrix.defences import defence
 from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import WIDTH, hyperparameters_of, programs, split
-from simbyz import attacks, records
+from simbyz import attacks, certificates, records
 from simbyz.data import load
 from simbyz.models import Dense
 from simbyz.task import classification
@@ -180,6 +180,32 @@ def test_one_file_a_run(finished):
     steps = records.read_steps(options.results, columns=["accuracy"])
     ends = steps.groupby("digest", observed=True)["accuracy"].last()
     assert ends.loc[runs["digest"]].to_numpy() == pytest.approx(runs["test_accuracy"].to_numpy())
+
+
+def test_certified_runs(finished, tmp_path):
+    """Runs of their own, with what a certificate tells, and otherwise the same."""
+    options, table = finished
+    asked = dataclasses.replace(
+        options, results=tmp_path, certify=True, rule=("trimmed_mean",), pre=("none", "nnm")
+    )
+    certified = main(asked).set_index("pre")
+    assert "largest_coefficient" not in table
+    plain = table.set_index("pre").loc["nnm"]
+    pd.testing.assert_frame_equal(certified.loc["nnm", list(plain)], plain, rtol=1e-4)
+    runs = records.read_runs(tmp_path)
+    assert runs["name"].str.endswith("-certify").all()
+    steps = records.read_steps(tmp_path, columns=["coefficient"])
+    largest = steps.groupby("digest", observed=True)["coefficient"].max().astype(float)
+    found = runs.set_index("digest")["largest_coefficient"].astype(float)
+    pd.testing.assert_series_equal(
+        found, largest[found.index], check_names=False, check_index=False
+    )
+    assert certified["largest_coefficient"].isin(found).all()  # of the settings that were chosen
+    n, f = options.honest + 1, 1
+    alone, mixed = certified.loc["none"], certified.loc["nnm"]
+    assert (alone["coefficient_bound"] == certificates.trimmed_mean_bound(n, f)).all()
+    assert (alone["certified_share"] == 1).all() and alone["mean_acceptance"].between(0, 1).all()
+    assert mixed["coefficient_bound"].isna().all() and mixed["mean_acceptance"].isna().all()
 
 
 def test_nothing_is_run_twice(finished, monkeypatch):

@@ -99,6 +99,8 @@ class Setting:
     """Of the partition of the data, the same in all runs."""
     evaluations: int = 12
     """How often an adaptive attack evaluates the defence in a step."""
+    certify: bool = False
+    """Hold every step against theory, too: more columns of the runs and of the CSV."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,8 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
     setting*: `test_accuracy` is the least over attacks of the mean over seeds, `worst_attack` and
     `deviation` (over seeds) are of that attack, `training_loss` is the largest over attacks, and
     `diverged` the number of runs, of all attacks, whose loss or parameters stopped being finite. A
-    run whose loss is not a number counts as one of infinite loss.
+    run whose loss is not a number counts as one of infinite loss. Of certified runs, over attacks
+    and seeds: the largest realised coefficient, and means of the other certificates.
 
     Reference: ByzFL's benchmark chooses so; it takes each run at the best of its evaluations, here
       the end counts.
@@ -36,6 +37,15 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
                 continue
             test = by_attack["test_accuracy"].mean()
             attack = test.idxmin()
+            certified = {}
+            if "largest_coefficient" in part:
+                certified = {
+                    "largest_coefficient": part["largest_coefficient"].max(),
+                    "coefficient_bound": part["coefficient_bound"].max(),
+                    "certified_share": part["certified_share"].mean(),
+                    "mean_acceptance": part["mean_acceptance"].mean(),
+                    "mean_distance": part["mean_distance"].mean(),
+                }
             best = dict(zip(SETTING, setting, strict=True)) | {
                 "validation_accuracy": validation,
                 "test_accuracy": test[attack],
@@ -44,6 +54,7 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
                 "training_loss": by_attack["training_loss"].mean().max(),
                 "seeds": part["seed"].nunique(),
                 "diverged": int(part["lost"].sum()),
+                **certified,
             }
         rows.append(dict(zip(CELL, cell, strict=True)) | (best or {}))
     return pd.DataFrame(rows)

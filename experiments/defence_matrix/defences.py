@@ -6,7 +6,7 @@ from typing import Literal
 
 import jax
 
-from simbyz import aggregators, preaggregators
+from simbyz import aggregators, certificates, preaggregators
 
 RuleName = Literal[
     "average",
@@ -30,6 +30,24 @@ PREAGGREGATORS: dict[str, Callable] = {
     "arc": preaggregators.adaptive_robust_clipping,
     "bucketing": functools.partial(preaggregators.bucketing, bucket_size=2),
 }
+
+
+def selection(rule: str, pre: str) -> Callable[..., jax.Array] | None:
+    """(stack, f) -> the weight of each row in the aggregate; None behind a pre-aggregator, whose
+    rows are no single worker's.
+    """
+    if pre != "none":
+        return None
+    function = aggregators.SELECTIONS[rule]
+    return (
+        functools.partial(function, **GEOMETRIC_MEDIAN) if rule == "geometric_median" else function
+    )
+
+
+def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
+    """What is published of the defence's (f, κ)-robustness, if anything is."""
+    bounds = certificates.COEFFICIENT_BOUNDS
+    return bounds[rule](n, f) if pre == "none" and rule in bounds else None
 
 
 def defence(rule: str, pre: str) -> Callable[..., jax.Array]:

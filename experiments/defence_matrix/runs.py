@@ -33,6 +33,7 @@ class Run:
     momentum: float
     weight_decay: float
     seed: int
+    certify: bool = False
 
     @property
     def name(self) -> str:
@@ -46,11 +47,14 @@ class Run:
             f"lr_{self.learning_rate:g}",
             f"momentum_{self.momentum:g}",
         )
-        return "-".join(parts)
+        return "-".join((*parts, "certify") if self.certify else parts)
 
     @property
     def configuration(self) -> dict:
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if not self.certify:  # as of runs from before there were certificates
+            del values["certify"]
+        return values
 
     @property
     def file(self) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from experiments.defence_matrix import lanes
-from experiments.defence_matrix.defences import defence
+from experiments.defence_matrix.defences import coefficient_bound, defence, selection
 from experiments.defence_matrix.runs import Run, share, unfinished, widened
 from simbyz import records
+from simbyz.certificates import summarise
 from simbyz.data import Dataset
 from simbyz.host_random import generator
 from simbyz.models import Dense
@@ -94,7 +95,8 @@ def simulate(
     """Compute the runs that the folder lacks, and write each as soon as its round is finished.
 
     Args:
-      runs: of one data set, step number, batch size, network, split and number of honest workers.
+      runs: of one data set, step number, batch size, network, split and number of honest workers,
+        certified or not.
       dataset: the data, validation part included.
       folder: of results.
       progress: told the steps done since the last call, summed over runs, and what goes on.
@@ -123,12 +125,15 @@ def simulate(
         if not todo:
             continue
         function = defence(todo[0].rule, todo[0].pre)
+        n, f = first.honest + todo[0].f, todo[0].f
         simulator = make_simulator(
-            Config(n=first.honest + todo[0].f, f=todo[0].f, evaluate_every=first.steps),
+            Config(n=n, f=f, evaluate_every=first.steps, certify=first.certify),
             task,
             function,
             lanes.attack_of([todo[0].attack], function, first.evaluations),
+            selection=selection(todo[0].rule, todo[0].pre) if first.certify else None,
         )
+        bound = coefficient_bound(todo[0].rule, todo[0].pre, n, f)
         for level in levels:
             some = [run for run in todo if run.heterogeneity == level]
             if not some:
@@ -146,6 +151,8 @@ def simulate(
                 summary: dict[str, object] = {"wall_seconds": result.seconds}
                 summary |= {"validation_accuracy": validate(result.parameters)}
                 summary |= summary_of(result) | fixed | provenance()
+                if run.certify:
+                    summary |= summarise(result.columns, bound)
                 records.write_run(folder, run.name, run.configuration, result.columns, summary)
 
 
