@@ -20,7 +20,7 @@ import jax.numpy as jnp
 # 128).
 MAX_NETWORK_ROWS = 128
 # Up to here ranks that are only summed are sorted all the same: that costs little, and the sums of
-# the recorded runs keep their order, hence their bits. Beyond, LLVM gives up to vectorise a long
+# the recorded runs keep their order, hence their bits. Beyond, LLVM gives up vectorising a long
 # network, which then takes 5 times as long.
 MAX_ORDERED_ROWS = 64
 

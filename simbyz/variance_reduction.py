@@ -21,12 +21,13 @@ What θ_{t-1} is: where the gradients behind the momentum were last taken. With 
 point that looked ahead. Momentum at a worker is of where that worker was: one that was absent keeps
 its momentum and its last point, and makes up for the whole way since when it comes back; local
 steps correct each by the one before it, and the first of a round by the last of the worker's last
-round, from which it was called back (STEM, but that the server there aggregates and sends the
-momenta, too). Momentum at the update or the server is of the last step, whoever took part in it.
+round, from which it was called back. Momentum at the update or the server is of the last step,
+whoever took part in it.
 
 Reference: Cutkosky and Orabona, Momentum-based variance reduction in non-convex SGD, NeurIPS 2019;
   Karimireddy et al., Learning from history for Byzantine robust optimization, ICML 2021, hold
-  momentum at the workers against attacks; Khanduri et al., STEM, NeurIPS 2021, with local steps.
+  momentum at the workers against attacks; Khanduri et al., STEM, NeurIPS 2021, take local
+  steps along such directions.
 """
 
 from collections.abc import Callable

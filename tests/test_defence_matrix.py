@@ -206,6 +206,9 @@ def test_certified_runs(finished, tmp_path):
     assert (alone["coefficient_bound"] == certificates.trimmed_mean_bound(n, f)).all()
     assert (alone["certified_share"] == 1).all() and alone["mean_acceptance"].between(0, 1).all()
     assert mixed["coefficient_bound"].isna().all() and mixed["mean_acceptance"].isna().all()
+    # What is not certified reads as ever in a folder that holds certified runs.
+    beside = dataclasses.replace(options, results=tmp_path)
+    pd.testing.assert_frame_equal(main(beside), table)
 
 
 def test_nothing_is_run_twice(finished, monkeypatch):

@@ -7,6 +7,13 @@ import pandas as pd
 
 CELL = ["rule", "pre", "f", "heterogeneity"]
 SETTING = ["learning_rate", "momentum", "weight_decay"]
+CERTIFIED = {
+    "largest_coefficient": "max",
+    "coefficient_bound": "max",
+    "certified_share": "mean",
+    "mean_acceptance": "mean",
+    "mean_distance": "mean",
+}
 
 
 def matrix(runs: pd.DataFrame) -> pd.DataFrame:
@@ -27,6 +34,8 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.assign(lost=~np.isfinite(runs["training_loss"]))
     if "diverged_step" in runs:
         runs["lost"] |= runs["diverged_step"].notna()
+    # A folder may hold certified runs beside these: then the columns are there, and empty.
+    certified = "certify" in runs and runs["certify"].eq(True).all()
     rows = []
     for cell, group in runs.groupby(CELL, sort=False):
         best = None
@@ -37,15 +46,6 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
                 continue
             test = by_attack["test_accuracy"].mean()
             attack = test.idxmin()
-            certified = {}
-            if "largest_coefficient" in part:
-                certified = {
-                    "largest_coefficient": part["largest_coefficient"].max(),
-                    "coefficient_bound": part["coefficient_bound"].max(),
-                    "certified_share": part["certified_share"].mean(),
-                    "mean_acceptance": part["mean_acceptance"].mean(),
-                    "mean_distance": part["mean_distance"].mean(),
-                }
             best = dict(zip(SETTING, setting, strict=True)) | {
                 "validation_accuracy": validation,
                 "test_accuracy": test[attack],
@@ -54,7 +54,11 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
                 "training_loss": by_attack["training_loss"].mean().max(),
                 "seeds": part["seed"].nunique(),
                 "diverged": int(part["lost"].sum()),
-                **certified,
+                **(
+                    {name: part[name].agg(how) for name, how in CERTIFIED.items()}
+                    if certified
+                    else {}
+                ),
             }
         rows.append(dict(zip(CELL, cell, strict=True)) | (best or {}))
     return pd.DataFrame(rows)

@@ -37,7 +37,7 @@ def figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
         for row in best.to_dict("records")
     }
     _heatmap(axes[0][0], best, "test_accuracy", limit, labels)
-    axes[0][0].set_title("the best defence: test accuracy under its worst attack", size=9)
+    figure.suptitle("the best defence: test accuracy under its worst attack", size=9)
     yield "best_defence", figure
 
 
