@@ -81,7 +81,7 @@ def receive(
     if config.byzantine == 0:
         return Received(honest, honest[:0], honest, state)
     own = vectors[who.byzantine] if config.redraw else vectors[config.honest :]
-    if config.byzantine_gradients and attack is not None and _takes_own(attack):
+    if config.byzantine_gradients and attack is not None and takes_own(attack):
         options = {**options, "own": own}
     if attack is None:
         byzantine = own
@@ -99,7 +99,7 @@ def receive(
     return Received(honest, byzantine, stack, state)
 
 
-def _takes_own(attack: Attack | StatefulAttack) -> bool:
+def takes_own(attack: Attack | StatefulAttack) -> bool:
     send = attack.send if isinstance(attack, StatefulAttack) else attack
     parameters = inspect.signature(send).parameters.values()
     return any(one.name == "own" or one.kind is one.VAR_KEYWORD for one in parameters)

@@ -6,7 +6,21 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from simbyz.stacking import integer
+
 Place = Literal["worker", "update", "server"]
+# The fields of Config that are numbers, or None.
+COUNTS = (
+    "n",
+    "f",
+    "num_byzantine",
+    "evaluate_every",
+    "curvature_window",
+    "workers_at_once",
+    "local_steps",
+    "participants",
+    "byzantine_participants",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +63,14 @@ class Config:
     byzantine_participants: int | None = None
 
     def __post_init__(self) -> None:
+        for name in COUNTS:
+            value = getattr(self, name)
+            if value is not None:
+                integer(name, value)
+        if isinstance(self.momentum_at, str):
+            raise ValueError(
+                f"momentum_at must be a tuple, such as ('worker',), got {self.momentum_at!r}"
+            )
         if self.n < 1:
             raise ValueError(f"n must be at least 1, got {self.n}")
         if self.f < 0:

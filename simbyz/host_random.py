@@ -14,4 +14,7 @@ def generator(key: jax.Array) -> np.random.Generator:
         raise TypeError("this is made once on the host, from a key: call it outside jit and vmap")
     if not isinstance(key, jax.Array):
         raise TypeError(f"key must be a jax.random.key, got {key!r}: use jax.random.key(0)")
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    data = np.asarray(jax.random.key_data(key))
+    if data.ndim != 1:
+        raise TypeError(f"key must be one jax.random.key, got {data.shape[:-1]} of them")
+    return np.random.default_rng(data)

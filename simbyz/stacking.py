@@ -99,6 +99,18 @@ def first_carry(value: PyTree, stack: jax.Array) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.where(either, leaf, leaf), value)
 
 
+def integer(name: str, value: Any) -> int:
+    """The value as an int.
+
+    Raises:
+      TypeError: it is none, or is traced.
+    """
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an int, got {value!r}") from error
+
+
 def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
     """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
 

@@ -20,6 +20,7 @@ from simbyz.data.batches import (
 )
 from simbyz.data.datasets import Dataset
 from simbyz.data.partition import Partition
+from simbyz.stacking import integer
 
 PyTree = Any
 
@@ -84,7 +85,8 @@ def classification(
       module: images (B, height, width, channels) -> logits (B, num_classes), called with `train`.
       batch_size: examples a worker and a step.
       train_mode: gradients with dropout and batch statistics. The paper's program computes them
-        with the network in inference mode (False).
+        with the network in inference mode (False). A short batch is filled up with its own examples
+        for its statistics.
       partition: of the training images, among as many workers as ask for batches. It is part of the
         task's data: another one of the same shape goes through the same compiled program.
       replacement: draw each example of a batch anew.
@@ -92,10 +94,12 @@ def classification(
         to it. Parameters, gradients and the loss stay float32. As the parameters are if None.
 
     Raises:
+      TypeError: batch_size is no int.
       ValueError: batch_size below 1 or above the number of training images; a partition that is
         not of these images or, when batches are traced, of another number of workers.
     """
     num_examples, shape = len(dataset.train_images), dataset.train_images.shape[1:]
+    batch_size = integer("batch_size", batch_size)
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
             f"batch_size must be from 1 to {num_examples}, the training images of {dataset.name}, "
@@ -103,6 +107,8 @@ def classification(
         )
     if partition is not None:
         _check_partition(partition, num_examples, dataset.name)
+
+    short = not replacement and (partition is not None or num_examples % batch_size > 0)
 
     def prepare(key: jax.Array, images: jax.Array) -> jax.Array:
         images = random_flip(key, images) if dataset.flip else images
@@ -166,9 +172,12 @@ def classification(
     ) -> tuple[jax.Array, PyTree]:
         flip_key, dropout_key = jax.random.split(key)
         # An index past the end stands for no example: it reads the last one and weighs nothing.
+        present = batch < num_examples
+        if train_mode and short:
+            # Nor in batch statistics: there the batch's own stand in its place, in turns.
+            batch = batch[jnp.arange(len(batch)) % jnp.sum(present)]
         images = prepare(flip_key, take(data.train_images, batch, shape))
         labels = relabel(jnp.take(data.train_labels, batch, mode="clip"))
-        present = batch < num_examples
         if train_mode:
             logits, model_state = forward(
                 parameters,

@@ -24,7 +24,14 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from simbyz.attackers import Attack, Identities, Received, StatefulAttack, receive
+from simbyz.attackers import (
+    Attack,
+    Identities,
+    Received,
+    StatefulAttack,
+    receive,
+    takes_own,
+)
 from simbyz.certificates import CERTIFICATES
 from simbyz.configuration import Config, Hyperparameters, Momentum
 from simbyz.defence import Rule, StatefulRule, defend
@@ -98,13 +105,20 @@ def make_simulator(
         reduction, which take several.
 
     Raises:
-      ValueError: attackers without an attack, a data attack without gradients to act on, or weights
-        for a rule that takes none. A rule that refuses (n, f) says so when traced.
+      ValueError: attackers without an attack, an attack that needs honest rows where a step may
+        have none, a data attack without gradients to act on, or weights for a rule that takes none.
+        A rule that refuses (n, f) says so when traced.
     """
     if attack is None and config.byzantine and not config.byzantine_gradients:
         raise ValueError(
             f"{config.byzantine} Byzantine workers need an attack, or byzantine_gradients to send, "
             "got None"
+        )
+    fewest = config.rounds[-1].honest
+    if attack is not None and fewest == 0 and not takes_own(attack):
+        raise ValueError(
+            "an attack is made of what honest workers send, of whom a step may have none here: "
+            "give one that takes `own`, or None to send what was computed, or more participants"
         )
     if relabel is not None and not config.byzantine_gradients:
         raise ValueError("relabel needs Config(byzantine_gradients=True)")

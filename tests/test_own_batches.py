@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -182,6 +183,35 @@ def test_a_loss_is_the_mean_of_the_workers_own_losses_and_another_partition_need
     assert traces[0] == traces[1] > 0
     deviation = {name: float(metrics.sampled_deviation[0]) for name, metrics in results.items()}
     assert deviation["extreme"] > 3 * deviation["iid"]  # what heterogeneity means
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Dense(4)(images.reshape(len(images), -1))
+        return nn.Dense(10)(nn.BatchNorm(use_running_average=not train)(x))
+
+
+def test_batch_statistics_of_a_short_batch_are_of_its_own_examples():
+    task = classification(DIGITS, Normalised(), batch_size=4, train_mode=True, partition=MADE)
+    parameters, state = task.initialise(jax.random.key(0))
+    none, key = len(LABELS), jax.random.key(1)
+
+    @jax.jit
+    def at(*batch):
+        return task.loss(task.data, parameters, state, jnp.array(batch), key)
+
+    short, two = at(3, 8, none, none), at(3, 8)
+    for got, expected in zip(jax.tree.leaves(short), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+    # Of three examples the first stands in for the fourth, and counts once in the loss.
+    three, four, fourth = at(3, 8, 5, none), at(3, 8, 5, 3), at(3, 8, 5, 8)
+    np.testing.assert_allclose(
+        three[1]["batch_stats"]["BatchNorm_0"]["mean"],
+        four[1]["batch_stats"]["BatchNorm_0"]["mean"],
+        rtol=1e-5,
+    )
+    assert abs(three[0] - four[0]) > 1e-3 and abs(four[0] - fourth[0]) > 1e-3
 
 
 @pytest.mark.thorough

@@ -126,6 +126,28 @@ def test_refused(options, message):
         Config(n=8, f=2, **options)
 
 
+def test_a_step_of_byzantine_participants_alone():
+    """One of five, by chance: it sends its own vector turned around, and there are no others."""
+    config = Config(
+        n=5, f=0, num_byzantine=2, participants=1, byzantine_gradients=True, momentum_at=()
+    )
+    arguments = Hyperparameters(0.1), aggregators.median
+    with pytest.raises(ValueError, match="of whom a step may have none here"):
+        run(config, *arguments, attacks.a_little_is_enough, 1, quadratic())
+    task = quadratic(noise=1.0)
+    state, metrics = run(config, *arguments, attacks.sign_flipping, 8, task)
+    part = drawn(config, 8)
+    byzantine = part.byzantine[:, 0]
+    assert 0 < byzantine.sum() < 8
+    np.testing.assert_array_equal(np.isnan(metrics.honest_norm), byzantine)
+    theta = np.asarray(task.initialise(jax.random.fold_in(KEY, INITIALISE))[0], np.float64)
+    noises = np.asarray(task.batches(task.data, jax.random.fold_in(KEY, BATCHES), 0, 8, 5))
+    for step, worker in enumerate(part.workers[:, 0]):
+        gradient = theta - TARGET - noises[step, worker]
+        theta = theta - 0.1 * (-gradient if byzantine[step] else gradient)
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
+
+
 def test_the_rule_s_condition_is_about_the_participants():
     with pytest.raises(ValueError, match=r"n >= 2f \+ 3, got n=5, f=2"):
         run(

@@ -125,6 +125,20 @@ def test_a_minimum_changes_nothing_where_it_is_met():
     assert rows(free) == rows(bound)
 
 
+def test_who_gets_what_until_all_have_the_minimum():
+    """The smallest gets a random example of the largest, until none has too few."""
+    labels = labels_of([30, 25, 20])
+    free = rows(partition.dirichlet(KEY, labels, 6, alpha=0.05))
+    made = rows(partition.dirichlet(KEY, labels, 6, alpha=0.05, minimum=7))
+    kept = [set(a) & set(b) for a, b in zip(free, made, strict=True)]
+    assert min(map(len, free)) < 7 and min(map(len, made)) == 7
+    assert all(row == sorted(row) for row in made)
+    for before, after, same in zip(free, made, kept, strict=True):
+        # Nobody both gave and got, and no more was moved than had to be.
+        assert len(same) == min(len(before), len(after))
+        assert len(after) <= max(len(before), 7)
+
+
 def test_the_largest_minimum_makes_all_equal():
     labels = labels_of([30, 30, 40])
     made = partition.dirichlet(KEY, labels, 10, alpha=1e-3, minimum=10)
@@ -135,8 +149,9 @@ def test_extreme_concentrations():
     labels = labels_of([500, 500, 500])
     single, _ = class_counts(partition.dirichlet(KEY, labels, 5, alpha=1e-6), labels)
     assert np.sum(single > 10) == 3  # one owner a class, but for what fills the empty
-    even, _ = class_counts(partition.dirichlet(KEY, labels, 5, alpha=1e8), labels)
-    assert np.ptp(even) <= 2
+    for alpha in (1e8, 1.7e308):
+        even, _ = class_counts(partition.dirichlet(KEY, labels, 5, alpha=alpha), labels)
+        assert np.ptp(even) <= 2
 
 
 def test_shards_hold_few_labels():
@@ -155,6 +170,9 @@ def test_the_profiles_of_thinned_classes():
     np.testing.assert_array_equal(tail.sum(axis=0), [400, 200, 100, 50, 25])
     step, _ = class_counts(partition.class_imbalance(KEY, labels, 3, ratio=16), labels)
     np.testing.assert_array_equal(step.sum(axis=0), [400, 400, 400, 25, 25])
+    wide = np.arange(200) % 100  # 0.29 · 100 in floats is below 29
+    made = partition.class_imbalance(KEY, wide, 3, ratio=2, minority=0.29)
+    assert class_counts(made, wide)[0].sum(axis=0).tolist() == [2] * 71 + [1] * 29
     # The class that has too few for its place sets the scale.
     scarce, _ = class_counts(
         partition.long_tail(KEY, labels_of([400, 100, 400]), 3, ratio=4), labels_of([400, 100, 400])
@@ -195,6 +213,26 @@ REFUSED = {
         lambda: partition.iid(0, GOOD, 2),
         TypeError,
         r"key must be a jax.random.key, got 0: use jax.random.key\(0\)",
+    ),
+    "many keys": (
+        lambda: partition.iid(jax.random.split(KEY, 3), GOOD, 2),
+        TypeError,
+        r"key must be one jax.random.key, got \(3,\) of them",
+    ),
+    "a share for a number": (
+        lambda: partition.iid(KEY, GOOD, 2.0),
+        TypeError,
+        "n must be an int, got 2.0",
+    ),
+    "half an example": (
+        lambda: partition.dirichlet(KEY, GOOD, 2, alpha=1.0, minimum=1.5),
+        TypeError,
+        "minimum must be an int, got 1.5",
+    ),
+    "half a shard": (
+        lambda: partition.label_shards(KEY, GOOD, 2, k=1.5),
+        TypeError,
+        "k must be an int, got 1.5",
     ),
     "traced": (
         lambda: jax.jit(lambda labels: partition.iid(KEY, labels, 2).counts)(GOOD),

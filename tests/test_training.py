@@ -265,10 +265,15 @@ def test_batch_statistics_and_dropout_act_when_asked():
         (dict(n=5, f=1, evaluate_every=0), "evaluate_every must be at least 1, got 0"),
         (dict(n=5, f=1, curvature_window=0), "curvature_window must be at least 1"),
         (dict(n=5, f=1, workers_at_once=0), "workers_at_once must be at least 1"),
+        (dict(n=5, f=1, momentum_at="worker"), r"a tuple, such as \('worker',\), got 'worker'"),
+        (dict(n=5.0, f=1), "n must be an int, got 5.0"),
+        (dict(n=5, f="1"), "f must be an int, got '1'"),
+        (dict(n=5, f=1, local_steps=1.5), "local_steps must be an int, got 1.5"),
+        (dict(n=5, f=1, participants=2.0), "participants must be an int, got 2.0"),
     ],
 )
 def test_refused_configurations(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         Config(**options)
 
 
@@ -280,3 +285,5 @@ def test_attackers_need_an_attack():
 def test_a_batch_larger_than_the_data():
     with pytest.raises(ValueError, match="batch_size must be from 1 to 1437.*got 2000"):
         classification(data.load("digits"), models.Dense(), batch_size=2000)
+    with pytest.raises(TypeError, match="batch_size must be an int, got 1.5"):
+        classification(data.load("digits"), models.Dense(), batch_size=1.5)

@@ -36,14 +36,14 @@ RuleName = Literal[
 ]
 
 
-def _krum(updates: jax.Array, f: int) -> jax.Array:
+def krum(updates: jax.Array, f: int) -> jax.Array:
     """With the n - f - 1 neighbours that its bound is proved for."""
     return aggregators.krum(updates, f, neighbours=len(updates) - f - 1)
 
 
 # The exact geometric median is what the bound is of: the more iterations the closer to it.
 _EXACT: dict[str, Callable] = {
-    "krum": _krum,
+    "krum": krum,
     "geometric_median": functools.partial(
         aggregators.geometric_median, smoothing=1e-9, iterations=128
     ),

@@ -76,7 +76,8 @@ def class_imbalance(
     if not 0 <= minority < 1:
         raise ValueError(f"minority must be at least 0 and below 1, got {minority}")
     classes = len(np.unique(labels))
-    small = np.arange(classes) >= classes - int(minority * classes)
+    # In floats 0.29 · 100 is below 29.
+    small = np.arange(classes) >= classes - int(minority * classes * (1 + 1e-12))
     return _thin(rng, key, labels, n, np.where(small, 1 / ratio, 1.0), share)
 
 

@@ -4,8 +4,8 @@ A partition is made once, before anything is compiled: its shape depends on the 
 labels. It is computed in NumPy from the key alone, so that it is the same on every device.
 """
 
+import bisect
 import math
-import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from simbyz.host_random import generator
+from simbyz.stacking import integer
 
 
 class Partition(NamedTuple):
@@ -125,7 +126,7 @@ def dirichlet(
       only if asked); Hsu et al., 2019, draw the classes of each worker instead, for equal sizes.
     """
     rng, labels, n = start(key, labels, n)
-    minimum = operator.index(minimum)
+    minimum = integer("minimum", minimum)
     if not (math.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be positive and finite, got {alpha}")
     if not 1 <= minimum <= len(labels) // n:
@@ -134,18 +135,21 @@ def dirichlet(
             f"{len(labels)} examples, got {minimum}"
         )
     owner = np.empty(len(labels), np.int64)
+    # Beyond this the draw would overflow; shares are equal to the last digit long before.
+    concentrations = np.full(n, min(alpha, 1e100))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        ends = (np.cumsum(rng.dirichlet(np.full(n, alpha)))[:-1] * len(members)).astype(int)
+        ends = (np.cumsum(rng.dirichlet(concentrations))[:-1] * len(members)).astype(int)
         for worker, part in enumerate(np.split(members, ends)):
             owner[part] = worker
     counts = np.bincount(owner, minlength=n)
+    held = [part.tolist() for part in np.split(np.argsort(owner, kind="stable"), counts.cumsum())]
     while counts.min() < minimum:
         poorest, richest = counts.argmin(), counts.argmax()
-        owner[rng.choice(np.flatnonzero(owner == richest))] = poorest
+        bisect.insort(held[poorest], held[richest].pop(rng.integers(counts[richest])))
         counts[poorest] += 1
         counts[richest] -= 1
-    return pack([np.flatnonzero(owner == worker) for worker in range(n)], len(labels))
+    return pack([np.array(part) for part in held[:n]], len(labels))
 
 
 def label_shards(key: jax.Array, labels: np.ndarray, n: int, *, k: int = 2) -> Partition:
@@ -169,7 +173,7 @@ def label_shards(key: jax.Array, labels: np.ndarray, n: int, *, k: int = 2) -> P
       default.
     """
     rng, labels, n = start(key, labels, n)
-    k = operator.index(k)
+    k = integer("k", k)
     if not 1 <= k <= len(labels) // n:
         raise ValueError(
             f"k must be from 1 to {len(labels) // n}, so that each of n={n} workers has k shards "
@@ -189,7 +193,7 @@ def start(
             "a partition has a shape that depends on the labels: make it outside jit and vmap"
         )
     rng = generator(key)
-    labels, n = np.asarray(labels), operator.index(n)
+    labels, n = np.asarray(labels), integer("n", n)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels must be (N,) ints, got {labels.dtype} of shape {labels.shape}")
     if n < 1:
