@@ -14,6 +14,7 @@ from simbyz.certificates import (
     adaptive_clipping_bound,
     coefficient_floor,
     krum_bound,
+    least_spread_bound,
     median_bound,
     mixing_bound,
     realised_coefficient,
@@ -36,6 +37,8 @@ RULES = {
         functools.partial(aggregators.geometric_median, smoothing=1e-6, iterations=64),
         median_bound,
     ),
+    "minimum_variance_averaging": (aggregators.minimum_variance_averaging, least_spread_bound),
+    "smea": (aggregators.smea, least_spread_bound),
     "mixed": (
         aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean),
         lambda n, f: mixing_bound(n, f, trimmed_mean_bound(n, f)),
@@ -59,6 +62,7 @@ def test_bounds_by_hand():
     assert trimmed_mean_bound(5, 1) == pytest.approx(8 / 3)
     assert median_bound(5, 2) == pytest.approx(36)
     assert krum_bound(7, 2) == pytest.approx(10)
+    assert least_spread_bound(7, 2) == pytest.approx(8 / 3)
     assert mixing_bound(5, 1, trimmed_mean_bound(5, 1)) == pytest.approx(22 / 3)
     assert adaptive_clipping_bound(7, 3, 1.0) == pytest.approx(7)
     assert coefficient_floor(5, 0) == trimmed_mean_bound(5, 0) == 0

@@ -13,7 +13,7 @@ from refusals import assert_refused
 from experiments.defence_matrix import lanes, pictures, report
 from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, prepare
 from experiments.defence_matrix.choose import best_defences, matrix
-from experiments.defence_matrix.defences import defence
+from experiments.defence_matrix.defences import coefficient_bound, defence
 from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import WIDTH, hyperparameters_of, programs, split
 from simbyz import attacks, certificates, records
@@ -205,10 +205,30 @@ def test_certified_runs(finished, tmp_path):
     alone, mixed = certified.loc["none"], certified.loc["nnm"]
     assert (alone["coefficient_bound"] == certificates.trimmed_mean_bound(n, f)).all()
     assert (alone["certified_share"] == 1).all() and alone["mean_acceptance"].between(0, 1).all()
-    assert mixed["coefficient_bound"].isna().all() and mixed["mean_acceptance"].isna().all()
+    behind = certificates.mixing_bound(n, f, certificates.trimmed_mean_bound(n, f))
+    assert (mixed["coefficient_bound"] == behind).all() and (mixed["certified_share"] == 1).all()
+    assert mixed["mean_acceptance"].isna().all()
     # What is not certified reads as ever in a folder that holds certified runs.
     beside = dataclasses.replace(options, results=tmp_path)
     pd.testing.assert_frame_equal(main(beside), table)
+
+
+def test_only_what_is_proved_of_a_defence_is_its_bound():
+    n, f = 14, 4
+    median = certificates.median_bound(n, f)
+    assert coefficient_bound("median", "none", n, f) == median
+    assert coefficient_bound("median", "arc", n, f) == median + 2 * 4 / 6
+    assert coefficient_bound("median", "nnm", n, f) == pytest.approx(8 * 4 / 10 * (median + 1))
+    for rule, pre in (("median", "bucketing"), ("average", "nnm"), ("krum", "none")):
+        assert coefficient_bound(rule, pre, n, f) is None
+    # Three iterations of a geometric median smoothed at a hundred times the honest deviation.
+    assert coefficient_bound("geometric_median", "none", n, f) is None
+    honest = 1e-3 * np.random.default_rng(0).normal(size=(n - f, 5))
+    stack = np.concatenate([honest, np.full((f, 5), 0.05)]).astype(np.float32)
+    found = certificates.realised_coefficient(
+        defence("geometric_median", "none")(stack, f), stack[: n - f]
+    )
+    assert found > 10 * median
 
 
 def test_nothing_is_run_twice(finished, monkeypatch):

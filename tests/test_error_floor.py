@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from printed import printed
@@ -9,7 +10,8 @@ from refusals import assert_refused
 
 from experiments.error_floor import report
 from experiments.error_floor.__main__ import SMOKE, command, main
-from experiments.error_floor.simulate import ATTACKS, DATA, problems
+from experiments.error_floor.simulate import ATTACKS, DATA, DIMENSION, problems
+from simbyz.streams import BATCHES, INITIALISE
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,42 @@ def test_one_row_a_run(finished):
     assert not results.runs.duplicated(["zeta", "data", "attack", "seed"]).any()
     assert np.isfinite(results.runs["squared_gradient_norm"]).all()
     np.testing.assert_allclose(results.runs["floor"], 2 / 3 * results.runs["zeta"] ** 2)
+
+
+def test_against_numpy(finished):
+    """Every run once more in float64, and ζ² from the honest gradients at some point."""
+    options, results = finished
+    n, (f,), steps, rng = options.n, options.f, options.steps, np.random.default_rng(0)
+    both = dict(zip(DATA, problems(n, f, options.sigma), strict=True))
+    for run in results.runs.to_dict("records"):
+        task = both[run["data"]].task
+        data = {name: np.asarray(leaf, np.float64) for name, leaf in task.data._asdict().items()}
+        tilts = run["zeta"] * data["tilts"]
+
+        def gradients(theta, data=data, tilts=tilts):
+            return tilts + data["hessian"] @ (theta - data["optimum"])
+
+        rows = gradients(rng.normal(size=DIMENSION))
+        spread = np.mean(np.sum((rows - rows.mean(axis=0)) ** 2, axis=1))
+        assert run["floor"] == pytest.approx(f / (n - 2 * f) * spread, rel=1e-5)
+
+        key = jax.random.key(run["seed"])
+        theta = np.asarray(task.initialise(jax.random.fold_in(key, INITIALISE))[0], np.float64)
+        noises = task.batches(task.data, jax.random.fold_in(key, BATCHES), 0, steps, n - f)[1]
+        momenta = np.zeros((n - f, DIMENSION))
+        for step, noise in enumerate(np.asarray(noises, np.float64)):
+            momenta = 0.9 * momenta + 0.1 * (gradients(theta) + options.sigma * noise)
+            mean = momenta.mean(axis=0)
+            byzantine = {
+                "majority": momenta[0],
+                "shifted": mean + 2 * run["zeta"] / np.sqrt(DIMENSION),
+                "little": mean - 1.5 * momenta.std(axis=0, ddof=1),
+                "flipped": -mean,
+            }[run["attack"]]
+            ordered = np.sort([*momenta, *[byzantine] * f], axis=0)
+            theta = theta - 0.5 * min(1, 2 * (1 - step / steps)) * ordered[f : n - f].mean(axis=0)
+        error = np.sum(gradients(theta).mean(axis=0) ** 2)
+        assert run["squared_gradient_norm"] == pytest.approx(error, rel=1e-4), run
 
 
 def test_what_cannot_be_told_apart_costs_the_floor_and_nothing_exceeds_the_bound(finished):

@@ -7,6 +7,10 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import reference
+import reference_center_filters
+import reference_preaggregators
+import reference_subsets
 from printed import printed
 from refusals import assert_refused
 
@@ -28,6 +32,19 @@ def coefficient_of(aggregate, rows, f):
     honest = rows[: len(rows) - f]
     mean = honest.mean(axis=0)
     return np.sum((aggregate - mean) ** 2) / np.mean(np.sum((honest - mean) ** 2, axis=1))
+
+
+def by_loops(name, rows, f):
+    """The rule, as `tests/reference*.py` have it."""
+    plain = name.removeprefix("mixed_")
+    rows = rows if plain == name else reference_preaggregators.nearest_neighbor_mixing(rows, f)
+    options = {
+        "krum": {"neighbours": len(rows) - f - 1},
+        "geometric_median": {"smoothing": 1e-9, "iterations": 128},
+    }
+    homes = (reference, reference_subsets, reference_center_filters)
+    home = next(home for home in homes if hasattr(home, plain))
+    return getattr(home, plain)(rows, f, **options.get(plain, {}))
 
 
 # In one dimension the middle of 5 numbers, 4 of them honest, lies between the second and the third
@@ -77,6 +94,13 @@ def test_between_floor_and_bound_and_worse_than_every_attack(rule, n, f, d):
     floor, bound = coefficient_floor(n, f), bound_of(rule, n, f)
     assert found.coefficient > 0.99 * floor
     assert not found.coefficient > bound
+    # Once more by float64 loops, and over every S.
+    aggregate = by_loops(rule, found.rows, f)
+    assert coefficient_of(aggregate, found.rows, f) == pytest.approx(found.coefficient, rel=1e-6)
+    for chosen in map(list, itertools.combinations(range(n), n - f)):
+        rows = np.concatenate([found.rows[chosen], np.delete(found.rows, chosen, axis=0)])
+        if np.ptp(rows[: n - f], axis=0).max() > 1e-6:
+            assert not coefficient_of(aggregate, rows, f) > bound
     honest = np.random.default_rng(0).normal(size=(n - f, d))
     with jax.enable_x64(True):
         for attack in (attacks.a_little_is_enough, attacks.fall_of_empires, attacks.sign_flipping):

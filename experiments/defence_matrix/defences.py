@@ -45,9 +45,18 @@ def selection(rule: str, pre: str) -> Callable[..., jax.Array] | None:
 
 
 def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
-    """What is published of the defence's (f, κ)-robustness, if anything is."""
-    bounds = certificates.COEFFICIENT_BOUNDS
-    return bounds[rule](n, f) if pre == "none" and rule in bounds else None
+    """What is proved of the defence's (f, κ)-robustness, if anything is.
+
+    None for krum and the geometric median, as they are not those of the proofs: krum counts n - f -
+    2 neighbours here, and three iterations from zero may end anywhere.
+    """
+    if rule in ("krum", "geometric_median") or rule not in certificates.COEFFICIENT_BOUNDS:
+        return None
+    bound = certificates.COEFFICIENT_BOUNDS[rule](n, f)
+    behind = {"nnm": certificates.mixing_bound, "arc": certificates.adaptive_clipping_bound}
+    if pre == "none":
+        return bound
+    return behind[pre](n, f, bound) if pre in behind else None
 
 
 def defence(rule: str, pre: str) -> Callable[..., jax.Array]:

@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a rule, n, f and d: floor, the worst `found` over seeds and restarts, the `start` it
-    was climbed from, and the published `bound`, NaN where there is none.
+    was climbed from, and the proved `bound`, NaN where there is none.
     """
     rows = []
     for (rule, n, f, d), some in runs.groupby(["rule", "n", "f", "d"], sort=False):
@@ -63,7 +63,7 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
         title="worst cases found",
         caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "
         f"bound on the rule's; ∞: over {UNBOUNDED:g}, it grows with the Byzantine rows; bound: "
-        "published as an upper one; start: what the worst was climbed from",
+        "proved to be above; start: what the worst was climbed from",
     )
     table.add_column("rule", no_wrap=True)
     for name in ("n", "f", "d", "floor", "found", "of the floor", "bound"):
