@@ -24,7 +24,7 @@ def test_smoke(tmp_path, monkeypatch):
     attacks += [
         f"{direction}, {search}"
         for direction in ("little", "little-negative", "empire")
-        for search in ("sequential", "bracketing")
+        for search in ("sequential", "bracketing", "looking ahead")
     ]
     measured = results.measured
     assert set(measured["attack"]) == set(attacks)
@@ -33,6 +33,9 @@ def test_smoke(tmp_path, monkeypatch):
     for _, group in measured.groupby(["rule", "step"]):
         strengths = group.set_index("attack")["strength"]
         assert strengths["gradient_ascent"] >= 0.999 * strengths.drop("gradient_ascent").max()
+        for direction in ("little", "little-negative", "empire"):
+            sequential = strengths[f"{direction}, sequential"]
+            assert strengths[f"{direction}, looking ahead"] >= 0.999 * sequential
     assert all(file.stat().st_size > 0 for file in plot(results, options))
 
     # What is there is not measured again; what is damaged is.

@@ -15,7 +15,7 @@ from simbyz import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
 from simbyz.attacks.adaptive import DIRECTIONS, search_factor
 from simbyz.attacks.gradient_ascent import Symmetry
-from simbyz.attacks.line_search import bracketing, sequential
+from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
 
 RuleName = Literal[
     "krum",
@@ -27,7 +27,11 @@ RuleName = Literal[
     "bulyan",
     "bulyan-published",
 ]
-SEARCHES = {"sequential": sequential, "bracketing": bracketing}
+SEARCHES = {
+    "sequential": sequential,
+    "bracketing": bracketing,
+    "looking ahead": looking_ahead,
+}
 ASCENT = "gradient_ascent"
 
 
