@@ -44,18 +44,43 @@ class ConvPool(nn.Module):
         return nn.relu(pooled + bias[:, None, None, None]).transpose(3, 1, 2, 0)
 
 
+@jax.custom_vjp
 def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution without padding: (C, H, W, B), (s, s, C, D) -> (D, H - s + 1, W - s + 1, B).
 
-    Each of its passes, the gradients too, is one matrix product over the windows of the images.
+    Each of its passes is one product of matrices, (s · s · C, D) and the windows of the images. The
+    gradients are spelt out, as what JAX makes of them under `vmap` transposes the windows first.
     """
-    size, features = len(kernel), kernel.shape[-1]
+    return _forward(images, kernel)[0]
+
+
+def _windows(images: jax.Array, size: int) -> jax.Array:
+    """(C, H, W, B) -> (s, s, C, H - s + 1, W - s + 1, B)."""
     height, width = (side - size + 1 for side in images.shape[1:3])
     columns = jnp.stack([images[:, :, j : j + width] for j in range(size)])
-    windows = jnp.stack([columns[:, :, i : i + height] for i in range(size)])
-    # Of matrices, as those of arrays of higher rank would transpose the windows first.
-    products = kernel.reshape(-1, features).T @ windows.reshape(kernel.size // features, -1)
-    return products.reshape(features, height, width, -1)
+    return jnp.stack([columns[:, :, i : i + height] for i in range(size)])
+
+
+def _forward(images: jax.Array, kernel: jax.Array):
+    windows = _windows(images, len(kernel))
+    shape, kernel_matrix = windows.shape[3:], kernel.reshape(-1, kernel.shape[-1])
+    windows = windows.reshape(len(kernel_matrix), -1)
+    products = jnp.einsum("kd,kn->dn", kernel_matrix, windows)
+    return products.reshape(-1, *shape), (images, kernel, windows)
+
+
+def _backward(saved: tuple[jax.Array, jax.Array, jax.Array], gradient: jax.Array):
+    images, kernel, windows = saved
+    by_pixel = gradient.reshape(len(gradient), -1)
+    of_kernel = jnp.einsum("kn,dn->kd", windows, by_pixel)
+    of_windows = jnp.einsum("kd,dn->kn", kernel.reshape(of_kernel.shape), by_pixel)
+    # Of each window, added up where the windows lie.
+    transposed = jax.linear_transpose(lambda images: _windows(images, len(kernel)), images)
+    of_windows = of_windows.reshape(*kernel.shape[:3], *gradient.shape[1:])
+    return *transposed(of_windows), of_kernel.reshape(kernel.shape)
+
+
+convolve.defvjp(_forward, _backward)
 
 
 @jax.custom_vjp
@@ -65,10 +90,10 @@ def max_pool(images: jax.Array) -> jax.Array:
     The gradient goes to the first of them that is the largest, row by row: XLA's would look for it
     again, pixel by pixel.
     """
-    return _forward(images)[0]
+    return _largest(images)[0]
 
 
-def _forward(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _largest(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     first, height, width, last = images.shape
     blocks = images.reshape(first, height // 2, 2, width // 2, 2, last)
     a, b, c, d = (blocks[:, :, i, :, j] for i in range(2) for j in range(2))
@@ -77,7 +102,7 @@ def _forward(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return largest, place
 
 
-def _backward(place: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+def _spread(place: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
     first, height, width, last = place.shape
     a, b, c, d = (jnp.where(place == number, gradient, 0) for number in range(4))
     # In stacks of stacks: one comparison with all places at once takes XLA:CPU ten times as long.
@@ -85,4 +110,4 @@ def _backward(place: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
     return (rows.reshape(first, 2 * height, 2 * width, last),)
 
 
-max_pool.defvjp(_forward, _backward)
+max_pool.defvjp(_largest, _spread)
