@@ -158,6 +158,10 @@ def test_every_step_is_certified_under_attack(name):
         assert 0 < summary["largest_coefficient"] <= bound
         assert 0 <= summary["mean_acceptance"] <= 1
         assert summary["mean_distance"] == pytest.approx(np.mean(columns["distance"][:-1]))
+        # The study columns hold the variance, too: over h - 1.
+        variance = columns["honest_deviation"] ** 2 * (N - F - 1) / (N - F)
+        expected = (columns["distance"] ** 2 / variance)[:-1]
+        np.testing.assert_allclose(columns["coefficient"][:-1], expected, rtol=1e-4)
 
 
 def test_the_average_under_attack_has_no_bound():
