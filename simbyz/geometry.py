@@ -41,6 +41,11 @@ def squared_distances(stack: jax.Array) -> jax.Array:
     return jnp.where(jnp.eye(n, dtype=bool), 0, squares)
 
 
+def gram(rows: jax.Array) -> jax.Array:
+    """The inner products of the rows (n, d), all of them: (n, n)."""
+    return mirrored(lower_gram(rows))
+
+
 def lower_gram(rows: jax.Array) -> jax.Array:
     """The inner products of the rows (n, d), right on and below the diagonal: (n, n).
 

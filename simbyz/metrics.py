@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
+from simbyz.geometry import gram
 
 
 class Metrics(NamedTuple):
     """One scalar a step and a column. NaN: not defined (no attacker, no previous step, nothing
-    evaluated).
+    evaluated). None: not asked for, see `Config.study` and `Config.certify`.
 
     deviation: √(Σ_i ||v_i - v̄||² / (count - 1)); norm: ||v̄||; largest: the largest |coordinate|
     of v̄, where v̄ is the mean of the vectors of that kind (the aggregate is its own mean).
@@ -119,9 +120,10 @@ def study(
     # All norms and inner products at once: one small matrix product reads every vector once. (The
     # norm of the coordinate-wise deviations is the deviation.)
     vectors = jnp.stack([*means.values(), *deviations, past.previous, past.discounted])
-    inner = jnp.matmul(vectors, vectors.T, precision=jax.lax.Precision.HIGHEST)
+    inner = gram(vectors)
     norms = jnp.sqrt(jnp.diagonal(inner))
-    largest = jnp.max(jnp.abs(vectors), axis=1)
+    # XLA:CPU's maximum of many values passes over NaN.
+    largest = jnp.where(jnp.isnan(norms), jnp.nan, jnp.max(jnp.abs(vectors), axis=1))
 
     names = list(means)
     columns = {}

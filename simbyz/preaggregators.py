@@ -184,7 +184,9 @@ def _norms(stack: jax.Array) -> jax.Array:
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     most = float(jnp.finfo(dtype).max) ** 0.75
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(stack.astype(dtype)), axis=1))
+    sizes = jnp.abs(jax.lax.stop_gradient(stack.astype(dtype)))
+    # XLA:CPU's maximum of many values passes over NaN.
+    largest = jnp.max(jnp.where(jnp.isnan(sizes), jnp.inf, sizes), axis=1)
     finite = jnp.isfinite(largest)
     scale = jnp.where(finite, jnp.clip(largest, 1 / most, most), 1)
     # Blanked for the derivative, where 0 · NaN would come back.

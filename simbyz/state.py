@@ -22,7 +22,7 @@ class State(NamedTuple):
     update_momentum: jax.Array | None  # (d,)
     aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
     optimizer: optax.OptState
-    past: Past
+    past: Past | None  # of the study columns
     attack: PyTree  # of a StatefulAttack
     rule: PyTree  # of a StatefulRule
     last: Last | None = None  # where gradients were last taken, for variance reduction

@@ -22,8 +22,8 @@ from simbyz.training import Hyperparameters, Simulator, State
 
 PyTree = Any
 
-# Steps in one call of the compiled program: results come to the host, and progress is told, in
-# between.
+# Steps in one call of the compiled program, unless it is told otherwise: results come to the host,
+# and progress is told, in between.
 CHUNK = 50
 
 
@@ -60,6 +60,7 @@ def sweep(
     *,
     steps: int,
     width: int,
+    chunk: int | None = None,
     look_ahead: bool = True,
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int, float], None] = lambda run_steps, accuracy: None,
@@ -74,6 +75,8 @@ def sweep(
       data: of the task.
       steps: steps of each run.
       width: lanes that one device runs at once.
+      chunk: steps in one call of the compiled program, `CHUNK` if None. Batches are drawn for as
+        many steps at once, which sorts all examples that a worker holds.
       look_ahead: False for lanes without Nesterov, where the simulator's program has both.
       devices: all local ones if None.
       progress: called with the number of steps done since the last call, summed over runs, and the
@@ -92,9 +95,9 @@ def sweep(
     """
     devices = jax.local_devices() if devices is None else list(devices)
     names = [lane.name for lane in lanes]
-    keeper = None
+    chunk, keeper = chunk or CHUNK, None
     if checkpoints is not None:
-        program = {"width": width, "steps": steps, "chunk": CHUNK, "look_ahead": look_ahead}
+        program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
         keeper = Keeper(checkpoints, names, devices, **program)
     programs = _programs(simulator, tuple(devices))
     data = copy_to(devices, data)
@@ -118,8 +121,8 @@ def sweep(
             parts, done = [before], saved.header.step
             began -= saved.header.seconds * len(some)
             progress(done * len(some), latest_accuracy(parts, len(some)))
-        for step in range(done, steps, CHUNK):
-            count = min(CHUNK, steps - step)
+        for step in range(done, steps, chunk):
+            count = min(chunk, steps - step)
             states, metrics = programs.advance(
                 states, hyperparameters, data, keys, np.int32(step), count, np.bool_(look_ahead)
             )

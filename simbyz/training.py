@@ -43,7 +43,7 @@ from simbyz.participation import Participants, batches_in_a_step, in_rounds, par
 from simbyz.sending import Sent, send
 from simbyz.state import Simulator, State
 from simbyz.step_gradients import points_of, take
-from simbyz.step_metrics import tell
+from simbyz.step_metrics import STUDIED, tell
 from simbyz.streams import ATTACK, EVALUATE, INITIALISE, RULE, of_step
 from simbyz.task import Task
 from simbyz.variance_reduction import of_rows, put_back
@@ -148,7 +148,7 @@ def make_simulator(
             update_momentum=zero if "update" in at else None,
             aggregate=zero if "server" in at else None,
             optimizer=optimizer.init(parameters),
-            past=no_past(dimension, config.curvature_window),
+            past=no_past(dimension, config.curvature_window) if config.study else None,
             attack=None if memory is None else memory.start(dimension),
             rule=start_of_rule(rule, zero),
             last=start_of_reduction(config, parameters),
@@ -249,7 +249,11 @@ def make_simulator(
             update_momentum=update_momentum,
             aggregate=None if state.aggregate is None else aggregate,
             optimizer=optimizer_state,
-            past=remember(state.past, sampled_mean, decay),
+            past=(
+                remember(state.past, sampled_mean, decay)
+                if state.past is not None and sampled_mean is not None
+                else None
+            ),
             attack=None if memory is None else memory.learn(received.attack, aggregate),
             rule=rule_state,
             last=state.last,
@@ -259,6 +263,8 @@ def make_simulator(
         nothing = dict.fromkeys(Metrics._fields, jnp.float32(jnp.nan))
         if not config.certify:
             nothing |= dict.fromkeys(CERTIFICATES)
+        if not config.study:
+            nothing |= dict.fromkeys(STUDIED)
         known = {
             "step": step,
             "training_points": step * batches_in_a_step(config) * task.batch_size,
@@ -293,12 +299,13 @@ def make_simulator(
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs
             # `step` and `look_ahead` are not batched in a sweep, so that these stay branches.
-            accuracy = jax.lax.cond(
-                step % config.evaluate_every == 0,
-                lambda: evaluate(state, data, key, step),
-                lambda: jnp.float32(jnp.nan),
-            )
-
+            accuracy: jax.Array | float = jnp.nan
+            if config.evaluate_every is not None:
+                accuracy = jax.lax.cond(
+                    step % config.evaluate_every == 0,
+                    lambda: evaluate(state, data, key, step),
+                    lambda: jnp.float32(jnp.nan),
+                )
             part = participants(config, key, step)
             momenta, rows = momenta_of(state, part), None
             if partial:

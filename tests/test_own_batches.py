@@ -69,6 +69,22 @@ def test_a_worker_s_batches_do_not_depend_on_the_others(kind):
     np.testing.assert_array_equal(others[:, :3], kind(0, 7)[:, :3])
 
 
+@pytest.mark.parametrize("largest", [500, 40_000])  # 2 * 40,000 is past what 16 bits number
+def test_a_pass_is_in_the_order_of_random_bits(largest):
+    count, size, first = largest - 3, largest // 4, 2
+    key = jax.random.key(5)
+    drawn = own_passes(key, first, 5, counts=np.array([count]), largest=largest, batch_size=size)
+
+    def bits(element):
+        return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, 0), element))
+
+    drawn_bits = np.asarray(jax.jit(jax.vmap(bits))(jnp.arange(2 * count))).reshape(2, count)
+    order = np.argsort(drawn_bits, axis=1, kind="stable")
+    short = np.full((2, 4 * size - count), largest)  # passes of four batches, the last one short
+    expected = np.concatenate([order, short], axis=1).reshape(8, size)[first : first + 5]
+    np.testing.assert_array_equal(np.asarray(drawn)[:, 0], expected)
+
+
 def test_all_orders_of_a_pass_are_equally_likely():
     parts = [passes(first, 40, np.full(6, 3)) for first in range(0, 600, 40)]
     orders = np.concatenate(parts)[:, :, :3]  # 3600 passes of 3 examples

@@ -29,9 +29,10 @@ def lane(seed, place="worker", rate=0.3):
     )
 
 
-def run(problem, lanes, width, devices=None):
+def run(problem, lanes, width, devices=None, **options):
     simulator, arrays = problem
-    return list(sweep.sweep(simulator, lanes, arrays, steps=STEPS, width=width, devices=devices))
+    options |= {"steps": STEPS, "width": width, "devices": devices}
+    return list(sweep.sweep(simulator, lanes, arrays, **options))
 
 
 def assert_same_bits(one, other):
@@ -87,10 +88,29 @@ def test_devices_agree_whatever_their_number(problem):
         )
 
 
-def test_chunks_do_not_change_a_run(problem, monkeypatch):
+def test_chunks_do_not_change_a_run(problem):
     whole = run(problem, [lane(1)], 1)
-    monkeypatch.setattr(sweep, "CHUNK", 4)
-    assert_same_bits(run(problem, [lane(1)], 1)[0], whole[0])
+    assert_same_bits(run(problem, [lane(1)], 1, chunk=4)[0], whole[0])
+
+
+@pytest.mark.parametrize("participants", [None, 5])
+def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
+    task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
+    shared = {"n": 7, "f": 2, "momentum_at": ("worker", "update"), "participants": participants}
+
+    def result(**options):
+        config = Config(**shared, **options)
+        simulator = make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
+        return run((simulator, task.data), [lane(1)], 1)[0]
+
+    whole, bare = result(evaluate_every=3), result(evaluate_every=None, study=False)
+    np.testing.assert_allclose(bare.parameters, whole.parameters, rtol=1e-4, atol=1e-5)
+    kept = ["step", "training_points", "loss", "distance_from_start", "accuracy"]
+    assert list(bare.columns) == kept
+    for name in kept[:-1]:
+        np.testing.assert_allclose(bare.columns[name], whole.columns[name], rtol=1e-4)
+    assert bare.columns["accuracy"][-1] == pytest.approx(whole.columns["accuracy"][-1], abs=5e-3)
+    assert np.all(np.isnan(bare.columns["accuracy"][:-1]))
 
 
 def test_a_cell_of_a_sweep_equals_the_lone_run(problem):

@@ -262,7 +262,7 @@ def test_batch_statistics_and_dropout_act_when_asked():
         (dict(n=5, f=1, num_byzantine=-1), "must be from 0 to n = 5, got -1"),
         (dict(n=5, f=1, num_byzantine=5), "num_byzantine = n = 5 no worker computes anything"),
         (dict(n=5, f=1, momentum_at=("client",)), "got \\['client'\\]"),
-        (dict(n=5, f=1, evaluate_every=0), "evaluate_every must be at least 1, got 0"),
+        (dict(n=5, f=1, evaluate_every=0), "evaluate_every must be at least 1 or None, got 0"),
         (dict(n=5, f=1, curvature_window=0), "curvature_window must be at least 1"),
         (dict(n=5, f=1, workers_at_once=0), "workers_at_once must be at least 1"),
         (dict(n=5, f=1, momentum_at="worker"), r"a tuple, such as \('worker',\), got 'worker'"),

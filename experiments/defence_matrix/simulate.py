@@ -29,6 +29,8 @@ from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
 
 # Lanes that a device runs at once. Fixed, since a run's last bits depend on it.
 WIDTH = 10
+# Steps between two looks at whether to stop: seconds of a small network.
+CHUNK = 150
 
 
 class Validation(NamedTuple):
@@ -127,7 +129,13 @@ def simulate(
         function = defence(todo[0].rule, todo[0].pre)
         n, f = first.honest + todo[0].f, todo[0].f
         simulator = make_simulator(
-            Config(n=n, f=f, evaluate_every=first.steps, certify=first.certify),
+            Config(
+                n=n,
+                f=f,
+                evaluate_every=None,
+                certify=first.certify,
+                study=first.certify,
+            ),
             task,
             function,
             lanes.attack_of([todo[0].attack], function, first.evaluations),
@@ -144,6 +152,7 @@ def simulate(
                 task.data._replace(partition=shares[level]),
                 steps=first.steps,
                 width=WIDTH,
+                chunk=CHUNK,
                 progress=lambda steps, _, text=text: progress(steps, text),  # type: ignore[misc]
                 stop=stop,
             )

@@ -72,7 +72,7 @@ def program(rule: str, n: int, f: int, steps: int, sigma: float) -> Callable:
     tilts = jnp.stack([problem.task.data.tilts for problem in both])
     task = both[0].task
     simulator = make_simulator(
-        Config(n=n, f=f, momentum_at=("worker",), evaluate_every=steps),
+        Config(n=n, f=f, momentum_at=("worker",), evaluate_every=None, study=False),
         task,
         RULES[rule],
         attack,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz import moments
+from simbyz.geometry import gram
 
 Gain = Callable[[jax.Array], jax.Array]
 
@@ -41,9 +42,9 @@ def rays(honest: jax.Array, deviation: jax.Array, own_coordinates: bool) -> jax.
     norm = jnp.linalg.norm(mean)
     found = [deviation[None], -deviation[None], (-size / jnp.where(norm > 0, norm, 1) * mean)[None]]
     if not own_coordinates:
-        gram = jnp.matmul(centered, centered.T, precision=jax.lax.Precision.HIGHEST)
-        squares = jnp.diagonal(gram)
-        nearest = jnp.argsort(squares[:, None] + squares[None] - 2 * gram, axis=1)
+        inner = gram(centered)
+        squares = jnp.diagonal(inner)
+        nearest = jnp.argsort(squares[:, None] + squares[None] - 2 * inner, axis=1)
         counts = [count for count in NEIGHBOURS if count < len(honest)]
         middles = [jnp.mean(centered[nearest[:, :count]], axis=1) for count in counts]
         towards = jnp.concatenate([*middles, -centered])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from simbyz import moments
 from simbyz.attacks.rows import kept, repeat, seen, unit
+from simbyz.geometry import gram
 from simbyz.shapes import Byzantine, Honest
 from simbyz.stacking import ravel
 
@@ -55,9 +56,9 @@ def min_max(
     stack, unravel = ravel(honest)
     rows, mean, toward, unit_of_rows = _start("min_max", seen(stack, known), direction)
     offsets = mean[None] - rows
-    gram = jnp.matmul(offsets, offsets.T, precision=jax.lax.Precision.HIGHEST)
-    squares = jnp.diagonal(gram)
-    largest = jnp.max(squares[:, None] + squares[None, :] - 2 * gram)
+    inner = gram(offsets)
+    squares = jnp.diagonal(inner)
+    largest = jnp.max(squares[:, None] + squares[None, :] - 2 * inner)
     square = jnp.sum(jnp.square(toward))
     slopes = jnp.matmul(offsets, toward, precision=jax.lax.Precision.HIGHEST)
     # By powers of two, which rounds nothing: the product of two squares overflows at rows of 1e10,
