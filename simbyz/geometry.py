@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from simbyz.order_statistics import sorted_rows
+from simbyz.shapes import Distances
 from simbyz.stacking import first_carry
 
 
@@ -44,6 +45,22 @@ def squared_distances(stack: jax.Array) -> jax.Array:
 def gram(rows: jax.Array) -> jax.Array:
     """The inner products of the rows (n, d), all of them: (n, n)."""
     return mirrored(lower_gram(rows))
+
+
+def known_or_measured(rule: str, stack: jax.Array, known: Distances | None) -> jax.Array:
+    """The squared distances (n, n) of an (n, d) stack: those known already, or measured.
+
+    Raises:
+      ValueError: known ones of another shape.
+    """
+    if known is None:
+        return squared_distances(stack)
+    n = len(stack)
+    if jnp.shape(known) != (n, n):
+        raise ValueError(
+            f"{rule} needs squared_distances of shape ({n}, {n}), got {jnp.shape(known)}"
+        )
+    return jax.lax.stop_gradient(jnp.asarray(known))
 
 
 def lower_gram(rows: jax.Array) -> jax.Array:

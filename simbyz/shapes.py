@@ -8,6 +8,7 @@ them at every call.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # to a type checker, a pytree is anything
+    from jax import Array as Distances
     from jax import Array as Weights
 
     Updates = Any
@@ -29,5 +30,6 @@ else:
     Aggregate = PyTree[Float[Array, "*?shape"], "T"]
     Row = PyTree[Float[Given | np.generic, "*?shape"], "T"]
     Weights = Float[Array, "n"]
+    Distances = Float[Given, "n n"]
     Honest = PyTree[Float[Given, "h *?shape"], "T"]
     Byzantine = PyTree[Float[Array, "b *?shape"], "T"]

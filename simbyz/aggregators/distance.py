@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 from simbyz.aggregators.coordinate import mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
-from simbyz.geometry import squared_distances
+from simbyz.geometry import known_or_measured
 from simbyz.moments import finite_rows, mean_of_chosen, means_of_chosen
 from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_rows
-from simbyz.shapes import Aggregate, Updates, Weights
+from simbyz.shapes import Aggregate, Distances, Updates, Weights
 from simbyz.stacking import aggregate, first_carry, ravel, require
 
 
@@ -27,6 +27,7 @@ def krum(
     neighbours: int | None = None,
     squared: bool = True,
     layerwise: bool = False,
+    squared_distances: Distances | None = None,
 ) -> Aggregate:
     """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i -
     x_j||².
@@ -37,6 +38,7 @@ def krum(
       neighbours: k, from 1 to n - 1; n - f - 2 if None.
       squared: sum squared distances; plain ones if False.
       layerwise: aggregate each leaf alone.
+      squared_distances: (n, n), between the rows, where they are known already.
 
     Returns:
       (d,), or the pytree without its worker axis. Of equal scores the earlier row wins.
@@ -52,7 +54,7 @@ def krum(
     """
 
     def rule(stack: jax.Array) -> jax.Array:
-        scores = _krum_scores("krum", stack, f, neighbours, squared)
+        scores = _krum_scores("krum", stack, f, neighbours, squared, squared_distances)
         return stack[jnp.argmin(scores)]
 
     return aggregate(rule, updates, layerwise)
@@ -75,6 +77,7 @@ def multi_krum(
     neighbours: int | None = None,
     squared: bool = True,
     layerwise: bool = False,
+    squared_distances: Distances | None = None,
 ) -> Aggregate:
     """The mean of the m rows of lowest Krum score.
 
@@ -86,6 +89,7 @@ def multi_krum(
       m: rows averaged, from 1 to n - f; n - f - 2 if None.
       neighbours, squared: as in `krum`.
       layerwise: aggregate each leaf alone.
+      squared_distances: as in `krum`.
 
     Returns:
       (d,), or the pytree without its worker axis. Of equal scores the earlier rows win.
@@ -101,7 +105,7 @@ def multi_krum(
     """
 
     def rule(stack: jax.Array) -> jax.Array:
-        chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
+        chosen = _multi_krum_rows(stack, f, m, neighbours, squared, squared_distances)
         return mean_of_chosen(stack, chosen)
 
     return aggregate(rule, updates, layerwise)
@@ -130,6 +134,7 @@ def bulyan(
     m: int | None = None,
     variant: Literal["published", "released"] = "published",
     layerwise: bool = False,
+    squared_distances: Distances | None = None,
 ) -> Aggregate:
     """Krum, several times over, then a mean around the median of what it chose.
 
@@ -146,6 +151,7 @@ def bulyan(
       m: released variant only: from 1 to n - f - 2, which is the default.
       variant: "published" or "released".
       layerwise: aggregate each leaf alone.
+      squared_distances: as in `krum`.
 
     Returns:
       (d,), or the pytree without its worker axis.
@@ -161,7 +167,7 @@ def bulyan(
     """
 
     def rule(stack: jax.Array) -> jax.Array:
-        rows = sorted_rows(_bulyan_vectors(stack, f, m, variant)[0])
+        rows = sorted_rows(_bulyan_vectors(stack, f, m, variant, squared_distances)[0])
         return mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
 
     return aggregate(rule, updates, layerwise)
@@ -187,14 +193,14 @@ def bulyan_selection(
 
 
 def _bulyan_vectors(
-    stack: jax.Array, f: int, m: int | None, variant: str
+    stack: jax.Array, f: int, m: int | None, variant: str, known: Distances | None = None
 ) -> tuple[jax.Array | list[jax.Array], jax.Array]:
     """The θ vectors that Krum makes, (θ, d) or a list of rows, and of which rows each is the mean,
     (θ, n) booleans.
     """
     n = len(stack)
     require("bulyan", n, f, 4, 3)
-    squares = squared_distances(stack)
+    squares = known_or_measured("bulyan", stack, known)
     few = n <= MAX_NETWORK_ROWS
     if variant == "published":
         if m is not None:
@@ -225,20 +231,30 @@ def _means_of_rests(rows: list[jax.Array], count: int) -> list[jax.Array]:
 
 
 def _krum_scores(
-    rule: str, stack: jax.Array, f: int, neighbours: int | None, squared: bool
+    rule: str,
+    stack: jax.Array,
+    f: int,
+    neighbours: int | None,
+    squared: bool,
+    known: Distances | None = None,
 ) -> jax.Array:
     n = len(stack)
     f = require(rule, n, f, 2, 3)
     neighbours = n - f - 2 if neighbours is None else neighbours
     neighbours = _within(rule, "neighbours", neighbours, n - 1, n, f)
-    distances = squared_distances(stack)
+    distances = known_or_measured(rule, stack, known)
     return _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
 
 
 def _multi_krum_rows(
-    stack: jax.Array, f: int, m: int | None, neighbours: int | None, squared: bool
+    stack: jax.Array,
+    f: int,
+    m: int | None,
+    neighbours: int | None,
+    squared: bool,
+    known: Distances | None = None,
 ) -> jax.Array:
-    scores = _krum_scores("multi_krum", stack, f, neighbours, squared)
+    scores = _krum_scores("multi_krum", stack, f, neighbours, squared, known)
     n = len(stack)
     m = _within("multi_krum", "m", n - f - 2 if m is None else m, n - f, n, f)
     return jnp.argsort(scores)[:m]
