@@ -8,10 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from simbyz import aggregators, attacks
+from simbyz import aggregators, attacks, data, models
+from simbyz.data import partition
 from simbyz.participation import participants
 from simbyz.problems import quadratic
 from simbyz.streams import BATCHES, INITIALISE
+from simbyz.task import classification
 from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.weighting import by_counts
 
@@ -74,9 +76,9 @@ RULES = {
 }
 
 
-def gradient_of(data, worker, point, noise):
-    gradient = data["scales"][worker] * data["hessian"] @ (point - data["optimum"])
-    gradient = gradient + data["tilts"][worker] + data["noise"] * noise
+def gradient_of(arrays, worker, point, noise):
+    gradient = arrays["scales"][worker] * arrays["hessian"] @ (point - arrays["optimum"])
+    gradient = gradient + arrays["tilts"][worker] + arrays["noise"] * noise
     gradient = gradient + L2 * point / np.linalg.norm(point)
     return gradient * min(1, CLIP / np.linalg.norm(gradient))
 
@@ -139,7 +141,7 @@ def test_against_numpy(place, k, exactly, nesterov, own, optimizer, rule_name):
         simulator.initialise(KEY), hyperparameters, task.data, KEY, 0, ROUNDS
     )
 
-    data = {name: np.asarray(leaf, np.float64) for name, leaf in task.data._asdict().items()}
+    arrays = {name: np.asarray(leaf, np.float64) for name, leaf in task.data._asdict().items()}
     theta = np.asarray(task.initialise(jax.random.fold_in(KEY, INITIALISE))[0], np.float64)
     key = jax.random.fold_in(KEY, BATCHES)
     noises = np.asarray(task.batches(task.data, key, 0, ROUNDS * k, config.computing)[1])
@@ -157,7 +159,7 @@ def test_against_numpy(place, k, exactly, nesterov, own, optimizer, rule_name):
             for j in range(k):
                 leads = nesterov and place == "worker"
                 point = y - local * DECAY * momenta[worker] if leads else y
-                vector = gradient_of(data, worker, point, noises[step * k + j, worker])
+                vector = gradient_of(arrays, worker, point, noises[step * k + j, worker])
                 if place == "worker":
                     momenta[worker] = vector = DECAY * momenta[worker] + GAIN * vector
                 y, moved = y - local * vector, moved + vector
@@ -186,3 +188,79 @@ def test_against_numpy(place, k, exactly, nesterov, own, optimizer, rule_name):
         theta = theta - factor * RATE * (server(applied) + WEIGHT_DECAY * theta)
     np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=5e-5)
     assert np.sum(part.byzantine) > 0
+
+
+def dense_gradient(tree, images, labels):
+    """Of the mean cross-entropy of a dense network, by hand; and the loss."""
+    (w1, b1), (w2, b2) = [
+        (np.asarray(tree[f"Dense_{i}"]["kernel"]), np.asarray(tree[f"Dense_{i}"]["bias"]))
+        for i in range(2)
+    ]
+    x = images.reshape(len(images), -1) / 16.0
+    hidden = np.maximum(x @ w1.T + b1, 0)
+    logits = hidden @ w2.T + b2
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    odds /= odds.sum(axis=1, keepdims=True)
+    loss = -np.mean(np.log(odds[np.arange(len(x)), labels]))
+    odds[np.arange(len(x)), labels] -= 1
+    back = odds / len(x)
+    below = (back @ w2) * (hidden > 0)
+    layers = [(below.T @ x, below.sum(axis=0)), (back.T @ hidden, back.sum(axis=0))]
+    return {f"Dense_{i}": {"kernel": w, "bias": b} for i, (w, b) in enumerate(layers)}, loss
+
+
+@pytest.mark.thorough
+def test_digits_against_numpy():
+    """Images of unequal workers, two of whom hold less than a batch, in local steps under Adam."""
+    digits = data.load("digits")
+    own = partition.dirichlet(KEY, digits.train_labels[:60], 5, alpha=0.3, minimum=4)
+    assert own.counts.min() < 8 < own.counts.max()
+    task = classification(digits, models.Dense(hidden=3), batch_size=8, partition=own)
+    config = Config(
+        n=6, f=1, local_steps=2, participants=4, byzantine_participants=1, evaluate_every=10
+    )
+    simulator = make_simulator(
+        config,
+        task,
+        aggregators.trimmed_mean,
+        attacks.a_little_is_enough,
+        optimizer=optax.adam(1.0),
+    )
+    hyperparameters = Hyperparameters(
+        0.01, worker=Momentum(0.9, 0.1), local_learning_rate=0.5, attack={"factor": 1.5}
+    )
+    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
+        simulator.initialise(KEY), hyperparameters, task.data, KEY, 0, 3
+    )
+
+    start = task.initialise(jax.random.fold_in(KEY, INITIALISE))[0]
+    theta, unravel = jax.flatten_util.ravel_pytree(start)
+    theta = np.asarray(theta, np.float64)
+    key = jax.random.fold_in(KEY, BATCHES)
+    batches = np.asarray(jax.jit(lambda: task.batches(task.data, key, 0, 6, 5))())
+    part = jax.jit(jax.vmap(lambda step: participants(config, KEY, step)))(jnp.arange(3))
+    momenta, server = np.zeros((5, theta.size)), Adam()
+    for step in range(3):
+        sent, losses = [], []
+        for worker in (worker for worker in np.asarray(part.workers[step]) if worker < 5):
+            y, moved = theta, 0
+            for j in range(2):
+                batch = batches[2 * step + j, worker]
+                batch = batch[batch < len(digits.train_labels)]
+                assert set(batch) <= set(own.indices[worker, : own.counts[worker]])
+                if own.counts[worker] <= 8:
+                    assert len(batch) == own.counts[worker]
+                tree, loss = dense_gradient(
+                    unravel(y.astype(np.float32)),
+                    digits.train_images[batch].astype(float),
+                    digits.train_labels[batch],
+                )
+                losses.append(loss)
+                gradient = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+                momenta[worker] = 0.9 * momenta[worker] + 0.1 * gradient
+                y, moved = y - 0.5 * momenta[worker], moved + momenta[worker]
+            sent.append(moved)
+        assert metrics.loss[step] == pytest.approx(np.mean(losses[::2]), rel=1e-4)
+        attack = np.mean(sent, axis=0) + 1.5 * np.std(sent, axis=0, ddof=1)
+        theta = theta - 0.01 * server(np.sort([*sent, attack], axis=0)[1:-1].mean(axis=0))
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-3, atol=1e-4)
