@@ -49,6 +49,9 @@ def trimmed_mean_bound(n: int, f: int) -> float:
 def median_bound(n: int, f: int) -> float:
     """4 (1 + f / (n - 2f))², of the coordinate-wise and the exact geometric median. Raises,
     reference: as `coefficient_floor`.
+
+    Convention: `geometric_median` takes three iterations by default, smoothed at a distance of 0.1,
+      of which this is not true; pass a small smoothing and many iterations.
     """
     return 4 * (1 + coefficient_floor(n, f)) ** 2
 

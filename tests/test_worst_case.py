@@ -168,6 +168,7 @@ def test_command_is_resumed(tmp_path, capsys, monkeypatch):
         ("--f 5", "f must be from 1 to below n / 2 = 5, the floor's domain, got 5"),
         ("--f 0", "f must be from 1"),
         ("--rule krum --n 8 --f 3", "krum needs n >= 2f + 3, got n=8, f=3"),
+        ("--rule mixed_krum --n 5 --f 2", "got n=5, f=2 (part 2 of 2, krum, of a chain"),
         ("--d 0", "d must be at least 1, got 0"),
         ("--restarts 0", "restarts must be at least 1, got 0"),
         ("--steps 0", "steps must be at least 1, got 0"),
