@@ -127,8 +127,8 @@ def own_passes(
       (num_steps, n, batch_size) int32 positions in each worker's own examples; `largest` stands for
       none, in a short batch.
 
-    Cost: n sorts of num_steps · batch_size + 2 · largest elements, whatever the counts. On a CPU up
-    to 2^16 of them take TIMES of the time.
+    Cost: n sorts of num_steps · batch_size + 2 · largest elements, whatever the counts; of up to
+      2^16 elements in half of the time on a CPU.
     """
     # The passes that a worker needs, put in a row, have at most this many elements.
     length = (num_steps - 1) * batch_size + 2 * largest
