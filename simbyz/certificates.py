@@ -147,8 +147,8 @@ def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[st
     """What the certificates of a run come to.
 
     A bound proved for f holds for the honest rows however many they are, if those are n - f or
-    more: their mean and variance are means over their subsets of n - f rows, and a square of a mean
-    is at most the mean of the squares.
+    more: their mean is the mean over their subsets of n - f rows, and a square of a mean is at most
+    the mean of the squares; their variance is at least the subsets' on average.
 
     Args:
       columns: of a run, (steps + 1,) each; the last row took no step.
@@ -160,9 +160,8 @@ def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[st
       certified_share: steps with a coefficient (not NaN) of at most the bound; None without one.
       mean_acceptance, mean_distance: over the steps where they are finite; None without any.
     """
-    values = {
-        name: np.asarray(columns[name][:-1], float) for name in (*CERTIFICATES, "attack_acceptance")
-    }
+    values = {name: np.asarray(columns[name][:-1], float) for name in CERTIFICATES}
+    acceptance = columns.get("attack_acceptance")  # none without `Config.study`
     coefficient = values["coefficient"]
     numbers = coefficient[~np.isnan(coefficient)]
     certified = None
@@ -172,7 +171,9 @@ def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[st
         "largest_coefficient": float(numbers.max()) if numbers.size else None,
         "coefficient_bound": bound,
         "certified_share": certified,
-        "mean_acceptance": _mean(values["attack_acceptance"]),
+        "mean_acceptance": None
+        if acceptance is None
+        else _mean(np.asarray(acceptance[:-1], float)),
         "mean_distance": _mean(values["distance"]),
     }
 

@@ -203,6 +203,9 @@ def test_a_summary_by_hand():
         "mean_acceptance": 0.25,
         "mean_distance": 2.0,
     }
+    studied = columns.pop("attack_acceptance")
+    assert summarise(columns, 2.0)["mean_acceptance"] is None
+    columns["attack_acceptance"] = studied
     nothing = dict.fromkeys(columns, np.full(3, nan))
     assert summarise(nothing, 2.0)["certified_share"] == 0
     assert summarise(nothing, None) == dict.fromkeys(summarise(nothing, None))
