@@ -66,7 +66,7 @@ def adaptive(
       give_distances: whether the rule has a keyword `squared_distances`, as `krum`, `multi_krum`
         and `bulyan` have, and is to be given them: where all attackers are in one place on a
         straight line, as of the named directions, they follow from those of its ends. `bulyan` is
-        searched in less than half the time.
+        searched in a third of the time.
       objective: `squared_distance` if None.
 
     Returns:
