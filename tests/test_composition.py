@@ -21,6 +21,7 @@ OPTIONS = {
     "some by chance": dict(participants=12, certify=True),
     "redrawn": dict(byzantine_gradients=True, redraw=True),
     "variance reduction": dict(variance_reduction=True),
+    "without study": dict(participants=12, certify=True, study=False, evaluate_every=None),
     "all": dict(
         local_steps=2,
         participants=12,
