@@ -15,7 +15,7 @@ from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, p
 from experiments.defence_matrix.choose import best_defences, matrix
 from experiments.defence_matrix.defences import coefficient_bound, defence
 from experiments.defence_matrix.runs import share, widened
-from experiments.defence_matrix.simulate import WIDTH, hyperparameters_of, programs, split
+from experiments.defence_matrix.simulate import hyperparameters_of, programs, split, width_of
 from simbyz import attacks, certificates, records
 from simbyz.data import load
 from simbyz.models import Dense
@@ -299,7 +299,16 @@ def test_programs_hold_one_kind_of_attack():
     groups = programs(runs)
     assert sum(map(len, groups)) == len(runs)
     assert len(groups) == 2
-    assert WIDTH > 1
+
+
+@pytest.mark.parametrize(("hidden", "width"), [(4, 10), (140, 5), (1000, 1)])
+def test_lanes_have_at_most_60_000_parameters_together(hidden, width):
+    task = classification(load("digits"), Dense(hidden), batch_size=2)
+    assert width_of(task) == width  # 75 · hidden + 10 parameters each
+
+
+def test_number_of_byzantine_workers_if_not_given():
+    assert {run.f for run in prepare(dataclasses.replace(SMOKE, f=None, honest=10))[0]} == {1, 2, 4}
 
 
 def test_table_stays_within_100_columns():

@@ -27,8 +27,10 @@ from simbyz.sweep import Lane, Result, sweep
 from simbyz.task import Task, classification
 from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
 
-# Lanes that a device runs at once. Fixed, since a run's last bits depend on it.
-WIDTH = 10
+# Lanes that a device runs at once, and how many parameters they may have together: more of them
+# share what a step costs however small it is, but their rows have to stay in a core's cache. Fixed,
+# since a run's last bits depend on it.
+WIDTH, PARAMETERS = 10, 60_000
 # Steps between two looks at whether to stop: seconds of a small network.
 CHUNK = 150
 
@@ -117,7 +119,8 @@ def simulate(
     shares = {name: share(name, labels, first.honest, first.partition_seed) for name in levels}
     shares = widened(shares, len(labels))
     validate = accuracy_on(task, validation)
-    fixed = {"notice": dataset.notice, "vmap_width": WIDTH, "code_digest": code()}
+    width = width_of(task)
+    fixed = {"notice": dataset.notice, "vmap_width": width, "code_digest": code()}
 
     for group in programs(runs):
         todo = unfinished(folder, group)
@@ -151,7 +154,7 @@ def simulate(
                 [Lane(run.seed, hyperparameters_of(run)) for run in some],
                 task.data._replace(partition=shares[level]),
                 steps=first.steps,
-                width=WIDTH,
+                width=width,
                 chunk=CHUNK,
                 progress=lambda steps, _, text=text: progress(steps, text),  # type: ignore[misc]
                 stop=stop,
@@ -163,6 +166,12 @@ def simulate(
                 if run.certify:
                     summary |= summarise(result.columns, bound)
                 records.write_run(folder, run.name, run.configuration, result.columns, summary)
+
+
+def width_of(task: Task) -> int:
+    parameters, _ = jax.eval_shape(task.initialise, jax.random.key(0))
+    dimension = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    return max(1, min(WIDTH, PARAMETERS // dimension))
 
 
 def hyperparameters_of(run: Run) -> Hyperparameters:
