@@ -149,6 +149,24 @@ def test_a_lane_sends_what_the_attack_sends(name):
     np.testing.assert_allclose(got, getattr(attacks, name)(key, ROWS, 2), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("names", [list(lanes.FIXED), ["min_max", "sign_flipping", "min_max"]])
+@pytest.mark.parametrize("own_key", [False, True])
+def test_lanes_side_by_side_send_what_each_alone_sends(names, own_key):
+    honest = np.random.default_rng(1).normal(size=(len(names), *ROWS.shape)).astype(np.float32)
+    which = np.array([lanes.options(name)["which"] for name in names], np.float32)
+    key = jax.random.key(0)
+    keys = jax.random.split(key, len(names)) if own_key else key
+    got = jax.jit(
+        jax.vmap(
+            lambda key, rows, which: lanes.fixed(key, rows, 2, which=which),
+            in_axes=(0 if own_key else None, 0, 0),
+        )
+    )(keys, honest, which)
+    for i, name in enumerate(names):
+        want = getattr(attacks, name)(keys[i] if own_key else key, honest[i], 2)
+        np.testing.assert_allclose(got[i], want, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("pre", ["nnm", "bucketing"])
 def test_a_searched_lane_searches_through_the_whole_defence(pre):

@@ -1,8 +1,8 @@
 """Attacks by number, so that they are lanes of one compiled program.
 
-Those that only look at the honest vectors are all computed in each lane, which costs little beside
-the gradients. Those that search through the rule cost several aggregations a step, so they have
-programs of their own.
+Those that only look at the honest vectors are in one program, which computes those that some lane
+of a device asks for. Those that search through the rule cost several aggregations a step, so they
+have programs of their own.
 """
 
 import functools
@@ -49,9 +49,41 @@ def fixed(
     key: jax.Array, honest: jax.Array, num_byzantine: int, *, which: jax.Array | float
 ) -> jax.Array:
     """The attack of `FIXED` with this number; all Byzantine workers send the same."""
-    rows = [attack(key, honest, 1)[0] for attack in FIXED.values()]
-    row = jnp.stack(rows)[jnp.asarray(which, jnp.int32)]
+    row = _row(jnp.asarray(which, jnp.int32), key, honest)
     return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+
+@jax.custom_batching.custom_vmap
+def _row(which: jax.Array, key: jax.Array, honest: jax.Array) -> jax.Array:
+    return jax.lax.switch(which, [_alone(attack) for attack in FIXED.values()], key, honest)
+
+
+@_row.def_vmap
+def _rows(
+    lanes: int, batched: list[bool], which: jax.Array, key: jax.Array, honest: jax.Array
+) -> tuple[jax.Array, bool]:
+    """Of all lanes: `vmap` alone would compute every attack in each of them."""
+    which, key, honest = (
+        leaf if own else jnp.broadcast_to(leaf[None], (lanes, *leaf.shape))
+        for leaf, own in zip((which, key, honest), batched, strict=True)
+    )
+    rows = jnp.zeros_like(honest[:, 0])
+    for number, attack in enumerate(FIXED.values()):
+        asked = which == number
+        rows = jax.lax.cond(
+            jnp.any(asked),
+            lambda rows, asked, attack=attack: jnp.where(
+                asked[:, None], jax.vmap(_alone(attack))(key, honest), rows
+            ),
+            lambda rows, asked: rows,
+            rows,
+            asked,
+        )
+    return rows, True
+
+
+def _alone(attack: Attack) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    return lambda key, honest: attack(key, honest, 1)[0]
 
 
 def searched(rule: Rule, evaluations: int) -> Attack:
