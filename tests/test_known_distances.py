@@ -57,7 +57,9 @@ def test_a_row_that_is_not_finite_is_infinitely_far():
         assert np.isfinite(np.delete(np.delete(squares, (2, 3), axis=0), (2, 3), axis=1)).all()
 
 
-@pytest.mark.parametrize("direction", ["little", "empire"])
+@pytest.mark.parametrize(
+    "direction", ["little", pytest.param("empire", marks=pytest.mark.thorough)]
+)
 def test_bulyan_is_searched_alike_with_distances_and_without(direction):
     honest = np.random.default_rng(5).normal(0.5, 1, (9, 6))
     seen = []
@@ -91,3 +93,5 @@ def test_what_is_refused(unchecked_shapes):
         aggregators.krum(rows, 2, squared_distances=np.ones((10, 10), np.float32))
     with pytest.raises(ValueError, match="or give_distances=True, got both"):
         attacks.adaptive("little", aggregators.krum, symmetry="rotations", give_distances=True)
+    with pytest.raises(ValueError, match="needs a rule with a keyword squared_distances, as krum"):
+        attacks.adaptive("little", aggregators.median, give_distances=True)

@@ -1,5 +1,6 @@
 """Attacks that know the rule: a factor searched against the very rule in use."""
 
+import inspect
 from collections.abc import Callable
 from typing import Literal
 
@@ -73,8 +74,8 @@ def adaptive(
       An attack (key, honest, num_byzantine) -> the Byzantine rows.
 
     Raises:
-      ValueError: an unknown direction or symmetry, a symmetry besides distances; whatever the rule
-        refuses, when the attack is traced.
+      ValueError: an unknown direction or symmetry, a symmetry besides distances, a rule that takes
+        none; whatever the rule refuses, when the attack is traced.
 
     Cost: `evaluations` times the rule, or one `in_span` and as many small ones, or the distances
       once and as many times what the rule does with them.
@@ -88,6 +89,11 @@ def adaptive(
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
     if symmetry and give_distances:
         raise ValueError('adaptive takes symmetry="rotations" or give_distances=True, got both')
+    if give_distances and not _takes_distances(rule):
+        raise ValueError(
+            "give_distances=True needs a rule with a keyword squared_distances, as krum, "
+            f"multi_krum and bulyan have; got {rule}"
+        )
 
     def attack(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
         if not num_byzantine:
@@ -199,6 +205,11 @@ def squared_distance(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
 def opposition(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
     """The terms of -<aggregate, mean>: how much the step goes against the honest mean."""
     return -aggregate * mean
+
+
+def _takes_distances(rule: Rule) -> bool:
+    parameters = inspect.signature(rule).parameters.values()
+    return any(one.name == "squared_distances" or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def _direction(direction: str | Attack) -> Attack:
