@@ -129,7 +129,10 @@ def make_gradients(
             def loss(parameters: PyTree):
                 return task.loss(data, parameters, model_state, batch, key, **options)
 
-            return jax.value_and_grad(loss, has_aux=True)(parameters)
+            outcome, gradient = jax.value_and_grad(loss, has_aux=True)(parameters)
+            # As a row while it is in the cache: trees of all workers would be copied once more.
+            flat = [leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)]
+            return outcome, jnp.concatenate(flat)
 
         if config.workers_at_once is None:
             axes = (0 if own_point else None, *[0] * len(each))
@@ -140,11 +143,10 @@ def make_gradients(
             )
         else:
             outcome = in_turns(lambda one: worker(parameters, *one), each, config.workers_at_once)
-        (losses, model_states), trees = outcome
-        flat = [leaf.reshape(count, -1) for leaf in jax.tree.leaves(trees)]
+        (losses, model_states), rows = outcome
         at = at if own_point else at[None]
         norms = jnp.linalg.norm(at, axis=1, keepdims=True)
-        rows = jnp.concatenate(flat, axis=1) + l2 * at / jnp.where(norms > 0, norms, 1)
+        rows = rows + l2 * at / jnp.where(norms > 0, norms, 1)
         losses = losses + l2 * norms.reshape(-1)
         if partial:
             honest = ~byzantine
