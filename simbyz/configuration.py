@@ -39,8 +39,8 @@ class Config:
     curvature_window: past gradients in the composite curvature (all if None). workers_at_once:
     gradients computed together (all if None); fewer take less memory, and on a CPU no more time
     once one worker's work fills a core. certify: the columns `coefficient` and `distance` too.
-    study: the columns that tell of a step's vectors, such as their norms and cosines; without them
-    a step of a small network takes a third less time.
+    study: the columns that tell of a step's vectors, such as their norms and cosines, which cost a
+    small network's step more than its aggregation does.
     local_steps: steps that a worker takes by itself in each step of the run, see
     `simbyz.local_steps`. variance_reduction: momentum is corrected by a second gradient of the
     same batch, where the last one was taken; see `simbyz.variance_reduction`.
