@@ -74,8 +74,8 @@ def least_spread_bound(n: int, f: int) -> float:
     n - 2f rows or more: from x̄_S to the mean of these, and on to x̄_T, it is √(f / (n - 2f)) each,
     in deviations of S at most, as T is the least spread.
 
-    Reference: Allouah et al., On the privacy-robustness-utility trilemma, ICML 2023, prove 1 +
-      f / (n - 2f) times as much, of `smea`; there S deviates along one direction alone.
+    Reference: the argument above; smea and its own analysis, of the deviation along one direction
+      alone, are from Allouah et al., On the privacy-robustness-utility trilemma, ICML 2023.
     """
     return 4 * coefficient_floor(n, f)
 
