@@ -157,7 +157,11 @@ CALLS = {
         ValueError,
         "takes worker, update and server, got",
     ),
-    "evaluations": (lambda: Config(n=5, f=1, evaluate_every=0), ValueError, "at least 1, got 0"),
+    "evaluations": (
+        lambda: Config(n=5, f=1, evaluate_every=0),
+        ValueError,
+        "at least 1 or None, got 0",
+    ),
     # data
     "data set": (lambda: load("imagenet"), ValueError, "'imagenet', expected one of .*mnist"),
     "alpha": (
