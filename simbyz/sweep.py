@@ -91,8 +91,10 @@ def sweep(
 
     Raises:
       Stopped: `stop` said so; a checkpoint is written.
-      ValueError: there are checkpoints, and lanes have no names of their own.
+      ValueError: chunk < 1; there are checkpoints, and lanes have no names of their own.
     """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1 or None, got {chunk}")
     devices = jax.local_devices() if devices is None else list(devices)
     names = [lane.name for lane in lanes]
     chunk, keeper = chunk or CHUNK, None

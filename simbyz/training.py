@@ -306,6 +306,7 @@ def make_simulator(
                     lambda: evaluate(state, data, key, step),
                     lambda: jnp.float32(jnp.nan),
                 )
+
             part = participants(config, key, step)
             momenta, rows = momenta_of(state, part), None
             if partial:

@@ -93,6 +93,11 @@ def test_chunks_do_not_change_a_run(problem):
     assert_same_bits(run(problem, [lane(1)], 1, chunk=4)[0], whole[0])
 
 
+def test_a_chunk_has_a_step(problem):
+    with pytest.raises(ValueError, match="chunk must be at least 1 or None, got 0"):
+        run(problem, [lane(1)], 1, chunk=0)
+
+
 @pytest.mark.parametrize("participants", [None, 5])
 def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
