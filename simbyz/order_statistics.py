@@ -26,26 +26,35 @@ MAX_ORDERED_ROWS = 64
 
 
 def comparators(n: int) -> list[tuple[int, int]]:
-    """Batcher's odd-even merge sort as pairs (i, j), i < j: the smaller value goes to i.
+    """The pairwise sorting network as pairs (i, j), i < j: the smaller value goes to i.
+
+    It is as long as Batcher's odd-even merge sort, and where only some ranks are needed, more of it
+    can be left out: for the median of 51 rows 540 outputs of 830 remain, of Batcher's 620.
 
     The network of the next power of two is cut to n rows: the rows cut off would hold +inf, which
     no comparator moves.
 
-    Reference: Batcher, Sorting networks and their applications, AFIPS 1968; Knuth, volume 3, 5.2.2
-      M.
+    Reference: Parberry, The pairwise sorting network, Parallel Processing Letters 1992; Codish and
+      Zazon-Ivry, Pairwise networks are superior for selection, 2010.
     """
+    size = 1 << (n - 1).bit_length()
     pairs = []
-    p = 1
-    while p < n:
-        k = p
-        while k >= 1:
-            for j in range(k % p, n - k, 2 * k):
-                for i in range(min(k, n - j - k)):
-                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        pairs.append((i + j, i + j + k))
-            k //= 2
-        p *= 2
-    return pairs
+    # Neighbours are ordered in pairs, then the smaller of two pairs, and the larger, and so on.
+    distance = 1
+    while distance < size:
+        pairs += [(i, i + distance) for i in range(size) if not i & distance]
+        distance *= 2
+    # Then, from far to near, values meet those a number of distances on, from many to one.
+    distance, most = size // 4, 1
+    while distance:
+        steps = most
+        while steps:
+            pairs += [
+                (i, i + steps * distance) for i in range(size - steps * distance) if i & distance
+            ]
+            steps //= 2
+        distance, most = distance // 2, 2 * most + 1
+    return [(i, j) for i, j in pairs if j < n]
 
 
 def needed_outputs(
@@ -91,7 +100,7 @@ def sorted_rows(
     ranks = range(n) if ranks is None else ranks
     if n > MAX_NETWORK_ROWS:
         stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
-        return list(_sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
+        return list(sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
     sets = tuple(map(tuple, sets)) if n > MAX_ORDERED_ROWS else ()
     return _through_network(
         tuple(ranks), sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
@@ -99,7 +108,7 @@ def sorted_rows(
 
 
 @jax.custom_jvp
-def _sorted_columns(stack: jax.Array) -> jax.Array:
+def sorted_columns(stack: jax.Array) -> jax.Array:
     """Each column of an (n, d) stack without NaN in ascending order.
 
     By whole numbers of the same order, and along contiguous memory: XLA:CPU takes 5.5 times as long
@@ -116,7 +125,7 @@ def _sorted_columns(stack: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(ordered, stack.dtype).T
 
 
-@_sorted_columns.defjvp
+@sorted_columns.defjvp
 def _columns_with_tangents(primals, tangents):
     return jax.jvp(lambda stack: jnp.sort(stack, axis=0), primals, tangents)
 
