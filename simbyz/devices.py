@@ -47,6 +47,15 @@ def over_lanes(
     )
 
 
+def lane_by_lane(
+    function: Callable[[PyTree], PyTree], devices: Sequence[jax.Device]
+) -> Callable[[PyTree], PyTree]:
+    """`over_lanes` of a function of one argument, each lane's own, with a device's lanes in turns:
+    for what is done once, and takes longer to compile than to run, the more so under `vmap`.
+    """
+    return jax.pmap(functools.partial(jax.lax.map, function), devices=devices)
+
+
 def copy_to(devices: Sequence[jax.Device], data: PyTree) -> PyTree:
     """One copy of the data on each device: leaves (devices, ...)."""
     return _copier(tuple(devices))(np.arange(len(devices)), data)

@@ -12,10 +12,14 @@ from pathlib import Path
 import jax
 import pandas as pd
 
-from experiments.speed.problems import Problem, cells_of, problem_of, random_images
+from experiments.distributed_momentum.cells import Cell
+from experiments.distributed_momentum.programs import hyperparameters_of
+from experiments.speed.problems import cells_of, problem_of, random_images
 from experiments.speed.step import evaluation, gradients
 from experiments.speed.timing import Clock, compiled, interleaved
+from simbyz.stacking import PyTree
 from simbyz.sweep import CHUNK, Lane, sweep
+from simbyz.training import Simulator
 
 
 def measure(
@@ -44,7 +48,10 @@ def measure(
         calls = {
             "gradients": compiled(function, *arguments)[0],
             "evaluation": compiled(evaluation(some), *some.arguments)[0],
-        } | {rule: functools.partial(one_run, problem) for rule, problem in problems.items()}
+        } | {
+            rule: functools.partial(one_run, problem.cell, problem.simulator, problem.arguments[2])
+            for rule, problem in problems.items()
+        }
         timings = interleaved(calls, repetitions, clock)
         floor = timings.pop("gradients").median * cell.steps / chunk
         evaluations = -(-cell.steps // cell.evaluate_every) + 1
@@ -67,12 +74,11 @@ def measure(
     return pd.concat(frames)
 
 
-def one_run(problem: Problem, seed: int = 1) -> None:
+def one_run(cell: Cell, simulator: Simulator, data: PyTree, seed: int = 1) -> None:
     """A run as the experiment makes it, but for writing its file."""
-    _, hyperparameters, data, _ = problem.arguments
-    lane = Lane(seed, hyperparameters)
+    lane = Lane(seed, hyperparameters_of(cell))
     devices = jax.local_devices()[:1]
-    list(sweep(problem.simulator, [lane], data, steps=problem.cell.steps, width=1, devices=devices))
+    list(sweep(simulator, [lane], data, steps=cell.steps, width=1, devices=devices))
 
 
 # What a fresh Python does up to its first step; the compilation cache's folder is its argument.
@@ -82,11 +88,13 @@ import jax
 from experiments.devices import prepare_devices
 prepare_devices()
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
-from experiments.speed.problems import cells_of, problem_of, random_images
+from experiments.distributed_momentum.programs import simulator_of, task_of
+from experiments.speed.problems import cells_of, random_images
 from experiments.speed.run import one_run
 dataset, rule, f = sys.argv[2:]
 cell = cells_of(dataset, [rule], int(f), steps=1)[-1]
-one_run(problem_of(cell, random_images(dataset)))
+task = task_of(cell, random_images(dataset))
+one_run(cell, simulator_of(cell, task), task.data)
 """
 
 

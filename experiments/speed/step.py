@@ -12,7 +12,9 @@ from experiments.speed import floor
 from experiments.speed.problems import Problem, cells_of, problem_of, random_images
 from experiments.speed.timing import Clock, compiled, interleaved
 from simbyz.data import Dataset
+from simbyz.data.batches import normalise, take
 from simbyz.sweep import CHUNK
+from simbyz.task import ImageData
 
 
 def measure(
@@ -28,7 +30,8 @@ def measure(
 
     Before them the floors and the parts. `over_floor` is the time over that of the floor it is to
     be compared with: the products at the machine's rate for the gradients, the evaluation's own for
-    the evaluation, and twice the gradients' products and ten passes over the stack for a step.
+    the evaluation, and twice the gradients' products and ten passes over the stack for a step. The
+    gradients' time has the gathering of their images in it; less that, it is told by difference.
     """
     images = random_images(dataset)
     return pd.concat(
@@ -57,6 +60,7 @@ def _measure_one(
         "product": compiled(floor.square_product, square)[0],
         "one pass over the n × d stack": compiled(floor.one_pass, rows)[0],
         "gradients": compiled(function, *arguments)[0],
+        "their images": compiled(gathering(images), *arguments[2:4])[0],
         f"batches of {steps} steps": compiled(
             lambda data, key: some.task.batches(data, key, jnp.int32(1), steps, honest),
             some.arguments[2],
@@ -79,6 +83,7 @@ def _measure_one(
     products = sum(product.flops for product in training) / rate
     tested = sum(product.flops for product in testing) / rate
     one_pass = timings["one pass over the n × d stack"].median
+    themselves = (timings["gradients"].median - timings["their images"].median) / steps
     floors = {
         "gradients": products,
         "evaluation": tested,
@@ -94,7 +99,7 @@ def _measure_one(
         )
     ]
     for name, timing in timings.items():
-        each = steps if name in {*problems, "gradients"} else 1
+        each = steps if name in {*problems, "gradients", "their images"} else 1
         row: dict[str, Any] = {
             "what": f"step: {name}" if name in problems else name,
             "milliseconds": 1e3 * timing.median / each,
@@ -104,6 +109,9 @@ def _measure_one(
         if name in floors:
             row["over_floor"] = 1e-3 * row["milliseconds"] / floors[name]
         result.append(common | row)
+        if name == "their images":
+            less = {"what": "gradients, less their images", "milliseconds": 1e3 * themselves}
+            result.append(common | less | {"over_floor": themselves / products})
     return pd.DataFrame(result)
 
 
@@ -119,6 +127,23 @@ def evaluation(problem: Problem) -> Callable:
     return lambda state, hyperparameters, data, key: problem.simulator.finish(
         state, data, key, jnp.int32(0)
     )
+
+
+def gathering(dataset: Dataset) -> Callable:
+    """The images of batches (steps, workers, B), gathered and made floats as for a loss, as a
+    function of the task's data and the batches.
+    """
+    shape = dataset.train_images.shape[1:]
+
+    def images_of(data: ImageData, batch: jax.Array) -> jax.Array:
+        images = take(data.train_images, batch, shape)
+        return normalise(images, dataset.scale, dataset.mean, dataset.deviation)
+
+    def compute(data: ImageData, batches: jax.Array) -> jax.Array:
+        nothing = jnp.zeros((*batches.shape[1:], *shape))
+        return jax.lax.scan(lambda _, batch: (images_of(data, batch), None), nothing, batches)[0]
+
+    return compute
 
 
 def gradients(problem: Problem, steps: int) -> tuple[Callable, tuple]:
