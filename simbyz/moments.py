@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import chunk_width
+from simbyz.geometry import chunk_width, in_mesh
 from simbyz.order_statistics import MAX_NETWORK_ROWS
+from simbyz.redo import redo_if
 from simbyz.stacking import first_carry
 
 
@@ -31,8 +32,24 @@ def mean(stack: jax.Array) -> jax.Array:
     return (sum_rows(list(stack)) / n).astype(stack.dtype)
 
 
+@jax.custom_jvp
 def weighted_sum(stack: jax.Array, weights: jax.Array) -> jax.Array:
     """Σ weights_i x_i in at least float32, rows of weight 0 left out whatever they hold."""
+    # To another dtype, the stack would be copied.
+    if stack.dtype != weights.dtype or in_mesh():
+        return _sum_of_used(stack, weights)
+    # It reads a stack faster than a sum of rows, but counts those of weight 0, by 0 · inf = NaN.
+    total = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST)
+    bad = ~jnp.all(jnp.isfinite(total))
+    return redo_if(bad, total, lambda: _sum_of_used(stack, weights))
+
+
+@weighted_sum.defjvp
+def _weighted_sum_moves(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return jax.jvp(_sum_of_used, primals, tangents)
+
+
+def _sum_of_used(stack: jax.Array, weights: jax.Array) -> jax.Array:
     used = weights > 0
     if len(stack) > MAX_NETWORK_ROWS:
         rows = jnp.where(used[:, None], stack, 0).astype(weights.dtype)
@@ -60,9 +77,33 @@ def finite_rows(stack: jax.Array) -> jax.Array:
     return product == 0
 
 
+@jax.custom_jvp
 def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> jax.Array:
     """Several means (k, d) of rows, each of those that are chosen, (k, n) booleans; NaN if one of
     these is not finite, which `finite_rows` tells.
+    """
+    weights = _shares(stack, chosen)
+    if stack.dtype != weights.dtype or in_mesh():
+        return _means_of_finite(stack, chosen, finite)
+    # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
+    means = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST)
+    bad = ~jnp.all(finite)
+    return redo_if(bad, means, lambda: _means_of_finite(stack, chosen, finite))
+
+
+@means_of_chosen.defjvp
+def _means_move(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (stack, chosen, finite), (moves, _, _) = primals, tangents
+    return jax.jvp(lambda stack: _means_of_finite(stack, chosen, finite), (stack,), (moves,))
+
+
+def _shares(stack: jax.Array, chosen: jax.Array) -> jax.Array:
+    weights = chosen.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def _means_of_finite(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> jax.Array:
+    """`means_of_chosen` where rows are not finite.
 
     A matrix product counts a row of weight 0, too, by 0 · inf = NaN: hence the blanking. It is done
     chunk by chunk of coordinates, as a blanked copy of the whole stack would cost more time, in
@@ -70,8 +111,7 @@ def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> j
     """
     d = stack.shape[1]
     spoiled = jnp.any(chosen & ~finite[None, :], axis=1)
-    weights = chosen.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    counts = jnp.sum(weights, axis=1, keepdims=True)
+    weights = _shares(stack, chosen)
     size = chunk_width(stack)
 
     def turn(turn: jax.Array, means: jax.Array) -> jax.Array:
@@ -79,9 +119,8 @@ def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> j
         start = jnp.clip(turn * size, 0, d - size)
         rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1)
         rows = jnp.where(jnp.isfinite(rows), rows, 0).astype(weights.dtype)
-        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-        sums = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
-        mixed = jnp.where(spoiled[:, None], jnp.nan, sums / counts).astype(stack.dtype)
+        mixed = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        mixed = jnp.where(spoiled[:, None], jnp.nan, mixed).astype(stack.dtype)
         return jax.lax.dynamic_update_slice_in_dim(means, mixed, start, axis=1)
 
     empty = first_carry(jnp.zeros((len(chosen), d), stack.dtype), stack)

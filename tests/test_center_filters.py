@@ -100,6 +100,38 @@ def test_results_are_the_references(name: str, options: dict) -> None:
             np.testing.assert_allclose(rule(rows), expected, rtol=1e-9, atol=1e-11, err_msg=seed)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("move", [0.0, 1e-2, 1.0])
+@pytest.mark.parametrize("onto_a_row", [False, True])
+def test_distances_to_a_moved_centre_keep_their_digits(
+    offset: float, move: float, onto_a_row: bool
+) -> None:
+    shared = offset * gaussian_rows(1, 1)
+    rows = (gaussian_rows() + shared).astype(np.float32)
+    rows[3], rows[4, 5], rows[5] = np.nan, np.inf, 1e30
+    first = (gaussian_rows(2, 1) + shared)[0].astype(np.float32)
+    way = move * gaussian_rows(3, 1)[0]
+    center = (rows[7] if onto_a_row else first) + way.astype(np.float32)
+    good = np.delete(np.arange(N), [3, 4, 5])
+    expected = np.sum((rows[good].astype(np.float64) - center) ** 2, axis=1)
+    reached = geometry.Reached(first, geometry.squared_distances_to(first, rows))
+    for known in (None, reached):
+        got = jax.jit(geometry.squared_distances_to)(center, rows, known)
+        np.testing.assert_allclose(got[good], expected, rtol=2e-5)
+        assert not np.isfinite(got[np.array([3, 4, 5])]).any()
+
+
+def test_distances_from_far_away() -> None:
+    """Rows have no square in float32, but their distances to a centre amid them have one."""
+    rows = (1e20 + 1e15 * gaussian_rows()).astype(np.float32)
+    center = rows[0] + np.float32(1e16)
+    expected = np.sum((rows.astype(np.float64) - center) ** 2, axis=1)
+    got = geometry.squared_distances_to(center, rows)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    median = aggregators.geometric_median(rows, F, start="median", iterations=20)
+    assert np.all(np.abs(median - 1e20) < 1e16)
+
+
 @every_configuration
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e38])
 def test_bad_rows_have_no_weight(name: str, options: dict, bad: float) -> None:

@@ -3,10 +3,11 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz import aggregators, geometry
+from simbyz import aggregators, attacks, geometry
 from simbyz.geometry import squared_distances
 
 
@@ -41,6 +42,54 @@ def test_huge_rows_do_not_cost_the_others_digits():
     others[np.arange(4), np.arange(4)] = np.inf
     assert np.all(np.isinf(others))
     assert not np.isnan(got).any()
+
+
+def amid_at_the_sampled(rows, number, d):
+    """An attacker who is in the middle wherever the centre is chosen by, and far off elsewhere."""
+    rows[number] = 1e6
+    sampled = slice(None, None, -(-d // geometry.SAMPLE))
+    rows[number, sampled] = np.median(np.delete(rows, number, axis=0)[:, sampled], axis=0)
+
+
+@pytest.mark.parametrize("n", [5, 11, 12])
+def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n):
+    d = 3 * geometry.SAMPLE + 7
+    rows = np.random.default_rng(n).normal(size=(n, d)).astype(np.float32)
+    amid_at_the_sampled(rows, 2, d)
+    row, _ = geometry._row_amid_the_others(rows)
+    assert row == 2
+    squares, norms = geometry._distances_around(rows[2], rows)
+    assert not geometry._keeps_digits(squares, norms)
+    got = jax.jit(squared_distances)(rows)
+    np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5)
+
+
+def test_each_lane_has_its_own_centre():
+    d = 2 * geometry.SAMPLE
+    lanes = np.random.default_rng(3).normal(size=(3, 7, d)).astype(np.float32)
+    amid_at_the_sampled(lanes[1], 4, d)
+    lanes[2, 5] = np.nan
+    got = jax.jit(jax.vmap(squared_distances))(lanes)
+    for distances, rows in zip(got, lanes, strict=True):
+        np.testing.assert_array_equal(distances, jax.jit(squared_distances)(rows))
+
+
+@pytest.mark.parametrize(
+    "attack", ["a_little_is_enough", "fall_of_empires", "nan", "zero", "mimic"]
+)
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_one_centre_is_enough_under_attack(attack, offset):
+    """Also for equal rows; where most rows are NaN, a second centre would not mend it."""
+    key = jax.random.key(0)
+    honest = jax.random.normal(key, (13, 500)) + offset * jax.random.normal(key, (1, 500))
+    sent = attacks.ATTACKS[attack](key, honest, 10)
+    for rows in (honest, np.concatenate([honest, sent]), np.concatenate([sent, honest])):
+        row, hopeless = geometry._row_amid_the_others(rows)
+        assert not hopeless
+        assert geometry._keeps_digits(*geometry._distances_around(rows[row], rows))
+    equal = jnp.ones((5, 300))
+    assert geometry._keeps_digits(*geometry._distances_around(equal[0], equal))
+    assert geometry._row_amid_the_others(equal.at[:3, 0].set(jnp.nan))[1]
 
 
 def test_rows_without_squares_are_as_far_apart_as_a_fraction_of_them() -> None:

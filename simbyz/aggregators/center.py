@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import middle_row, squared_distances_to
+from simbyz.geometry import Reached, middle_row, squared_distances_to, squared_norms
 from simbyz.moments import weighted_sum
 from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
@@ -117,9 +117,10 @@ def centered_clipping(
 
     def rule(stack: jax.Array, center: jax.Array) -> jax.Array:
         require("centered_clipping", len(stack), f, 2, 1)
-        moved, _ = _clipped_steps(stack, radius, iterations, center)
+        moved, _ = _clipped_steps(stack, radius, iterations, center, from_zero)
         return moved.astype(stack.dtype)
 
+    from_zero = center is None
     return aggregate_with(rule, updates, _center_or_zeros(center, updates), layerwise)
 
 
@@ -139,7 +140,7 @@ def centered_clipping_selection(
     n = len(stack)
     require("centered_clipping", n, f, 2, 1)
     start = row_like(_center_or_zeros(center, updates), stack)
-    _, weights = _clipped_steps(stack, radius, iterations, start)
+    _, weights = _clipped_steps(stack, radius, iterations, start, center is None)
     total = jnp.sum(weights)
     shares = jnp.where(total > 0, weights / jnp.where(total > 0, total, 1), 1 / n)
     return jax.lax.stop_gradient(shares)
@@ -195,26 +196,33 @@ def _at_least_one(rule: str, iterations: int) -> int:
 
 
 @jax.custom_jvp
-def _squared_distances_to(center: jax.Array, stack: jax.Array) -> jax.Array:
-    return squared_distances_to(center, stack)
+def _squared_distances_to(
+    center: jax.Array | None, stack: jax.Array, known: Reached | None
+) -> jax.Array:
+    if center is None:
+        return squared_norms(stack)
+    return squared_distances_to(center, stack, known)
 
 
 @_squared_distances_to.defjvp
 def _derivative_blanked(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     """A row that is not finite has derivative 0. To blank it before, for this alone, would make a
-    copy of the stack.
+    copy of the stack. What was known before, of the same rows, has no part in it.
     """
-    (center, stack), (center_moves, rows_move) = primals, tangents
-    squares = _squared_distances_to(center, stack)
-    apart = stack.astype(center.dtype) - center[None]
+    (center, stack, _), (center_moves, rows_move, _) = primals, tangents
+    squares = _squared_distances_to(*primals)
+    apart, moves = stack.astype(squares.dtype), rows_move.astype(squares.dtype)
+    if center is not None:
+        apart, moves = apart - center[None], moves - center_moves[None]
     apart = jnp.where(jnp.isfinite(squares)[:, None], apart, 0)
-    moves = rows_move.astype(center.dtype) - center_moves[None]
     return squares, 2 * jnp.sum(apart * moves, axis=1)
 
 
-def distances_to(center: jax.Array, stack: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The rows' distances (n,) to a centre, and which rows are a finite one away."""
-    squares = _squared_distances_to(center, stack)
+def distances_to(
+    center: jax.Array | None, stack: jax.Array, known: Reached | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """The rows' distances (n,) to a centre, or to zero, and which rows are a finite one away."""
+    squares = _squared_distances_to(center, stack, known)
     finite = jnp.isfinite(squares)
     return safe_sqrt(jnp.where(finite, squares, 1)), finite
 
@@ -224,17 +232,18 @@ def _weiszfeld(
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,), and the weights (n,) whose weighted mean it is."""
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    zeros = jnp.zeros_like(stack[0], dtype)
+    first = None
     if start == "zeros":
-        center = zeros
+        center = jnp.zeros_like(stack[0], dtype)
+        first = squared_norms(stack)
     elif start == "mean":
-        _, finite = distances_to(zeros, stack)
+        _, finite = distances_to(None, stack)
         center = weighted_sum(stack, finite.astype(dtype)) / jnp.sum(finite)
     elif start == "median":
         center = middle_row(stack).astype(dtype)
     else:
         raise unknown_start("geometric_median", start)
-    return weiszfeld("geometric_median", stack, center, smoothing, iterations)
+    return weiszfeld("geometric_median", stack, center, smoothing, iterations, first=first)
 
 
 def unknown_start(rule: str, start: str) -> ValueError:
@@ -248,19 +257,25 @@ def weiszfeld(
     smoothing: float | jax.Array,
     iterations: int,
     masses: jax.Array | None = None,
+    first: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The centre (d,) that the rows (n, d), of masses (n,) or of equal ones, pull a first one to,
     and the weights (n,) whose weighted mean it is.
+
+    Args:
+      rule, stack, center, smoothing, iterations, masses: of the rule.
+      first: the squared distances (n,) of the rows to the first centre, where they are known.
 
     Raises:
       ValueError: iterations < 1.
     """
     iterations, dtype = _at_least_one(rule, iterations), center.dtype
     smoothing = jnp.asarray(smoothing, dtype)
+    known = Reached(center, squared_distances_to(center, stack) if first is None else first)
 
     def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center, _ = carry
-        distances, finite = distances_to(center, stack)
+        distances, finite = distances_to(center, stack, known)
         pulls = 1 if masses is None else masses
         weights = jnp.where(finite, pulls / jnp.maximum(smoothing, distances), 0)
         return weighted_sum(stack, weights) / jnp.sum(weights), weights
@@ -270,19 +285,33 @@ def weiszfeld(
 
 
 def _clipped_steps(
-    stack: jax.Array, radius: float | jax.Array, iterations: int, center: jax.Array
+    stack: jax.Array,
+    radius: float | jax.Array,
+    iterations: int,
+    center: jax.Array,
+    from_zero: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """The last centre (d,), and the coefficient (n,) of each row in it."""
+    """The last centre (d,), and the coefficient (n,) of each row in it, from a first one that is
+    known to be zero or is not.
+    """
     iterations = _at_least_one("centered_clipping", iterations)
     n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
     radius = jnp.asarray(radius, dtype)
 
-    def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
+
+    def step(
+        at: jax.Array | None, carry: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         center, weights = carry
-        distances, finite = distances_to(center, stack)
+        distances, finite = distances_to(at, stack, known)
         kept = jnp.where(finite, jnp.minimum(1, radius / distances), 0) / n
         total = jnp.sum(kept)
         return center + (weighted_sum(stack, kept) - total * center), weights * (1 - total) + kept
 
-    start = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)
-    return jax.lax.fori_loop(0, iterations, step, start)
+    carry = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)
+    if from_zero:
+        carry = step(None, carry)
+    return jax.lax.fori_loop(
+        int(from_zero), iterations, lambda _, carry: step(carry[0], carry), carry
+    )

@@ -85,8 +85,7 @@ def remember_norms(history: jax.Array | np.ndarray, updates: PyTree) -> jax.Arra
 
 def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The norms (n,) of the rows, +inf if their squares are not finite, and which are finite."""
-    dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    norms, finite = distances_to(jnp.zeros_like(stack[0], dtype), stack)
+    norms, finite = distances_to(None, stack)
     return jnp.where(finite, norms, jnp.inf), finite
 
 

@@ -15,7 +15,7 @@ from simbyz.aggregators.coordinate import mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
 from simbyz.geometry import known_or_measured
 from simbyz.moments import finite_rows, mean_of_chosen, means_of_chosen
-from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_rows
+from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_columns, sorted_rows
 from simbyz.shapes import Aggregate, Distances, Updates, Weights
 from simbyz.stacking import aggregate, first_carry, ravel, require
 
@@ -272,7 +272,7 @@ def _without_self(distances: jax.Array) -> jax.Array:
 
 
 def _sum_of_nearest(distances: jax.Array, count: int) -> jax.Array:
-    return jnp.sum(jnp.sort(_without_self(distances), axis=1)[:, :count], axis=1)
+    return jnp.sum(sorted_columns(_without_self(distances).T)[:count].T, axis=1)
 
 
 def _pick_one_by_one(squares: jax.Array, f: int) -> jax.Array:

@@ -13,7 +13,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import middle_row, squared_distances, squared_distances_to
+from simbyz.geometry import middle_row, squared_distances, squared_distances_to, squared_norms
 from simbyz.moments import mean_of_chosen
 from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
@@ -164,7 +164,7 @@ def _wide(rows: jax.Array) -> jax.Array:
 def _cge_rows(stack: jax.Array, f: int) -> jax.Array:
     n = len(stack)
     f = require("cge", n, f, 2, 1)
-    return _lowest(jnp.sum(jnp.square(_wide(stack)), axis=1), n - f)
+    return _lowest(squared_norms(stack), n - f)
 
 
 def _aksel_rows(stack: jax.Array, f: int, mode: str) -> jax.Array:

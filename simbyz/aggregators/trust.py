@@ -200,8 +200,7 @@ def _trust(stack: jax.Array, trusted: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The norm (n,) of each row, 1 where its square is not finite, and which rows are finite."""
-    dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    return distances_to(jnp.zeros_like(stack[0], dtype), stack)
+    return distances_to(None, stack)
 
 
 def _signguard(

@@ -1,0 +1,39 @@
+"""What is done again, and for whom."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz.redo import redo_if
+
+
+def halved(x):
+    """x / 2, or, where x is above 1, its square done the other way."""
+    return redo_if(x > 1, x / 2, lambda: x * x)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0.5, 0.25), (3.0, 9.0)])
+def test_done_again_where_it_was_bad(given, expected):
+    assert halved(jnp.float32(given)) == expected
+    assert jax.jit(halved)(jnp.float32(given)) == expected
+
+
+def test_each_lane_gets_its_own():
+    lanes = jnp.asarray([0.5, 3.0, 1.0, 2.0])
+    np.testing.assert_array_equal(jax.vmap(halved)(lanes), [0.25, 9, 0.5, 4])
+
+
+def test_where_nothing_is_bad_nothing_is_done():
+    done = []
+
+    def redo():
+        jax.debug.callback(lambda: done.append(1))
+        return jnp.zeros(3)
+
+    value = jax.jit(jax.vmap(lambda x: redo_if(x > 1, jnp.full(3, x), redo)))(
+        jnp.asarray([0.5, 1.0])
+    )
+    jax.effects_barrier()
+    np.testing.assert_array_equal(value, [[0.5] * 3, [1.0] * 3])
+    assert not done
