@@ -2,12 +2,14 @@
 remembers.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from simbyz.aggregators.chain import asks_for
+from simbyz.geometry import squared_distances
 
 PyTree = Any
 Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key`, `state` or `masses` where asked
@@ -48,17 +50,25 @@ def defend(
 
     A rule or selection whose signature has a keyword-only `key`, `state` or `masses` without a
     value is given it: both the same, so that the selection tells of what the rule did. Masses are
-    (n,), one a row; see `simbyz.weighting`.
+    (n,), one a row; see `simbyz.weighting`. Where both can be given `squared_distances`, as those
+    of `krum`, the distances are taken once for both.
     """
+    aggregate_of = rule.aggregate if isinstance(rule, StatefulRule) else rule
+    distances = {}
+    if selection is not None and _can_be_told_distances(aggregate_of, selection):
+        distances = {"squared_distances": squared_distances(stack)}
 
     def call(function: Rule) -> jax.Array:
         known = {"key": key, "state": state, "masses": masses}
-        return function(
-            stack, f, **{name: known[name] for name in known if asks_for(function, name)}
-        )
+        asked = {name: known[name] for name in known if asks_for(function, name)}
+        return function(stack, f, **asked, **distances)
 
     weights = None if selection is None else call(selection)
-    if isinstance(rule, StatefulRule):
-        aggregate = call(rule.aggregate)
-        return aggregate, weights, rule.learn(state, stack, aggregate)
-    return call(rule), weights, None
+    aggregate = call(aggregate_of)
+    state = rule.learn(state, stack, aggregate) if isinstance(rule, StatefulRule) else None
+    return aggregate, weights, state
+
+
+def _can_be_told_distances(*functions: Rule) -> bool:
+    given = [inspect.signature(each).parameters.get("squared_distances") for each in functions]
+    return all(parameter is not None and parameter.default is None for parameter in given)

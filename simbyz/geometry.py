@@ -41,18 +41,9 @@ def squared_distances(stack: jax.Array) -> jax.Array:
     if in_mesh():
         return _distances_around(middle_row(stack), stack)[0]
     row, hopeless = _row_amid_the_others(stack)
-
-    def attempt(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        center, _, _, first = carry
-        squares, norms = _distances_around(center, stack)
-        again = first & ~hopeless & ~_keeps_digits(squares, norms)
-        center = redo_if(again, center, lambda: middle_row(stack))
-        return center, squares, again, first & False
-
-    # A loop, as in `redo_if`, that compiles the product only once.
-    n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
-    start = first_carry((stack[row], jnp.zeros((n, n), dtype), True, True), stack)
-    return jax.lax.while_loop(lambda carry: carry[2], attempt, start)[1]
+    squares, norms = _distances_around(stack[row], stack)
+    again = ~hopeless & ~_keeps_digits(squares, norms)
+    return redo_if(again, squares, lambda: _distances_around(middle_row(stack), stack)[0])
 
 
 def _row_amid_the_others(stack: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from simbyz import aggregators, defence
 from simbyz.aggregators import centered_clipping, centered_clipping_selection, chain, median
 from simbyz.defence import StatefulRule, defend
+from simbyz.geometry import squared_distances
 from simbyz.preaggregators import bucketing
 from simbyz.streams import RULE, of_step
 from simbyz.task import Task
@@ -81,6 +83,24 @@ def test_the_selection_sees_what_the_rule_saw():
     expected = centered_clipping_selection(ROWS[0], 2, radius=1.0, center=center)
     np.testing.assert_array_equal(weights, expected)
     np.testing.assert_array_equal(state, aggregate)
+
+
+@pytest.mark.parametrize("name", ["krum", "multi_krum", "bulyan"])
+def test_rule_and_selection_share_their_distances(name, monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        defence, "squared_distances", lambda stack: measured.append(1) or squared_distances(stack)
+    )
+    rule, selection = aggregators.AGGREGATORS[name], aggregators.SELECTIONS[name]
+    aggregate, weights, _ = defend(rule, selection, ROWS[0], 1, jax.random.key(0), None)
+    np.testing.assert_array_equal(aggregate, rule(ROWS[0], 1))
+    np.testing.assert_array_equal(weights, selection(ROWS[0], 1))
+    assert measured == [1]
+    # One that was given other distances already keeps them, and so does its selection its own.
+    far = functools.partial(selection, squared_distances=jnp.zeros((N, N)))
+    _, weights, _ = defend(rule, far, ROWS[0], 1, jax.random.key(0), None)
+    np.testing.assert_array_equal(weights, far(ROWS[0], 1))
+    assert measured == [1]
 
 
 @pytest.mark.parametrize("rule", [median, functools.partial(in_pairs, key=jax.random.key(0))])

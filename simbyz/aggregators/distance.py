@@ -61,11 +61,16 @@ def krum(
 
 
 def krum_selection(
-    updates: Updates, f: int, *, neighbours: int | None = None, squared: bool = True
+    updates: Updates,
+    f: int,
+    *,
+    neighbours: int | None = None,
+    squared: bool = True,
+    squared_distances: Distances | None = None,
 ) -> Weights:
     """The weights (n,) of `krum`, with the same arguments: 1 for the chosen row, else 0."""
     stack, _ = ravel(updates)
-    chosen = jnp.argmin(_krum_scores("krum", stack, f, neighbours, squared))
+    chosen = jnp.argmin(_krum_scores("krum", stack, f, neighbours, squared, squared_distances))
     return jnp.zeros(len(stack)).at[chosen].set(1)
 
 
@@ -118,12 +123,13 @@ def multi_krum_selection(
     m: int | None = None,
     neighbours: int | None = None,
     squared: bool = True,
+    squared_distances: Distances | None = None,
 ) -> Weights:
     """The weight of each row in `multi_krum`, with the same arguments: (n,), 1/m for a chosen row,
     else 0.
     """
     stack, _ = ravel(updates)
-    chosen = _multi_krum_rows(stack, f, m, neighbours, squared)
+    chosen = _multi_krum_rows(stack, f, m, neighbours, squared, squared_distances)
     return jnp.zeros(len(stack)).at[chosen].set(1 / len(chosen))
 
 
@@ -179,12 +185,13 @@ def bulyan_selection(
     *,
     m: int | None = None,
     variant: Literal["published", "released"] = "published",
+    squared_distances: Distances | None = None,
 ) -> Weights:
     """The weights (n,) of `bulyan`, with the same arguments: shares as in shares.py, passed on from
     each vector that Krum made to the rows that it is the mean of.
     """
     stack, _ = ravel(updates)
-    vectors, members = _bulyan_vectors(stack, f, m, variant)
+    vectors, members = _bulyan_vectors(stack, f, m, variant, squared_distances)
     rows = sorted_rows(vectors)
     bounds = bounds_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
     shares = shares_between(jnp.stack(list(vectors)), *bounds)
