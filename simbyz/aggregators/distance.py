@@ -1,8 +1,8 @@
 """Rules that choose rows by their distances to each other.
 
 Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN, ±inf or
-1e38 are never chosen, whatever size the others have: distances are in units of the middle row. They
-are blanked, never multiplied by a weight of 0 (0 · inf is NaN).
+1e38 are never chosen, whatever size the others have: distances are in units of a row amid the
+others. They are blanked, never multiplied by a weight of 0 (0 · inf is NaN).
 """
 
 import operator
