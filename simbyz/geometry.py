@@ -15,16 +15,18 @@ from simbyz.stacking import first_carry
 
 # Coordinates by which a row to centre on is chosen.
 SAMPLE = 128
+# Up to so many values, their median is found as soon as such a row.
+FEW_VALUES = 2**20
 
 
 def squared_distances(stack: jax.Array) -> jax.Array:
     """||x_i - x_j||² between the rows of an (n, d) stack, through one n × n × d matrix product.
 
     ||x_i - x_j||² = G_ii + G_jj - 2 G_ij loses the digits that the rows share, so the Gram matrix G
-    is taken after subtracting a centre: one of the rows, which lies amid the others at a few
-    coordinates. Should the distances tell that elsewhere it does not, they are taken again around
-    the coordinate-wise median. No minority of rows can drag that away, as one huge row would drag a
-    mean.
+    is taken after subtracting a centre: the coordinate-wise median, which no minority of rows can
+    drag away, as one huge row would drag a mean. Among many values it is one of the rows instead,
+    which lies amid the others at a few coordinates. Should the distances tell that elsewhere it
+    does not, they are taken again around the median.
 
     Args:
       stack: (n, d), with fewer than n / 2 rows that hold non-finite values.
@@ -38,7 +40,7 @@ def squared_distances(stack: jax.Array) -> jax.Array:
     """
 
     stack = jax.lax.stop_gradient(stack)
-    if in_mesh():
+    if stack.size <= FEW_VALUES or in_mesh():
         return _distances_around(middle_row(stack), stack)[0]
     row, hopeless = _row_amid_the_others(stack)
     squares, norms = _distances_around(stack[row], stack)

@@ -11,32 +11,40 @@ from simbyz import aggregators, attacks, geometry
 from simbyz.geometry import squared_distances
 
 
+@pytest.fixture(params=["few values", "many values"])
+def jitted(request, monkeypatch):
+    """`squared_distances`, compiled, by both ways to a centre whatever the size."""
+    if request.param == "many values":
+        monkeypatch.setattr(geometry, "FEW_VALUES", 0)
+    return jax.jit(lambda rows: squared_distances(rows))  # no trace of the other way is kept
+
+
 def by_loops(rows):
     rows = np.asarray(rows, np.float64)
     return np.array([[np.sum((a - b) ** 2) for b in rows] for a in rows])
 
 
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 1), (7, 5), (7, 64), (7, 130)])
-def test_against_loops_whatever_the_chunk(n, d, monkeypatch):
+def test_against_loops_whatever_the_chunk(n, d, jitted, monkeypatch):
     monkeypatch.setattr(geometry, "CHUNK", 64 * n)  # one chunk, one and a bit, two and a bit
     rows = np.random.default_rng(d).normal(size=(n, d)).astype(np.float32)
-    got = jax.jit(squared_distances)(rows)
+    got = jitted(rows)
     np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(got, np.transpose(got))
     np.testing.assert_array_equal(np.diagonal(got), 0)
 
 
-def test_a_common_offset_costs_no_digits():
+def test_a_common_offset_costs_no_digits(jitted):
     rng = np.random.default_rng(0)
     rows = (rng.normal(size=(11, 500)) + 1e3 * rng.normal(size=500)).astype(np.float32)
-    np.testing.assert_allclose(jax.jit(squared_distances)(rows), by_loops(rows), rtol=2e-6)
+    np.testing.assert_allclose(jitted(rows), by_loops(rows), rtol=2e-6)
 
 
-def test_huge_rows_do_not_cost_the_others_digits():
+def test_huge_rows_do_not_cost_the_others_digits(jitted):
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(11, 50)).astype(np.float32) + np.float32(100)
     rows[:5] = np.array([1e30, -1e30, np.nan, np.inf, 1e10])[:, None]
-    got = np.asarray(jax.jit(squared_distances)(rows))
+    got = np.asarray(jitted(rows))
     np.testing.assert_allclose(got[5:, 5:], by_loops(rows[5:]), rtol=1e-5, atol=1e-6)
     others = got[:4].copy()
     others[np.arange(4), np.arange(4)] = np.inf
@@ -52,7 +60,7 @@ def amid_at_the_sampled(rows, number, d):
 
 
 @pytest.mark.parametrize("n", [5, 11, 12])
-def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n):
+def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n, jitted):
     d = 3 * geometry.SAMPLE + 7
     rows = np.random.default_rng(n).normal(size=(n, d)).astype(np.float32)
     amid_at_the_sampled(rows, 2, d)
@@ -60,18 +68,18 @@ def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n):
     assert row == 2
     squares, norms = geometry._distances_around(rows[2], rows)
     assert not geometry._keeps_digits(squares, norms)
-    got = jax.jit(squared_distances)(rows)
+    got = jitted(rows)
     np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5)
 
 
-def test_each_lane_has_its_own_centre():
+def test_each_lane_has_its_own_centre(jitted):
     d = 2 * geometry.SAMPLE
     lanes = np.random.default_rng(3).normal(size=(3, 7, d)).astype(np.float32)
     amid_at_the_sampled(lanes[1], 4, d)
     lanes[2, 5] = np.nan
-    got = jax.jit(jax.vmap(squared_distances))(lanes)
+    got = jax.jit(jax.vmap(jitted))(lanes)
     for distances, rows in zip(got, lanes, strict=True):
-        np.testing.assert_array_equal(distances, jax.jit(squared_distances)(rows))
+        np.testing.assert_allclose(distances, jitted(rows), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +100,12 @@ def test_one_centre_is_enough_under_attack(attack, offset):
     assert geometry._row_amid_the_others(equal.at[:3, 0].set(jnp.nan))[1]
 
 
-def test_rows_without_squares_are_as_far_apart_as_a_fraction_of_them() -> None:
+def test_rows_without_squares_are_as_far_apart_as_a_fraction_of_them(jitted) -> None:
     """1e25 has no square in float32; which rows are close does not depend on the unit."""
     rows = np.random.default_rng(2).normal(size=(11, 50)).astype(np.float32)
     # Two attackers first: where all distances are the same, the first row is chosen.
     rows[0], rows[1] = np.nan, 1e5
-    got = np.asarray(jax.jit(squared_distances)(np.ldexp(rows, 80)))
+    got = np.asarray(jitted(np.ldexp(rows, 80)))
     honest = got[2:, 2:]
     expected = by_loops(rows[2:])
     np.testing.assert_allclose(honest / honest.max(), expected / expected.max(), rtol=1e-5)

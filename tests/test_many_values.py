@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference_preaggregators as reference
 
-from simbyz import aggregators, preaggregators
+from simbyz import aggregators, geometry, preaggregators
 from simbyz.metrics import no_past, study
 
 N, F, D = 11, 2, 20_000
@@ -39,8 +39,10 @@ def test_clipping_against_loops(name, options, rows):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("few_values", [geometry.FEW_VALUES, 0])
 @pytest.mark.parametrize("name", ROBUST)
-def test_every_rule_stays_within_the_finite_rows(name, rows):
+def test_every_rule_stays_within_the_finite_rows(name, few_values, rows, monkeypatch):
+    monkeypatch.setattr(geometry, "FEW_VALUES", few_values)
     rule, options = aggregators.AGGREGATORS[name], OPTIONS.get(name, {})
     result = np.asarray(jax.jit(lambda rows: rule(rows, F, **options))(rows))
     good = np.delete(rows, [3, 8], axis=0)
