@@ -112,7 +112,7 @@ def test_bad_input(arguments, message, tmp_path, capsys):
         ("searches --n 6 --d 20 --f 1 --rule median bulyan --repetitions 1 --clock cpu", 5),
         pytest.param(
             "step --dataset digits --f 5 --rule median --steps 2 --repetitions 1",
-            11,
+            13,
             marks=pytest.mark.thorough,
         ),
         pytest.param(
