@@ -232,10 +232,8 @@ def _weiszfeld(
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,), and the weights (n,) whose weighted mean it is."""
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    first = None
     if start == "zeros":
-        center = jnp.zeros_like(stack[0], dtype)
-        first = squared_norms(stack)
+        center = None
     elif start == "mean":
         _, finite = distances_to(None, stack)
         center = weighted_sum(stack, finite.astype(dtype)) / jnp.sum(finite)
@@ -243,7 +241,7 @@ def _weiszfeld(
         center = middle_row(stack).astype(dtype)
     else:
         raise unknown_start("geometric_median", start)
-    return weiszfeld("geometric_median", stack, center, smoothing, iterations, first=first)
+    return weiszfeld("geometric_median", stack, center, smoothing, iterations)
 
 
 def unknown_start(rule: str, start: str) -> ValueError:
@@ -253,25 +251,23 @@ def unknown_start(rule: str, start: str) -> ValueError:
 def weiszfeld(
     rule: str,
     stack: jax.Array,
-    center: jax.Array,
+    center: jax.Array | None,
     smoothing: float | jax.Array,
     iterations: int,
     masses: jax.Array | None = None,
-    first: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The centre (d,) that the rows (n, d), of masses (n,) or of equal ones, pull a first one to,
-    and the weights (n,) whose weighted mean it is.
-
-    Args:
-      rule, stack, center, smoothing, iterations, masses: of the rule.
-      first: the squared distances (n,) of the rows to the first centre, where they are known.
+    """The centre (d,) that the rows (n, d), of masses (n,) or of equal ones, pull a first one, or
+    zero, to, and the weights (n,) whose weighted mean it is.
 
     Raises:
       ValueError: iterations < 1.
     """
-    iterations, dtype = _at_least_one(rule, iterations), center.dtype
+    iterations, dtype = _at_least_one(rule, iterations), jnp.promote_types(stack.dtype, jnp.float32)
     smoothing = jnp.asarray(smoothing, dtype)
-    known = Reached(center, squared_distances_to(center, stack) if first is None else first)
+    if center is None:
+        known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
+    else:
+        known = Reached(center, squared_distances_to(center, stack))
 
     def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center, _ = carry
@@ -280,7 +276,7 @@ def weiszfeld(
         weights = jnp.where(finite, pulls / jnp.maximum(smoothing, distances), 0)
         return weighted_sum(stack, weights) / jnp.sum(weights), weights
 
-    start_from = first_carry((center, jnp.zeros(len(stack), dtype)), stack)
+    start_from = first_carry((known.center, jnp.zeros(len(stack), dtype)), stack)
     return jax.lax.fori_loop(0, iterations, step, start_from)
 
 

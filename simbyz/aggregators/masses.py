@@ -21,7 +21,6 @@ from jax.typing import ArrayLike
 from simbyz.aggregators.center import distances_to, unknown_start, weiszfeld
 from simbyz.aggregators.shares import shares_between
 from simbyz.aggregators.weighted_middle import weighted_middle_row
-from simbyz.geometry import squared_norms
 from simbyz.moments import weighted_sum
 from simbyz.shapes import Aggregate, Updates, Weights
 from simbyz.stacking import aggregate, ravel, require
@@ -223,10 +222,8 @@ def _pulled(
     start: Start,
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,) of Weiszfeld's iterations, and the weights (n,) that gave it."""
-    first = None
     if start == "zeros":
-        center = jnp.zeros_like(stack[0], masses.dtype)
-        first = squared_norms(stack)
+        center = None
     elif start == "mean":
         _, finite = distances_to(None, stack)
         present = jnp.where(finite, masses, 0)
@@ -235,9 +232,7 @@ def _pulled(
         center = weighted_middle_row(stack, masses).astype(masses.dtype)
     else:
         raise unknown_start("weighted_geometric_median", start)
-    return weiszfeld(
-        "weighted_geometric_median", stack, center, smoothing, iterations, masses, first
-    )
+    return weiszfeld("weighted_geometric_median", stack, center, smoothing, iterations, masses)
 
 
 WEIGHTED = {
