@@ -13,6 +13,7 @@ import numpy as np
 
 PyTree = Any
 Lane = TypeVar("Lane")
+Array = TypeVar("Array", jax.Array, np.ndarray)
 # Whose an argument is: each lane's own, leaves (devices, width, ...); each device's, leaves
 # (devices, ...), see `copy_to`; everybody's; or what shapes the program.
 Whose = Literal["lane", "device", "all", "static"]
@@ -24,7 +25,7 @@ def over_lanes(
     arguments: Sequence[Whose],
     *,
     donated: Sequence[int] = (),
-) -> Callable[..., Any]:
+) -> jax.stages.Wrapped:
     """`function` of one lane, compiled for the lanes of all devices.
 
     Args:
@@ -47,13 +48,23 @@ def over_lanes(
     )
 
 
-def lane_by_lane(
-    function: Callable[[PyTree], PyTree], devices: Sequence[jax.Device]
-) -> Callable[[PyTree], PyTree]:
-    """`over_lanes` of a function of one argument, each lane's own, with a device's lanes in turns:
-    for what is done once, and takes longer to compile than to run, the more so under `vmap`.
+def quickly_compiled(mapped: jax.stages.Wrapped) -> Callable[..., Any]:
+    """What `over_lanes` gave of a function of arrays, for what takes longer to compile than to run:
+    on a CPU, LLVM is asked for its first level of optimisation instead of its third.
     """
-    return jax.pmap(functools.partial(jax.lax.map, function), devices=devices)
+
+    @functools.lru_cache(maxsize=4)
+    def program(*arrays: jax.ShapeDtypeStruct) -> Callable[..., Any]:
+        options = {"xla_backend_optimization_level": "1"}
+        return mapped.lower(*arrays).compile(options)
+
+    def call(*arrays: jax.Array) -> Any:
+        if jax.default_backend() != "cpu":
+            return mapped(*arrays)
+        shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+        return program(*shapes)(*arrays)
+
+    return call
 
 
 def copy_to(devices: Sequence[jax.Device], data: PyTree) -> PyTree:
@@ -71,7 +82,7 @@ def filled(lanes: Sequence[Lane], count: int) -> list[Lane]:
     return [*lanes, *[lanes[-1]] * (count - len(lanes))]
 
 
-def spread(leaf: jax.Array, devices: int) -> jax.Array:
+def spread(leaf: Array, devices: int) -> Array:
     """(devices · width, ...) -> (devices, width, ...)."""
     return leaf.reshape(devices, -1, *leaf.shape[1:])
 

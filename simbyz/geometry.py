@@ -45,7 +45,11 @@ def squared_distances(stack: jax.Array) -> jax.Array:
     row, hopeless = _row_amid_the_others(stack)
     squares, norms = _distances_around(stack[row], stack)
     again = ~hopeless & ~_keeps_digits(squares, norms)
-    return redo_if(again, squares, lambda: _distances_around(middle_row(stack), stack)[0])
+
+    def around_the_median(stack: jax.Array) -> jax.Array:
+        return _distances_around(middle_row(stack), stack)[0]
+
+    return redo_if(again, squares, around_the_median, stack)
 
 
 def _row_amid_the_others(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -164,12 +168,12 @@ def squared_distances_to(
     def squares(centered: jax.Array) -> jax.Array:
         return jnp.sum(jnp.square(centered), axis=1)
 
-    def one_by_one() -> jax.Array:
+    def one_by_one(center: jax.Array, stack: jax.Array) -> jax.Array:
         return sum_over_chunks(squares, stack, center)
 
     # To another dtype, the stack would be copied.
     if stack.dtype != center.dtype or in_mesh():
-        return one_by_one()
+        return one_by_one(center, stack)
     if known is None:
         known = Reached(jnp.zeros_like(center), squared_norms(stack))
     way = center - known.center
@@ -182,7 +186,7 @@ def squared_distances_to(
     close = jnp.isfinite(known.squares) & ~(terms <= 32 * moved)
     # A row that was too far from one centre may be near to another, if that is far from the first.
     far = ~(length < jnp.finfo(length.dtype).max / 256)
-    return redo_if(far | jnp.any(close), moved, one_by_one)
+    return redo_if(far | jnp.any(close), moved, one_by_one, center, stack)
 
 
 def middle_row(stack: jax.Array) -> jax.Array:

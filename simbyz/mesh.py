@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from simbyz.geometry import SHARD
 from simbyz.metrics import Metrics
+from simbyz.stacking import unraveller
 from simbyz.task import Task
 from simbyz.training import Config, Hyperparameters, Simulator, State
 from simbyz.workers import Relabel, draw_batches, make_gradients
@@ -123,8 +123,8 @@ def shard(
             "over a mesh all workers take part: participants must be None, "
             f"got {config.participants}"
         )
-    shapes, _ = jax.eval_shape(task.initialise, jax.random.key(0))
-    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
+    unravel = unraveller(template)
     gradients = make_gradients(config, task, unravel, relabel)
 
     def place(value: PyTree, *axes: str | None) -> PyTree:

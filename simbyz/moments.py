@@ -41,7 +41,7 @@ def weighted_sum(stack: jax.Array, weights: jax.Array) -> jax.Array:
     # It reads a stack faster than a sum of rows, but counts those of weight 0, by 0 · inf = NaN.
     total = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST)
     bad = ~jnp.all(jnp.isfinite(total))
-    return redo_if(bad, total, lambda: _sum_of_used(stack, weights))
+    return redo_if(bad, total, _sum_of_used, stack, weights)
 
 
 @weighted_sum.defjvp
@@ -88,7 +88,7 @@ def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> j
     # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
     means = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST)
     bad = ~jnp.all(finite)
-    return redo_if(bad, means, lambda: _means_of_finite(stack, chosen, finite))
+    return redo_if(bad, means, _means_of_finite, stack, chosen, finite)
 
 
 @means_of_chosen.defjvp

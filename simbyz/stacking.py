@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 
@@ -62,6 +63,21 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
         )
 
     return jnp.concatenate([leaf.astype(dtype) for leaf in flat], axis=1), unravel
+
+
+def unraveller(template: PyTree) -> Callable[[jax.Array], PyTree]:
+    """The way back from a vector (d,) of `jax.flatten_util.ravel_pytree` to the pytree, known from
+    the shapes and dtypes of its leaves alone: nothing is computed, hence nothing compiled.
+    """
+    unravel: Callable[[jax.Array], PyTree]
+
+    def flat(tree: PyTree) -> jax.Array:
+        nonlocal unravel
+        vector, unravel = ravel_pytree(tree)
+        return vector
+
+    jax.eval_shape(flat, template)
+    return unravel
 
 
 def aggregate(

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from simbyz.carried import Keeper, joined, latest_accuracy, restored
 from simbyz.checkpoints import Checkpoints, discard
-from simbyz.devices import copy_to, filled, gathered, over_lanes, spread
+from simbyz.devices import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
 from simbyz.metrics import Metrics
 from simbyz.training import Hyperparameters, Simulator, State
 
@@ -159,7 +158,7 @@ def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Program
     """
 
     return _Programs(
-        initialise=over_lanes(simulator.initialise, devices, ["lane"]),
+        initialise=quickly_compiled(over_lanes(simulator.initialise, devices, ["lane"])),
         advance=over_lanes(
             simulator.advance,
             devices,
@@ -171,12 +170,15 @@ def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Program
 
 
 def _stack(lanes: Sequence[Lane], devices: int) -> tuple[jax.Array, Hyperparameters]:
-    seeds = np.asarray([lane.seed for lane in lanes])
+    seeds = spread(np.asarray([lane.seed for lane in lanes]), devices)
     hyperparameters = jax.tree.map(
-        lambda *values: spread(jnp.asarray(values, jnp.float32), devices),
+        lambda *values: spread(np.asarray(values, np.float32), devices),
         *[lane.hyperparameters for lane in lanes],
     )
-    return spread(jax.vmap(jax.random.key)(seeds), devices), hyperparameters
+    return _keys(seeds), hyperparameters
+
+
+_keys = jax.jit(jax.vmap(jax.vmap(jax.random.key)))
 
 
 def _results(

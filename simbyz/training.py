@@ -41,6 +41,7 @@ from simbyz.metrics import Metrics, no_past, remember
 from simbyz.optimizer import as_direction
 from simbyz.participation import Participants, batches_in_a_step, in_rounds, participants
 from simbyz.sending import Sent, send
+from simbyz.stacking import unraveller
 from simbyz.state import Simulator, State
 from simbyz.step_gradients import points_of, take
 from simbyz.step_metrics import STUDIED, tell
@@ -125,10 +126,9 @@ def make_simulator(
     check(config, rule, weights)
     memory = attack if isinstance(attack, StatefulAttack) else None
     optimizer = as_direction(optimizer)
-    template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
-    dimension = sum(leaf.size for leaf in jax.tree.leaves(zeros))
-    _, unravel = ravel_pytree(zeros)
+    template, _ = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
+    dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
+    unravel = unraveller(template)
     partial, computing = config.participants is not None, config.rounds[0].computing
     gradients = make_gradients(config, task, unravel, relabel)
 

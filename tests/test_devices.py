@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from simbyz.devices import copy_to, filled, gathered, lane_by_lane, over_lanes, spread
+from simbyz.devices import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
 
 # Eleven lanes fill neither four devices nor eight: three rounds and two, the last ones padded.
 SWEEPS = """
@@ -103,18 +103,20 @@ def test_whose_the_arguments_are() -> None:
     assert traced == [3]
 
 
-def test_lanes_in_turns_are_lanes_at_once() -> None:
+def test_compiled_quickly_lanes_keep_their_bits() -> None:
     devices = jax.local_devices()
-    keys = jax.vmap(jax.random.key)(np.arange(6))
 
     def draw(key):
         return {"some": jax.random.uniform(key, (3, 2)), "one": jax.random.normal(key)}
 
-    at_once = over_lanes(draw, devices, ["lane"])(spread(keys, 2))
-    in_turns = lane_by_lane(draw, devices)(spread(keys, 2))
-    assert in_turns["some"].shape == (2, 3, 3, 2)
-    jax.tree.map(np.testing.assert_array_equal, in_turns, at_once)
-    np.testing.assert_array_equal(gathered(in_turns["one"]), jax.vmap(draw)(keys)["one"])
+    usual = over_lanes(draw, devices, ["lane"])
+    quick = quickly_compiled(usual)
+    for width in (3, 1):
+        keys = jax.vmap(jax.random.key)(np.arange(2 * width))
+        got = quick(spread(keys, 2))
+        assert got["some"].shape == (2, width, 3, 2)
+        jax.tree.map(np.testing.assert_array_equal, got, usual(spread(keys, 2)))
+        np.testing.assert_array_equal(gathered(got["one"]), jax.vmap(draw)(keys)["one"])
 
 
 def test_a_round_is_filled_with_its_last_lane() -> None:

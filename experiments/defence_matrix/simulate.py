@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from experiments.defence_matrix import lanes
 from experiments.defence_matrix.defences import coefficient_bound, defence, selection
@@ -23,6 +22,7 @@ from simbyz.data import Dataset
 from simbyz.host_random import generator
 from simbyz.models import Dense
 from simbyz.provenance import code_digest, provenance
+from simbyz.stacking import unraveller
 from simbyz.sweep import Lane, Result, sweep
 from simbyz.task import Task, classification
 from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
@@ -188,8 +188,8 @@ def accuracy_on(task: Task, validation: Validation) -> Callable[[np.ndarray], fl
     data = task.data._replace(
         test_images=jnp.asarray(validation.images), test_labels=jnp.asarray(validation.labels)
     )
-    template, _ = task.initialise(jax.random.key(0))
-    _, unravel = ravel_pytree(template)
+    template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
+    unravel = unraveller(template)
 
     @jax.jit
     def accuracy(parameters: jax.Array) -> jax.Array:

@@ -77,7 +77,9 @@ def measure(
 
 
 def planned(n: int, d: int, f: int, rule: str) -> tuple[int, int, int]:
-    """Bytes of the donated state, of the other arguments and results, and of temporaries."""
+    """Bytes of the donated state, of the other arguments and results, and of temporaries, of a run
+    in a lane of its own.
+    """
     task = linear(d)
     config = Config(n=n, f=f, momentum_at=("worker",), evaluate_every=10**6)
     simulator = make_simulator(
@@ -90,10 +92,10 @@ def planned(n: int, d: int, f: int, rule: str) -> tuple[int, int, int]:
     def advance(state, hyperparameters, key):
         return simulator.advance(state, hyperparameters, {}, key, jnp.int32(0), 2)
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(simulator.initialise, key)
-    hyperparameters = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), jnp.float32), hyperparameters)
-    program = jax.jit(advance, donate_argnums=0).lower(state, hyperparameters, key).compile()
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    states = jax.eval_shape(jax.vmap(simulator.initialise), keys)
+    lanes = jax.tree.map(lambda _: jax.ShapeDtypeStruct((1,), jnp.float32), hyperparameters)
+    program = jax.jit(jax.vmap(advance), donate_argnums=0).lower(states, lanes, keys).compile()
     plan: Any = program.memory_analysis()
     shared = plan.alias_size_in_bytes
     others = plan.argument_size_in_bytes + plan.output_size_in_bytes - 2 * shared

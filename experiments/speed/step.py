@@ -13,8 +13,10 @@ from experiments.speed.problems import Problem, cells_of, problem_of, random_ima
 from experiments.speed.timing import Clock, compiled, interleaved
 from simbyz.data import Dataset
 from simbyz.data.batches import normalise, take
+from simbyz.stacking import PyTree
 from simbyz.sweep import CHUNK
 from simbyz.task import ImageData
+from simbyz.training import Hyperparameters, State
 
 
 def measure(
@@ -116,10 +118,18 @@ def _measure_one(
 
 
 def advance(problem: Problem, steps: int) -> Callable:
-    """So many steps from the second on, as one function of the problem's arguments."""
-    return lambda state, hyperparameters, data, key: problem.simulator.advance(
-        state, hyperparameters, data, key, jnp.int32(1), steps
-    )
+    """So many steps from the second on, as one function of the problem's arguments; as a run takes
+    them, in a lane of its own.
+    """
+
+    def one_lane(state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array):
+        return problem.simulator.advance(state, hyperparameters, data, key, jnp.int32(1), steps)
+
+    def compute(state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array):
+        lane = jax.tree.map(lambda leaf: leaf[None], (state, hyperparameters, key))
+        return jax.vmap(one_lane, in_axes=(0, 0, None, 0))(*lane[:2], data, lane[2])
+
+    return compute
 
 
 def evaluation(problem: Problem) -> Callable:
