@@ -55,8 +55,7 @@ def quickly_compiled(mapped: jax.stages.Wrapped) -> Callable[..., Any]:
 
     @functools.lru_cache(maxsize=4)
     def program(*arrays: jax.ShapeDtypeStruct) -> Callable[..., Any]:
-        options = {"xla_backend_optimization_level": "1"}
-        return mapped.lower(*arrays).compile(options)
+        return mapped.lower(*arrays).compile({"xla_backend_optimization_level": "1"})
 
     def call(*arrays: jax.Array) -> Any:
         if jax.default_backend() != "cpu":

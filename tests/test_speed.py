@@ -94,6 +94,8 @@ def test_a_first_step_in_a_fresh_process():
         ("searches --n 6 --d 2 --f 5", "f from 1 to n - 2, got n=6, d=2, f=5"),
         ("step --rule multi_krum", "unknown rules ['multi_krum']; known: krum, median"),
         ("step --steps 0", "steps must be at least 1, got 0"),
+        ("step --rule median bulyan", "4f + 3, got n=51, f=24: give another --rule or --f"),
+        ("run --rule bulyan --f 24", "4f + 3, got n=51, f=24: give another --rule or --f"),
         ("run --f 51", "f must be from 0 to n - 1 = 50, got 51"),
         ("grid --steps 0", "steps must be at least 1, got 0"),
         ("memory --n 5", "give both"),

@@ -126,8 +126,8 @@ def advance(problem: Problem, steps: int) -> Callable:
         return problem.simulator.advance(state, hyperparameters, data, key, jnp.int32(1), steps)
 
     def compute(state: State, hyperparameters: Hyperparameters, data: PyTree, key: jax.Array):
-        lane = jax.tree.map(lambda leaf: leaf[None], (state, hyperparameters, key))
-        return jax.vmap(one_lane, in_axes=(0, 0, None, 0))(*lane[:2], data, lane[2])
+        states, lanes, keys = jax.tree.map(lambda leaf: leaf[None], (state, hyperparameters, key))
+        return jax.vmap(one_lane, in_axes=(0, 0, None, 0))(states, lanes, data, keys)
 
     return compute
 

@@ -110,6 +110,27 @@ def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggreg
     return aggregate(rule, updates, layerwise)
 
 
+def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: int) -> jax.Array:
+    """`trimmed_mean` (d,) of the rows (n, d) and as many copies of one more (d,), by the network of
+    the n rows alone.
+
+    What is neither among the f smallest nor the f largest of the rows stays, wherever the copies
+    land; as many values as there are copies stay besides, in the middle of the copies and the
+    rows' ends. The k-th smallest of sorted values y and c copies of x is min(y_k, max(x, y_k-c)).
+    """
+    n = len(stack)
+    require("trimmed_mean", n, f, 2, 1)
+    end = min(copies, f)
+    low, middle, high = range(f - end, f), range(f, n - f), range(n - f, n - f + end)
+    rows = sorted_rows(stack, [*low, *middle, *high], [middle])
+    ends = [rows[rank] for rank in (*low, *high)]
+    kept = [rows[rank] for rank in middle]
+    for k in range(end, end + copies):
+        value = row if k < copies else jnp.maximum(row, ends[k - copies])
+        kept.append(jnp.minimum(ends[k], value) if k < 2 * end else value)
+    return mean_of(kept)
+
+
 def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     """Coordinate-wise mean of the n - f values closest to the trimmed mean.
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.aggregators.center import aggregate_with, distances_to, row_like, safe_sqrt
-from simbyz.aggregators.coordinate import trimmed_mean
+from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_with_copies
 from simbyz.aggregators.spectral import draw_coordinates
 from simbyz.geometry import sum_over_chunks
 from simbyz.moments import weighted_sum
@@ -154,7 +154,8 @@ def foundation_fl(
     Raises:
       ValueError: n < 2f + 1, m < 0, or what the rule raises for n + m rows.
 
-    Cost: about six passes over the stack, and the rule.
+    Cost: about six passes over the stack, and the rule; `trimmed_mean` counts the copies instead of
+      sorting them.
     Reference: Fang et al., Do we really need to design new Byzantine-robust aggregation rules?,
       NDSS 2025.
     Convention: m = ⌊n / 2⌋ is the paper's, CRYPTO-KU's library takes 2. f bad rows that disagree on
@@ -163,6 +164,8 @@ def foundation_fl(
 
     def on_more_rows(stack: jax.Array) -> jax.Array:
         middle, copies = _most_central(stack, f, m)
+        if rule is trimmed_mean:
+            return trimmed_mean_with_copies(stack, stack[middle], copies, f)
         copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
         return rule(jnp.concatenate([stack, copied]), f)
 
