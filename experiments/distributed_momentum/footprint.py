@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from experiments.distributed_momentum.cells import Cell
 from simbyz import models
 from simbyz.data.datasets import PREPROCESSING
+from simbyz.task import test_images_at_once
 
 # height, width, channels; training and test images
 IMAGES = {
@@ -19,7 +20,6 @@ IMAGES = {
     "cifar10": ((32, 32, 3), 60_000),
     "cifar100": ((32, 32, 3), 60_000),
 }
-TEST_BATCH = 1000
 # Lanes at most: all runs that a program of the paper's grid makes without Nesterov. A dense network
 # leaves most of a GPU idle, so more lanes cost little; a convolutional one fills it with one.
 MOST = {"dense": 40, "conv": 5}
@@ -78,7 +78,7 @@ def memory_of(cell: Cell, width: int, platform: str) -> float:
     one_by_one = platform == "cpu" and cell.dataset.startswith("cifar")
     in_work = cell.batch_size * (1 if one_by_one else honest)
     kept, largest = _activations(cell)
-    floats = vectors * d + kept * in_work + 3 * largest * TEST_BATCH
+    floats = vectors * d + kept * in_work + 3 * largest * test_images_at_once(platform)
     return 4 * width * floats + images * math.prod(shape)
 
 
