@@ -58,7 +58,8 @@ def quickly_compiled(mapped: jax.stages.Wrapped) -> Callable[..., Any]:
         return mapped.lower(*arrays).compile({"xla_backend_optimization_level": "1"})
 
     def call(*arrays: jax.Array) -> Any:
-        if jax.default_backend() != "cpu":
+        # Among several processes a program compiled ahead wants arrays of all of them.
+        if jax.default_backend() != "cpu" or jax.process_count() > 1:
             return mapped(*arrays)
         shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
         return program(*shapes)(*arrays)
