@@ -1,19 +1,17 @@
 """What each sub-command of the speed experiment measures, prints and writes."""
 
-import functools
 import itertools
 
-import jax
-import jax.numpy as jnp
 import pandas as pd
 from rich.console import Console
 
 from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.rules import PAPER_RULES, rule_of
+from experiments.distributed_momentum.rules import PAPER_RULES
 from experiments.distributed_momentum.settings import SETTINGS
 from experiments.option_checks import check_options
 from experiments.speed import grid, memory, report, run, searches, step
 from experiments.speed import rules as every_rule
+from experiments.speed.problems import refuse_unborne
 from simbyz.aggregators import AGGREGATORS
 
 
@@ -56,16 +54,11 @@ def check(options) -> None:
         cells(options.dataset, f=options.f or None)
         setting = SETTINGS[options.dataset]
         usual = setting.f if kind == "Step" else setting.f[:1]
-        for rule, f in itertools.product(options.rule, options.f or usual):
-            _bears(rule, setting.n, f)
-
-
-def _bears(rule: str, n: int, f: int) -> None:
-    stack = jax.ShapeDtypeStruct((n, 1), jnp.float32)
-    try:
-        jax.eval_shape(functools.partial(rule_of(rule, n, f), f=f), stack)
-    except ValueError as error:
-        raise ValueError(f"{error}: give another --rule or --f") from error
+        try:
+            for rule, f in itertools.product(options.rule, options.f or usual):
+                refuse_unborne(rule, setting.n, f)
+        except ValueError as error:
+            raise ValueError(f"{error}: give another --rule or --f") from error
 
 
 def _known(names, known) -> None:

@@ -4,6 +4,7 @@ Time does not depend on what the pixels show, so the images are random and nothi
 downloaded.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from experiments.distributed_momentum.cells import Cell, cells
 from experiments.distributed_momentum.programs import hyperparameters_of, simulator_of, task_of
+from experiments.distributed_momentum.rules import rule_of
 from simbyz import data
 from simbyz.data.datasets import PREPROCESSING
 from simbyz.task import Task
@@ -60,6 +62,16 @@ def problem_of(cell: Cell, dataset: data.Dataset) -> Problem:
     return Problem(
         cell, task, simulator, (state, hyperparameters, jax.tree.map(jnp.asarray, task.data), key)
     )
+
+
+def refuse_unborne(rule: str, n: int, f: int) -> None:
+    """Nothing, if the rule of the paper's program takes n rows and tolerates f.
+
+    Raises:
+      ValueError: the rule's own.
+    """
+    stack = jax.ShapeDtypeStruct((n, 1), jnp.float32)
+    jax.eval_shape(functools.partial(rule_of(rule, n, f), f=f), stack)
 
 
 def cells_of(dataset: str, rules: Sequence[str], f: int, **changes) -> list[Cell]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 from experiments.distributed_momentum.rules import rule_of
+from experiments.speed.problems import refuse_unborne
 from experiments.speed.timing import Clock, compiled, interleaved
 from simbyz.attacks import adaptive
 from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
@@ -48,9 +49,8 @@ def cells(
         if d < 1 or not 1 <= f <= n - 2:
             raise ValueError(f"d must be at least 1 and f from 1 to n - 2, got n={n}, d={d}, f={f}")
         for family in rules:
-            stack = jax.ShapeDtypeStruct((n, d), jnp.float32)
-            with contextlib.suppress(ValueError):  # the rule refuses n and f
-                jax.eval_shape(functools.partial(rule_of(family, n, f), f=f), stack)
+            with contextlib.suppress(ValueError):
+                refuse_unborne(family, n, f)
                 found.append((n, d, f, family))
     if not found:
         raise ValueError(f"none of {', '.join(rules)} bears n and f, got {list(sizes)}")

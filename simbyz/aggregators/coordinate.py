@@ -210,9 +210,9 @@ def by_pieces(rule: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], j
     """A rule of each coordinate alone, (n, d) -> (d,), applied to one piece of them after the other
     where there are many rows and the device is a CPU.
 
-    A piece is copied into the cache first, which reads one row at a time. The network reads a few
-    values of all rows at a time, and loses a quarter of its time above 64 of them: they are more
-    than a core fetches ahead. A sort needs memory for a piece alone.
+    The loop copies each piece into the cache first: above 64 rows, of which a network reads a few
+    values of all at a time, that mostly takes less time, up to 64 rows more (docs/speed-rules.md).
+    A sort needs memory for a piece alone.
     """
 
     def whole(stack: jax.Array) -> jax.Array:
