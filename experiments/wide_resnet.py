@@ -30,7 +30,7 @@ from experiments.distributed_momentum.run_table import recorded_files
 from experiments.distributed_momentum.settings import APPENDIX
 from experiments.option_checks import check_options
 from experiments.plain_warnings import print_plain_warnings
-from simbyz.checkpoints import check_every
+from simbyz.sweeps.checkpoints import check_every
 
 
 def of_appendix(value: int) -> Any:

@@ -1,5 +1,45 @@
-"""A simulator of distributed SGD under Byzantine workers: all workers in one process, on JAX."""
+"""A simulator of distributed SGD under Byzantine workers: all workers in one process, on JAX.
 
-from simbyz import aggregators, attacks, data, metrics, models, preaggregators, training
+The wings are imported when they are first named, so that `from simbyz import records` starts
+neither JAX nor flax.
+"""
 
-__all__ = ["aggregators", "attacks", "data", "metrics", "models", "preaggregators", "training"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simbyz import (
+        aggregators,
+        attacks,
+        data,
+        preaggregators,
+        records,
+        simulator,
+        sweeps,
+        tasks,
+        theory,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "aggregators",
+    "attacks",
+    "data",
+    "preaggregators",
+    "records",
+    "simulator",
+    "sweeps",
+    "tasks",
+    "theory",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"simbyz.{name}")
+    raise AttributeError(f"module 'simbyz' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import squared_distances
-from simbyz.moments import finite_rows, means_of_chosen, sum_rows
-from simbyz.order_statistics import MAX_NETWORK_ROWS
-from simbyz.shapes import Buckets, Mixed, Updates
-from simbyz.stacking import ravel, require
+from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.moments import finite_rows, means_of_chosen, sum_rows
+from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.shapes import Buckets, Mixed, Updates
+from simbyz._arrays.stacking import ravel, require
 
 
 def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:

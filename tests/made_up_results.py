@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.distributed_momentum.cells import cells
 from simbyz import records
-from simbyz.metrics import Metrics
+from simbyz.simulator.metrics import Metrics
 
 STEPS = 20
 DIVERGES_AT = 7

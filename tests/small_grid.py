@@ -19,7 +19,9 @@ from experiments.devices import prepare_devices
 from experiments.distributed_momentum import grid_command
 from experiments.distributed_momentum.settings import PAPER, SETTINGS
 from experiments.plain_warnings import print_plain_warnings
-from simbyz import data, records, sweep
+from simbyz import data
+from simbyz.records import parquet
+from simbyz.sweeps import many_runs
 
 ARGUMENTS = (
     "--dataset mnist --rule median --attack little empire --f 2 --learning-rate 0.5 "
@@ -40,13 +42,13 @@ def make_small() -> None:
     short = dataclasses.replace(PAPER["mnist"], n=7, f=(2,), steps=40, batch_size=4)
     for settings in (PAPER, SETTINGS):
         settings["mnist"] = short
-    sweep.CHUNK = 4
+    many_runs.CHUNK = 4
     data.load = lambda name, data_dir=None: dataset
 
 
 def content(path) -> tuple:
     """All that a run's file holds, but for the times; it must be whole."""
-    name, configuration, summary = records._read_metadata(pq.read_schema(path))
+    name, configuration, summary = parquet._read_metadata(pq.read_schema(path))
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
     columns = {name: table[name].to_numpy().tobytes() for name in table.column_names}

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simbyz import aggregators, attacks
-from simbyz.attacks.adaptive import opposition, search_factor, worth_of
-from simbyz.attacks.line_search import bracketing, sequential
+from simbyz.attacks.searched.adaptive import opposition, search_factor, worth_of
+from simbyz.attacks.searched.line_search import bracketing, sequential
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(

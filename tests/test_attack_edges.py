@@ -8,8 +8,8 @@ import reference_attacks
 
 from simbyz import aggregators, attacks
 from simbyz.attacks import ATTACKS
-from simbyz.attacks.adaptive import worth_of
-from simbyz.attacks.gradient_ascent import SYMMETRIES, gradient_ascent
+from simbyz.attacks.searched.adaptive import worth_of
+from simbyz.attacks.searched.gradient_ascent import SYMMETRIES, gradient_ascent
 
 KEY = jax.random.key(0)
 

@@ -9,9 +9,9 @@ import pytest
 from test_training import TARGET, quadratic, run
 
 from simbyz import aggregators, attacks
-from simbyz.attackers import Identities, StatefulAttack, identities, receive
-from simbyz.streams import BATCHES, INITIALISE, REDRAW, of_step
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.attackers import Identities, StatefulAttack, identities, receive
+from simbyz.simulator.keys import BATCHES, INITIALISE, REDRAW, of_step
 
 N, B, STEPS = 7, 2, 12
 KEY = jax.random.key(0)

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from refusals import assert_refused
 
 from experiments.distributed_momentum import comparison, grid_command
-from simbyz import aggregators, attacks, checkpoints, preaggregators, records, theory
+from simbyz import aggregators, attacks, preaggregators, records, theory
 from simbyz.aggregators import AGGREGATORS, SELECTIONS, chain
 from simbyz.attacks import ATTACKS
-from simbyz.checkpoints import Checkpoints
-from simbyz.configuration import Config
 from simbyz.data import load, partition
+from simbyz.simulator.config import Config
+from simbyz.sweeps import checkpoints
+from simbyz.sweeps.checkpoints import Checkpoints
 
 KEY = jax.random.key(0)
 ROWS = np.ones((9, 4), np.float32)

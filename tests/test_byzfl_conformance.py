@@ -17,7 +17,7 @@ from experiments.byzfl_conformance.search import expand_then_shrink
 from experiments.byzfl_conformance.setting import Setting
 from experiments.load_byzfl import load_byzfl
 from simbyz.data import Dataset
-from simbyz.workers import draw_batches
+from simbyz.simulator.workers.gradients import draw_batches
 
 
 @functools.cache

@@ -12,7 +12,8 @@ import pytest
 import reference
 import reference_center_filters as slow
 
-from simbyz import aggregators, geometry
+from simbyz import aggregators
+from simbyz._arrays import geometry
 from simbyz.aggregators import AGGREGATORS, SELECTIONS
 from simbyz.aggregators.spectral import draw_coordinates
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz.certificates import (
+from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mixing
+from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     adaptive_clipping_bound,
     coefficient_floor,
@@ -20,7 +21,6 @@ from simbyz.certificates import (
     realised_coefficient,
     trimmed_mean_bound,
 )
-from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mixing
 
 N, F, D = 9, 3, 3
 

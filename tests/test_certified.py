@@ -18,14 +18,15 @@ from experiments.distributed_momentum.programs import Run as ExperimentRun
 from experiments.distributed_momentum.programs import little_or_empire, programs
 from experiments.distributed_momentum.rules import PAPER_RULES, bound_of, rule_of, selection_of
 from experiments.report.commands import cell_of, command_of
-from simbyz import aggregators, records, sweep
-from simbyz.attackers import identities
-from simbyz.certificates import CERTIFICATES, COEFFICIENT_BOUNDS, summarise, trimmed_mean_bound
-from simbyz.checkpoints import Checkpoints
-from simbyz.metrics import Metrics
-from simbyz.streams import REDRAW, of_step
-from simbyz.task import Task
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz import aggregators, records
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.attackers import identities
+from simbyz.simulator.keys import REDRAW, of_step
+from simbyz.simulator.metrics import Metrics
+from simbyz.sweeps import many_runs
+from simbyz.sweeps.checkpoints import Checkpoints
+from simbyz.tasks import Task
+from simbyz.theory.robustness import CERTIFICATES, COEFFICIENT_BOUNDS, summarise, trimmed_mean_bound
 
 N, F, D, STEPS = 9, 3, 5, 6
 TARGETS = np.random.default_rng(0).normal(size=(STEPS, N, D)).astype(np.float32)
@@ -226,17 +227,17 @@ def test_a_run_without_honest_workers_has_no_certificate():
 
 @pytest.mark.thorough
 def test_a_certified_sweep_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "CHUNK", 2)
+    monkeypatch.setattr(many_runs, "CHUNK", 2)
     simulator = make_simulator(config_of(), task(), aggregators.median, little_or_empire)
-    lanes = [sweep.Lane(seed, hyperparameters(*RUNS[0]), f"run {seed}") for seed in (1, 2)]
+    lanes = [many_runs.Lane(seed, hyperparameters(*RUNS[0]), f"run {seed}") for seed in (1, 2)]
     checkpoints = Checkpoints(tmp_path, np.inf, {}, lambda name: False)
     stops = iter([False, False, True])
 
     def run(stop=lambda: False, **options):
         options |= {"steps": STEPS, "width": 1, "stop": stop}
-        return list(sweep.sweep(simulator, lanes, {}, **options))
+        return list(many_runs.sweep(simulator, lanes, {}, **options))
 
-    with pytest.raises(sweep.Stopped):
+    with pytest.raises(many_runs.Stopped):
         run(lambda: next(stops), checkpoints=checkpoints)
     assert list(tmp_path.iterdir())
     for one, other in zip(run(checkpoints=checkpoints), run(), strict=True):

@@ -19,7 +19,7 @@ from simbyz.aggregators import (
     trimmed_mean,
     weighted_median,
 )
-from simbyz.aggregators.chain import asks_for
+from simbyz.aggregators.compose.chain import asks_for
 
 pytestmark = pytest.mark.thorough
 

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from simbyz import aggregators, attacks, checkpoints, records, sweep
-from simbyz.checkpoints import Checkpoint, Checkpoints, Header, discard, find, load, save
-from simbyz.problems import quadratic
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.whole_files import write_whole
+from simbyz import aggregators, attacks, records
+from simbyz.records.whole_files import write_whole
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.sweeps import checkpoints, many_runs
+from simbyz.sweeps.checkpoints import Checkpoint, Checkpoints, Header, discard, find, load, save
+from simbyz.tasks.problems import quadratic
 
 PROGRAM = {"code_digest": "abc", "width": 2}
 ARRAYS = [
@@ -192,19 +193,20 @@ def simulator():
 
 
 LANES = [
-    sweep.Lane(seed, Hyperparameters(0.1, worker=Momentum(0.9)), f"run {seed}") for seed in range(5)
+    many_runs.Lane(seed, Hyperparameters(0.1, worker=Momentum(0.9)), f"run {seed}")
+    for seed in range(5)
 ]
 
 
 def swept(simulator, lanes=LANES, **options):
     made, arrays = simulator
-    found = sweep.sweep(made, lanes, arrays, steps=STEPS, width=2, **options)
+    found = many_runs.sweep(made, lanes, arrays, steps=STEPS, width=2, **options)
     return {lanes[result.index].name: result for result in found}
 
 
 @pytest.fixture
 def chunks_of_3(monkeypatch):
-    monkeypatch.setattr(sweep, "CHUNK", 3)
+    monkeypatch.setattr(many_runs, "CHUNK", 3)
 
 
 def assert_same_bits(one, other):
@@ -223,7 +225,7 @@ def after(calls):
 def stopped(simulator, folder, calls, lanes=LANES, finished=()):
     found = {}
     where = Checkpoints(folder, 0, {"code_digest": "abc"}, lambda run: run in finished)
-    with pytest.raises(sweep.Stopped):
+    with pytest.raises(many_runs.Stopped):
         for name, result in _each(simulator, lanes, where, after(calls)):
             found[name] = result
     return found
@@ -231,7 +233,7 @@ def stopped(simulator, folder, calls, lanes=LANES, finished=()):
 
 def _each(simulator, lanes, where, stop):
     made, arrays = simulator
-    for result in sweep.sweep(
+    for result in many_runs.sweep(
         made, lanes, arrays, steps=STEPS, width=2, checkpoints=where, stop=stop
     ):
         yield lanes[result.index].name, result
@@ -297,7 +299,7 @@ class TestResuming:
         for every, expected in ((0, 6), (3600, 0), (float("inf"), 0)):
             written = []
             monkeypatch.setattr(
-                "simbyz.carried.save", lambda *arguments, written=written: written.append(1)
+                "simbyz.sweeps.resume.save", lambda *arguments, written=written: written.append(1)
             )
             swept(simulator, checkpoints=Checkpoints(tmp_path, every, {}, lambda run: False))
             assert len(written) == expected
@@ -308,5 +310,5 @@ class TestResuming:
             swept(simulator, lanes, checkpoints=of(tmp_path))
 
     def test_stopped_without_checkpoints(self, simulator, chunks_of_3):
-        with pytest.raises(sweep.Stopped):
+        with pytest.raises(many_runs.Stopped):
             swept(simulator, stop=after(1))

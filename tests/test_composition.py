@@ -9,8 +9,8 @@ import pytest
 
 from simbyz import aggregators, attacks
 from simbyz.preaggregators import PREAGGREGATORS
-from simbyz.problems import quadratic
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.tasks.problems import quadratic
 
 pytestmark = pytest.mark.thorough
 

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from test_convolution import by_loops
 
-from simbyz.conv_pool import ConvPool, convolve, max_pool
+from simbyz.tasks.conv_pool import ConvPool, convolve, max_pool
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz.convolution import convolve
+from simbyz.tasks.convolution import convolve
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(2, 5, 4, 3))

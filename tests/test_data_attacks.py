@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_training import run
 
-from simbyz import aggregators, attacks, data, models
+from simbyz import aggregators, attacks, data
 from simbyz.attacks import DATA_ATTACKS
-from simbyz.task import classification
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.workers import draw_batches, make_gradients
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.workers.gradients import draw_batches, make_gradients
+from simbyz.tasks import classification, models
 
 
 @functools.cache

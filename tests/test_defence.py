@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz import aggregators, defence
+from simbyz import aggregators
+from simbyz._arrays.geometry import squared_distances
 from simbyz.aggregators import centered_clipping, centered_clipping_selection, chain, median
-from simbyz.defence import StatefulRule, defend
-from simbyz.geometry import squared_distances
 from simbyz.preaggregators import bucketing
-from simbyz.streams import RULE, of_step
-from simbyz.task import Task
-from simbyz.training import Config, Hyperparameters, make_simulator
+from simbyz.simulator import Config, Hyperparameters, make_simulator, server
+from simbyz.simulator.keys import RULE, of_step
+from simbyz.simulator.server import StatefulRule, defend
+from simbyz.tasks import Task
 
 N, D = 9, 4
 ROWS = np.random.default_rng(0).normal(size=(3, N, D)).astype(np.float32)
@@ -89,7 +89,7 @@ def test_the_selection_sees_what_the_rule_saw():
 def test_rule_and_selection_share_their_distances(name, monkeypatch):
     measured = []
     monkeypatch.setattr(
-        defence, "squared_distances", lambda stack: measured.append(1) or squared_distances(stack)
+        server, "squared_distances", lambda stack: measured.append(1) or squared_distances(stack)
     )
     rule, selection = aggregators.AGGREGATORS[name], aggregators.SELECTIONS[name]
     aggregate, weights, _ = defend(rule, selection, ROWS[0], 1, jax.random.key(0), None)

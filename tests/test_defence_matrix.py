@@ -16,11 +16,12 @@ from experiments.defence_matrix.choose import best_defences, matrix
 from experiments.defence_matrix.defences import coefficient_bound, defence
 from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import hyperparameters_of, programs, split, width_of
-from simbyz import attacks, certificates, records
+from simbyz import attacks, records
 from simbyz.data import load
-from simbyz.models import Dense
-from simbyz.task import classification
-from simbyz.training import Config, make_simulator
+from simbyz.simulator import Config, make_simulator
+from simbyz.tasks import classification
+from simbyz.tasks.models import Dense
+from simbyz.theory import robustness
 
 ROWS = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
 
@@ -221,9 +222,9 @@ def test_certified_runs(finished, tmp_path):
     assert certified["largest_coefficient"].isin(found).all()  # of the settings that were chosen
     n, f = options.honest + 1, 1
     alone, mixed = certified.loc["none"], certified.loc["nnm"]
-    assert (alone["coefficient_bound"] == certificates.trimmed_mean_bound(n, f)).all()
+    assert (alone["coefficient_bound"] == robustness.trimmed_mean_bound(n, f)).all()
     assert (alone["certified_share"] == 1).all() and alone["mean_acceptance"].between(0, 1).all()
-    behind = certificates.mixing_bound(n, f, certificates.trimmed_mean_bound(n, f))
+    behind = robustness.mixing_bound(n, f, robustness.trimmed_mean_bound(n, f))
     assert (mixed["coefficient_bound"] == behind).all() and (mixed["certified_share"] == 1).all()
     assert mixed["mean_acceptance"].isna().all()
     # What is not certified reads as ever in a folder that holds certified runs.
@@ -233,7 +234,7 @@ def test_certified_runs(finished, tmp_path):
 
 def test_only_what_is_proved_of_a_defence_is_its_bound():
     n, f = 14, 4
-    median = certificates.median_bound(n, f)
+    median = robustness.median_bound(n, f)
     assert coefficient_bound("median", "none", n, f) == median
     assert coefficient_bound("median", "arc", n, f) == median + 2 * 4 / 6
     assert coefficient_bound("median", "nnm", n, f) == pytest.approx(8 * 4 / 10 * (median + 1))
@@ -243,7 +244,7 @@ def test_only_what_is_proved_of_a_defence_is_its_bound():
     assert coefficient_bound("geometric_median", "none", n, f) is None
     honest = 1e-3 * np.random.default_rng(0).normal(size=(n - f, 5))
     stack = np.concatenate([honest, np.full((f, 5), 0.05)]).astype(np.float32)
-    found = certificates.realised_coefficient(
+    found = robustness.realised_coefficient(
         defence("geometric_median", "none")(stack, f), stack[: n - f]
     )
     assert found > 10 * median

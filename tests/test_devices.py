@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from simbyz.devices import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
+from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
 
 # Eleven lanes fill neither four devices nor eight: three rounds and two, the last ones padded.
 SWEEPS = """
@@ -18,9 +18,9 @@ import jax
 import numpy as np
 jax.config.update("jax_num_cpu_devices", 8)
 from simbyz import aggregators, attacks, data, models
-from simbyz.sweep import Lane, sweep
-from simbyz.task import classification
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.sweeps import Lane, sweep
+from simbyz.tasks import classification
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 
 compilations = 0
 def count(event, *_, **__):

@@ -20,10 +20,10 @@ from experiments.distributed_momentum.run_table import rows_of
 from experiments.distributed_momentum.simulate import simulate
 from experiments.distributed_momentum.write_up import write_up
 from simbyz import aggregators, attacks, data, records
-from simbyz.divergence import diverged_step, diverged_steps
-from simbyz.problems import quadratic
-from simbyz.sweep import Lane, sweep
-from simbyz.training import Config, Hyperparameters, make_simulator
+from simbyz.records.divergence import diverged_step, diverged_steps
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.sweeps import Lane, sweep
+from simbyz.tasks.problems import quadratic
 
 FINITE = np.ones(5)
 

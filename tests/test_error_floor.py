@@ -11,7 +11,7 @@ from refusals import assert_refused
 from experiments.error_floor import report
 from experiments.error_floor.__main__ import SMOKE, command, main
 from experiments.error_floor.simulate import ATTACKS, DATA, DIMENSION, problems
-from simbyz.streams import BATCHES, INITIALISE
+from simbyz.simulator.keys import BATCHES, INITIALISE
 
 
 @pytest.fixture(scope="module")

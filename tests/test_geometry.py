@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz import aggregators, attacks, geometry
-from simbyz.geometry import squared_distances
+from simbyz import aggregators, attacks
+from simbyz._arrays import geometry
+from simbyz._arrays.geometry import squared_distances
 
 
 @pytest.fixture(params=["few values", "many values"])

@@ -16,10 +16,10 @@ import reference_attacks
 import reference_center_filters
 import reference_preaggregators
 import reference_searches
+from simbyz.attacks.adaptive import search_factor
 
 from experiments.byzfl_conformance.search import expand_then_shrink
 from simbyz import aggregators, preaggregators
-from simbyz.attacks.adaptive import search_factor
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 

@@ -9,8 +9,8 @@ import pytest
 
 from simbyz import aggregators, attacks
 from simbyz.aggregators import AGGREGATORS
-from simbyz.attacks.adaptive import opposition, worth_of
-from simbyz.attacks.gradient_ascent import SYMMETRIES, gradient_ascent
+from simbyz.attacks.searched.adaptive import opposition, worth_of
+from simbyz.attacks.searched.gradient_ascent import SYMMETRIES, gradient_ascent
 
 KEY = jax.random.key(0)
 HONEST = np.random.default_rng(7).normal(size=(8, 6)).astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import small_grid
 
-from simbyz import records
+from simbyz.records import parquet as records
 
 
 class Server:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz.attacks.adaptive import search_factor
-from simbyz.attacks.line_distances import distances_along
-from simbyz.attacks.line_search import bracketing
+from simbyz.attacks.searched.adaptive import search_factor
+from simbyz.attacks.searched.line_distances import distances_along
+from simbyz.attacks.searched.line_search import bracketing
 
 KEY = jax.random.key(0)
 RULES = {

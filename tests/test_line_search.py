@@ -13,7 +13,7 @@ import reference_searches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
+from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 
 VECTORS = Path(__file__).parents[2] / "shared" / "golden" / "vectors.json"
 

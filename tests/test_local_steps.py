@@ -11,8 +11,8 @@ from test_training import TARGET, quadratic, run
 
 from simbyz import aggregators, attacks
 from simbyz.preaggregators import nearest_neighbor_mixing
-from simbyz.streams import BATCHES, INITIALISE
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.keys import BATCHES, INITIALISE
 
 N, F, ROUNDS, K = 7, 2, 6, 3
 

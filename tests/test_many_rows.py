@@ -7,8 +7,8 @@ import pytest
 import reference
 
 from simbyz import aggregators
+from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
 from simbyz.aggregators import coordinate
-from simbyz.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
 
 RULES = [
     ("median", {}),

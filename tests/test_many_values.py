@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import reference_preaggregators as reference
 
-from simbyz import aggregators, geometry, preaggregators
-from simbyz.metrics import no_past, study
+from simbyz import aggregators, preaggregators
+from simbyz._arrays import geometry
+from simbyz.simulator.metrics import no_past, study
 
 N, F, D = 11, 2, 20_000
 ROBUST = sorted(set(aggregators.AGGREGATORS) - {"average"})

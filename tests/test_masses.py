@@ -9,8 +9,8 @@ import pytest
 from reference_masses import BY_HAND, CONFIGURED, OPTIONS, SELECTIONS, median_by_hand
 
 from simbyz import aggregators
+from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz.aggregators import WEIGHTED, heaviest_share
-from simbyz.order_statistics import MAX_NETWORK_ROWS
 
 N, D = 9, 6
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)

@@ -17,11 +17,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.sharded import __main__ as sharded
 from experiments.sharded.measure import collectives
-from simbyz import aggregators, attacks, data, models
-from simbyz.geometry import SHARD
-from simbyz.mesh import mesh_of, padded, shard, shardings_of
-from simbyz.task import classification
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz import aggregators, attacks, data
+from simbyz._arrays.geometry import SHARD
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.sweeps.mesh import mesh_of, padded, shard, shardings_of
+from simbyz.tasks import classification, models
 
 N, F, D = 11, 2, 24
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.metrics import Metrics, log_ratio, no_past, remember, study
+from simbyz.simulator.metrics import Metrics, log_ratio, no_past, remember, study
 
 MOMENTUM = 0.8
 

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from simbyz.models import Conv, Dense, SmallConv
+from simbyz.tasks.models import Conv, Dense, SmallConv
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "trajectories.json"
 

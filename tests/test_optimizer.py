@@ -8,9 +8,9 @@ import pytest
 from test_training import TARGET, quadratic, run
 
 from simbyz import aggregators, attacks
-from simbyz.optimizer import as_direction
-from simbyz.streams import BATCHES, INITIALISE
-from simbyz.training import Config, Hyperparameters, Momentum
+from simbyz.simulator import Config, Hyperparameters, Momentum
+from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.simulator.optimizer import as_direction
 
 CONFIG = Config(n=7, f=2, momentum_at=("worker",))
 HYPERPARAMETERS = Hyperparameters(0.1, worker=Momentum(0.8), attack={"factor": -1.5})

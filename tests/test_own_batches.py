@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz import aggregators, data, models
+from simbyz import aggregators, data
 from simbyz.data import partition
 from simbyz.data.batches import own_draws, own_passes
-from simbyz.streams import INITIALISE
-from simbyz.task import classification
-from simbyz.training import Config, Hyperparameters, make_simulator
-from simbyz.workers import draw_batches
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.simulator.keys import INITIALISE
+from simbyz.simulator.workers.gradients import draw_batches
+from simbyz.tasks import classification, models
 
 COUNTS, LARGEST, SIZE = np.array([1, 3, 5, 6, 12, 23]), 23, 5
 NONE = LARGEST

@@ -7,9 +7,9 @@ import pytest
 from test_training import TARGET, quadratic, run
 
 from simbyz import aggregators, attacks
-from simbyz.participation import participants
-from simbyz.streams import BATCHES, INITIALISE
-from simbyz.training import Config, Hyperparameters, Momentum
+from simbyz.simulator import Config, Hyperparameters, Momentum
+from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.simulator.participation import participants
 
 N, B, P = 8, 2, 5
 KEY = jax.random.key(0)

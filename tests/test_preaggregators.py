@@ -15,7 +15,8 @@ import reference_preaggregators as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simbyz import aggregators, geometry, preaggregators
+from simbyz import aggregators, preaggregators
+from simbyz._arrays import geometry
 
 pytestmark = pytest.mark.thorough
 

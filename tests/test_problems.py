@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz.problems import logistic, quadratic
-from simbyz.training import Config, Hyperparameters, make_simulator
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.tasks.problems import logistic, quadratic
 
 KEY, H, D = jax.random.key(2), 9, 6
 CONSTANTS = {"smoothness": 3.0, "convexity": 0.5, "noise": 0.7}

@@ -19,7 +19,7 @@ from experiments.distributed_momentum.simulate import code
 from experiments.report.__main__ import command as report
 from experiments.report.gather import gather
 from simbyz import records
-from simbyz.provenance import digest_of, provenance
+from simbyz.records.provenance import digest_of, provenance
 
 SOURCE = '''"""What it does."""
 RATE = 0.5

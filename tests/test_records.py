@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from simbyz import records
+from simbyz.records import parquet as records
 
 NAME = "digits-little-krum-f_3"
 CONFIGURATION = {"seed": 1, "rule": "krum", "f": 3, "learning_rate": 0.5, "radius": math.inf}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.redo import redo_if
+from simbyz._arrays.redo import redo_if
 
 
 def halved(x):

@@ -8,14 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from simbyz import aggregators, attacks, data, models
+from simbyz import aggregators, attacks, data
 from simbyz.data import partition
-from simbyz.participation import participants
-from simbyz.problems import quadratic
-from simbyz.streams import BATCHES, INITIALISE
-from simbyz.task import classification
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.weighting import by_counts
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.simulator.participation import participants
+from simbyz.simulator.weighting import by_counts
+from simbyz.tasks import classification, models
+from simbyz.tasks.problems import quadratic
 
 N, B, P, F, D, ROUNDS = 10, 3, 7, 2, 4, 5
 KEY = jax.random.key(4)

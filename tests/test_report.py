@@ -21,7 +21,7 @@ from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode
 from experiments.report.gather import gather
 from simbyz import records
-from simbyz.metrics import Metrics
+from simbyz.simulator.metrics import Metrics
 
 
 @pytest.fixture(scope="module")

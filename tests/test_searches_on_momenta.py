@@ -7,9 +7,10 @@ import pytest
 
 from experiments.attack_strength.measure import RuleName, bears, rule_named
 from experiments.attack_strength.recording import cell_of, record
-from simbyz import data, moments
-from simbyz.attacks.adaptive import worth_of
-from simbyz.attacks.line_search import looking_ahead, sequential
+from simbyz import data
+from simbyz._arrays import moments
+from simbyz.attacks.searched.adaptive import worth_of
+from simbyz.attacks.searched.line_search import looking_ahead, sequential
 
 RULES: tuple[RuleName, ...] = ("krum", "krum-published", "median", "phocas", "bulyan-published")
 

@@ -14,7 +14,7 @@ import pytest
 import reference_subsets
 
 from simbyz import aggregators
-from simbyz.aggregators import subset_sums, subsets
+from simbyz.aggregators.subsets import rules, sums
 
 pytestmark = pytest.mark.thorough
 
@@ -138,7 +138,7 @@ def test_more_bad_rows_than_f_give_an_answer(rule: str) -> None:
 
 
 def test_small_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subset_sums, "TILE", (3, 2))
+    monkeypatch.setattr(sums, "TILE", (3, 2))
     n, f = 9, 4
     search = jax.jit(functools.partial(aggregators.minimum_variance_averaging_selection, f=f))
     for seed in range(10):
@@ -190,7 +190,7 @@ def test_too_many_subsets_are_refused() -> None:
         )
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(functools.partial(getattr(aggregators, rule), f=24), rows)
-    assert math.comb(30, 10) <= subsets.MOST_SUBSETS
+    assert math.comb(30, 10) <= rules.MOST_SUBSETS
 
     rows = jax.ShapeDtypeStruct((63, 2), jnp.float32)
     with pytest.raises(ValueError, match="needs f <= 30, got n=63, f=31: 916,312,070,471,295,267"):

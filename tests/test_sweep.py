@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz import aggregators, attacks, data, models, sweep
-from simbyz.task import classification
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz import aggregators, attacks, data
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.sweeps import many_runs
+from simbyz.tasks import classification, models
 
 STEPS = 8
 
@@ -21,7 +22,7 @@ def problem():
 
 
 def lane(seed, place="worker", rate=0.3):
-    return sweep.Lane(
+    return many_runs.Lane(
         seed,
         Hyperparameters(
             learning_rate=rate, clip=2.0, attack={"factor": -1.5}, **{place: Momentum(0.9)}
@@ -32,7 +33,7 @@ def lane(seed, place="worker", rate=0.3):
 def run(problem, lanes, width, devices=None, **options):
     simulator, arrays = problem
     options |= {"steps": STEPS, "width": width, "devices": devices}
-    return list(sweep.sweep(simulator, lanes, arrays, **options))
+    return list(many_runs.sweep(simulator, lanes, arrays, **options))
 
 
 def assert_same_bits(one, other):
@@ -140,7 +141,7 @@ def test_same_seed_same_start_and_data_under_every_rule(problem):
     for rule in (aggregators.median, aggregators.trimmed_mean):
         simulator = make_simulator(Config(n=7, f=2), task, rule, attacks.fall_of_empires)
         hyperparameters = Hyperparameters(learning_rate=0.1)
-        (result,) = run((simulator, arrays), [sweep.Lane(3, hyperparameters)], 1)
+        (result,) = run((simulator, arrays), [many_runs.Lane(3, hyperparameters)], 1)
         first_losses.append(result.columns["loss"][0])
     assert first_losses[0] == pytest.approx(first_losses[1], rel=1e-6)
 
@@ -148,7 +149,7 @@ def test_same_seed_same_start_and_data_under_every_rule(problem):
 def test_columns_of_a_result(problem):
     progress = []
     simulator, arrays = problem
-    (result,) = sweep.sweep(
+    (result,) = many_runs.sweep(
         simulator,
         [lane(1)],
         arrays,
@@ -175,7 +176,7 @@ def test_one_program_runs_with_and_without_nesterov():
 
     both = simulator(True)
     for look_ahead, alone in ((True, both), (False, simulator(False))):
-        (got,) = sweep.sweep(
+        (got,) = many_runs.sweep(
             both, [lane(1)], task.data, steps=STEPS, width=1, look_ahead=look_ahead
         )
         key = jax.random.key(1)

@@ -7,10 +7,10 @@ import numpy as np
 import optax
 import pytest
 
-from simbyz import aggregators, attacks, data, models
-from simbyz.streams import BATCHES, INITIALISE
-from simbyz.task import Task, classification
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz import aggregators, attacks, data
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.tasks import Task, classification, models
 
 TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz.certificates import CERTIFICATES
-from simbyz.metrics import Metrics
-from simbyz.task import Task
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.metrics import Metrics
+from simbyz.tasks import Task
+from simbyz.theory.robustness import CERTIFICATES
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 if not (GOLDEN / "trajectories.json").exists():

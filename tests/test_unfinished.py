@@ -9,8 +9,8 @@ from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.grid_command import select
 from experiments.distributed_momentum.simulate import code
 from experiments.distributed_momentum.unfinished_command import unfinished
-from simbyz.checkpoints import Checkpoint, Header, save
-from simbyz.provenance import versions
+from simbyz.records.provenance import versions
+from simbyz.sweeps.checkpoints import Checkpoint, Header, save
 
 RUNS = select(FEW)
 

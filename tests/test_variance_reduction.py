@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz.participation import participants
-from simbyz.streams import BATCHES, INITIALISE
-from simbyz.sweep import Lane, sweep
-from simbyz.task import Task
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.simulator.participation import participants
+from simbyz.sweeps import Lane, sweep
+from simbyz.tasks import Task
 
 SCALE = np.array([1.0, 0.5, 2.0], np.float32)
 REDUCED = Config(n=4, f=0, variance_reduction=True)

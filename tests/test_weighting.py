@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from reference_masses import BY_HAND, CONFIGURED, SELECTIONS, average_by_hand
 
-from simbyz import aggregators, attacks, data, models
+from simbyz import aggregators, attacks, data
 from simbyz.aggregators import WEIGHTED
-from simbyz.attackers import identities
 from simbyz.data import partition
-from simbyz.defence import StatefulRule
 from simbyz.preaggregators import clipping
-from simbyz.streams import REDRAW, of_step
-from simbyz.task import Task, classification
-from simbyz.training import Config, Hyperparameters, make_simulator
-from simbyz.weighting import by_counts, masses_of
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.simulator.attackers import identities
+from simbyz.simulator.keys import REDRAW, of_step
+from simbyz.simulator.server import StatefulRule
+from simbyz.simulator.weighting import by_counts, masses_of
+from simbyz.tasks import Task, classification, models
 
 TARGETS = np.array([[0.0, 4.0], [1.0, 0.0], [2.0, 2.0], [5.0, 1.0], [3.0, -1.0]], np.float32)
 

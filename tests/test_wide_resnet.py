@@ -17,7 +17,7 @@ from experiments.distributed_momentum.simulate import check
 from experiments.wide_resnet import SMOKE, Options, command, select
 from simbyz import records
 from simbyz.data import Dataset
-from simbyz.models import WideResNet
+from simbyz.tasks.models import WideResNet
 
 IMAGES = jnp.zeros((2, 32, 32, 3))
 

@@ -19,7 +19,7 @@ from experiments.worst_case.__main__ import SMOKE, command
 from experiments.worst_case.rules import RULES, bound_of, rule_of
 from experiments.worst_case.search import coefficient, normalised, search
 from simbyz import attacks, records
-from simbyz.certificates import coefficient_floor
+from simbyz.theory.robustness import coefficient_floor
 
 found_at = functools.cache(
     lambda rule, n, f, d, steps=120: search(

@@ -30,7 +30,7 @@ from experiments.distributed_momentum.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.simulate import check
 from experiments.option_checks import check_options
 from simbyz import data, records
-from simbyz.provenance import code_digest, provenance
+from simbyz.records.provenance import code_digest, provenance
 
 BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that krum and bulyan bear)")
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.distributed_momentum.rules import rule_of
-from simbyz import moments
+from simbyz._arrays import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
-from simbyz.attacks.adaptive import DIRECTIONS, search_factor
-from simbyz.attacks.gradient_ascent import Symmetry
-from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
+from simbyz.attacks.searched.adaptive import DIRECTIONS, search_factor
+from simbyz.attacks.searched.gradient_ascent import Symmetry
+from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 
 RuleName = Literal[
     "krum",

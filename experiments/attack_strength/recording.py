@@ -15,7 +15,7 @@ from experiments.distributed_momentum.programs import (
 from experiments.distributed_momentum.settings import DatasetName
 from simbyz.aggregators import average
 from simbyz.data import Dataset
-from simbyz.training import Config, make_simulator
+from simbyz.simulator import Config, make_simulator
 
 
 def cell_of(dataset: DatasetName, n: int, f: int) -> Cell:

@@ -14,17 +14,10 @@ from experiments.byzfl_conformance.setting import Setting
 from simbyz import aggregators, attacks
 from simbyz.data import Dataset
 from simbyz.data.partition import gamma_similarity
-from simbyz.models import SmallConv
 from simbyz.preaggregators import nearest_neighbor_mixing
-from simbyz.task import Task, classification
-from simbyz.training import (
-    Config,
-    Hyperparameters,
-    Momentum,
-    Simulator,
-    State,
-    make_simulator,
-)
+from simbyz.simulator import Config, Hyperparameters, Momentum, Simulator, State, make_simulator
+from simbyz.tasks import Task, classification
+from simbyz.tasks.models import SmallConv
 
 RULE = aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from simbyz.attacks.line_search import Search
+from simbyz.attacks.searched.line_search import Search
 
 
 def expand_then_shrink(

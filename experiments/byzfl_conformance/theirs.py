@@ -111,7 +111,7 @@ class Training:
         return float(loss)
 
     def parameters(self) -> np.ndarray:
-        """(d,), in the layout of `simbyz.models.SmallConv`, raveled."""
+        """(d,), in the layout of `simbyz.tasks.models.SmallConv`, raveled."""
         state = {name: leaf.numpy() for name, leaf in self.server.get_dict_parameters().items()}
         first = state["_f1.weight"].reshape(500, 50, 4, 4).transpose(0, 2, 3, 1).reshape(500, 800)
         leaves = []

@@ -30,7 +30,7 @@ from experiments.plain_warnings import print_plain_warnings
 from experiments.stopping import stopping
 from simbyz import records
 from simbyz.data import Dataset, load
-from simbyz.divergence import COLUMNS, diverged_steps
+from simbyz.records.divergence import COLUMNS, diverged_steps
 
 AttackName = Literal[
     "sign_flipping",

@@ -6,7 +6,8 @@ from typing import Literal
 
 import jax
 
-from simbyz import aggregators, certificates, preaggregators
+from simbyz import aggregators, preaggregators
+from simbyz.theory import robustness
 
 RuleName = Literal[
     "average",
@@ -50,10 +51,10 @@ def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
     None for krum and the geometric median, as they are not those of the proofs: krum counts n - f -
     2 neighbours here, and three iterations from zero may end anywhere.
     """
-    if rule in ("krum", "geometric_median") or rule not in certificates.COEFFICIENT_BOUNDS:
+    if rule in ("krum", "geometric_median") or rule not in robustness.COEFFICIENT_BOUNDS:
         return None
-    bound = certificates.COEFFICIENT_BOUNDS[rule](n, f)
-    behind = {"nnm": certificates.mixing_bound, "arc": certificates.adaptive_clipping_bound}
+    bound = robustness.COEFFICIENT_BOUNDS[rule](n, f)
+    behind = {"nnm": robustness.mixing_bound, "arc": robustness.adaptive_clipping_bound}
     if pre == "none":
         return bound
     return behind[pre](n, f, bound) if pre in behind else None

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz import attacks, moments
-from simbyz.aggregators.chain import needs_key
+from simbyz import attacks
+from simbyz._arrays import moments
+from simbyz.aggregators.compose.chain import needs_key
 
 Attack = Callable[..., jax.Array]
 Rule = Callable[..., jax.Array]

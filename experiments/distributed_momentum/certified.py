@@ -18,7 +18,7 @@ from experiments.distributed_momentum.curves import save
 from experiments.distributed_momentum.panels import panels
 from experiments.distributed_momentum.report import STYLES
 from simbyz import records
-from simbyz.certificates import coefficient_floor
+from simbyz.theory.robustness import coefficient_floor
 
 KIND = ["learning_rate", "nesterov"]  # a table and a picture each
 PANEL = ["attack", "f", "rule"]

@@ -39,7 +39,7 @@ from experiments.distributed_momentum.simulate import CHECKPOINT_EVERY, check, s
 from experiments.option_checks import check_options
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
-from simbyz.checkpoints import check_every
+from simbyz.sweeps.checkpoints import check_every
 
 BORNE = tyro.conf.arg(help_behavior_hint="(default: all that n and f allow)")
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments.distributed_momentum.cells import Cell
-from simbyz import models
 from simbyz.data.datasets import PREPROCESSING
-from simbyz.task import test_images_at_once
+from simbyz.tasks import models
+from simbyz.tasks.task import test_images_at_once
 
 # height, width, channels; training and test images
 IMAGES = {

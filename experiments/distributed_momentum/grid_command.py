@@ -31,7 +31,7 @@ from experiments.hosts import Hosts, join, leave_at_once, who
 from experiments.option_checks import check_options
 from experiments.stopping import stopped_line, stopping
 from simbyz import data, records
-from simbyz.checkpoints import check_every
+from simbyz.sweeps.checkpoints import check_every
 
 GridDataset = Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.distributed_momentum.programs import Run
 from experiments.distributed_momentum.simulate import code, is_finished
 from simbyz import records
-from simbyz.provenance import versions
+from simbyz.records.provenance import versions
 
 REMEDY = "leave one kind out, compute it again with the code of the other, or give --allow-mixed"
 

@@ -11,11 +11,12 @@ from experiments.distributed_momentum.cells import Cell
 from experiments.distributed_momentum.footprint import network_of
 from experiments.distributed_momentum.rules import rule_of, selection_of
 from experiments.distributed_momentum.settings import PAPER
-from simbyz import attacks, moments, records
-from simbyz.configuration import Config, Place
+from simbyz import attacks, records
+from simbyz._arrays import moments
 from simbyz.data import Dataset
-from simbyz.task import Task, classification
-from simbyz.training import Hyperparameters, Momentum, Simulator, make_simulator
+from simbyz.simulator import Hyperparameters, Momentum, Simulator, make_simulator
+from simbyz.simulator.config import Config, Place
+from simbyz.tasks import Task, classification
 
 # A larger share of the curvature than this is not left out by dropping its window (see `_window`).
 NEGLIGIBLE = 1e-6

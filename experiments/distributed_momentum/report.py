@@ -12,7 +12,8 @@ from rich.table import Table
 
 from experiments.distributed_momentum.cells import Cell, reference_of
 from experiments.distributed_momentum.panels import draw_band, draw_crosses, panels
-from simbyz import divergence, records
+from simbyz import records
+from simbyz.records import divergence
 
 # Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
 STYLES = {

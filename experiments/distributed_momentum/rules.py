@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Literal
 
-from simbyz import aggregators, certificates
+from simbyz import aggregators
+from simbyz.theory import robustness
 
 RuleName = Literal["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"]
 Conventions = Literal["released", "published"]
@@ -59,6 +60,6 @@ def bound_of(name: str, n: int, f: int) -> float | None:
     which it is in neither convention.
     """
     name = "trimmed_mean" if name == "trmean" else name
-    if name == "krum" or name not in certificates.COEFFICIENT_BOUNDS:
+    if name == "krum" or name not in robustness.COEFFICIENT_BOUNDS:
         return None
-    return certificates.COEFFICIENT_BOUNDS[name](n, f)
+    return robustness.COEFFICIENT_BOUNDS[name](n, f)

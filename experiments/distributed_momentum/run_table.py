@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simbyz import records
-from simbyz.divergence import diverged_step
+from simbyz.records.divergence import diverged_step
+from simbyz.records.whole_files import write_whole
 from simbyz.theory import VARIANCE_NORM_BOUNDS
-from simbyz.whole_files import write_whole
 
 # Carried by an installation too.
 TABLE = Path(__file__).parent / "data" / "runs.parquet"

@@ -38,7 +38,7 @@ class Setting:
     depth: int = 0  # of a Wide-ResNet; 0: the data set's own network
     width: int = 0
     precision: Precision = "default"
-    certify: bool = False  # with the columns of simbyz.certificates
+    certify: bool = False  # with the columns of simbyz.theory.robustness
 
 
 _MNIST = Setting(

@@ -20,13 +20,13 @@ from experiments.distributed_momentum.programs import (
 )
 from experiments.distributed_momentum.rules import bound_of
 from simbyz import records
-from simbyz.certificates import summarise
-from simbyz.checkpoints import Checkpoints, discard
 from simbyz.data import Dataset
-from simbyz.divergence import diverged_step
-from simbyz.metrics import log_ratio
-from simbyz.provenance import code_digest, provenance
-from simbyz.sweep import Lane, Result, sweep
+from simbyz.records.divergence import diverged_step
+from simbyz.records.provenance import code_digest, provenance
+from simbyz.simulator.metrics import log_ratio
+from simbyz.sweeps import Lane, Result, sweep
+from simbyz.sweeps.checkpoints import Checkpoints, discard
+from simbyz.theory.robustness import summarise
 
 CHECKPOINTS = "checkpoints"  # the folder of theirs, in that of results
 CHECKPOINT_EVERY = 60.0

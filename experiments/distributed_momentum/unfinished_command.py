@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from experiments.command_line import parse
 from experiments.distributed_momentum.simulate import CHECKPOINTS, code
-from simbyz import checkpoints
-from simbyz.provenance import versions
+from simbyz.records.provenance import versions
+from simbyz.sweeps import checkpoints
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from experiments.error_floor.simulate import ATTACKS
 from experiments.worst_case.rules import bound_of
-from simbyz.certificates import coefficient_floor
+from simbyz.theory.robustness import coefficient_floor
 
 # Okabe and Ito's colours, told apart by the colour-blind; the number of corners tells f.
 COLORS = dict(zip(ATTACKS, ("#000000", "#0072B2", "#D55E00", "#009E73"), strict=True))

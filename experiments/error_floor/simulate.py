@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from experiments.worst_case.rules import rule_of
-from simbyz import aggregators, attacks, certificates, moments
-from simbyz.problems import Problem, quadratic
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz import aggregators, attacks
+from simbyz._arrays import moments
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.tasks.problems import Problem, quadratic
+from simbyz.theory import robustness
 
 DIMENSION = 10
 SMOOTHNESS, CONVEXITY = 1.0, 0.2
@@ -133,7 +135,7 @@ def measure(
             "attack": np.array(ATTACKS)[which],
             "seed": seed,
             "squared_gradient_norm": np.where(np.isfinite(error), error, np.inf),
-            "floor": certificates.coefficient_floor(n, tolerated) * zeta**2,
+            "floor": robustness.coefficient_floor(n, tolerated) * zeta**2,
         }
         progress(f"{rule}, f = {tolerated}")
         return pd.DataFrame(columns)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.distributed_momentum.run_table import STEP_COLUMNS
-from simbyz.divergence import diverged_step
+from simbyz.records.divergence import diverged_step
 
 MOST_POINTS = 101
 MISSING = 65535

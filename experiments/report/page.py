@@ -4,7 +4,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from simbyz.whole_files import write_whole
+from simbyz.records.whole_files import write_whole
 
 SCRIPTS = ("data.js", "filters.js", "heatmap.js", "curves.js", "table.js", "main.js")
 

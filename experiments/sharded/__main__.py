@@ -26,7 +26,7 @@ from experiments.command_line import parse
 from experiments.option_checks import check_options
 from experiments.sharded import measure
 from simbyz import records
-from simbyz.configuration import Config
+from simbyz.simulator.config import Config
 
 RuleName = Literal[
     "average", "median", "trimmed_mean", "multi_krum", "geometric_median", "centered_clipping"

@@ -13,9 +13,9 @@ import pandas as pd
 
 from experiments.speed.memory import linear
 from simbyz import aggregators, attacks
-from simbyz.defence import Rule
-from simbyz.mesh import Sharded, mesh_of, padded, shard, shardings_of
-from simbyz.training import Config, Hyperparameters, Momentum, State, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, State, make_simulator
+from simbyz.simulator.server import Rule
+from simbyz.sweeps.mesh import Sharded, mesh_of, padded, shard, shardings_of
 
 OPTIONS: dict[str, dict[str, Any]] = {"centered_clipping": {"radius": 1.0}}
 COLLECTIVES = ("all-gather", "all-to-all", "all-reduce", "reduce-scatter", "collective-permute")

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz import moments
-from simbyz.models import Dense
+from simbyz._arrays import moments
+from simbyz.tasks.models import Dense
 
 # Side of the square product that tells the machine's rate.
 SIDE = 1024

@@ -24,7 +24,8 @@ from experiments.distributed_momentum.settings import PAPER
 from experiments.speed.problems import random_images
 from experiments.speed.timing import Clock
 from simbyz.data import Dataset
-from simbyz.sweep import CHUNK, Lane, sweep
+from simbyz.sweeps import Lane, sweep
+from simbyz.sweeps.many_runs import CHUNK
 
 SEEDS = (1, 2, 3, 4, 5)
 HALF = ("mnist", "fashion_mnist")

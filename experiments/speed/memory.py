@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pandas as pd
 
 from simbyz import aggregators, attacks
-from simbyz.task import Task
-from simbyz.training import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.tasks import Task
 
 # (n, d): the paper's MNIST and CIFAR-10 networks, many workers, and a large network.
 SIZES = (

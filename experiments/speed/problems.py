@@ -17,8 +17,8 @@ from experiments.distributed_momentum.programs import hyperparameters_of, simula
 from experiments.distributed_momentum.rules import rule_of
 from simbyz import data
 from simbyz.data.datasets import PREPROCESSING
-from simbyz.task import Task
-from simbyz.training import Hyperparameters, Simulator, State
+from simbyz.simulator import Hyperparameters, Simulator, State
+from simbyz.tasks import Task
 
 # Training images, test images, shape of one.
 SHAPES = {

@@ -12,7 +12,8 @@ import pandas as pd
 
 from experiments.speed.peers import peers
 from experiments.speed.timing import Timing, compiled, interleaved
-from simbyz import aggregators, moments, preaggregators
+from simbyz import aggregators, preaggregators
+from simbyz._arrays import moments
 
 # (n, d, f): the paper's MNIST network and its two f, its CIFAR-10 network, and a large one.
 SIZES = ((51, 79_510, 24), (51, 79_510, 12), (25, 1_310_922, 5), (100, 1_000_000, 20))

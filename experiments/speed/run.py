@@ -17,9 +17,10 @@ from experiments.distributed_momentum.programs import hyperparameters_of
 from experiments.speed.problems import cells_of, problem_of, random_images
 from experiments.speed.step import evaluation, gradients
 from experiments.speed.timing import Clock, compiled, interleaved
-from simbyz.stacking import PyTree
-from simbyz.sweep import CHUNK, Lane, sweep
-from simbyz.training import Simulator
+from simbyz._arrays.stacking import PyTree
+from simbyz.simulator import Simulator
+from simbyz.sweeps import Lane, sweep
+from simbyz.sweeps.many_runs import CHUNK
 
 
 def measure(

@@ -12,7 +12,7 @@ from experiments.distributed_momentum.rules import rule_of
 from experiments.speed.problems import refuse_unborne
 from experiments.speed.timing import Clock, compiled, interleaved
 from simbyz.attacks import adaptive
-from simbyz.attacks.line_search import bracketing, looking_ahead, sequential
+from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 
 # (n, d, f): the paper's MNIST network and its two f.
 SIZES = ((51, 79_510, 24), (51, 79_510, 12))

@@ -11,12 +11,12 @@ from experiments.distributed_momentum.programs import workers_at_once
 from experiments.speed import floor
 from experiments.speed.problems import Problem, cells_of, problem_of, random_images
 from experiments.speed.timing import Clock, compiled, interleaved
+from simbyz._arrays.stacking import PyTree
 from simbyz.data import Dataset
 from simbyz.data.batches import normalise, take
-from simbyz.stacking import PyTree
-from simbyz.sweep import CHUNK
-from simbyz.task import ImageData
-from simbyz.training import Hyperparameters, State
+from simbyz.simulator import Hyperparameters, State
+from simbyz.sweeps.many_runs import CHUNK
+from simbyz.tasks import ImageData
 
 
 def measure(

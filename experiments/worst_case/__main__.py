@@ -26,7 +26,7 @@ from experiments.worst_case import report
 from experiments.worst_case.rules import RuleName, rule_of
 from experiments.worst_case.search import search
 from simbyz import records
-from simbyz.provenance import code_digest, provenance
+from simbyz.records.provenance import code_digest, provenance
 
 
 @dataclasses.dataclass(frozen=True)

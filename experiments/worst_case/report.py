@@ -10,7 +10,7 @@ from rich.table import Table
 
 from experiments.worst_case.rules import bound_of
 from experiments.worst_case.search import REACH
-from simbyz.certificates import coefficient_floor
+from simbyz.theory.robustness import coefficient_floor
 
 # A coefficient of this size is only reached by one that grows with the distance of Byzantine rows.
 UNBOUNDED = REACH

@@ -11,8 +11,9 @@ from typing import Literal, get_args
 
 import jax
 
-from simbyz import aggregators, certificates
+from simbyz import aggregators
 from simbyz.preaggregators import nearest_neighbor_mixing
+from simbyz.theory import robustness
 
 RuleName = Literal[
     "average",
@@ -60,10 +61,10 @@ def rule_of(name: str) -> Callable:
 def bound_of(name: str, n: int, f: int) -> float:
     """The published κ of a rule, NaN where none is known."""
     plain = name.removeprefix("mixed_")
-    known = certificates.COEFFICIENT_BOUNDS.get(plain)
+    known = robustness.COEFFICIENT_BOUNDS.get(plain)
     if known is None:
         return math.nan
-    return known(n, f) if plain == name else certificates.mixing_bound(n, f, known(n, f))
+    return known(n, f) if plain == name else robustness.mixing_bound(n, f, known(n, f))
 
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)

@@ -10,18 +10,15 @@ from collections.abc import Callable
 
 import jax
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.center import (
     centered_clipping,
     centered_clipping_selection,
     geometric_median,
     geometric_median_selection,
 )
-from simbyz.aggregators.chain import chain
-from simbyz.aggregators.clustering import (
-    clipped_clustering,
-    clipped_clustering_selection,
-    remember_norms,
-)
+from simbyz.aggregators.compose.chain import chain
+from simbyz.aggregators.compose.optax_interface import as_gradient_transformation, at_workers
 from simbyz.aggregators.coordinate import average, meamed, median, phocas, trimmed_mean
 from simbyz.aggregators.distance import (
     bulyan,
@@ -31,7 +28,12 @@ from simbyz.aggregators.distance import (
     multi_krum,
     multi_krum_selection,
 )
-from simbyz.aggregators.filters import (
+from simbyz.aggregators.filters.clustering import (
+    clipped_clustering,
+    clipped_clustering_selection,
+    remember_norms,
+)
+from simbyz.aggregators.filters.lowest_scores import (
     aksel,
     aksel_selection,
     cge,
@@ -41,17 +43,6 @@ from simbyz.aggregators.filters import (
     monna,
     monna_selection,
 )
-from simbyz.aggregators.masses import (
-    WEIGHTED,
-    heaviest_share,
-    weighted_average,
-    weighted_average_selection,
-    weighted_geometric_median,
-    weighted_geometric_median_selection,
-    weighted_median,
-    weighted_median_selection,
-)
-from simbyz.aggregators.optax_interface import as_gradient_transformation, at_workers
 from simbyz.aggregators.shares import (
     average_selection,
     meamed_selection,
@@ -65,7 +56,7 @@ from simbyz.aggregators.spectral import (
     dnc,
     dnc_selection,
 )
-from simbyz.aggregators.subsets import (
+from simbyz.aggregators.subsets.rules import (
     minimum_diameter_averaging,
     minimum_diameter_averaging_selection,
     minimum_variance_averaging,
@@ -81,7 +72,16 @@ from simbyz.aggregators.trust import (
     signguard,
     signguard_selection,
 )
-from simbyz.stacking import PyTree
+from simbyz.aggregators.weighted.rules import (
+    WEIGHTED,
+    heaviest_share,
+    weighted_average,
+    weighted_average_selection,
+    weighted_geometric_median,
+    weighted_geometric_median_selection,
+    weighted_median,
+    weighted_median_selection,
+)
 
 AGGREGATORS: dict[str, Callable[..., PyTree]] = {
     "average": average,

@@ -12,10 +12,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz.geometry import Reached, middle_row, squared_distances_to, squared_norms
-from simbyz.moments import weighted_sum
-from simbyz.shapes import Aggregate, Updates, Weights
-from simbyz.stacking import PyTree, aggregate, first_carry, ravel, require
+from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
+from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.shapes import Aggregate, Updates, Weights
+from simbyz._arrays.stacking import PyTree, aggregate, first_carry, ravel, require
 
 
 def geometric_median(

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz import moments
-from simbyz.geometry import in_mesh
-from simbyz.moments import sum_rows
-from simbyz.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS, sorted_rows
-from simbyz.shapes import Aggregate, Updates
-from simbyz.stacking import aggregate, first_carry, require
+from simbyz._arrays import moments
+from simbyz._arrays.geometry import in_mesh
+from simbyz._arrays.moments import sum_rows
+from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS, sorted_rows
+from simbyz._arrays.shapes import Aggregate, Updates
+from simbyz._arrays.stacking import aggregate, first_carry, require
 
 
 def average(updates: Updates, f: int = 0, *, layerwise: bool = False) -> Aggregate:

@@ -11,13 +11,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.geometry import known_or_measured
+from simbyz._arrays.moments import finite_rows, mean_of_chosen, means_of_chosen
+from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, sorted_columns, sorted_rows
+from simbyz._arrays.shapes import Aggregate, Distances, Updates, Weights
+from simbyz._arrays.stacking import aggregate, first_carry, ravel, require
 from simbyz.aggregators.coordinate import mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
-from simbyz.geometry import known_or_measured
-from simbyz.moments import finite_rows, mean_of_chosen, means_of_chosen
-from simbyz.order_statistics import MAX_NETWORK_ROWS, sorted_columns, sorted_rows
-from simbyz.shapes import Aggregate, Distances, Updates, Weights
-from simbyz.stacking import aggregate, first_carry, ravel, require
 
 
 def krum(

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.order_statistics import sorted_rows
+from simbyz._arrays.shapes import Updates, Weights
+from simbyz._arrays.stacking import ravel, require
 from simbyz.aggregators.coordinate import mean_of
-from simbyz.order_statistics import sorted_rows
-from simbyz.shapes import Updates, Weights
-from simbyz.stacking import ravel, require
 
 
 def average_selection(updates: Updates, f: int = 0) -> Weights:

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz.geometry import squared_distances
-from simbyz.moments import weighted_sum
-from simbyz.shapes import Aggregate, Updates, Weights
-from simbyz.stacking import aggregate, first_carry, ravel, require
+from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.shapes import Aggregate, Updates, Weights
+from simbyz._arrays.stacking import aggregate, first_carry, ravel, require
 
 
 def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:

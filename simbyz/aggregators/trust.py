@@ -13,14 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.geometry import sum_over_chunks
+from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.shapes import Aggregate, Row, Updates, Weights
+from simbyz._arrays.stacking import aggregate, ravel, require
 from simbyz.aggregators.center import aggregate_with, distances_to, row_like, safe_sqrt
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_with_copies
 from simbyz.aggregators.spectral import draw_coordinates
-from simbyz.geometry import sum_over_chunks
-from simbyz.moments import weighted_sum
-from simbyz.order_statistics import MAX_NETWORK_ROWS
-from simbyz.shapes import Aggregate, Row, Updates, Weights
-from simbyz.stacking import aggregate, ravel, require
 
 
 def fltrust(updates: Updates, f: int = 0, *, trusted: Row, layerwise: bool = False) -> Aggregate:

@@ -9,10 +9,7 @@ num_classes, *, ...) -> labels, have a dict of their own.
 from collections.abc import Callable
 from typing import Any
 
-from simbyz.attacks.adaptive import adaptive
-from simbyz.attacks.data import label_flipping, label_shifting, targeted_label_flipping
 from simbyz.attacks.distance_bound import min_max, min_sum
-from simbyz.attacks.fang import fang_krum, fang_trimmed_mean
 from simbyz.attacks.fixed import (
     a_little_is_enough,
     fall_of_empires,
@@ -21,15 +18,18 @@ from simbyz.attacks.fixed import (
     z_max,
 )
 from simbyz.attacks.flips import bit_flipping, scaled_sign_flipping, sign_flipping
-from simbyz.attacks.gradient_ascent import gradient_ascent
+from simbyz.attacks.labels import label_flipping, label_shifting, targeted_label_flipping
 from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, mimicking, start_mimic
 from simbyz.attacks.noise import gaussian, inf, nan, random, zero
-from simbyz.attacks.tailored import (
+from simbyz.attacks.searched.adaptive import adaptive
+from simbyz.attacks.searched.gradient_ascent import gradient_ascent
+from simbyz.attacks.tailored.against_one_rule import (
     anti_cge,
     byz_mean,
     relocated_orthogonal_perturbation,
     relocating,
 )
+from simbyz.attacks.tailored.fang import fang_krum, fang_trimmed_mean
 
 ATTACKS: dict[str, Callable[..., Any]] = {
     "a_little_is_enough": a_little_is_enough,

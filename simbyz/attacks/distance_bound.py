@@ -11,11 +11,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz import moments
+from simbyz._arrays import moments
+from simbyz._arrays.geometry import gram
+from simbyz._arrays.shapes import Byzantine, Honest
+from simbyz._arrays.stacking import ravel
 from simbyz.attacks.rows import kept, repeat, seen, unit
-from simbyz.geometry import gram
-from simbyz.shapes import Byzantine, Honest
-from simbyz.stacking import ravel
 
 Direction = Literal["unit", "sign", "deviation"]
 

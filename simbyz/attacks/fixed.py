@@ -12,10 +12,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz import moments
+from simbyz._arrays import moments
+from simbyz._arrays.shapes import Byzantine, Honest
+from simbyz._arrays.stacking import ravel
 from simbyz.attacks.rows import repeat, seen
-from simbyz.shapes import Byzantine, Honest
-from simbyz.stacking import ravel
 
 
 def a_little_is_enough(

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz import moments
+from simbyz._arrays import moments
+from simbyz._arrays.shapes import Byzantine, Honest
+from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.rows import count, repeat
-from simbyz.shapes import Byzantine, Honest
-from simbyz.stacking import PyTree, ravel
 
 
 def sign_flipping(

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz import moments
-from simbyz.attackers import StatefulAttack
+from simbyz._arrays import moments
+from simbyz._arrays.shapes import Byzantine, Honest
+from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.rows import repeat
-from simbyz.shapes import Byzantine, Honest
-from simbyz.stacking import PyTree, ravel
+from simbyz.simulator.attackers import StatefulAttack
 
 
 def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0) -> Byzantine:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.shapes import Byzantine, Honest
+from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.rows import count, repeat
-from simbyz.shapes import Byzantine, Honest
-from simbyz.stacking import PyTree, ravel
 
 
 def zero(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from simbyz.host_random import generator
-from simbyz.stacking import integer
+from simbyz._arrays.stacking import integer
+from simbyz.data.host_random import generator
 
 
 class Partition(NamedTuple):

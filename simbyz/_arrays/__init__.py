@@ -1,0 +1,1 @@
+"""Private ground: arrays with a worker axis, and what is computed over it."""

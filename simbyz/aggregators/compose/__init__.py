@@ -1,0 +1,1 @@
+"""Rules made of rules: behind pre-aggregators, and inside optax."""

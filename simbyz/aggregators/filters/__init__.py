@@ -1,0 +1,1 @@
+"""Rules that keep some of the rows and average those."""

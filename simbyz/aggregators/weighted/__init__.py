@@ -1,0 +1,1 @@
+"""Rules for workers that count by their masses, such as the samples they hold."""

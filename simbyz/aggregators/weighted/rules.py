@@ -1,0 +1,242 @@
+"""Rules that weigh rows: a row of mass m counts as m equal rows of mass 1 would.
+
+In federated learning a worker's mass is the number of samples that it holds, or says it holds. Only
+ratios of masses matter. A mass that is negative or not finite counts as 0, and a row of mass 0 as
+absent, whatever it holds.
+
+What is left of robustness: the median and the geometric median bear any rows that together hold
+less than half of the mass, however few rows that is; a worker whose claim is believed breaks them
+alone by claiming as much as all others. `heaviest_share` tells what f workers can hold at most, and
+`simbyz.simulator.weighting` caps claims. A NaN counts as +inf in the median, and a row that is not
+finite has no pull in the geometric median, as without masses.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.shapes import Aggregate, Updates, Weights
+from simbyz._arrays.stacking import aggregate, ravel, require
+from simbyz.aggregators.center import distances_to, unknown_start, weiszfeld
+from simbyz.aggregators.shares import shares_between
+from simbyz.aggregators.weighted.middle import weighted_middle_row
+
+Start = Literal["mean", "zeros", "median"]
+
+
+def weighted_average(
+    updates: Updates, f: int = 0, *, masses: ArrayLike, layerwise: bool = False
+) -> Aggregate:
+    """The weighted mean: Σ m_i x_i / Σ m_i. One bad row of any mass moves it anywhere.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: any non-negative int.
+      masses: (n,) of the rows; may be traced.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis; NaN if traced masses are all 0.
+
+    Raises:
+      ValueError: f < 0, masses of another shape, or without a positive one.
+
+    Cost: one pass over the stack.
+    Reference: McMahan et al., Communication-efficient learning of deep networks from decentralized
+      data, AISTATS 2017.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        require("weighted_average", len(stack), f, 0, 1)
+        known = checked_masses("weighted_average", masses, len(stack), stack.dtype)
+        return (weighted_sum(stack, known) / jnp.sum(known)).astype(stack.dtype)
+
+    return aggregate(rule, updates, layerwise)
+
+
+def weighted_median(
+    updates: Updates, f: int = 0, *, masses: ArrayLike, layerwise: bool = False
+) -> Aggregate:
+    """Coordinate-wise weighted median: the least value whose mass, with all below it, is at least
+    the mass above it. It lies between honest values where these hold more than half of the mass.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated; only checked. What counts is their mass.
+      masses: (n,) of the rows; may be traced.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis; NaN if traced masses are all 0.
+
+    Raises:
+      ValueError: n < 2f + 1, masses of another shape, or without a positive one.
+
+    Cost: a whole sorting network over values and masses, about three times `median`; a sort above
+      128 rows.
+    Reference: Edgeworth, On observations relating to several quantities, 1887.
+    Convention: the lower one of two values that halve the mass, as `median` takes by default.
+      Whole masses halve exactly up to a sum of 2^24, equal ones always.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        require("weighted_median", len(stack), f, 2, 1)
+        return weighted_middle_row(
+            stack, checked_masses("weighted_median", masses, len(stack), stack.dtype)
+        )
+
+    return aggregate(rule, updates, layerwise)
+
+
+def weighted_geometric_median(
+    updates: Updates,
+    f: int = 0,
+    *,
+    masses: ArrayLike,
+    smoothing: float | jax.Array = 0.1,
+    iterations: int = 3,
+    start: Start = "zeros",
+    layerwise: bool = False,
+) -> Aggregate:
+    """The point of least Σ m_i ||x_i - z||, by smoothed Weiszfeld iterations.
+
+    z ← Σ w_i x_i / Σ w_i with w_i = m_i / max(smoothing, ||x_i - z||), a fixed number of times.
+
+    Args:
+      updates: (n, d), or a pytree of leaves (n, ...).
+      f: number of Byzantine rows tolerated; only checked. What counts is their mass.
+      masses: (n,) of the rows; may be traced.
+      smoothing: as in `geometric_median`.
+      iterations: at least 1.
+      start: z before the first iteration: the weighted mean of the finite rows, zeros, or the
+        coordinate-wise weighted median.
+      layerwise: aggregate each leaf alone.
+
+    Returns:
+      (d,), or the pytree without its worker axis; NaN if no row of positive mass is finite.
+
+    Raises:
+      ValueError: n < 2f + 1, iterations < 1, an unknown start, masses of another shape, or without
+        a positive one.
+
+    Cost: two passes over the stack an iteration.
+    Reference: Pillutla et al., Robust aggregation for federated learning, 2022, where masses are
+      numbers of samples.
+    Convention: as `geometric_median`.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        require("weighted_geometric_median", len(stack), f, 2, 1)
+        known = checked_masses("weighted_geometric_median", masses, len(stack), stack.dtype)
+        center, _ = _pulled(stack, known, smoothing, iterations, start)
+        return center.astype(stack.dtype)
+
+    return aggregate(rule, updates, layerwise)
+
+
+def weighted_average_selection(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Weights:
+    """The weights (n,) of `weighted_average`: the shares of the mass."""
+    stack, _ = ravel(updates)
+    require("weighted_average", len(stack), f, 0, 1)
+    known = checked_masses("weighted_average", masses, len(stack), stack.dtype)
+    return jax.lax.stop_gradient(known / jnp.sum(known))
+
+
+def weighted_median_selection(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Weights:
+    """The weights (n,) of `weighted_median`: the share of coordinates in which a row is the median;
+    rows of equal values share it equally.
+    """
+    stack, _ = ravel(updates)
+    require("weighted_median", len(stack), f, 2, 1)
+    known = checked_masses("weighted_median", masses, len(stack), stack.dtype)
+    middle = weighted_middle_row(stack, known)
+    present = jnp.where((known > 0)[:, None], stack, jnp.inf)  # an absent row takes no share
+    return jnp.where(known > 0, shares_between(present, middle, middle), 0)
+
+
+def weighted_geometric_median_selection(
+    updates: Updates,
+    f: int = 0,
+    *,
+    masses: ArrayLike,
+    smoothing: float | jax.Array = 0.1,
+    iterations: int = 3,
+    start: Start = "zeros",
+) -> Weights:
+    """The weights (n,) of the rows in the last step of `weighted_geometric_median`, their sum 1."""
+    stack, _ = ravel(updates)
+    require("weighted_geometric_median", len(stack), f, 2, 1)
+    known = checked_masses("weighted_geometric_median", masses, len(stack), stack.dtype)
+    _, weights = _pulled(stack, known, smoothing, iterations, start)
+    return jax.lax.stop_gradient(weights / jnp.sum(weights))
+
+
+def heaviest_share(masses: ArrayLike, f: int) -> jax.Array:
+    """The share of the mass that the f heaviest rows hold: below 1/2, any f rows are borne.
+
+    Raises:
+      ValueError: f is not from 0 to n, masses are not (n,), or none is positive.
+    """
+    n = np.size(masses)
+    require("heaviest_share", n, f, 1, 0)
+    known = checked_masses("heaviest_share", masses, n)
+    heavy, _ = jax.lax.top_k(known, f)
+    return jnp.sum(heavy) / jnp.sum(known)
+
+
+def checked_masses(
+    rule: str, masses: ArrayLike, n: int, dtype: jnp.dtype | type = jnp.float32
+) -> jax.Array:
+    """The masses (n,) with 0 for those that are negative or not finite, the largest from 2 to 4.
+
+    Raises:
+      ValueError: they are not (n,), or none is positive and finite (if not traced).
+    """
+    if np.shape(masses) != (n,):
+        raise ValueError(
+            f"{rule} needs a mass for each of the n={n} rows, got shape {np.shape(masses)}"
+        )
+    if not isinstance(masses, jax.core.Tracer):
+        values = np.asarray(masses, np.float64)
+        if not np.any(np.isfinite(values) & (values > 0)):
+            raise ValueError(f"{rule} needs a mass above 0, got {values}")
+    known = jnp.asarray(masses, jnp.promote_types(dtype, jnp.float32))
+    known = jnp.where(jnp.isfinite(known) & (known > 0), known, 0)
+    # By a power of two, which rounds nothing: whole masses stay as exact as they were.
+    largest = jax.lax.stop_gradient(jnp.max(known))
+    mantissa, _ = jnp.frexp(largest)
+    # A quarter, as the inverse of the largest power there is would be flushed to 0.
+    power = largest / (4 * mantissa)
+    return known / jnp.where(power > 0, power, 1)
+
+
+def _pulled(
+    stack: jax.Array,
+    masses: jax.Array,
+    smoothing: float | jax.Array,
+    iterations: int,
+    start: Start,
+) -> tuple[jax.Array, jax.Array]:
+    """The last centre (d,) of Weiszfeld's iterations, and the weights (n,) that gave it."""
+    if start == "zeros":
+        center = None
+    elif start == "mean":
+        _, finite = distances_to(None, stack)
+        present = jnp.where(finite, masses, 0)
+        center = weighted_sum(stack, present) / jnp.sum(present)
+    elif start == "median":
+        center = weighted_middle_row(stack, masses).astype(masses.dtype)
+    else:
+        raise unknown_start("weighted_geometric_median", start)
+    return weiszfeld("weighted_geometric_median", stack, center, smoothing, iterations, masses)
+
+
+WEIGHTED = {
+    "weighted_average": weighted_average,
+    "weighted_median": weighted_median,
+    "weighted_geometric_median": weighted_geometric_median,
+}

@@ -1,0 +1,1 @@
+"""Attacks that search what moves a rule most."""

@@ -1,0 +1,223 @@
+"""Attacks that know the rule: a factor searched against the very rule in use."""
+
+import inspect
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays import moments
+from simbyz._arrays.stacking import PyTree, ravel
+from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
+from simbyz.attacks.rows import kept
+from simbyz.attacks.searched.line_distances import distances_along
+from simbyz.attacks.searched.line_search import Search, sequential
+from simbyz.attacks.searched.span import in_span
+
+Attack = Callable[..., PyTree]
+Rule = Callable[..., PyTree]
+# (aggregate (d,), honest mean (d,)) -> what each coordinate is worth to the attacker, (d,)
+Objective = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _little_negative(
+    key: jax.Array, honest: PyTree, num_byzantine: int, *, factor: float | jax.Array
+) -> PyTree:
+    return a_little_is_enough(key, honest, num_byzantine, factor=-factor)
+
+
+DIRECTIONS: dict[str, Attack] = {
+    "little": a_little_is_enough,
+    "little-negative": _little_negative,
+    "empire": fall_of_empires,
+}
+
+
+def adaptive(
+    direction: str | Attack,
+    rule: Rule,
+    *,
+    evaluations: int = 16,
+    f: int | None = None,
+    search: Callable[..., Search] = sequential,
+    symmetry: Literal["rotations"] | None = None,
+    give_distances: bool = False,
+    objective: Objective | None = None,
+) -> Attack:
+    """The attack of a family whose factor x >= 0 moves this rule most.
+
+        max over x of Σ_k objective(rule(honest, direction(x)), honest mean)_k
+
+    Args:
+      direction: "little" (mean + x · deviation), "little-negative" (mean - x · deviation), "empire"
+        ((1 - x) · mean), or any attack with a keyword `factor`.
+      rule: (updates, f) -> aggregate, as the server will call it.
+      evaluations: how often the rule is evaluated; twice as often by `looking_ahead`.
+      f: what the rule is told to tolerate; as many as there are attackers if None.
+      search: of simbyz.attacks.searched.line_search: `sequential`; or one that evaluates several
+        factors together (docs/speed-rules.md compares them): `looking_ahead`, never weaker than
+        `sequential`, at twice its evaluations in half as many rounds; `bracketing`, at the same
+        number, stronger more often than weaker. Configured by functools.partial.
+      symmetry: "rotations" if a rotation of all rows rotates the rule's result (SYMMETRIES in
+        gradient_ascent.py tells): then the search takes h + 2 numbers a row in place of d, and the
+        time of about one aggregation in all. The direction must be a straight line, as the named
+        ones are. To be asked for: what a callable keeps to is not known, and coordinates cut over a
+        mesh would have to be gathered.
+      give_distances: whether the rule has a keyword `squared_distances`, as `krum`, `multi_krum`
+        and `bulyan` have, and is to be given them: where all attackers are in one place on a
+        straight line, as of the named directions, they follow from those of its ends. `bulyan` is
+        searched in a third of the time.
+      objective: `squared_distance` if None.
+
+    Returns:
+      An attack (key, honest, num_byzantine) -> the Byzantine rows.
+
+    Raises:
+      ValueError: an unknown direction or symmetry, a symmetry besides distances, a rule that takes
+        none; whatever the rule refuses, when the attack is traced.
+
+    Cost: `evaluations` times the rule, or one `in_span` and as many small ones, or the distances
+      once and as many times what the rule does with them.
+    Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
+      asks for the sequential search.
+    Convention: that program searches on the negated side when `negative` is set, and then sends the
+      positive side at the factor it found; "little-negative" sends what it searched.
+    """
+    chosen = _direction(direction)
+    if symmetry not in (None, "rotations"):
+        raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
+    if symmetry and give_distances:
+        raise ValueError('adaptive takes symmetry="rotations" or give_distances=True, got both')
+    if give_distances and not _takes_distances(rule):
+        raise ValueError(
+            "give_distances=True needs a rule with a keyword squared_distances, as krum, "
+            f"multi_krum and bulyan have; got {rule}"
+        )
+
+    def attack(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+        if not num_byzantine:
+            return chosen(key, honest, num_byzantine, factor=0.0)
+        found = search_factor(
+            key,
+            honest,
+            num_byzantine,
+            direction=direction,
+            rule=rule,
+            evaluations=evaluations,
+            f=f,
+            search=search,
+            symmetry=symmetry,
+            give_distances=give_distances,
+            objective=objective,
+        )
+        return chosen(key, honest, num_byzantine, factor=found.factor)
+
+    return attack
+
+
+def search_factor(
+    key: jax.Array,
+    honest: PyTree,
+    num_byzantine: int,
+    *,
+    direction: str | Attack,
+    rule: Rule,
+    evaluations: int = 16,
+    f: int | None = None,
+    search: Callable[..., Search] = sequential,
+    symmetry: Literal["rotations"] | None = None,
+    give_distances: bool = False,
+    objective: Objective | None = None,
+) -> Search:
+    """The search of `adaptive`, with the same arguments: the factor, and all that was tried."""
+    chosen = _direction(direction)
+    stack, _ = ravel(honest)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+
+    def place_at(factor: float) -> jax.Array:
+        return ravel(chosen(key, honest, 1, factor=factor))[0]
+
+    if symmetry is None:
+        place = honest
+
+        # A named direction sends equal rows. One of them, repeated as it is joined to the honest,
+        # takes XLA:CPU one pass; all of them would be written first and then copied, which takes a
+        # quarter of an aggregation by Krum.
+        different = num_byzantine if callable(direction) else 1
+
+        def rows(factor: jax.Array) -> PyTree:
+            sent = chosen(key, honest, different, factor=factor)
+            return jax.tree.map(
+                lambda leaf: jnp.broadcast_to(leaf, (num_byzantine, *leaf.shape[1:])), sent
+            )
+
+    else:
+        ends = [place_at(0.0), place_at(1.0)]
+        numbers, _ = in_span(jnp.concatenate([stack, *ends]).astype(dtype))
+        place, begin, end = numbers[:-2], numbers[-2], numbers[-1]
+
+        def rows(factor: jax.Array) -> PyTree:
+            row = begin + factor * (end - begin)
+            return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+    terms = squared_distance if objective is None else objective
+
+    # XLA:CPU fuses a sorting network into the sum of what it gives, in a loop of one number at a
+    # time: by a trimmed mean or phocas, 5 to 10 times as slow as one that ends in memory.
+    def stored_first(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
+        return terms(kept(aggregate), mean)
+
+    worth = worth_of(rule, place, num_byzantine if f is None else f, stored_first)
+    if give_distances:
+        along = distances_along(stack, place_at(0.0), place_at(1.0), num_byzantine)
+        return search(
+            lambda factor: jnp.sum(worth(rows(factor), squared_distances=along(factor))),
+            evaluations,
+            dtype,
+        )
+    return search(lambda factor: jnp.sum(worth(rows(factor))), evaluations, dtype)
+
+
+def worth_of(
+    rule: Rule, honest: PyTree, f: int, objective: Objective | None = None
+) -> Callable[..., jax.Array]:
+    """Byzantine rows, options of the rule -> what each coordinate of the aggregate is worth: (d,),
+    at least float32.
+    """
+    objective = squared_distance if objective is None else objective
+    mean = moments.mean(ravel(honest)[0])
+    dtype = jnp.promote_types(mean.dtype, jnp.float32)
+
+    def worth(byzantine: PyTree, **options: jax.Array) -> jax.Array:
+        updates = jax.tree.map(lambda *both: jnp.concatenate(both), honest, byzantine)
+        aggregate = jax.tree.map(lambda leaf: leaf[None], rule(updates, f, **options))
+        return objective(ravel(aggregate)[0][0].astype(dtype), mean.astype(dtype))
+
+    return worth
+
+
+def squared_distance(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
+    """The terms of ||aggregate - mean||²."""
+    return jnp.square(aggregate - mean)
+
+
+def opposition(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
+    """The terms of -<aggregate, mean>: how much the step goes against the honest mean."""
+    return -aggregate * mean
+
+
+def _takes_distances(rule: Rule) -> bool:
+    parameters = inspect.signature(rule).parameters.values()
+    return any(one.name == "squared_distances" or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _direction(direction: str | Attack) -> Attack:
+    if callable(direction):
+        return direction
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"direction must be one of {', '.join(DIRECTIONS)}, or an attack with a keyword "
+            f"factor; got {direction!r}"
+        )
+    return DIRECTIONS[direction]

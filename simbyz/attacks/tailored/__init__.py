@@ -1,0 +1,1 @@
+"""Attacks made against one rule or one kind of rule."""

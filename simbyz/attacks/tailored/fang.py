@@ -1,0 +1,164 @@
+"""Attacks that Fang et al. tailored to a rule: deviate as far as possible from the honest mean's
+direction, and be taken.
+
+In the paper the workers send models, and the attackers push the global model against the direction
+it would move in. Here they send gradients, which a model moves against: sign(mean) below is minus
+the paper's s, and the model that the paper starts from is zero.
+"""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays import moments
+from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.shapes import Byzantine, Honest
+from simbyz._arrays.stacking import ravel
+from simbyz.attacks.fixed import mean_and_deviation
+from simbyz.attacks.rows import count, kept, seen
+
+# The size is halved this often at most: by then it is a millionth of where it started.
+HALVINGS = 20
+
+
+def fang_krum(
+    key: jax.Array,
+    honest: Honest,
+    num_byzantine: int,
+    *,
+    f: int,
+    neighbours: int | None = None,
+    squared: bool = True,
+    known: int | None = None,
+) -> Byzantine:
+    """-λ · sign(mean), λ as large as Krum still picks, by halving.
+
+    λ starts at S / ((n - 2f - 1) √d) + max_i ||x_i|| / √d, where S is the least, over honest rows,
+    of the sum of the distances to the n - f - 2 nearest honest ones: the paper's bound on what can
+    be picked, derived for num_byzantine = f. More attackers than that might go further.
+
+    Args:
+      key: not used.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      f: the Byzantine rows that Krum is told to tolerate.
+      neighbours: distances in a row's score; n - f - 2 if None.
+      squared: whether the distances are squared, as in `krum`.
+      known: the attackers see the first `known` honest rows alone, and take them for all; all if
+        None.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; all rows are equal. Where Krum picks none of the
+      sizes, the smallest of them.
+
+    Raises:
+      ValueError: n - f - 2 or neighbours below 1 or too large, n < 2f + 2, or num_byzantine < 0.
+
+    Cost: one h × h × d matrix product, and the scores of all sizes at once.
+    Reference: Fang et al., Local model poisoning attacks to Byzantine-robust federated learning,
+      USENIX Security 2020.
+    Convention: equal rows, as in the paper's analysis; its program spreads them by 1e-5. It stops
+      halving at λ = 1e-5, which has no meaning for gradients of another size; here after 20.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    num_byzantine, f = count(num_byzantine), operator.index(f)
+    if num_byzantine == 0:
+        return unravel(stack[:0])
+    rows = seen(stack, known)
+    h, d = rows.shape
+    n = h + num_byzantine
+    if f < 0 or n < f + 3 or n < 2 * f + 2:
+        raise ValueError(f"fang_krum needs n >= f + 3 and n >= 2f + 2, got n={n}, f={f}")
+    neighbours = n - f - 2 if neighbours is None else operator.index(neighbours)
+    if not 1 <= neighbours < n:
+        raise ValueError(f"neighbours must be from 1 to n - 1 = {n - 1}, got {neighbours}")
+
+    rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+    sign = jnp.sign(moments.mean(rows))
+    between = squared_distances(rows)
+    norms = jnp.sum(jnp.square(rows), axis=1)
+    along = jnp.matmul(rows, sign, precision=jax.lax.Precision.HIGHEST)
+    length = jnp.sum(jnp.square(sign))
+
+    def score(squares: jax.Array) -> jax.Array:
+        distances = squares if squared else jnp.sqrt(squares)
+        return jnp.sum(jnp.sort(distances, axis=-1)[..., :neighbours], axis=-1)
+
+    # Away from itself: +inf on the diagonal, sorted behind all others.
+    others = jnp.where(jnp.eye(h, dtype=bool), jnp.inf, between)
+
+    def is_picked(size: jax.Array) -> jax.Array:
+        """Whether Krum takes -size · sign, sent by all attackers, over every honest row."""
+        to_rows = jnp.maximum(jnp.square(size) * length + 2 * size * along + norms, 0)
+        attackers = jnp.broadcast_to(to_rows[:, None], (h, num_byzantine))
+        honest_scores = score(jnp.concatenate([others, attackers], axis=1))
+        attack_score = score(jnp.concatenate([jnp.zeros(num_byzantine - 1, rows.dtype), to_rows]))
+        return attack_score < jnp.min(honest_scores)
+
+    nearest = jnp.sort(jnp.sqrt(others), axis=1)[:, : max(1, min(n - f - 2, h - 1))]
+    nearest = jnp.where(jnp.isfinite(nearest), nearest, 0)
+    largest = jnp.min(jnp.sum(nearest, axis=1)) / (n - 2 * f - 1) + jnp.sqrt(jnp.max(norms))
+    sizes = largest / jnp.sqrt(d) * 0.5 ** jnp.arange(HALVINGS + 1, dtype=rows.dtype)
+    picked = jax.vmap(is_picked)(sizes)
+    size = sizes[jnp.where(jnp.any(picked), jnp.argmax(picked), HALVINGS)]
+    row = (-size * sign).astype(stack.dtype)
+    return unravel(jnp.broadcast_to(row, (num_byzantine, d)))
+
+
+def fang_trimmed_mean(
+    key: jax.Array,
+    honest: Honest,
+    num_byzantine: int,
+    *,
+    base: float | jax.Array = 2.0,
+    known: int | None = None,
+) -> Byzantine:
+    """Drawn beyond the honest values, coordinate by coordinate, on the side away from sign(mean).
+
+    Where the mean is positive, uniformly from the interval between the least honest value m and
+    m / base (m > 0) or base · m (else). Where it is not, from between the largest value M and
+    base · M (M > 0) or M / base (else). With partial knowledge, from 3 to 4 deviations beyond the
+    mean of what is seen, on the same side.
+
+    Args:
+      key: of the draws.
+      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
+      num_byzantine: number of rows returned.
+      base: the paper's b, above 1; may be traced. Not used with partial knowledge.
+      known: the attackers see the first `known` honest rows alone; all, and the exact extremes, if
+        None.
+
+    Returns:
+      (num_byzantine, d), or the pytree of it; each row has its own draws.
+
+    Raises:
+      ValueError: partial knowledge of a single row, or num_byzantine < 0.
+
+    Reference: Fang et al., Local model poisoning attacks to Byzantine-robust federated learning,
+      USENIX Security 2020.
+    Convention: the sample deviation; the authors' program divides by the number of rows.
+    """
+    stack, unravel = ravel(honest)
+    rows = seen(stack, known)
+    mean = moments.mean(rows)
+    if known is None:
+        # Whole rows at a time: XLA:CPU makes one pass of it, not of a reduction over the workers.
+        low = functools.reduce(jnp.minimum, list(rows))
+        high = functools.reduce(jnp.maximum, list(rows))
+        below = jnp.where(low > 0, low / base, low * base)
+        above = jnp.where(high > 0, high * base, high / base)
+        inner = jnp.where(mean > 0, low, high)
+        outer = jnp.where(mean > 0, below, above)
+    else:
+        if len(rows) < 2:
+            raise ValueError("fang_trimmed_mean needs known >= 2 for a deviation, got 1")
+        mean, deviation = mean_and_deviation("fang_trimmed_mean", rows)
+        away = jnp.where(mean > 0, -1, 1) * deviation
+        inner, outer = mean + 3 * away, mean + 4 * away
+    shape = (count(num_byzantine), stack.shape[1])
+    draws = jax.random.uniform(key, shape, stack.dtype)
+    drawn = kept(inner)[None] + draws * kept(outer - inner)[None]
+    return unravel(drawn.astype(stack.dtype))

@@ -1,0 +1,27 @@
+"""Results on disk: one Parquet file a run, written whole or not at all, and where it came from."""
+
+from simbyz.records.parquet import (
+    RUN_COLUMNS,
+    STEP_COLUMNS,
+    clean,
+    is_finished,
+    prepare_folder,
+    read_runs,
+    read_steps,
+    run_path,
+    settings_digest,
+    write_run,
+)
+
+__all__ = [
+    "RUN_COLUMNS",
+    "STEP_COLUMNS",
+    "clean",
+    "is_finished",
+    "prepare_folder",
+    "read_runs",
+    "read_steps",
+    "run_path",
+    "settings_digest",
+    "write_run",
+]

@@ -1,0 +1,269 @@
+"""Finished runs on disk: one Parquet file a run, written whole or not at all.
+
+A file holds the columns of a run, one row a step; its name, configuration and summary lie as JSON
+in the schema's metadata. JSON has no NaN and no infinity, so these floats are written as the
+strings "NaN", "Infinity" and "-Infinity" and are floats again when read.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simbyz.records.whole_files import write_whole
+
+NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.simulator.config", b"simbyz.summary"
+RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
+STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+UNREADABLE = (OSError, ValueError, pa.ArrowException)
+TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.parquet\.[0-9]+-[0-9a-f]{8}\.tmp")
+
+
+def run_path(folder: str | os.PathLike, name: str, configuration: Mapping) -> Path:
+    """Where the run of this configuration lies once it is finished.
+
+    Args:
+      folder: the results.
+      name: a readable name of the configuration, such as "mnist-little-krum-f_24".
+      configuration: everything that defines the run: scalars and lists by name, "seed" among them.
+
+    Raises:
+      ValueError: there is no seed, a value is no scalar or list, or the name can't name a file.
+    """
+    if "seed" not in configuration:
+        raise ValueError(f"the configuration of {name!r} has no seed")
+    if nested := [key for key, value in configuration.items() if isinstance(value, Mapping)]:
+        raise ValueError(f"the configuration of {name!r} must be flat, it nests {nested}")
+    file = f"{name}-seed_{configuration['seed']}-{_digest(configuration)}.parquet"
+    # 220 leaves room for what a temporary name adds to it.
+    if not name or name.startswith(".") or re.search(r"[/\\\0]", file) or len(file.encode()) > 220:
+        raise ValueError(f"{name!r} can't name a file of results")
+    return Path(folder) / file
+
+
+def settings_digest(configuration: Mapping) -> str:
+    """A digest of a configuration without its seed: that of all runs to be averaged over."""
+    return _digest({key: value for key, value in configuration.items() if key != "seed"})
+
+
+def is_finished(folder: str | os.PathLike, name: str, configuration: Mapping) -> bool:
+    """Whether the run of this configuration is on disk, readable and of just this configuration."""
+    path = run_path(folder, name, configuration)
+    try:
+        _, found, _ = _read_metadata(pq.read_schema(path))
+    except UNREADABLE:  # what is damaged is not finished, and the run replaces it
+        return False
+    return _to_json(found) == _to_json(configuration)
+
+
+def write_run(
+    folder: str | os.PathLike,
+    name: str,
+    configuration: Mapping,
+    columns: Mapping[str, np.ndarray],
+    summary: Mapping,
+) -> Path:
+    """Writes a finished run in place of any earlier one of its configuration; returns the path.
+
+    Args:
+      folder, name, configuration: as in `run_path`.
+      columns: equally long 1-D arrays, one row a step; NaN where nothing was measured.
+      summary: results and provenance, anything that JSON can hold.
+
+    Raises:
+      ValueError: a name is used twice, or a column is not what it should be.
+      OSError: the file can't be written; nothing is left of it.
+    """
+    path = run_path(folder, name, configuration)
+    clashes = configuration.keys() & summary.keys()
+    clashes |= (configuration.keys() | summary.keys()) & set(RUN_COLUMNS)
+    clashes |= columns.keys() & set(STEP_COLUMNS)
+    if clashes:
+        raise ValueError(f"run {name!r} gives two values for {', '.join(sorted(clashes))}")
+    metadata = {NAME: name, CONFIGURATION: _to_json(configuration), SUMMARY: _to_json(summary)}
+    table = pa.table(_checked(columns), metadata=metadata)
+    write_whole(
+        path, lambda file: pq.write_table(table, file, write_page_checksum=True), what="run"
+    )
+    return path
+
+
+def read_runs(folder: str | os.PathLike) -> pd.DataFrame:
+    """Reads what every run in `folder` was and gave, one row a run.
+
+    Returns:
+      The columns name, digest (of the configuration), settings (digest of it without the seed) and
+      file, then the keys of the configurations and the summaries; a key that a run lacks is NaN
+      there. A damaged or foreign file is skipped with a warning.
+    """
+    rows = []
+    for path in _files(folder):
+        try:
+            rows.append(_run_row(path, pq.read_schema(path)))
+        except UNREADABLE as error:
+            _warn_of(path, error)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(RUN_COLUMNS))
+
+
+def read_steps(
+    folder: str | os.PathLike,
+    *,
+    files: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Reads the steps of runs, one row a step, in the order of the file names.
+
+    Args:
+      folder: the results.
+      files: names of files, as in the column `file` of `read_runs`; by default all in the folder.
+      columns: the columns wanted; by default all. A column that a run lacks is NaN there.
+
+    Returns:
+      The columns name, seed and digest, to join on with `read_runs`, then those of the runs. A
+      damaged or foreign file is skipped with a warning.
+    """
+    rows: list[dict] = []
+    tables = []
+    for path in _files(folder) if files is None else [Path(folder) / file for file in files]:
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                row, num_rows = _run_row(path, file.schema_arrow), file.metadata.num_rows
+                table = file.read(columns=None if columns is None else list(columns))
+        except UNREADABLE as error:
+            _warn_of(path, error)
+            continue
+        # A table of no column would lose its rows below: this one says which run they are of.
+        which = {"simbyz.run": np.full(num_rows, len(rows))}
+        tables.append(pa.table(which | dict(zip(table.column_names, table.columns, strict=True))))
+        rows.append(row)
+    if not tables:
+        return pd.DataFrame(columns=[*STEP_COLUMNS, *(columns or ())])
+    steps = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    which = steps.pop("simbyz.run").to_numpy()
+    steps.insert(0, "name", pd.Categorical([row["name"] for row in rows]).take(which))
+    steps.insert(1, "seed", np.array([row["seed"] for row in rows])[which])
+    steps.insert(2, "digest", pd.Categorical([row["digest"] for row in rows]).take(which))
+    return steps
+
+
+def prepare_folder(folder: str | os.PathLike, holds: str = "results") -> Path:
+    """Creates the folder of results and makes sure, before any step is computed, that it works.
+
+    Args:
+      folder: its path.
+      holds: what goes there, and the name of the option that gives it.
+
+    Raises:
+      OSError: nothing can be written there.
+    """
+    folder = Path(folder)
+    probe = folder / f".probe.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"simbyz")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise OSError(
+            f"{holds} folder {folder} can't be written: {reason}; give another with --{holds}"
+        ) from error
+    return folder
+
+
+def clean(folder: str | os.PathLike, *, older_than: float = 60.0) -> list[Path]:
+    """Removes what interrupted writers left in `folder`, and returns the paths removed.
+
+    Args:
+      folder: the results.
+      older_than: seconds; a younger file may be one that another process is writing now.
+    """
+    removed = []
+    for path in sorted(Path(folder).glob(".*.tmp")):
+        try:
+            if TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+                removed.append(path)
+        except FileNotFoundError:
+            continue  # its writer finished, or another process removed it first
+    return removed
+
+
+def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    arrays = {key: np.asarray(column) for key, column in columns.items()}
+    for key, array in arrays.items():
+        if array.ndim != 1 or array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"column {key!r} must be a 1-D array of numbers, got {array.dtype} {array.shape}"
+            )
+    sizes = {key: array.size for key, array in arrays.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"columns must be there and equally long, got the lengths {sizes}")
+    return arrays
+
+
+def _files(folder: str | os.PathLike) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"there is no results folder {folder}")
+    return sorted(Path(folder).glob("*.parquet"))
+
+
+def _run_row(path: Path, schema: pa.Schema) -> dict:
+    name, configuration, summary = _read_metadata(schema)
+    row = {"name": name, "digest": _digest(configuration)}
+    row |= {"settings": settings_digest(configuration), "file": path.name}
+    return row | configuration | summary
+
+
+def _read_metadata(schema: pa.Schema) -> tuple[str, dict, dict]:
+    metadata = schema.metadata or {}
+    if not {NAME, CONFIGURATION, SUMMARY} <= metadata.keys():
+        raise ValueError("it is not a run of simbyz")
+    configuration, summary = json.loads(metadata[CONFIGURATION]), json.loads(metadata[SUMMARY])
+    return metadata[NAME].decode(), _from_json(configuration), _from_json(summary)
+
+
+def _warn_of(path: Path, error: Exception) -> None:
+    # stacklevel: whoever called read_runs or read_steps.
+    warnings.warn(f"skipped {path}: {error}", RuntimeWarning, stacklevel=3)
+
+
+def _digest(configuration: Mapping) -> str:
+    return hashlib.sha256(_to_json(configuration).encode()).hexdigest()[:10]
+
+
+def _to_json(values: Mapping) -> str:
+    return json.dumps(_plain(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # an array or a scalar of numpy or jax
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _from_json(value):
+    if isinstance(value, dict):
+        return {key: _from_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,215 @@
+"""The settings of a run: those that shape the program, and those that may be traced."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.stacking import integer
+
+Place = Literal["worker", "update", "server"]
+# The fields of Config that are numbers, or None.
+COUNTS = (
+    "n",
+    "f",
+    "num_byzantine",
+    "evaluate_every",
+    "curvature_window",
+    "workers_at_once",
+    "local_steps",
+    "participants",
+    "byzantine_participants",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What shapes the compiled program.
+
+    n: workers. f: Byzantine workers that the rule is told to tolerate. num_byzantine: those present
+    (f if None), from none to all. byzantine_gradients: those present compute gradients too, and
+    gather momentum; an attack gets what they would have sent as `own`, and without an attack they
+    send it. redraw: who is Byzantine is drawn anew in every step, while all compute; without it,
+    the last workers are. momentum_at: the places where momentum may be kept; each costs its state,
+    and a place without decay in `Hyperparameters` computes what it would without that state.
+    nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied), unless
+    a run of the program is told not to look ahead. evaluate_every: steps between evaluations, the
+    first before step 0; None: after the last step only.
+    curvature_window: past gradients in the composite curvature (all if None). workers_at_once:
+    gradients computed together (all if None); fewer take less memory, and on a CPU no more time
+    once one worker's work fills a core. certify: the columns `coefficient` and `distance` too.
+    study: the columns that tell of a step's vectors, such as their norms and cosines, which cost a
+    small network's step more than its aggregation does.
+    local_steps: steps that a worker takes by itself in each step of the run, see
+    `simbyz.simulator.workers.local_steps`. variance_reduction: momentum is corrected by a second
+    gradient of the same batch, where the last one was taken; see
+    `simbyz.simulator.workers.variance_reduction`.
+    participants: workers drawn to take part in each step (all if None).
+    byzantine_participants: how many of them are Byzantine (as chance has it if None), see
+    `simbyz.simulator.participation`.
+    """
+
+    n: int
+    f: int
+    num_byzantine: int | None = None
+    byzantine_gradients: bool = False
+    redraw: bool = False
+    momentum_at: tuple[Place, ...] = ("worker",)
+    nesterov: bool = False
+    evaluate_every: int | None = 5
+    curvature_window: int | None = None
+    workers_at_once: int | None = None
+    certify: bool = False
+    study: bool = True
+    local_steps: int = 1
+    variance_reduction: bool = False
+    participants: int | None = None
+    byzantine_participants: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in COUNTS:
+            value = getattr(self, name)
+            if value is not None:
+                integer(name, value)
+        if isinstance(self.momentum_at, str):
+            raise ValueError(
+                f"momentum_at must be a tuple, such as ('worker',), got {self.momentum_at!r}"
+            )
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, got {self.n}")
+        if self.f < 0:
+            raise ValueError(f"f must be at least 0, got {self.f}")
+        if not 0 <= self.byzantine <= self.n:
+            raise ValueError(
+                f"num_byzantine (f if not given) must be from 0 to n = {self.n}, "
+                f"got {self.byzantine}"
+            )
+        if self.honest == 0 and not self.byzantine_gradients:
+            raise ValueError(
+                f"with num_byzantine = n = {self.n} no worker computes anything: "
+                "set byzantine_gradients, or take fewer"
+            )
+        unknown = set(self.momentum_at) - {"worker", "update", "server"}
+        if unknown:
+            raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
+        if self.local_steps < 1:
+            raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
+        self._check_variance_reduction()
+        self._check_participants()
+        for name in ("evaluate_every", "curvature_window", "workers_at_once"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1 or None, got {value}")
+
+    @property
+    def byzantine(self) -> int:
+        return self.f if self.num_byzantine is None else self.num_byzantine
+
+    @property
+    def honest(self) -> int:
+        return self.n - self.byzantine
+
+    @property
+    def computing(self) -> int:
+        """Workers that compute gradients: the honest ones, or all."""
+        return self.n if self.byzantine_gradients or self.redraw or self.chance else self.honest
+
+    @property
+    def chance(self) -> bool:
+        """Whether the number of Byzantine participants differs from step to step."""
+        return len(self._counts()) > 1
+
+    @property
+    def rounds(self) -> "tuple[Config, ...]":
+        """What a step may be: that of a run of the participants alone, by how many of them are
+        Byzantine, in increasing order.
+        """
+        if self.participants is None:
+            return (self,)
+        return tuple(
+            dataclasses.replace(
+                self,
+                n=self.participants,
+                num_byzantine=count,
+                redraw=self.redraw or self.chance,
+                participants=None,
+                byzantine_participants=None,
+            )
+            for count in self._counts()
+        )
+
+    def _counts(self) -> range:
+        p, exactly = self.participants, self.byzantine_participants
+        if p is None:
+            return range(self.byzantine, self.byzantine + 1)
+        if exactly is not None:
+            return range(exactly, exactly + 1)
+        return range(max(0, p - self.honest), min(self.byzantine, p) + 1)
+
+    def _check_variance_reduction(self) -> None:
+        at = self.momentum_at
+        if not self.variance_reduction:
+            return
+        if not at:
+            raise ValueError(
+                "variance_reduction corrects momentum, of which there is none: give momentum_at"
+            )
+        if self.local_steps > 1 and set(at) != {"worker"}:
+            raise ValueError(
+                "variance_reduction with local steps corrects the momentum that acts in them: give "
+                f"momentum_at=('worker',), got {at}"
+            )
+        if self.participants is not None and "worker" in at and set(at) != {"worker"}:
+            raise ValueError(
+                "variance_reduction goes back to a participant's own last point with momentum at "
+                f"the worker, to the last step's else: give one place in momentum_at, got {at}"
+            )
+
+    def _check_participants(self) -> None:
+        p, exactly = self.participants, self.byzantine_participants
+        if p is None:
+            if exactly is not None:
+                raise ValueError(f"byzantine_participants needs participants, got {exactly}")
+            return
+        if not 1 <= p <= self.n:
+            raise ValueError(f"participants must be from 1 to n = {self.n}, got {p}")
+        least, most = max(0, p - self.honest), min(self.byzantine, p)
+        if exactly is not None and not least <= exactly <= most:
+            raise ValueError(
+                f"byzantine_participants must be from {least} to {most}, with {p} participants of "
+                f"{self.honest} honest and {self.byzantine} Byzantine workers, got {exactly}"
+            )
+        if (most if exactly is None else exactly) == p and not self.byzantine_gradients:
+            raise ValueError(
+                f"all {p} participants could be Byzantine, of whom none computes anything: take "
+                "more participants, fewer byzantine_participants, or set byzantine_gradients"
+            )
+
+
+class Momentum(NamedTuple):
+    """m ← decay · m + gain · input. By default the input passes; dampening δ is gain = 1 - δ."""
+
+    decay: float | jax.Array = 0.0
+    gain: float | jax.Array = 1.0
+
+
+class Hyperparameters(NamedTuple):
+    """Numbers that may be traced.
+
+    clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ
+    ||θ||, the norm itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr
+    (... + weight_decay θ). attack, schedule: keyword arguments of the attack and of the schedule.
+    local_learning_rate: of the local steps, times the schedule's factor too; learning_rate if None.
+    """
+
+    learning_rate: float | jax.Array
+    worker: Momentum = Momentum()
+    update: Momentum = Momentum()
+    server: Momentum = Momentum()
+    clip: float | jax.Array = jnp.inf
+    l2: float | jax.Array = 0.0
+    weight_decay: float | jax.Array = 0.0
+    attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
+    schedule: dict[str, float | jax.Array] = {}  # noqa: RUF012
+    local_learning_rate: float | jax.Array | None = None

@@ -1,0 +1,156 @@
+"""What one step tells about the attack and the defence: the study columns of the paper, as pure
+functions.
+
+Vectors of three kinds are sent or made in a step: *sampled* (each honest worker's gradient, after
+clipping), *honest* (what it sends, momentum included) and *attack* (the Byzantine rows); the
+*aggregate* is what the rule makes of the last two.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays import moments
+from simbyz._arrays.geometry import gram
+
+
+class Metrics(NamedTuple):
+    """One scalar a step and a column. NaN: not defined (no attacker, no previous step, nothing
+    evaluated). None: not asked for, see `Config.study` and `Config.certify`.
+
+    deviation: √(Σ_i ||v_i - v̄||² / (count - 1)); norm: ||v̄||; largest: the largest |coordinate|
+    of v̄, where v̄ is the mean of the vectors of that kind (the aggregate is its own mean).
+    """
+
+    step: jax.Array
+    training_points: jax.Array  # consumed by all honest workers before this step
+    loss: jax.Array  # mean over honest workers, regularisation included
+    distance_from_start: jax.Array  # ||θ - θ_0||, before the update
+    sampled_deviation: jax.Array
+    honest_deviation: jax.Array
+    attack_deviation: jax.Array
+    sampled_norm: jax.Array
+    honest_norm: jax.Array
+    attack_norm: jax.Array
+    aggregate_norm: jax.Array
+    sampled_largest: jax.Array
+    honest_largest: jax.Array
+    attack_largest: jax.Array
+    aggregate_largest: jax.Array
+    cosine_sampled_honest: jax.Array
+    cosine_sampled_attack: jax.Array
+    cosine_sampled_aggregate: jax.Array
+    cosine_honest_attack: jax.Array
+    cosine_honest_aggregate: jax.Array
+    cosine_attack_aggregate: jax.Array
+    cosine_sampled_previous: jax.Array  # with the sampled mean of the step before
+    curvature: jax.Array  # composite curvature: see `Past`
+    attack_acceptance: jax.Array  # share of the aggregate's weight that Byzantine rows hold
+    accuracy: jax.Array  # top-1, whole test set, before the update
+    # Of `Config.certify`, else None and no part of the program: see `certificates.certify`.
+    coefficient: jax.Array | None = None
+    distance: jax.Array | None = None
+
+
+class Past(NamedTuple):
+    """What the composite curvature s_t = μ Σ_{i=0}^{w-1} μ^i <s̄_t, s̄_{t-1-i}> remembers of
+    earlier steps.
+
+    The sum is kept as one vector, P_t = Σ μ^i s̄_{t-1-i}, by P_{t+1} = s̄_t + μ P_t - μ^w s̄_{t-w}:
+    O(d) a step for any window w. Without a window nothing leaves the sum, and no past vector has to
+    be kept.
+    """
+
+    previous: jax.Array  # (d,) s̄_{t-1}; zero at the first step
+    discounted: jax.Array  # (d,) P_t
+    window: jax.Array | None  # (w, d), the newest first; None without a window
+
+
+def no_past(dimension: int, window: int | None) -> Past:
+    """What is known before the first step; window None: all past gradients count."""
+    zero = jnp.zeros(dimension)
+    return Past(
+        previous=zero,
+        discounted=zero,
+        window=None if window is None else jnp.zeros((window, dimension)),
+    )
+
+
+def remember(past: Past, sampled_mean: jax.Array, momentum: jax.typing.ArrayLike) -> Past:
+    """The past of the next step."""
+    discounted = sampled_mean + momentum * past.discounted
+    window = past.window
+    if window is not None:
+        discounted = discounted - momentum ** len(window) * window[-1]
+        window = jnp.concatenate([sampled_mean[None], window[:-1]])
+    return Past(previous=sampled_mean, discounted=discounted, window=window)
+
+
+def study(
+    *,
+    step: jax.Array,
+    sampled: jax.Array,
+    honest: jax.Array,
+    attack: jax.Array,
+    aggregate: jax.Array,
+    past: Past,
+    momentum: jax.typing.ArrayLike,
+    weights: jax.Array | None,
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """The columns that come from the vectors of a step.
+
+    Args:
+      step: number of the step, from 0.
+      sampled, honest: (h, d); h may be 0.
+      attack: (b, d); b may be 0.
+      aggregate: (d,).
+      past: of the steps before.
+      momentum: μ of the curvature.
+      weights: (h + b,) weight of each row in the aggregate, or None where the rule does not tell.
+
+    Returns:
+      Those that are defined, by their names in `Metrics`, and the mean (d,) of the sampled vectors,
+      NaN without any.
+    """
+    kinds = {"sampled": sampled, "honest": honest, "attack": attack}
+    sent = {kind: stack for kind, stack in kinds.items() if len(stack)}
+    means = {kind: moments.mean(stack) for kind, stack in sent.items()} | {"aggregate": aggregate}
+    deviations = [jnp.sqrt(moments.variance(stack)) for stack in sent.values()]
+    # All norms and inner products at once: one small matrix product reads every vector once. (The
+    # norm of the coordinate-wise deviations is the deviation.)
+    vectors = jnp.stack([*means.values(), *deviations, past.previous, past.discounted])
+    inner = gram(vectors)
+    norms = jnp.sqrt(jnp.diagonal(inner))
+    # XLA:CPU's maximum of many values passes over NaN.
+    largest = jnp.where(jnp.isnan(norms), jnp.nan, jnp.max(jnp.abs(vectors), axis=1))
+
+    names = list(means)
+    columns = {}
+    for i, name in enumerate(names):
+        columns[f"{name}_norm"] = norms[i]
+        columns[f"{name}_largest"] = largest[i]
+    for first, second in (
+        ("sampled", "honest"),
+        ("sampled", "attack"),
+        ("sampled", "aggregate"),
+        ("honest", "attack"),
+        ("honest", "aggregate"),
+        ("attack", "aggregate"),
+    ):
+        if first in means and second in means:
+            i, j = names.index(first), names.index(second)
+            columns[f"cosine_{first}_{second}"] = inner[i, j] / norms[i] / norms[j]
+    for i, name in enumerate(sent, start=len(means)):
+        columns[f"{name}_deviation"] = norms[i]
+    if "sampled" in means:
+        columns["cosine_sampled_previous"] = inner[0, -2] / norms[0] / norms[-2]
+        columns["curvature"] = jnp.where(step > 0, momentum * inner[0, -1], jnp.nan)
+    if weights is not None:
+        columns["attack_acceptance"] = jnp.sum(weights[len(honest) :])
+    return columns, means.get("sampled", jnp.full_like(aggregate, jnp.nan))
+
+
+def log_ratio(deviation: jax.typing.ArrayLike, norm: jax.typing.ArrayLike) -> jax.Array:
+    """Natural logarithm of the variance-norm ratio (deviation / norm)²."""
+    return 2 * (jnp.log(deviation) - jnp.log(norm))

@@ -1,0 +1,192 @@
+"""Many runs of one program: seeds and traced hyperparameters as batch axes.
+
+As many at once as fit all devices, and as many rounds as that takes. XLA's rounding differs
+between `vmap` widths, so the width is fixed for a whole sweep and the last round is padded up to
+it: a run's numbers then do not depend on which other runs went with it, to the last bit.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from simbyz.simulator import Hyperparameters, Simulator, State
+from simbyz.simulator.metrics import Metrics
+from simbyz.sweeps.checkpoints import Checkpoints, discard
+from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
+from simbyz.sweeps.resume import Keeper, joined, latest_accuracy, restored
+
+PyTree = Any
+
+# Steps in one call of the compiled program, unless it is told otherwise: results come to the host,
+# and progress is told, in between.
+CHUNK = 50
+
+
+class Lane(NamedTuple):
+    """One run of a sweep."""
+
+    seed: int
+    hyperparameters: Hyperparameters
+    name: str = ""  # what no other run has; asked for where checkpoints are kept
+
+
+class Result(NamedTuple):
+    """A finished run: its place in the sweep, its columns (steps + 1,) by name, and the final
+    parameters.
+
+    The last row of the columns tells of the state after the last step, NaN where that takes another
+    step.
+    """
+
+    index: int  # type: ignore[assignment]  # hides the method of a tuple, as is meant
+    columns: dict[str, np.ndarray]
+    parameters: np.ndarray
+    seconds: float  # of its round, compilation included, divided by the runs in it
+
+
+class Stopped(KeyboardInterrupt):
+    """A sweep ended between two chunks as it was asked to."""
+
+
+def sweep(
+    simulator: Simulator,
+    lanes: Sequence[Lane],
+    data: PyTree,
+    *,
+    steps: int,
+    width: int,
+    chunk: int | None = None,
+    look_ahead: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Callable[[int, float], None] = lambda run_steps, accuracy: None,
+    checkpoints: Checkpoints | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Result]:
+    """Run every lane, `width` at once on each device.
+
+    Args:
+      simulator: of the configuration that the lanes share.
+      lanes: seeds and hyperparameters, the latter of one structure.
+      data: of the task.
+      steps: steps of each run.
+      width: lanes that one device runs at once.
+      chunk: steps in one call of the compiled program, `CHUNK` if None. Batches are drawn for as
+        many steps at once, which sorts all examples that a worker holds.
+      look_ahead: False for lanes without Nesterov, where the simulator's program has both.
+      devices: all local ones if None.
+      progress: called with the number of steps done since the last call, summed over runs, and the
+        mean of the latest accuracies (NaN before the first).
+      checkpoints: where to keep what is not finished, and to go on from; a run that goes on from
+        there has the same bits as one that was never interrupted. None: nowhere.
+      stop: asked after each chunk of steps.
+
+    Yields:
+      Each run's result as soon as its round is finished, in order but for runs that go on from a
+      checkpoint, which come first.
+
+    Raises:
+      Stopped: `stop` said so; a checkpoint is written.
+      ValueError: chunk < 1; there are checkpoints, and lanes have no names of their own.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1 or None, got {chunk}")
+    devices = jax.local_devices() if devices is None else list(devices)
+    names = [lane.name for lane in lanes]
+    chunk, keeper = chunk or CHUNK, None
+    if checkpoints is not None:
+        program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
+        keeper = Keeper(checkpoints, names, devices, **program)
+    programs = _programs(simulator, tuple(devices))
+    data = copy_to(devices, data)
+    at_once = len(devices) * width
+    waiting = list(range(len(lanes)))
+    while waiting:
+        if stop():
+            raise Stopped
+        began = time.perf_counter()
+        saved = None if keeper is None else keeper.latest([names[i] for i in waiting])
+        some = waiting[:at_once]
+        if saved is not None:
+            some = [i for i in waiting if names[i] in saved.header.runs]
+        waiting = [i for i in waiting if i not in some]
+        filled_up = filled(some, at_once)
+        keys, hyperparameters = _stack([lanes[i] for i in filled_up], len(devices))
+        states, done = programs.initialise(keys), 0
+        parts: list[Metrics] = []
+        if saved is not None:
+            states, before = restored(saved, [names[i] for i in filled_up], states)
+            parts, done = [before], saved.header.step
+            began -= saved.header.seconds * len(some)
+            progress(done * len(some), latest_accuracy(parts, len(some)))
+        for step in range(done, steps, chunk):
+            count = min(chunk, steps - step)
+            states, metrics = programs.advance(
+                states, hyperparameters, data, keys, np.int32(step), count, np.bool_(look_ahead)
+            )
+            parts.append(jax.device_get(metrics))
+            progress(count * len(some), latest_accuracy(parts, len(some)))
+            if step + count == steps:
+                break
+            asked = stop()
+            if keeper is not None and (asked or keeper.due()):
+                seconds = (time.perf_counter() - began) / len(some)
+                keeper.save([names[i] for i in some], step + count, steps, seconds, states, parts)
+            if asked:
+                raise Stopped
+        last = jax.device_get(programs.finish(states, data, keys, np.int32(steps)))
+        parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
+        seconds = (time.perf_counter() - began) / len(some)
+        yield from _results(some, parts, states, seconds)
+        if checkpoints is not None:
+            discard(checkpoints.folder, checkpoints.finished)
+
+
+class _Programs(NamedTuple):
+    initialise: Callable[..., State]
+    advance: Callable[..., tuple[State, Metrics]]
+    finish: Callable[..., Metrics]
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Programs:
+    """The simulator's functions over lanes, cached, so that the same simulator compiles once
+    however often it is swept.
+    """
+
+    return _Programs(
+        initialise=quickly_compiled(over_lanes(simulator.initialise, devices, ["lane"])),
+        advance=over_lanes(
+            simulator.advance,
+            devices,
+            ["lane", "lane", "device", "lane", "all", "static", "all"],
+            donated=[0],
+        ),
+        finish=over_lanes(simulator.finish, devices, ["lane", "device", "lane", "all"]),
+    )
+
+
+def _stack(lanes: Sequence[Lane], devices: int) -> tuple[jax.Array, Hyperparameters]:
+    seeds = spread(np.asarray([lane.seed for lane in lanes]), devices)
+    hyperparameters = jax.tree.map(
+        lambda *values: spread(np.asarray(values, np.float32), devices),
+        *[lane.hyperparameters for lane in lanes],
+    )
+    return _keys(seeds), hyperparameters
+
+
+_keys = jax.jit(jax.vmap(jax.vmap(jax.random.key)))
+
+
+def _results(
+    indices: list[int], parts: list[Metrics], states: State, seconds: float
+) -> Iterator[Result]:
+    metrics = joined(parts)._asdict()
+    asked_for = {name: leaf for name, leaf in metrics.items() if leaf is not None}
+    parameters = gathered(states.parameters)
+    for lane, index in enumerate(indices):
+        columns = {name: leaf[lane] for name, leaf in asked_for.items()}
+        yield Result(index, columns, parameters[lane], seconds)

@@ -1,0 +1,143 @@
+"""What a sweep carries from chunk to chunk, to a checkpoint and back, bit for bit."""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from simbyz.records.provenance import versions
+from simbyz.simulator.metrics import Metrics
+from simbyz.sweeps.checkpoints import Checkpoint, Checkpoints, Header, find, save
+from simbyz.sweeps.lanes import gathered
+
+PyTree = Any
+
+
+class Keeper:
+    """Writes the checkpoints of a sweep when they are due, and finds the one to go on from."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        names: Sequence[str],
+        devices: Sequence[jax.Device],
+        **program: int | bool,
+    ) -> None:
+        """Args:
+          checkpoints: where, how often, and by which code.
+          names: of all lanes.
+          devices: of the sweep.
+          program: what else shapes the compiled program.
+
+        Raises:
+          ValueError: two lanes have the same name, or one has none.
+        """
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError("checkpoints need a name of its own for each lane: Lane(..., name=)")
+        compiled = {
+            **{name: versions()[name] for name in ("jax_version", "jaxlib_version")},
+            "device": devices[0].device_kind,
+            "devices": len(devices),
+        }
+        self.checkpoints = dataclasses.replace(
+            checkpoints, program={**checkpoints.program, **compiled, **program}
+        )
+        self._last: Path | None = None
+        self._written = time.monotonic()
+
+    def latest(self, names: Sequence[str]) -> Checkpoint | None:
+        """The checkpoint to go on from with some of these runs."""
+        self._last, checkpoint = find(self.checkpoints, names)
+        return checkpoint
+
+    def due(self) -> bool:
+        return time.monotonic() - self._written >= self.checkpoints.every
+
+    def save(
+        self,
+        names: Sequence[str],
+        step: int,
+        steps: int,
+        seconds: float,
+        states: PyTree,
+        parts: Sequence[Metrics],
+    ) -> None:
+        """Writes a checkpoint; where that fails, the runs go on without, and a warning says so.
+
+        Args:
+          names: of the runs.
+          step: the next one.
+          steps: of the whole run.
+          seconds: that a run took so far.
+          states: leaves (devices, width, ...).
+          parts: metrics so far, leaves (devices, width, steps).
+        """
+        count = len(names)
+        leaves = [gathered(_data(leaf)) for leaf in jax.tree.leaves(states)]
+        arrays = [leaf[:count] for leaf in (*leaves, *jax.tree.leaves(joined(parts)))]
+        header = Header(tuple(names), step, steps, seconds, dict(self.checkpoints.program))
+        try:
+            self._last = save(self.checkpoints.folder, Checkpoint(header, arrays), self._last)
+        except OSError as error:
+            warnings.warn(f"{error}; going on without", RuntimeWarning, stacklevel=3)
+        self._written = time.monotonic()
+
+
+def restored(
+    checkpoint: Checkpoint, names: Sequence[str], states: PyTree
+) -> tuple[PyTree, Metrics]:
+    """The states and the metrics so far of the lanes named.
+
+    Args:
+      checkpoint: that holds all of them.
+      names: a lane each, devices · width of them.
+      states: of any such lanes: tells structure, shapes and types.
+
+    Raises:
+      ValueError: the checkpoint is of other shapes.
+    """
+    rows = [checkpoint.header.runs.index(name) for name in names]
+    leaves, structure = jax.tree.flatten(states)
+    devices = leaves[0].shape[0]
+    arrays: list[Any] = [
+        array[rows].reshape(devices, -1, *array.shape[1:]) for array in checkpoint.arrays
+    ]
+    expected = [_data(leaf).shape for leaf in leaves]
+    if [array.shape for array in arrays[: len(leaves)]] != expected:
+        raise ValueError("the checkpoint is of another simulator: its arrays have other shapes")
+    carried = [_typed(array, leaf) for array, leaf in zip(arrays, leaves, strict=False)]
+    return jax.tree.unflatten(structure, carried), Metrics(*arrays[len(leaves) :])
+
+
+def joined(parts: Sequence[Metrics]) -> Metrics:
+    """Metrics of leaves (devices, width, steps) one after the other: (devices · width, steps)."""
+    return jax.tree.map(lambda *leaves: np.concatenate(list(map(gathered, leaves)), axis=1), *parts)
+
+
+def latest_accuracy(parts: Sequence[Metrics], count: int) -> float:
+    """The mean over the first `count` lanes of what was evaluated last; NaN before that."""
+    for part in reversed(parts):
+        accuracy = gathered(part.accuracy)[:count]
+        evaluated = np.flatnonzero(np.isfinite(accuracy).any(axis=0))
+        if evaluated.size:
+            return float(np.mean(accuracy[:, evaluated[-1]]))
+    return float("nan")
+
+
+def _data(leaf: jax.Array) -> jax.Array:
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def _typed(array: np.ndarray, like: jax.Array) -> jax.typing.ArrayLike:
+    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
+    return array.view(
+        like.dtype
+    )  # a type that NumPy's files don't know comes back without its name

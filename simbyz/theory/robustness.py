@@ -1,0 +1,183 @@
+"""(f, κ)-robustness: how far an aggregate may be from the honest mean, promised and realised.
+
+A rule F is (f, κ)-robust if for all x_1 ... x_n and every S of n - f of them
+
+    ||F(x) - x̄_S||² ≤ (κ / |S|) Σ_{i in S} ||x_i - x̄_S||²
+
+Its coefficient κ is the largest ratio over all S and all x. Nobody can compute that; what is known
+is a floor that no rule beats, for each rule a published upper bound, and, of every step of a run, a
+ratio that was realised: a lower bound. Where `Config.certify` asks for it, a run has that ratio as
+a column, and `summarise` tells in how many steps the bound held.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from simbyz._arrays import moments
+from simbyz._arrays.stacking import require
+
+CERTIFICATES = ("coefficient", "distance")  # the columns
+# What float32 adds to a coefficient: with f = 0 the bound of the trimmed mean is 0.
+ROUNDING = 1e-6
+
+
+def coefficient_floor(n: int, f: int) -> float:
+    """f / (n - 2f): no rule has a smaller κ.
+
+    Take n - f zeros and f ones. They may be the honest and the Byzantine rows; then every S of the
+    zeros has no variance and F must be 0. The honest ones may as well be all ones and n - 2f zeros;
+    then 0 is off by f / (n - f), which is f / (n - 2f) of the variance when squared.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Reference: Allouah et al., Fixing by mixing, AISTATS 2023.
+    """
+    f = require("(f, κ)-robustness", n, f, 2, 1)
+    return f / (n - 2 * f)
+
+
+def trimmed_mean_bound(n: int, f: int) -> float:
+    """6 f / (n - 2f) · (1 + f / (n - 2f)). Raises, reference: as `coefficient_floor`."""
+    floor = coefficient_floor(n, f)
+    return 6 * floor * (1 + floor)
+
+
+def median_bound(n: int, f: int) -> float:
+    """4 (1 + f / (n - 2f))², of the coordinate-wise and the exact geometric median. Raises,
+    reference: as `coefficient_floor`.
+
+    Convention: `geometric_median` takes three iterations by default, smoothed at a distance of 0.1,
+      of which this is not true; pass a small smoothing and many iterations.
+    """
+    return 4 * (1 + coefficient_floor(n, f)) ** 2
+
+
+def krum_bound(n: int, f: int) -> float:
+    """6 (1 + f / (n - 2f)), where each row counts n - f - 1 neighbours. Raises, reference: as
+    `coefficient_floor`.
+
+    Convention: `krum` counts n - f - 2 by default, for which this is not proved; pass
+      neighbours=n - f - 1.
+    """
+    return 6 * (1 + coefficient_floor(n, f))
+
+
+def least_spread_bound(n: int, f: int) -> float:
+    """4 f / (n - 2f), of `smea` and `minimum_variance_averaging`. Raises: as `coefficient_floor`.
+
+    Let T be the n - f rows taken and S the honest ones. The mean of a part α of some rows is off
+    the mean of all by at most √((1 - α) / α) of their deviation, in any direction. S and T share
+    n - 2f rows or more: from x̄_S to the mean of these, and on to x̄_T, it is √(f / (n - 2f)) each,
+    in deviations of S at most, as T is the least spread.
+
+    Reference: the argument above; smea and its own analysis, of the deviation along one direction
+      alone, are from Allouah et al., On the privacy-robustness-utility trilemma, ICML 2023.
+    """
+    return 4 * coefficient_floor(n, f)
+
+
+def mixing_bound(n: int, f: int, bound: float) -> float:
+    """8 f / (n - f) · (κ + 1): nearest-neighbour mixing before a rule of coefficient κ. Raises,
+    reference: as `coefficient_floor`.
+    """
+    coefficient_floor(n, f)
+    return 8 * f / (n - f) * (bound + 1)
+
+
+def adaptive_clipping_bound(n: int, f: int, bound: float) -> float:
+    """κ + 2 f / (n - 2f): adaptive robust clipping before a rule of coefficient κ.
+
+    Raises: as `coefficient_floor`.
+
+    Reference: Allouah et al., Adaptive gradient clipping for robust federated learning, 2024.
+    """
+    return bound + 2 * coefficient_floor(n, f)
+
+
+# By the names of the rules; nothing is known, or nothing is true, of the others.
+COEFFICIENT_BOUNDS: dict[str, Callable[[int, int], float]] = {
+    "trimmed_mean": trimmed_mean_bound,
+    "median": median_bound,
+    "geometric_median": median_bound,
+    "krum": krum_bound,
+    "smea": least_spread_bound,
+    "minimum_variance_averaging": least_spread_bound,
+}
+
+
+def realised_coefficient(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
+    """||F - x̄_H||² / ((1/|H|) Σ ||x_i - x̄_H||²), over the rows H that are known to be honest.
+
+    Where |H| = n - f this is a lower bound on the rule's κ, and a step is certified by an upper
+    bound if it stays below. The largest over all S would need C(n, f) subsets; in a simulation the
+    honest one is known, and it alone matters to the run.
+
+    Args:
+      aggregate: (d,).
+      honest: (h, d).
+
+    Returns:
+      A scalar, at least float32: 0 where the aggregate is the honest mean, +inf where it is not and
+      the honest rows agree, NaN where either is not finite. Distances count as long as their
+      squares are numbers: in float32 those from 1e-19 to 1e19.
+
+    Cost: two passes over the honest rows.
+    """
+    dtype = jnp.promote_types(honest.dtype, jnp.float32)
+    honest, aggregate = honest.astype(dtype), aggregate.astype(dtype)
+    center = moments.mean(honest)
+    distance = jnp.sum(jnp.square(aggregate - center))
+    variance = jnp.sum(jnp.square(honest - center[None])) / len(honest)
+    return jnp.where(distance == 0, 0.0, distance / variance)
+
+
+def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:
+    """The columns of a step: `realised_coefficient`, and the distance of the aggregate (d,) from
+    the mean of what the honest workers sent (h, d).
+    """
+    distance = jnp.linalg.norm(aggregate - moments.mean(honest))
+    return {"coefficient": realised_coefficient(aggregate, honest), "distance": distance}
+
+
+def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[str, float | None]:
+    """What the certificates of a run come to.
+
+    A bound proved for f holds for the honest rows however many they are, if those are n - f or
+    more: their mean is the mean over their subsets of n - f rows, and a square of a mean is at most
+    the mean of the squares; their variance is at least the subsets' on average.
+
+    Args:
+      columns: of a run, (steps + 1,) each; the last row took no step.
+      bound: on the coefficient of the rule, None where nothing is known.
+
+    Returns:
+      largest_coefficient: of the steps where it is a number; None without any.
+      coefficient_bound: the bound.
+      certified_share: steps with a coefficient (not NaN) of at most the bound; None without one.
+      mean_acceptance, mean_distance: over the steps where they are finite; None without any.
+    """
+    values = {name: np.asarray(columns[name][:-1], float) for name in CERTIFICATES}
+    acceptance = columns.get("attack_acceptance")  # none without `Config.study`
+    coefficient = values["coefficient"]
+    numbers = coefficient[~np.isnan(coefficient)]
+    certified = None
+    if bound is not None and coefficient.size:
+        certified = float(np.mean(coefficient <= bound * (1 + ROUNDING) + ROUNDING))
+    return {
+        "largest_coefficient": float(numbers.max()) if numbers.size else None,
+        "coefficient_bound": bound,
+        "certified_share": certified,
+        "mean_acceptance": None
+        if acceptance is None
+        else _mean(np.asarray(acceptance[:-1], float)),
+        "mean_distance": _mean(values["distance"]),
+    }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(np.mean(finite)) if finite.size else None

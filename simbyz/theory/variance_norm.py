@@ -1,0 +1,66 @@
+"""What the theory asks of honest vectors before it promises anything."""
+
+import math
+from collections.abc import Callable
+
+from simbyz._arrays.stacking import require
+
+
+def krum_bound(n: int, f: int) -> float:
+    """Variance-norm bound of Krum, and of Bulyan on top of it: 1 / √(2 (n - f + f (n + f (n - f -
+    2) - 2) / (n - 2f - 2))).
+
+    Args:
+      n: workers.
+      f: Byzantine rows tolerated.
+
+    Returns:
+      b, where the rule is proved resilient if honest vectors keep √(E ||x - E x||²) / ||E x|| < b.
+
+    Raises:
+      ValueError: n < 2f + 3.
+
+    Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017 (its 1 / η);
+      El-Mhamdi et al., Distributed momentum, ICLR 2021.
+    """
+    require("krum", n, f, 2, 3)
+    return 1 / math.sqrt(2 * (n - f + f * (n + f * (n - f - 2) - 2) / (n - 2 * f - 2)))
+
+
+def bulyan_bound(n: int, f: int) -> float:
+    """Variance-norm bound of Bulyan: Krum's, where n >= 4f + 3; arguments as in `krum_bound`.
+
+    Reference: El-Mhamdi et al., Distributed momentum, ICLR 2021.
+    """
+    require("bulyan", n, f, 4, 3)
+    return krum_bound(n, f)
+
+
+def median_bound(n: int, f: int) -> float:
+    """Variance-norm bound of the coordinate-wise median: 1 / √(n - f); arguments as in
+    `krum_bound`, n >= 2f + 1.
+
+    Reference: El-Mhamdi et al., Distributed momentum, ICLR 2021.
+    """
+    require("median", n, f, 2, 1)
+    return 1 / math.sqrt(n - f)
+
+
+def minimum_diameter_averaging_bound(n: int, f: int) -> float:
+    """Variance-norm bound of minimum-diameter averaging: (n - f) / (√8 f); arguments as in
+    `krum_bound`, n >= 2f + 1. Without Byzantine rows there is none to obey: infinity.
+
+    Reference: El-Mhamdi et al., Distributed momentum, ICLR 2021.
+    """
+    require("minimum_diameter_averaging", n, f, 2, 1)
+    return (n - f) / (math.sqrt(8) * f) if f else math.inf
+
+
+# By the names of the rules; the others have no published bound of this kind.
+VARIANCE_NORM_BOUNDS: dict[str, Callable[[int, int], float]] = {
+    "krum": krum_bound,
+    "multi_krum": krum_bound,
+    "bulyan": bulyan_bound,
+    "median": median_bound,
+    "minimum_diameter_averaging": minimum_diameter_averaging_bound,
+}
