@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from experiments.distributed_momentum.grid_command import Options
-from experiments.distributed_momentum.programs import Run
+from experiments.distributed_momentum.commands.grid import Options
+from experiments.distributed_momentum.grid.programs import Run
 from simbyz import records
 
 STEPS = 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.distributed_momentum.cells import cells
+from experiments.distributed_momentum.grid.cells import cells
 from simbyz import records
 from simbyz.simulator.metrics import Metrics
 

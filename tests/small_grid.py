@@ -15,10 +15,10 @@ import warnings
 import numpy as np
 import pyarrow.parquet as pq
 
-from experiments.devices import prepare_devices
-from experiments.distributed_momentum import grid_command
-from experiments.distributed_momentum.settings import PAPER, SETTINGS
-from experiments.plain_warnings import print_plain_warnings
+from experiments.distributed_momentum.commands import grid
+from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
+from experiments.shared.devices import prepare_devices
+from experiments.shared.plain_warnings import print_plain_warnings
 from simbyz import data
 from simbyz.records import parquet
 from simbyz.sweeps import many_runs
@@ -72,7 +72,7 @@ def serve() -> None:
             prepare_devices(keep_programs=False)  # the environment says where they are kept
             code = 1
             try:
-                code = grid_command.command([*ARGUMENTS, "--results", folder])
+                code = grid.command([*ARGUMENTS, "--results", folder])
             finally:
                 sys.stderr.flush()
                 os._exit(code)

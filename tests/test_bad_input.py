@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refusals import assert_refused
 
-from experiments.distributed_momentum import comparison, grid_command
+from experiments.distributed_momentum.commands import compare as comparison
+from experiments.distributed_momentum.commands import grid as grid_command
 from simbyz import aggregators, attacks, preaggregators, records, theory
 from simbyz.aggregators import AGGREGATORS, SELECTIONS, chain
 from simbyz.attacks import ATTACKS
@@ -259,15 +260,27 @@ COMMANDS = [
     ("error_floor", "--n 3 --f 2", "f must be from 1 to below n / 2 = 1.5"),
     ("error_floor", "--zeta", "zeta must name at least one"),
     ("error_floor", "--steps 3000000000", "steps must be at most 2^31 - 1"),
-    ("wide_resnet", "--checkpoint-every -1", "at least 0 seconds, inf for none, got -1.0"),
-    ("sharded", "--devices 0", "devices must be from 1 to 4096, got 0"),
-    ("sharded", "--devices", "devices must name at least one"),
-    ("sharded", "--d 0", "d must be at least 1, got 0"),
-    ("sharded", "--d 3000000000", "d must be at most 2^31 - 1"),
-    ("sharded", "--n 5 --f 6", "num_byzantine (f if not given) must be from 0 to n = 5, got 6"),
-    ("wide_resnet", "--seeds", "seeds must name at least one"),
-    ("wide_resnet", "--momentum-at", "momentum_at must name at least one"),
-    ("wide_resnet", "--rule bulyan --f 6", "the appendix has --f 4 and --f 2, got 6"),
+    (
+        "distributed_momentum",
+        "appendix --checkpoint-every -1",
+        "at least 0 seconds, inf for none, got -1.0",
+    ),
+    ("scale", "sharded --devices 0", "devices must be from 1 to 4096, got 0"),
+    ("scale", "sharded --devices", "devices must name at least one"),
+    ("scale", "sharded --d 0", "d must be at least 1, got 0"),
+    ("scale", "sharded --d 3000000000", "d must be at most 2^31 - 1"),
+    (
+        "scale",
+        "sharded --n 5 --f 6",
+        "num_byzantine (f if not given) must be from 0 to n = 5, got 6",
+    ),
+    ("distributed_momentum", "appendix --seeds", "seeds must name at least one"),
+    ("distributed_momentum", "appendix --momentum-at", "momentum_at must name at least one"),
+    (
+        "distributed_momentum",
+        "appendix --rule bulyan --f 6",
+        "the appendix has --f 4 and --f 2, got 6",
+    ),
 ]
 
 

@@ -15,7 +15,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.__main__ import Options, command, compare
 from experiments.byzfl_conformance.search import expand_then_shrink
 from experiments.byzfl_conformance.setting import Setting
-from experiments.load_byzfl import load_byzfl
+from experiments.shared.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 from simbyz.simulator.workers.gradients import draw_batches
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from printed import printed
 
-from experiments.distributed_momentum import certified, grid_command
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.cells import cells, reference_of
-from experiments.distributed_momentum.programs import Run as ExperimentRun
-from experiments.distributed_momentum.programs import little_or_empire, programs
-from experiments.distributed_momentum.rules import PAPER_RULES, bound_of, rule_of, selection_of
+from experiments.distributed_momentum.commands import grid
+from experiments.distributed_momentum.figures import certificates
+from experiments.distributed_momentum.grid.cells import cells, reference_of
+from experiments.distributed_momentum.grid.programs import Run as ExperimentRun
+from experiments.distributed_momentum.grid.programs import little_or_empire, programs
+from experiments.distributed_momentum.grid.rules import PAPER_RULES, bound_of, rule_of, selection_of
 from experiments.report.commands import cell_of, command_of
 from simbyz import aggregators, records
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
@@ -307,14 +308,14 @@ class TestExperiment:
                 "mean_distance": [0.0, 1.0, 2.0, 1e-9],
             }
         )
-        lines = printed(certified.print_tables, runs, "digits").splitlines()
+        lines = printed(certificates.print_tables, runs, "digits").splitlines()
         words = [line.replace("│", " ").split() for line in lines]
         assert "median 3 little worker 3 16 1 75.0 % 25.0 % 1.5".split() in words
         assert "krum 3 little worker inf - 1 - - 1e-09".split() in words
         steps = pd.DataFrame(
             {"step": [0, 1, 0, 1], "digest": list("bbdd"), "coefficient": [1.0, 0.0, np.nan, 2.0]}
         )
-        figure = certified.draw(runs[runs["attack"] != "none"], steps)
+        figure = certificates.draw(runs[runs["attack"] != "none"], steps)
         median, krum = figure.axes
         levels = [float(line.get_ydata()[0]) for line in median.lines[1:]]
         assert levels == [16.0, 1.0]
@@ -349,12 +350,14 @@ class TestExperiment:
 
     def test_a_grid_of_certified_runs(self):
         options = {"dataset": ("mnist",), "rule": ("median",), "f": (24,), "seeds": (1,)}
-        plain = grid_command.select(grid_command.Options(**options))
-        asked = grid_command.select(grid_command.Options(**options, certify=True))
+        plain = grid.select(grid.Options(**options))
+        asked = grid.select(grid.Options(**options, certify=True))
         assert [run.cell.name for run in asked] == [f"{run.cell.name}-certify" for run in plain]
         assert not any(run.cell.in_paper for run in asked)
         assert len(plain) == 4 * 5  # settings; unattacked, and two attacks at two places
 
     def test_a_folder_without_certified_runs(self, tmp_path):
-        assert certified.runs_in(tmp_path).empty
-        assert certified.plot(certified.runs_in(tmp_path), tmp_path, tmp_path / "figures") == []
+        assert certificates.runs_in(tmp_path).empty
+        assert (
+            certificates.plot(certificates.runs_in(tmp_path), tmp_path, tmp_path / "figures") == []
+        )

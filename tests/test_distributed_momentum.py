@@ -14,18 +14,23 @@ import pytest
 from printed import printed
 from refusals import assert_refused
 
-from experiments.distributed_momentum import report
 from experiments.distributed_momentum.__main__ import SMOKE, Options, command, main, plot, prepare
-from experiments.distributed_momentum.cells import cells, paper_cells, paper_names, reference_of
-from experiments.distributed_momentum.programs import (
+from experiments.distributed_momentum.figures import comparison
+from experiments.distributed_momentum.grid.cells import (
+    cells,
+    paper_cells,
+    paper_names,
+    reference_of,
+)
+from experiments.distributed_momentum.grid.programs import (
     ATTACKS,
     Run,
     little_or_empire,
     programs,
     task_of,
 )
-from experiments.distributed_momentum.settings import PAPER
-from experiments.distributed_momentum.simulate import simulate
+from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.running.simulate import simulate
 from simbyz import attacks, data, records
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -151,7 +156,7 @@ class TestSmallRun:
 
     def test_the_table_fits_100_columns(self, finished):
         _, results = finished
-        assert "median" in printed(report.print_table, results.comparison, "title")
+        assert "median" in printed(comparison.print_table, results.comparison, "title")
 
     def test_pictures(self, finished, tmp_path):
         _, results = finished
@@ -166,7 +171,8 @@ class TestSmallRun:
     def test_what_is_finished_is_not_run_again(self, finished, monkeypatch):
         options, results = finished
         monkeypatch.setattr(
-            "experiments.distributed_momentum.simulate.sweep", lambda *a, **k: pytest.fail("ran")
+            "experiments.distributed_momentum.running.simulate.sweep",
+            lambda *a, **k: pytest.fail("ran"),
         )
         again = main(options)
         assert again.comparison.equals(results.comparison)

@@ -11,14 +11,14 @@ from fake_runs import FEW
 from matplotlib import pyplot as plt
 from printed import printed
 
-from experiments.distributed_momentum import curves, overview, report
-from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.grid_command import select
-from experiments.distributed_momentum.pairs import pairs_of
-from experiments.distributed_momentum.programs import Run
-from experiments.distributed_momentum.run_table import rows_of
-from experiments.distributed_momentum.simulate import simulate
-from experiments.distributed_momentum.write_up import write_up
+from experiments.distributed_momentum.analysis.pairs import pairs_of
+from experiments.distributed_momentum.analysis.run_table import rows_of
+from experiments.distributed_momentum.commands.grid import select
+from experiments.distributed_momentum.figures import comparison, curves, overview
+from experiments.distributed_momentum.grid.cells import cells
+from experiments.distributed_momentum.grid.programs import Run
+from experiments.distributed_momentum.running.simulate import simulate
+from experiments.distributed_momentum.write_up.write_up import write_up
 from simbyz import aggregators, attacks, data, records
 from simbyz.records.divergence import diverged_step, diverged_steps
 from simbyz.simulator import Config, Hyperparameters, make_simulator
@@ -106,14 +106,14 @@ def test_the_final_table_and_its_curves_show_it(tmp_path):
         lost = (run.cell.rule, run.cell.attack) == ("average", "nan")
         fake_runs.write(tmp_path, run, 0.5, diverges_at=1 if lost else None)
     chosen = [run.cell for run in digits()]
-    runs, steps = report.read(tmp_path, chosen, [1])
-    comparison = report.compare(runs, chosen)
-    lines = printed(report.print_table, comparison, "title").splitlines()
+    runs, steps = comparison.read(tmp_path, chosen, [1])
+    compared = comparison.compare(runs, chosen)
+    lines = printed(comparison.print_table, compared, "title").splitlines()
     (broken,) = [i for i, line in enumerate(lines) if "average" in line]
     assert "1✕" in lines[broken + 1]
     assert sum("1✕" in line for line in lines) == 1
     assert "2✕: two runs diverged" in " ".join(" ".join(lines).split())
-    figure = report.plot_accuracy(steps, chosen)
+    figure = comparison.plot_accuracy(steps, chosen)
     assert crosses(figure) == {"average, nan, f = 2": [1], "median, nan, f = 2": []}
     plt.close(figure)
 
@@ -137,8 +137,8 @@ def test_the_widest_table_fits_100_columns(places):
     row |= {name: 0.999 for name in names} | {f"{name}_deviation": 0.123 for name in names}
     row |= {f"{name}_diverged": 5 for name in names[:-1]}
     row |= {f"{place}_ratio": 123.4 for place in places}
-    comparison = pd.DataFrame([row, row | {"learning_rate": 0.5, "nesterov": True}])
-    shown = printed(report.print_table, comparison, "title")
+    compared = pd.DataFrame([row, row | {"learning_rate": 0.5, "nesterov": True}])
+    shown = printed(comparison.print_table, compared, "title")
     assert "learning rate 0.5, nesterov True" in shown
 
 

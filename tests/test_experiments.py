@@ -12,8 +12,8 @@ from typing import Annotated, get_args
 import pytest
 
 from experiments.__main__ import WIDTH, command, experiments
-from experiments.command_line import KEPT, parse
 from experiments.distributed_momentum.__main__ import COMMANDS
+from experiments.shared.command_line import KEPT, parse
 from experiments.speed.__main__ import Options as SpeedOptions
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_nothing_heavy_is_imported():
 
 def commands() -> list[tuple[str, str]]:
     """(experiment, word before its options) of all that have a --help of their own."""
-    words = {"distributed_momentum": COMMANDS, "speed": SPEED_COMMANDS}
+    words = {"distributed_momentum": COMMANDS, "speed": SPEED_COMMANDS, "scale": ["sharded"]}
     return [(name, word) for name, _ in experiments() for word in ("", *words.get(name, ()))]
 
 

@@ -12,13 +12,19 @@ import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
 from refusals import assert_refused
 
-from experiments.distributed_momentum import campaign, grid_command
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.cells import cells, paper_cells
-from experiments.distributed_momentum.grid_command import Options, select
-from experiments.distributed_momentum.programs import Run, hyperparameters_of, programs, schedule_of
-from experiments.distributed_momentum.rules import rule_of
-from experiments.distributed_momentum.settings import PAPER, SETTINGS
+from experiments.distributed_momentum.commands import grid
+from experiments.distributed_momentum.commands.grid import Options, select
+from experiments.distributed_momentum.grid.cells import cells, paper_cells
+from experiments.distributed_momentum.grid.programs import (
+    Run,
+    hyperparameters_of,
+    programs,
+    schedule_of,
+)
+from experiments.distributed_momentum.grid.rules import rule_of
+from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
+from experiments.distributed_momentum.running import campaign
 from simbyz import aggregators, data, records
 
 # As the first results were written: a changed digest would orphan them.
@@ -121,7 +127,7 @@ def simulated(monkeypatch):
     failing: set[str] = set()
     digits = data.load("digits")
     monkeypatch.setattr(campaign, "simulate", simulate)
-    monkeypatch.setattr(grid_command.data, "load", lambda name, data_dir: digits)
+    monkeypatch.setattr(grid.data, "load", lambda name, data_dir: digits)
     return asked, failing
 
 
@@ -232,7 +238,7 @@ def test_a_part_of_the_grid_from_runs_to_report(tmp_path, monkeypatch, capsys):
     short = dataclasses.replace(PAPER["mnist"], steps=20, batch_size=8)
     for settings in (PAPER, SETTINGS):
         monkeypatch.setitem(settings, "mnist", short)
-    monkeypatch.setattr(grid_command.data, "load", lambda name, data_dir: dataset)
+    monkeypatch.setattr(grid.data, "load", lambda name, data_dir: dataset)
     results, table = str(tmp_path / "results"), str(tmp_path / "runs.parquet")
     chosen = "--dataset mnist --rule median --f 24 --attack none empire --learning-rate 0.5"
     assert command(["grid", *chosen.split(), "--seeds", "1", "2", "--results", results]) == 0

@@ -7,15 +7,16 @@ import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
 from printed import printed
 
-from experiments.distributed_momentum import estimate, footprint
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.campaign import plan
-from experiments.distributed_momentum.cells import paper_cells
-from experiments.distributed_momentum.dry_run import print_widths
-from experiments.distributed_momentum.grid_command import select
-from experiments.distributed_momentum.programs import Run
-from experiments.distributed_momentum.progress import Progress, duration
-from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.commands.grid import select
+from experiments.distributed_momentum.grid import footprint
+from experiments.distributed_momentum.grid.cells import paper_cells
+from experiments.distributed_momentum.grid.programs import Run
+from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.running import estimate
+from experiments.distributed_momentum.running.campaign import plan
+from experiments.distributed_momentum.running.dry_run import print_widths
+from experiments.shared.progress import Progress, duration
 
 
 class TestDryRun:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.distributed_momentum import curves, overview
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.grid_command import Options, select
-from experiments.distributed_momentum.pairs import pairs_of
-from experiments.distributed_momentum.run_table import rows_of
-from experiments.distributed_momentum.write_up import write_up
+from experiments.distributed_momentum.analysis.pairs import pairs_of
+from experiments.distributed_momentum.analysis.run_table import rows_of
+from experiments.distributed_momentum.commands.grid import Options, select
+from experiments.distributed_momentum.figures import curves, overview
+from experiments.distributed_momentum.write_up.write_up import write_up
 
 
 def part(**options):

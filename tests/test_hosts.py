@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
 
-from experiments.distributed_momentum.grid_command import Options, select
-from experiments.distributed_momentum.programs import programs
-from experiments.distributed_momentum.shares import owners
-from experiments.hosts import Hosts
+from experiments.distributed_momentum.commands.grid import Options, select
+from experiments.distributed_momentum.grid.programs import programs
+from experiments.distributed_momentum.running.processes import owners
+from experiments.shared.hosts import Hosts
 from simbyz import records
 
 MEDIAN = [word for word in FEW_ARGUMENTS if word != "trmean"]  # four runs of one program

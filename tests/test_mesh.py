@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.sharded import __main__ as sharded
-from experiments.sharded.measure import collectives
+from experiments.scale import sharded as sharded
+from experiments.scale.measure import collectives
 from simbyz import aggregators, attacks, data
 from simbyz._arrays.geometry import SHARD
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
@@ -252,7 +252,7 @@ def test_the_experiment_on_eight_devices(tmp_path) -> None:
     rules = ["median", "multi_krum", "centered_clipping"]
     arguments = f"--n {n} --f {f} --d {d} --devices 1 8 --results {tmp_path} --rule".split()
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.sharded", *arguments, *rules],
+        [sys.executable, "-m", "experiments.scale", "sharded", *arguments, *rules],
         capture_output=True,
         text=True,
         timeout=300,

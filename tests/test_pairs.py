@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.distributed_momentum.bootstrap import interval, mean, resamples, share
-from experiments.distributed_momentum.claims import claims, condition
-from experiments.distributed_momentum.extent import diverged_lines, done_text, in_grid
-from experiments.distributed_momentum.grid_command import Options, select
-from experiments.distributed_momentum.pairs import counts, expected, pairs_of, subsets, subsets_of
-from experiments.distributed_momentum.run_table import COLUMNS, rows_of
+from experiments.distributed_momentum.analysis.bootstrap import interval, mean, resamples, share
+from experiments.distributed_momentum.analysis.claims import claims, condition
+from experiments.distributed_momentum.analysis.extent import diverged_lines, done_text, in_grid
+from experiments.distributed_momentum.analysis.pairs import (
+    counts,
+    expected,
+    pairs_of,
+    subsets,
+    subsets_of,
+)
+from experiments.distributed_momentum.analysis.run_table import COLUMNS, rows_of
+from experiments.distributed_momentum.commands.grid import Options, select
 
 ONE_RATE = {"learning_rate": (0.5,), "nesterov": ("off",)}
 

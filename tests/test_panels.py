@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from experiments.distributed_momentum.panels import draw_band, panels
+from experiments.distributed_momentum.figures.panels import draw_band, panels
 
 
 def places(keys):

@@ -10,12 +10,12 @@ import pytest
 from fake_runs import FEW
 
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.grid_command import select
-from experiments.distributed_momentum.mixing import refuse_mixed, together
-from experiments.distributed_momentum.programs import Run
-from experiments.distributed_momentum.run_table import TABLE, read_table
-from experiments.distributed_momentum.simulate import code
+from experiments.distributed_momentum.analysis.run_table import TABLE, read_table
+from experiments.distributed_momentum.commands.grid import select
+from experiments.distributed_momentum.grid.cells import cells
+from experiments.distributed_momentum.grid.programs import Run
+from experiments.distributed_momentum.running.mixing import refuse_mixed, together
+from experiments.distributed_momentum.running.simulate import code
 from experiments.report.__main__ import command as report
 from experiments.report.gather import gather
 from simbyz import records

@@ -12,10 +12,10 @@ import pytest
 import tyro
 from made_up_results import DIVERGES_AT, fill, grid, write
 
-from experiments import wide_resnet
 from experiments.distributed_momentum.__main__ import Options
-from experiments.distributed_momentum.cells import cells, paper_cells
-from experiments.distributed_momentum.settings import APPENDIX, PAPER
+from experiments.distributed_momentum.commands import appendix
+from experiments.distributed_momentum.grid.cells import cells, paper_cells
+from experiments.distributed_momentum.grid.settings import APPENDIX, PAPER
 from experiments.report.__main__ import command
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode
@@ -63,9 +63,9 @@ class TestCommands:
         found += cells("cifar10", nesterov=(True,), own=APPENDIX, depth=10, width=1, steps=3)
         for cell in found:
             line = command_of(cell)
-            assert line.startswith("python -m experiments.wide_resnet ")
-            options = tyro.cli(wide_resnet.Options, args=line.split()[3:])
-            assert [run.cell for run in wide_resnet.select(options)] == [cell] * 5
+            assert line.startswith("python -m experiments.distributed_momentum appendix ")
+            options = tyro.cli(appendix.Options, args=line.split()[4:])
+            assert [run.cell for run in appendix.select(options)] == [cell] * 5
 
     def test_settings_that_are_no_options_have_no_command(self):
         cell = grid("mnist")[0]

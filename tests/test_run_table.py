@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.distributed_momentum import run_table
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.grid_command import Options, select
-from experiments.distributed_momentum.run_table import (
+from experiments.distributed_momentum.analysis import run_table
+from experiments.distributed_momentum.analysis.run_table import (
     merge,
     read_table,
     results_of,
     rows_of,
     write_table,
 )
+from experiments.distributed_momentum.commands.grid import Options, select
 
 RUNS = select(
     Options(

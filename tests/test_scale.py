@@ -5,20 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import scale
+from experiments.scale import limits
 from simbyz import aggregators
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 
 
-@pytest.mark.parametrize("make", scale.TABLES, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", limits.TABLES, ids=lambda make: make.__name__)
 def test_the_page_holds_the_table(make) -> None:
     assert make() in PAGE.read_text(encoding="utf-8"), "python -m experiments.scale prints it"
 
 
 def test_a_sketch_keeps_distances() -> None:
     n, d, error = 30, 2000, 0.4
-    m = scale.sketch_rows(n, error)
+    m = limits.sketch_rows(n, error)
     assert m < d / 3
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(n, d)) * np.geomspace(0.1, 10, n)[:, None]
@@ -43,7 +43,7 @@ def test_a_sketch_keeps_distances() -> None:
 def test_a_sketch_is_as_small_as_it_may_be_said() -> None:
     """Against the bound written anew: failure of all pairs together, just below what is allowed."""
     for n, error in ((100, 0.1), (10**6, 0.3)):
-        m = scale.sketch_rows(n, error)
+        m = limits.sketch_rows(n, error)
 
         def failure(m: int, n=n, error=error) -> float:
             return n * (n - 1) / 2 * 2 * np.exp(-m / 4 * (error**2 - 2 / 3 * error**3))
@@ -53,7 +53,7 @@ def test_a_sketch_is_as_small_as_it_may_be_said() -> None:
 
 def test_a_sample_keeps_ranks() -> None:
     n, d, error = 2001, 300, 0.1
-    s = scale.sampled_workers(d, error)
+    s = limits.sampled_workers(d, error)
     assert s < n / 2
     generator = np.random.default_rng(0)
     ranks = np.argsort(generator.random((n, d)), axis=0) / n  # of each worker, by coordinate
@@ -64,10 +64,10 @@ def test_a_sample_keeps_ranks() -> None:
 def test_seconds_of_a_step() -> None:
     """Distances of n = 1,000 workers on 10 devices: 2 n² d operations, two passes, n² twice."""
     n, d, devices = 1000, 10**6, 10
-    (family,) = (family for family in scale.FAMILIES if family.name == "distance")
+    (family,) = (family for family in limits.FAMILIES if family.name == "distance")
     expected = 2e12 / 150e9 / 10 + 2 * 4e9 / 15.606e9 / 10 + (4e8 + 8e6) / 50e9
-    assert scale.seconds(family, n, d, devices) == pytest.approx(expected, rel=1e-3)
-    assert scale.devices_for(10_000, 10**9) == 1000
+    assert limits.seconds(family, n, d, devices) == pytest.approx(expected, rel=1e-3)
+    assert limits.devices_for(10_000, 10**9) == 1000
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_seconds_of_a_step() -> None:
     [(0, "0 "), (4000, "4 k"), (5.24e9, "5.2 G"), (262e12, "262 T"), (2e21, "2 Z"), (28, "28 ")],
 )
 def test_amounts(number: float, text: str) -> None:
-    assert scale.amount(number) == text
+    assert limits.amount(number) == text

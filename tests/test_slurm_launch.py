@@ -9,21 +9,19 @@ import fake_runs
 import pytest
 from fake_runs import FEW, FEW_ARGUMENTS
 
-from experiments.distributed_momentum import (
-    campaign,
-    grid_command,
-    slurm_launch,
-    slurm_ledger,
-    slurm_queue,
-    slurm_request,
-)
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.grid_command import select
-from experiments.distributed_momentum.slurm_job import Work
-from experiments.distributed_momentum.slurm_ledger import Job
-from experiments.distributed_momentum.slurm_log import last_error
-from experiments.distributed_momentum.slurm_queue import Key, NoAnswer, Queued
-from experiments.distributed_momentum.slurm_request import SlurmRequest
+from experiments.distributed_momentum.commands import grid as grid_command
+from experiments.distributed_momentum.commands.grid import select
+from experiments.distributed_momentum.running import campaign
+from experiments.distributed_momentum.slurm import launch as slurm_launch
+from experiments.distributed_momentum.slurm import ledger
+from experiments.distributed_momentum.slurm import queue as slurm_queue
+from experiments.distributed_momentum.slurm import request as slurm_request
+from experiments.distributed_momentum.slurm.job import Work
+from experiments.distributed_momentum.slurm.ledger import Job
+from experiments.distributed_momentum.slurm.log import last_error
+from experiments.distributed_momentum.slurm.queue import Key, NoAnswer, Queued
+from experiments.distributed_momentum.slurm.request import SlurmRequest
 from simbyz import data, records
 
 
@@ -88,7 +86,7 @@ def slurm(monkeypatch):
     monkeypatch.setattr(slurm_launch, "EVERY", 0.0)
     monkeypatch.setattr(slurm_queue, "ask", fake.ask)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr("experiments.distributed_momentum.slurm_job.prepare_devices", lambda: None)
+    monkeypatch.setattr("experiments.distributed_momentum.slurm.job.prepare_devices", lambda: None)
     monkeypatch.setattr(campaign, "simulate", fake.simulate)
     monkeypatch.setattr(grid_command.data, "load", lambda name, data_dir: digits)
     return fake
@@ -109,7 +107,7 @@ class TestLaunching:
         assert asked == {"partition": "gpu", "mem": "1536MB", "gpus_per_node": 2}
         assert slurm.parameters["additional_parameters"] == {"requeue": True}
         assert "8 runs to do in 2 Slurm jobs, 0 of them submitted" in capsys.readouterr().out
-        assert [job.state for job in slurm_ledger.read(tmp_path)] == ["COMPLETED"] * 2
+        assert [job.state for job in ledger.read(tmp_path)] == ["COMPLETED"] * 2
         assert grid(tmp_path) == 0  # and then there is nothing left
         assert len(slurm.arrays) == 1
         assert "nothing to run: 8 runs on disk" in capsys.readouterr().out
@@ -130,7 +128,7 @@ class TestLaunching:
         # Each attempt of the first job ends without a run, once after one.
         slurm.fates = [(0, "FAILED"), (99, "COMPLETED"), (1, "TIMEOUT"), *[(0, "FAILED")] * 9]
         assert grid(tmp_path, "--retries", "1") == 1
-        attempts = [[job.attempt, job.state] for job in slurm_ledger.read(tmp_path)]
+        attempts = [[job.attempt, job.state] for job in ledger.read(tmp_path)]
         assert attempts == [
             [1, "FAILED"],
             [1, "COMPLETED"],
@@ -173,7 +171,7 @@ class TestLaunching:
         with monkeypatch.context() as patched:
             patched.setattr(slurm_launch.time, "sleep", interrupt)
             assert grid(tmp_path) == 130
-        assert [job.state for job in slurm_ledger.read(tmp_path)] == [None, None]
+        assert [job.state for job in ledger.read(tmp_path)] == [None, None]
         assert grid(tmp_path, "--seeds", "1", "2", "3") == 0
         # The third seed's runs are new: a job for each program.
         assert [[len(work.runs) for work in array] for array in slurm.arrays] == [[4, 4], [2, 2]]
@@ -190,10 +188,10 @@ class TestLaunching:
         slurm.submit_array = killed
         assert grid(tmp_path) == 2
         slurm.submit_array = submit
-        assert [job.number for job in slurm_ledger.read(tmp_path)] == [None, None]
+        assert [job.number for job in ledger.read(tmp_path)] == [None, None]
         assert grid(tmp_path) == 0
         assert len(slurm.arrays) == 1
-        assert [job.number for job in slurm_ledger.read(tmp_path)] == ["1_0", "1_1"]
+        assert [job.number for job in ledger.read(tmp_path)] == ["1_0", "1_1"]
 
     def test_slurm_does_not_answer_for_a_while(self, slurm, tmp_path, capsys, monkeypatch):
         ask = slurm.ask
@@ -209,7 +207,7 @@ class TestLaunching:
         assert len(slurm.arrays) == 1
 
     def test_two_commands_at_once(self, slurm, tmp_path, capsys):
-        with slurm_ledger.held(tmp_path):
+        with ledger.held(tmp_path):
             assert grid(tmp_path) == 1
         assert "another command submits jobs" in capsys.readouterr().err
         assert not slurm.arrays
@@ -228,12 +226,12 @@ class TestLaunching:
 class TestWork:
     def test_a_job_leaves_alone_what_a_later_one_was_given(self, tmp_path):
         runs = tuple(select(FEW)[:3])
-        slurm_ledger.folder_of(tmp_path).mkdir()
+        ledger.folder_of(tmp_path).mkdir()
         jobs = [
             Job("a", 0, [run.file for run in runs[:2]], 1),
             Job("b", 0, [runs[0].file], 2),
         ]
-        slurm_ledger.write(tmp_path, jobs)
+        ledger.write(tmp_path, jobs)
         old = Work(Key("a", 0), runs, tmp_path, lambda plan: 0)
         assert old.own_runs() == [runs[1], runs[2]]
         assert dataclasses.replace(old, key=Key("b", 0)).own_runs() == [runs[0], runs[2]]
@@ -335,16 +333,16 @@ class TestQueue:
 
 class TestLedger:
     def test_reads_what_it_wrote(self, tmp_path):
-        slurm_ledger.folder_of(tmp_path).mkdir()
+        ledger.folder_of(tmp_path).mkdir()
         jobs = [Job("a", 0, ["x", "y"], 1, "12_0", "FAILED"), Job("b", 0, ["y"], 2)]
-        slurm_ledger.write(tmp_path, jobs)
-        assert slurm_ledger.read(tmp_path) == jobs
-        assert slurm_ledger.owners(jobs) == {"x": jobs[0], "y": jobs[1]}
-        assert slurm_ledger.read(tmp_path / "none") == []
+        ledger.write(tmp_path, jobs)
+        assert ledger.read(tmp_path) == jobs
+        assert ledger.owners(jobs) == {"x": jobs[0], "y": jobs[1]}
+        assert ledger.read(tmp_path / "none") == []
 
     def test_a_damaged_one_is_the_users_to_move(self, slurm, tmp_path, capsys):
-        slurm_ledger.folder_of(tmp_path).mkdir()
-        (slurm_ledger.folder_of(tmp_path) / "jobs.json").write_text("[{]")
+        ledger.folder_of(tmp_path).mkdir()
+        (ledger.folder_of(tmp_path) / "jobs.json").write_text("[{]")
         assert grid(tmp_path) == 2
         assert "jobs.json can't be read" in capsys.readouterr().err
         assert not slurm.arrays

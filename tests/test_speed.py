@@ -5,11 +5,12 @@ import pytest
 from printed import printed
 from refusals import assert_refused
 
-from experiments.distributed_momentum import cells
-from experiments.distributed_momentum.settings import SMALL
-from experiments.speed import floor, grid, memory, report, run
+from experiments.distributed_momentum.grid import cells
+from experiments.distributed_momentum.grid.settings import SMALL
+from experiments.speed import floor, report
 from experiments.speed.__main__ import command
-from experiments.speed.rules import measure, rules
+from experiments.speed.measured import grid, memory, run
+from experiments.speed.measured.rules import measure, rules
 from experiments.speed.timing import interleaved
 from simbyz import data
 

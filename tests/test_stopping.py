@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.stopping import Stop, stopping
+from experiments.shared.stopping import Stop, stopping
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,7 @@ def test_in_another_thread_nothing_is_watched():
 # One call into compiled code, of minutes, during which Python itself hears of no signal.
 BUSY = """
 import hashlib
-from experiments.stopping import stopping
+from experiments.shared.stopping import stopping
 with stopping() as stop:
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)

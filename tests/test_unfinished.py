@@ -6,9 +6,9 @@ import pytest
 from fake_runs import FEW
 
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.grid_command import select
-from experiments.distributed_momentum.simulate import code
-from experiments.distributed_momentum.unfinished_command import unfinished
+from experiments.distributed_momentum.commands.grid import select
+from experiments.distributed_momentum.commands.unfinished import unfinished
+from experiments.distributed_momentum.running.simulate import code
 from simbyz.records.provenance import versions
 from simbyz.sweeps.checkpoints import Checkpoint, Header, save
 
@@ -51,7 +51,7 @@ def test_a_damaged_one_leaves_the_one_before(folder):
 
 
 def test_of_other_code(folder, monkeypatch, capsys):
-    module = "experiments.distributed_momentum.unfinished_command.code"
+    module = "experiments.distributed_momentum.commands.unfinished.code"
     monkeypatch.setattr(module, lambda: "0123456789")
     (one,) = unfinished(folder)
     assert one.obstacle == f"code_digest was {code()}, is 0123456789 now"

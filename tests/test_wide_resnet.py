@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
-from experiments.distributed_momentum.cells import appendix_names, cells
-from experiments.distributed_momentum.estimate import dimension
-from experiments.distributed_momentum.programs import hyperparameters_of, schedule_of
-from experiments.distributed_momentum.settings import APPENDIX
-from experiments.distributed_momentum.simulate import check
-from experiments.wide_resnet import SMOKE, Options, command, select
+from experiments.distributed_momentum.commands.appendix import SMOKE, Options, command, select
+from experiments.distributed_momentum.grid.cells import appendix_names, cells
+from experiments.distributed_momentum.grid.programs import hyperparameters_of, schedule_of
+from experiments.distributed_momentum.grid.settings import APPENDIX
+from experiments.distributed_momentum.running.estimate import dimension
+from experiments.distributed_momentum.running.simulate import check
 from simbyz import records
 from simbyz.data import Dataset
 from simbyz.tasks.models import WideResNet
@@ -200,7 +200,7 @@ def test_every_program_traces():
 @pytest.mark.thorough
 def test_a_narrow_network_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "experiments.distributed_momentum.grid_command.data.load",
+        "experiments.distributed_momentum.commands.grid.data.load",
         lambda name, data_dir: small_cifar(),
     )
     arguments = "--rule median --f 4 --attack none little --momentum-at worker --seeds 1 --depth 10"

@@ -18,17 +18,17 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from experiments import command_line
 from experiments.attack_strength import report
 from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
 from experiments.attack_strength.recording import cell_of, record
-from experiments.command_line import OWN, parse
-from experiments.devices import prepare_devices
-from experiments.distributed_momentum.cells import Cell
-from experiments.distributed_momentum.mixing import completed, refuse_different_code
-from experiments.distributed_momentum.settings import SETTINGS, DatasetName
-from experiments.distributed_momentum.simulate import check
-from experiments.option_checks import check_options
+from experiments.distributed_momentum.grid.cells import Cell
+from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
+from experiments.distributed_momentum.running.mixing import completed, refuse_different_code
+from experiments.distributed_momentum.running.simulate import check
+from experiments.shared import command_line
+from experiments.shared.command_line import OWN, parse
+from experiments.shared.devices import prepare_devices
+from experiments.shared.option_checks import check_options
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.distributed_momentum.rules import rule_of
+from experiments.distributed_momentum.grid.rules import rule_of
 from simbyz._arrays import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
 from simbyz.attacks.searched.adaptive import DIRECTIONS, search_factor

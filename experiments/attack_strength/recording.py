@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from experiments.distributed_momentum.cells import Cell, cells
-from experiments.distributed_momentum.programs import (
+from experiments.distributed_momentum.grid.cells import Cell, cells
+from experiments.distributed_momentum.grid.programs import (
     hyperparameters_of,
     schedule_of,
     task_of,
     workers_at_once,
 )
-from experiments.distributed_momentum.settings import DatasetName
+from experiments.distributed_momentum.grid.settings import DatasetName
 from simbyz.aggregators import average
 from simbyz.data import Dataset
 from simbyz.simulator import Config, make_simulator

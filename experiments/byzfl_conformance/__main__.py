@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
-from experiments.command_line import parse
-from experiments.devices import prepare_devices
-from experiments.option_checks import check_options
+from experiments.shared.command_line import parse
+from experiments.shared.devices import prepare_devices
+from experiments.shared.option_checks import check_options
 from simbyz import records
 from simbyz.data import Dataset, load
 

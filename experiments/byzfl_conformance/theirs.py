@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.byzfl_conformance.ours import Outcome
 from experiments.byzfl_conformance.setting import Setting
-from experiments.load_byzfl import load_byzfl
+from experiments.shared.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 
 VERSION = "0.0.11"

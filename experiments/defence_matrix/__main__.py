@@ -15,19 +15,19 @@ from typing import Literal
 
 import pandas as pd
 
-from experiments import command_line
-from experiments.command_line import parse
 from experiments.defence_matrix import pictures, report
 from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import PreName, RuleName
 from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share, unfinished
 from experiments.defence_matrix.simulate import check, code, simulate, split
-from experiments.devices import prepare_devices
-from experiments.distributed_momentum.mixing import completed, refuse_different_code
-from experiments.distributed_momentum.progress import Progress
-from experiments.option_checks import check_options, check_seeds
-from experiments.plain_warnings import print_plain_warnings
-from experiments.stopping import stopping
+from experiments.distributed_momentum.running.mixing import completed, refuse_different_code
+from experiments.shared import command_line
+from experiments.shared.command_line import parse
+from experiments.shared.devices import prepare_devices
+from experiments.shared.option_checks import check_options, check_seeds
+from experiments.shared.plain_warnings import print_plain_warnings
+from experiments.shared.progress import Progress
+from experiments.shared.stopping import stopping
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.records.divergence import COLUMNS, diverged_steps

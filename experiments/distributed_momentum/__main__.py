@@ -1,33 +1,33 @@
 """`python -m experiments.distributed_momentum [grid | analyse | plot | collect | report |
-unfinished]`, by default the small comparison.
+unfinished | appendix]`, by default the small comparison.
 """
 
 import importlib
 import sys
 from collections.abc import Sequence
 
-from experiments.devices import prepare_devices
-from experiments.distributed_momentum import comparison
-from experiments.distributed_momentum.comparison import SMOKE, Options, main, plot, prepare
-from experiments.plain_warnings import print_plain_warnings
+from experiments.distributed_momentum.commands import compare
+from experiments.distributed_momentum.commands.compare import SMOKE, Options, main, plot, prepare
+from experiments.shared.devices import prepare_devices
+from experiments.shared.plain_warnings import print_plain_warnings
 
 __all__ = ["SMOKE", "Options", "command", "main", "plot", "prepare"]
 
-COMMANDS = ("grid", "analyse", "plot", "collect", "report", "unfinished")
+COMMANDS = ("grid", "analyse", "plot", "collect", "report", "unfinished", "appendix")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake, 1 anything else."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0].startswith("-"):
-        return comparison.command(arguments)
+        return compare.command(arguments)
     name, *rest = arguments
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         print(f"error: unknown command {name!r}; known: {known}, or none", file=sys.stderr)
         return 2
     # Imported late: none needs what the others import.
-    module = importlib.import_module(f"experiments.distributed_momentum.{name}_command")
+    module = importlib.import_module(f"experiments.distributed_momentum.commands.{name}")
     return module.command(rest)
 
 

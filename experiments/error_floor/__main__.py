@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 import pandas as pd
 from tqdm import tqdm
 
-from experiments.command_line import parse
-from experiments.devices import prepare_devices
 from experiments.error_floor import report
 from experiments.error_floor.simulate import check, measure
-from experiments.option_checks import check_options
+from experiments.shared.command_line import parse
+from experiments.shared.devices import prepare_devices
+from experiments.shared.option_checks import check_options
 from simbyz import records
 
 RuleName = Literal[

@@ -13,7 +13,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from experiments.command_line import parse
+from experiments.shared.command_line import parse
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from experiments.distributed_momentum.cells import ADDED, Cell, cells
-from experiments.distributed_momentum.settings import APPENDIX, SETTINGS
+from experiments.distributed_momentum.grid.cells import ADDED, Cell, cells
+from experiments.distributed_momentum.grid.settings import APPENDIX, SETTINGS
 
 FIELDS = {field.name: field for field in dataclasses.fields(Cell)}
 
@@ -70,7 +70,11 @@ def command_of(cell: Cell) -> str | None:
         options |= {"nesterov": "on" if cell.nesterov else "off", "n": cell.n}
         options |= {"learning_rate": cell.learning_rate}
     options |= {"f": f} | changes
-    module = "experiments.wide_resnet" if cell.depth else "experiments.distributed_momentum"
+    module = (
+        "experiments.distributed_momentum appendix"
+        if cell.depth
+        else "experiments.distributed_momentum"
+    )
     words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
     words += ["--certify"] * bool(certify)
     return " ".join(["python -m", module, *words])

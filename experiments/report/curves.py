@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.distributed_momentum.run_table import STEP_COLUMNS
+from experiments.distributed_momentum.analysis.run_table import STEP_COLUMNS
 from simbyz.records.divergence import diverged_step
 
 MOST_POINTS = 101

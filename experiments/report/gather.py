@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.distributed_momentum.cells import Cell, paper_names, reference_of
-from experiments.distributed_momentum.mixing import code_of, refuse_mixed
-from experiments.distributed_momentum.settings import PAPER
+from experiments.distributed_momentum.grid.cells import Cell, paper_names, reference_of
+from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.running.mixing import code_of, refuse_mixed
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, METRICS, Curves, curves_of, encode
 from simbyz import records

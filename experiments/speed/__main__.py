@@ -32,8 +32,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.command_line import parse
-from experiments.devices import prepare_devices
+from experiments.shared.command_line import parse
+from experiments.shared.devices import prepare_devices
 from experiments.speed.timing import Clock, use_one_core
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]

@@ -5,12 +5,13 @@ import itertools
 import pandas as pd
 from rich.console import Console
 
-from experiments.distributed_momentum.cells import cells
-from experiments.distributed_momentum.rules import PAPER_RULES
-from experiments.distributed_momentum.settings import SETTINGS
-from experiments.option_checks import check_options
-from experiments.speed import grid, memory, report, run, searches, step
-from experiments.speed import rules as every_rule
+from experiments.distributed_momentum.grid.cells import cells
+from experiments.distributed_momentum.grid.rules import PAPER_RULES
+from experiments.distributed_momentum.grid.settings import SETTINGS
+from experiments.shared.option_checks import check_options
+from experiments.speed import report
+from experiments.speed.measured import grid, memory, run, searches, step
+from experiments.speed.measured import rules as every_rule
 from experiments.speed.problems import refuse_unborne
 from simbyz.aggregators import AGGREGATORS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.load_byzfl import load_byzfl
+from experiments.shared.load_byzfl import load_byzfl
 
 Calls = dict[str, Callable[[], object]]
 

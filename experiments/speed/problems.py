@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.distributed_momentum.cells import Cell, cells
-from experiments.distributed_momentum.programs import hyperparameters_of, simulator_of, task_of
-from experiments.distributed_momentum.rules import rule_of
+from experiments.distributed_momentum.grid.cells import Cell, cells
+from experiments.distributed_momentum.grid.programs import hyperparameters_of, simulator_of, task_of
+from experiments.distributed_momentum.grid.rules import rule_of
 from simbyz import data
 from simbyz.data.datasets import PREPROCESSING
 from simbyz.simulator import Hyperparameters, Simulator, State

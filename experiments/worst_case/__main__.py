@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import pandas as pd
 from tqdm import tqdm
 
-from experiments.command_line import parse
-from experiments.devices import prepare_devices
-from experiments.distributed_momentum.mixing import completed, refuse_different_code
-from experiments.option_checks import check_options
+from experiments.distributed_momentum.running.mixing import completed, refuse_different_code
+from experiments.shared.command_line import parse
+from experiments.shared.devices import prepare_devices
+from experiments.shared.option_checks import check_options
 from experiments.worst_case import report
 from experiments.worst_case.rules import RuleName, rule_of
 from experiments.worst_case.search import search

@@ -1,0 +1,1 @@
+"""From finished runs to tables: pairs, intervals, verdicts on the claims."""

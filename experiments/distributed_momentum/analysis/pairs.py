@@ -1,0 +1,134 @@
+"""What the paper counts: for each attacked configuration and seed, the unattacked run (ref), the
+attacked one with momentum at the update (upd), and with momentum at the workers (wrk).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.distributed_momentum.analysis.bootstrap import Share, share
+from experiments.distributed_momentum.grid.cells import Cell, paper_cells
+from experiments.distributed_momentum.grid.settings import PAPER
+
+EFFECTIVE = (0.1, 0.2, 0.4)
+LOST = (0.0, 0.02, 0.05)
+STAYS_BELOW = (0.05, 0.1)
+KEY = ["dataset", "attack", "rule", "conventions", "n", "f", "nesterov", "learning_rate", "seed"]
+
+
+class Subset(NamedTuple):
+    label: str
+    holds: Callable[[pd.DataFrame], pd.Series]  # of rows with a dataset and an f
+
+
+def subsets() -> list[Subset]:
+    """Everything; the released program's nine; and each data set at each f."""
+
+    def of(*names: str, f: int | None = None) -> Callable[[pd.DataFrame], pd.Series]:
+        def holds(rows: pd.DataFrame) -> pd.Series:
+            chosen = rows["dataset"].isin(names or list(PAPER))
+            return chosen if f is None else chosen & (rows["f"] == f)
+
+        return holds
+
+    result = [
+        Subset("everything", of()),
+        Subset("mnist, both", of("mnist", "fashion_mnist")),
+        Subset("cifar, both", of("cifar10", "cifar100")),
+        Subset("mnist", of("mnist")),
+        Subset("fashion_mnist", of("fashion_mnist")),
+        Subset("cifar10", of("cifar10")),
+        Subset("cifar100", of("cifar100")),
+    ]
+    result += [Subset(f"f = {f}", of(f=f)) for f in (24, 12, 11, 5)]
+    for name, setting in PAPER.items():
+        result += [Subset(f"{name}, f = {f}", of(name, f=f)) for f in setting.f]
+    return result
+
+
+def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a configuration and seed of which all three runs are there.
+
+    Args:
+      runs: rows of the table of runs.
+
+    Returns:
+      The columns of KEY; ref, upd, wrk, the highest accuracies; loss = ref - upd; gain = wrk - upd;
+      `ratio_reduction`, the mean log honest variance-norm ratio at the update minus that at the
+      workers; `by_momentum` and `deviation_by_momentum`, in the run with momentum at the workers,
+      the mean log ratio (and deviation) of what is sent minus that of the sampled gradients;
+      `diverged`, whether one of the three runs did.
+    """
+    # A name beside the grid (fewer steps, say) has no counterpart here.
+    runs = runs[runs["in_paper"] | (runs["unusual"] == "published")]
+    runs = runs[runs["dataset"].isin(list(PAPER)) & ~runs["name"].str.contains("-lr_pow")]
+    honest = runs.assign(honest=runs["n"] - runs["f"])
+    reference = honest[honest["attack"] == "none"]
+    on = ["dataset", "honest", "nesterov", "learning_rate", "seed"]
+    reference = reference[[*on, "highest_accuracy", "diverged_step"]].rename(
+        columns={"highest_accuracy": "ref", "diverged_step": "diverged_step_ref"}
+    )
+    attacked = honest[honest["attack"] != "none"]
+    update = attacked[attacked["momentum_at"] == "update"]
+    worker = attacked[attacked["momentum_at"] == "worker"]
+    both = update.merge(worker, on=[*KEY, "honest"], suffixes=("_upd", "_wrk"))
+    both = both.merge(reference, on=on)
+    pairs = both[KEY].assign(
+        ref=both["ref"],
+        upd=both["highest_accuracy_upd"],
+        wrk=both["highest_accuracy_wrk"],
+        ratio_reduction=both["mean_log_honest_ratio_upd"] - both["mean_log_honest_ratio_wrk"],
+        by_momentum=both["mean_log_honest_ratio_wrk"] - both["mean_log_sampled_ratio_wrk"],
+        deviation_by_momentum=both["mean_log_honest_deviation_wrk"]
+        - both["mean_log_sampled_deviation_wrk"],
+        diverged=both[[f"diverged_step_{run}" for run in ("ref", "upd", "wrk")]]
+        .notna()
+        .any(axis=1),
+    )
+    return pairs.assign(loss=pairs["ref"] - pairs["upd"], gain=pairs["wrk"] - pairs["upd"])
+
+
+def subsets_of(pairs: pd.DataFrame) -> list[tuple[Subset, pd.DataFrame]]:
+    """The subsets that have any pair, and their pairs."""
+    parts = [(subset, pairs[subset.holds(pairs)]) for subset in subsets()]
+    return [(subset, part) for subset, part in parts if len(part)]
+
+
+def expected(subset: Subset, seeds: int = 5) -> int:
+    """How many pairs the whole grid has in a subset."""
+    rows = pd.DataFrame([{"dataset": cell.dataset, "f": cell.f} for cell in _at_worker()])
+    return int(subset.holds(rows).sum()) * seeds
+
+
+def expected_runs(dataset: str, seeds: int = 5) -> int:
+    return len(paper_cells(dataset)) * seeds
+
+
+def _at_worker() -> list[Cell]:
+    grid = [cell for name in PAPER for cell in paper_cells(name)]
+    return [cell for cell in grid if cell.attack != "none" and cell.momentum_at == "worker"]
+
+
+def counts(pairs: pd.DataFrame) -> dict[str, Share]:
+    """What the released program prints of a subset's pairs, each with its interval.
+
+    effective_x: loss > x, of all. gain_above_x and positive_x: gain > x and gain > 0, of those
+    where the attack is effective at x. lost_x: gain < -x, of all. below_x: those that lost (gain <
+    0) and stay more than x below the unattacked run, of all.
+    """
+    result = {}
+    everything = pd.Series(True, index=pairs.index)
+    for x in EFFECTIVE:
+        effective = pairs["loss"] > x
+        result[f"effective_{x:g}"] = share(effective, everything, pairs["seed"])
+        result[f"gain_above_{x:g}"] = share(
+            effective & (pairs["gain"] > x), effective, pairs["seed"]
+        )
+        result[f"positive_{x:g}"] = share(effective & (pairs["gain"] > 0), effective, pairs["seed"])
+    for x in LOST:
+        result[f"lost_{x:g}"] = share(pairs["gain"] < -x, everything, pairs["seed"])
+    for x in STAYS_BELOW:
+        stays = (pairs["gain"] < 0) & (pairs["ref"] - pairs["wrk"] > x)
+        result[f"below_{x:g}"] = share(stays, everything, pairs["seed"])
+    return result

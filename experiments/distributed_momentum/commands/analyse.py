@@ -1,0 +1,136 @@
+"""What the runs say: how often the attacks are effective, what momentum at the workers gains and
+loses, how often the theory's condition holds, and each sentence of the paper's claim.
+
+Works on any part of the grid, and says which part. Intervals: paired bootstrap over seeds. Of
+certified runs in the folders, a table of their certificates.
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+from rich.console import Console
+
+from experiments.distributed_momentum.analysis.bootstrap import Share
+from experiments.distributed_momentum.analysis.claims import claims, percent
+from experiments.distributed_momentum.analysis.extent import (
+    condition_lines,
+    diverged_lines,
+    done_text,
+    in_grid,
+    ratio_lines,
+)
+from experiments.distributed_momentum.analysis.pairs import (
+    EFFECTIVE,
+    LOST,
+    STAYS_BELOW,
+    counts,
+    expected,
+    pairs_of,
+    subsets,
+    subsets_of,
+)
+from experiments.distributed_momentum.analysis.run_table import TABLE, gather
+from experiments.distributed_momentum.figures import certificates
+from experiments.distributed_momentum.grid.rules import DIVERGENT
+from experiments.distributed_momentum.running.mixing import kind_lines, refuse_mixed
+from experiments.shared.command_line import NONE, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
+    """Folders of results."""
+    table: Annotated[tuple[Path, ...] | None, NONE] = None
+    """Tables that `collect` wrote, and folders only if given; no path: the one kept here."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
+
+
+def read(options: Options) -> pd.DataFrame:
+    """The runs of the table and the folders.
+
+    Raises:
+      ValueError: they contradict each other, they are mixed, or nothing is there.
+    """
+    tables = () if options.table is None else options.table or (TABLE,)
+    folders = folders_of(options)
+    if missing := [path for path in tables if not path.exists()]:
+        raise ValueError(f"there is no table {missing[0]}; `collect` writes one")
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise ValueError(f"there is no results folder {missing[0]}; give another with --results")
+    runs = gather(folders, tables)
+    if runs.empty:
+        raise ValueError("there is no run to analyse; `grid` runs some")
+    if not options.allow_mixed:
+        refuse_mixed(runs)
+    return runs
+
+
+def folders_of(options: Options) -> tuple[Path, ...]:
+    """The folders to read: with a table only if they were given."""
+    alone = options.table is None or options.results != Options.results
+    return options.results if alone else ()
+
+
+def command(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, "distributed_momentum analyse", __doc__)
+    try:
+        runs = read(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_analysis(runs)
+    for folder in folders_of(options):
+        some = certificates.runs_in(folder)
+        for dataset, own in some.groupby("dataset"):
+            certificates.print_tables(own, f"{dataset}, {len(own)} runs in {folder}")
+    return 0
+
+
+def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
+    console = Console(width=100) if console is None else console
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say(done_text(runs))
+    for line in kind_lines(runs):
+        say(line)
+    pairs = pairs_of(runs)
+    for conventions in ("released", "published"):
+        chosen = pairs[pairs["conventions"] == conventions]
+        if conventions == "published":
+            chosen = chosen[chosen["rule"].isin(DIVERGENT)]
+        for subset, part in subsets_of(chosen):
+            say(
+                f"\n{subset.label}, rules as {conventions}: {len(part)} of {expected(subset)} pairs"
+            )
+            for line in count_lines(counts(part)):
+                say(f"    {line}")
+    say("")
+    released = pairs[pairs["conventions"] == "released"]
+    say(f"the claim, on {len(released)} of the grid's {expected(subsets()[0])} pairs:")
+    for claim in claims(released, in_grid(runs)):
+        say(f"  {claim.verdict}: {claim.sentence}\n      {claim.evidence}")
+    say("")
+    for line in ratio_lines(released) + condition_lines(runs) + diverged_lines(runs):
+        say(line)
+
+
+def count_lines(found: dict[str, Share]) -> list[str]:
+    """The counts of a subset, as the released program prints them, with intervals."""
+    lines = [
+        f"attack costs > {100 * x:g} %: {percent(found[f'effective_{x:g}'])}" for x in EFFECTIVE
+    ]
+    for x in EFFECTIVE:
+        there = f"where it costs > {100 * x:g} %, gain"
+        lines.append(f"{there} > {100 * x:g} %: {percent(found[f'gain_above_{x:g}'])}")
+        lines.append(f"{there} > 0 %: {percent(found[f'positive_{x:g}'])}")
+    lines += [f"lost more than {100 * x:g} %: {percent(found[f'lost_{x:g}'])}" for x in LOST]
+    lines += [
+        f"lost, and {100 * x:g} % below the unattacked run: {percent(found[f'below_{x:g}'])}"
+        for x in STAYS_BELOW
+    ]
+    return lines

@@ -1,0 +1,80 @@
+"""The figures of a grid, or of the part of it that has been run, as PNG and PDF.
+
+For every combination of data set, attack, f, learning rate and Nesterov: accuracy, loss and
+variance-norm ratio by step. For each data set: box plots of the highest accuracy. For all: a
+heatmap of the gain, and the ratio's reduction against the gain. For certified runs the realised
+coefficient by step.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from experiments.distributed_momentum.analysis.extent import in_grid
+from experiments.distributed_momentum.analysis.pairs import pairs_of
+from experiments.distributed_momentum.analysis.run_table import rows_of
+from experiments.distributed_momentum.figures import certificates, curves, overview
+from experiments.distributed_momentum.running.mixing import refuse_mixed
+from experiments.shared.command_line import parse
+from simbyz import records
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
+    """Folders of results."""
+    figures: Path = Path("results/distributed_momentum/figures")
+    """Folder of the pictures."""
+    allow_mixed: bool = False
+    """Let runs of different code or settings stand in one table."""
+
+
+def command(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, "distributed_momentum plot", __doc__)
+    try:
+        parts = [rows_of(folder).assign(folder=str(folder)) for folder in options.results]
+        runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)
+        if runs.empty:
+            raise ValueError("there is no run to plot; `grid` runs some")
+        if not options.allow_mixed:
+            refuse_mixed(runs)
+        records.prepare_folder(options.figures, "figures")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    files = draw_all(runs, options.figures)
+    for folder in options.results:
+        files += certificates.plot(certificates.runs_in(folder), folder, options.figures)
+    print(f"{len(files)} pictures in {options.figures}")
+    return 0
+
+
+def draw_all(runs: pd.DataFrame, folder: Path) -> list[Path]:
+    """All figures of the runs.
+
+    Args:
+      runs: rows of the table of runs, with the column `folder`.
+      folder: for the pictures.
+    """
+    files = []
+    for combination in tqdm(list(curves.combinations(runs)), unit="figure", disable=None):
+        files += curves.save(curves.draw(combination), folder, combination.name)
+    files += draw_overviews(runs, folder)
+    return files
+
+
+def draw_overviews(runs: pd.DataFrame, folder: Path) -> list[Path]:
+    """The figures that need no steps, only rows of the table of runs."""
+    files = []
+    grid = in_grid(runs)
+    for name, figure in overview.boxes(grid):
+        files += curves.save(figure, folder, name)
+    pairs = pairs_of(grid)
+    if len(pairs):
+        files += curves.save(overview.heatmap(pairs), folder, "gain")
+        files += curves.save(overview.scatter(pairs), folder, "ratio-and-gain")
+    return files

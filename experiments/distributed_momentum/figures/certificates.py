@@ -1,0 +1,156 @@
+"""The certificates of finished runs as a table and as pictures: how far each aggregate was from the
+honest mean, against what is published of its rule and what no rule can beat.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.box import HEAVY_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from experiments.distributed_momentum.figures.comparison import STYLES
+from experiments.distributed_momentum.figures.curves import save
+from experiments.distributed_momentum.figures.panels import panels
+from simbyz import records
+from simbyz.theory.robustness import coefficient_floor
+
+KIND = ["learning_rate", "nesterov"]  # a table and a picture each
+PANEL = ["attack", "f", "rule"]
+CAPTION = (
+    "κ realised: largest over steps and seeds; certified: steps with κ within the published bound; "
+    "accepted: weight of Byzantine rows; distance: of the aggregate from the honest mean, by step"
+)
+BOUND, FLOOR = ("0.35", (0, (6, 2))), ("0.35", (0, (1, 1.5)))
+
+
+def runs_in(folder: Path) -> pd.DataFrame:
+    """The certified runs of a folder of results, rows of `records.read_runs`; maybe none."""
+    runs = records.read_runs(folder)
+    if "certify" not in runs:
+        return runs[:0]
+    return runs[runs["certify"].eq(True)]
+
+
+def table_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each attack, rule, f and place, over its seeds; NaN for what is not known.
+
+    Args:
+      runs: certified runs, rows of `records.read_runs`.
+    """
+    results = ["largest_coefficient", "coefficient_bound", "certified_share"]
+    results += ["mean_acceptance", "mean_distance"]
+    attacked = runs[runs["attack"] != "none"]
+    attacked = attacked.astype(dict.fromkeys(results, float))
+    rows = attacked.groupby([*KIND, *PANEL, "momentum_at"], as_index=False, observed=True).agg(
+        n=("n", "first"),
+        largest_coefficient=("largest_coefficient", "max"),
+        coefficient_bound=("coefficient_bound", "first"),
+        certified_share=("certified_share", "mean"),
+        mean_acceptance=("mean_acceptance", "mean"),
+        mean_distance=("mean_distance", "mean"),
+    )
+    floors = [floor_of(n, f) for n, f in zip(rows["n"], rows["f"], strict=True)]
+    return rows.assign(floor=np.asarray(floors, float))
+
+
+def floor_of(n: int, f: int) -> float:
+    """The coefficient that no rule beats; NaN where no rule has one at all."""
+    return coefficient_floor(int(n), int(f)) if n > 2 * f else np.nan
+
+
+def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None) -> None:
+    """Within 100 columns: a table a learning rate and Nesterov setting."""
+    console = Console(width=100) if console is None else console
+    for name, some in _kinds(table_of(runs)):
+        table = Table(title=f"certificates, {title}, {name}", caption=CAPTION, box=HEAVY_HEAD)
+        for column in ("rule", "f", "attack", "at"):
+            table.add_column(column, no_wrap=True)
+        for column in ("κ realised", "bound", "floor", "certified", "accepted", "distance"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in some.to_dict("records"):
+            table.add_row(
+                row["rule"],
+                str(row["f"]),
+                row["attack"],
+                row["momentum_at"],
+                *map(_number, (row["largest_coefficient"], row["coefficient_bound"], row["floor"])),
+                *map(_percent, (row["certified_share"], row["mean_acceptance"])),
+                _number(row["mean_distance"]),
+            )
+        console.print(table)
+
+
+def plot(runs: pd.DataFrame, folder: Path, figures: Path) -> list[Path]:
+    """κ by step, as PNG and PDF; a picture a data set, learning rate and Nesterov setting.
+
+    Args:
+      runs: certified runs in the folder.
+      folder: of the results.
+      figures: for the pictures.
+    """
+    if runs.empty or (attacked := runs[runs["attack"] != "none"]).empty:
+        return []
+    steps = records.read_steps(folder, files=attacked["file"], columns=["step", "coefficient"])
+    files = []
+    for dataset, own in attacked.groupby("dataset"):
+        for name, some in _kinds(own):
+            figure = draw(some, steps[steps["digest"].isin(some["digest"])])
+            shown = name.replace("learning rate ", "lr_").replace(", Nesterov", "-nesterov")
+            files += save(figure, figures, f"{dataset}-{shown}-certificates")
+    return files
+
+
+def draw(runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
+    """κ by step, a panel a rule, attack and f: the largest and, as a band, the smallest of the
+    seeds.
+    """
+    keys = zip(runs["attack"], map(int, runs["f"]), runs["rule"], strict=True)
+    figure, grid = panels(keys)
+    lines: dict[str, Artist] = {}
+    for (attack, f, rule), axes in grid.items():
+        panel = runs[(runs["attack"] == attack) & (runs["f"] == f) & (runs["rule"] == rule)]
+        axes.set_yscale("log")
+        for place, some in panel.groupby("momentum_at"):
+            curve = steps[steps["digest"].isin(some["digest"])]
+            lines[f"momentum at {place}"] = _curve(axes, curve, STYLES[str(place)])
+        bound = panel["coefficient_bound"].astype(float).iloc[0]
+        levels = {
+            "published bound": (bound, BOUND),
+            "floor of all rules": (floor_of(panel["n"].iloc[0], f), FLOOR),
+        }
+        for label, (level, (color, style)) in levels.items():
+            if level > 0:
+                lines[label] = axes.axhline(level, color=color, linestyle=style, linewidth=1)
+    figure.supylabel("realised coefficient κ")
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, fontsize=8)
+    return figure
+
+
+def _curve(axes: Axes, steps: pd.DataFrame, style: tuple) -> Artist:
+    """Where a logarithm is defined; a gap elsewhere."""
+    values = steps["coefficient"].where(np.isfinite(steps["coefficient"]))
+    by_step = values.where(values > 0).groupby(steps["step"])
+    low, high = by_step.min(), by_step.max()
+    color, linestyle = style
+    axes.fill_between(low.index, low, high, color=color, alpha=0.2, linewidth=0)
+    (line,) = axes.plot(high.index, high, color=color, linestyle=linestyle, linewidth=1.2)
+    return line
+
+
+def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (rate, nesterov), some in table.groupby(KIND):
+        yield f"learning rate {rate:g}" + ", Nesterov" * bool(nesterov), some
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3g}"
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.1f} %"

@@ -1,0 +1,148 @@
+"""Accuracy, loss and variance-norm ratio by step: one figure a combination, a column a rule."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+
+from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES, mark_diverged
+from experiments.distributed_momentum.figures.panels import draw_band, draw_crosses
+from experiments.distributed_momentum.grid.rules import PAPER_RULES
+from simbyz import records
+
+STEP_COLUMNS = (
+    "step",
+    "accuracy",
+    "loss",
+    "honest_deviation",
+    "honest_norm",
+    "sampled_deviation",
+    "sampled_norm",
+    "distance_from_start",
+)
+COMBINATION = ["dataset", "attack", "n", "f", "learning_rate", "nesterov", "unusual"]
+ROWS = ("top-1 test accuracy", "mean loss", "variance-norm ratio")
+# In grey too: by line style, and the sampled ratio by its thinness.
+SAMPLED = ("#56B4E9", (0, (1, 1)))
+
+
+class Combination(NamedTuple):
+    """The attacked runs of a figure, and the unattacked ones they are compared with."""
+
+    name: str
+    attacked: pd.DataFrame
+    unattacked: pd.DataFrame
+
+
+def combinations(runs: pd.DataFrame) -> Iterator[Combination]:
+    """The figures that the runs allow, in order.
+
+    Args:
+      runs: rows of the table of runs, with the folder of each.
+    """
+    attacked = runs[runs["attack"] != "none"]
+    plain = runs[runs["attack"] == "none"]
+    for key, some in attacked.groupby(COMBINATION):
+        values = dict(zip(COMBINATION, key, strict=True))
+        beside = plain[
+            (plain["dataset"] == values["dataset"])
+            & (plain["n"] == values["n"] - values["f"])
+            & (plain["learning_rate"] == values["learning_rate"])
+            & (plain["nesterov"] == values["nesterov"])
+            & (plain["unusual"] == values["unusual"].replace("published", "").strip())
+        ]
+        name = some["name"].iloc[0].replace(f"-{some['rule'].iloc[0]}-", "-")
+        name = name.replace("-at_update", "").replace("-at_worker", "").replace("-at_server", "")
+        yield Combination(name, some, beside)
+
+
+def read_steps(runs: pd.DataFrame) -> pd.DataFrame:
+    """The steps of runs, with the step at which each diverged."""
+    parts = []
+    for folder, some in runs.groupby("folder"):
+        parts.append(records.read_steps(folder, files=some["file"], columns=STEP_COLUMNS))
+    steps = pd.concat(parts)
+    return mark_diverged(steps, steps)
+
+
+def draw(combination: Combination) -> Figure:
+    """Mean over seeds and a band of one deviation; ratios and losses on a logarithmic axis, their
+    means and deviations taken in logarithm.
+    """
+    attacked = combination.attacked
+    rules = sorted(set(attacked["rule"]), key=_order)
+    figure, grid = plt.subplots(
+        len(ROWS),
+        len(rules),
+        figsize=(1 + 2.2 * len(rules), 6.2),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    unattacked = read_steps(combination.unattacked) if len(combination.unattacked) else None
+    lines: dict[str, Artist] = {}
+    for column, rule in zip(grid.T, rules, strict=True):
+        some = attacked[attacked["rule"] == rule]
+        curves = {} if unattacked is None else {"unattacked": unattacked}
+        for place in ("update", "worker", "server"):
+            at_place = some[some["momentum_at"] == place]
+            if len(at_place):
+                curves[place] = read_steps(at_place)
+        _column(column, curves, lines)
+        bound = some["bound"].iloc[0]
+        if bound == bound:
+            lines["the rule's bound"] = column[2].axhline(bound**2, color="0.4", linewidth=0.8)
+        column[0].set_title(f"{rule}, f = {some['f'].iloc[0]}", fontsize=9)
+        column[2].set_xlabel("step")
+    for axes, label in zip(grid[:, 0], ROWS, strict=True):
+        axes.set_ylabel(label)
+    seeds = attacked.groupby("name")["seed"].nunique()
+    number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    lost = pd.concat([attacked, combination.unattacked])["diverged_step"].notna().sum()
+    what = f"mean ± deviation, {number} seeds" + (f", {DIVERGED}: {lost} diverged" if lost else "")
+    figure.suptitle(f"{combination.name} ({what})", fontsize=10)
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """As PNG and as PDF, without its date, so that equal figures are equal files."""
+    files = [folder / f"{name}.png", folder / f"{name}.pdf"]
+    figure.savefig(files[0], dpi=130)
+    figure.savefig(files[1], metadata={"CreationDate": None})
+    plt.close(figure)
+    return files
+
+
+def _order(rule: str) -> tuple[int, str]:
+    return (PAPER_RULES.index(rule) if rule in PAPER_RULES else len(PAPER_RULES), rule)
+
+
+def _column(column: np.ndarray, curves: Mapping[str, pd.DataFrame], lines: dict) -> None:
+    accuracy, loss, ratio = column
+    for name, steps in curves.items():
+        label = name if name == "unattacked" else f"momentum at {name}"
+        lines[label] = draw_band(accuracy, steps, steps["accuracy"], STYLES[name])
+        draw_band(loss, steps, steps["loss"], STYLES[name], logarithmic=True)
+        honest = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
+        draw_band(ratio, steps, honest, STYLES[name], logarithmic=True)
+        if name == "worker":
+            sampled = (steps["sampled_deviation"] / steps["sampled_norm"]) ** 2
+            lines["sampled gradients, momentum at worker"] = draw_band(
+                ratio, steps, sampled, SAMPLED, logarithmic=True
+            )
+    for axes in (accuracy, loss):
+        for name, steps in curves.items():
+            draw_crosses(axes, steps, STYLES[name][0])
+    for axes in column:
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=7)
+    accuracy.set_ylim(0, 1)
+    loss.set_yscale("log")
+    ratio.set_yscale("log")

@@ -1,0 +1,171 @@
+"""Cells as compiled programs: which runs share one, and what is called for a cell."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from experiments.distributed_momentum.grid.cells import Cell
+from experiments.distributed_momentum.grid.footprint import network_of
+from experiments.distributed_momentum.grid.rules import rule_of, selection_of
+from experiments.distributed_momentum.grid.settings import PAPER
+from simbyz import attacks, records
+from simbyz._arrays import moments
+from simbyz.data import Dataset
+from simbyz.simulator import Hyperparameters, Momentum, Simulator, make_simulator
+from simbyz.simulator.config import Config, Place
+from simbyz.tasks import Task, classification
+
+# A larger share of the curvature than this is not left out by dropping its window (see `_window`).
+NEGLIGIBLE = 1e-6
+
+
+class Run(NamedTuple):
+    cell: Cell
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file of results, which no other run has."""
+        return records.run_path("", self.cell.name, self.cell.configuration(self.seed)).name
+
+
+def little_or_empire(
+    key: jax.Array, honest: jax.Array, num_byzantine: int, *, mean: float, deviation: float
+) -> jax.Array:
+    """mean · (honest mean) + deviation · (honest deviation): both attacks of the paper, by two
+    numbers.
+
+    So that one compiled program runs both. A little is enough with factor k is (1, k), fall of
+    empires with factor k is (1 - k, 0).
+    """
+    del key
+    row = mean * moments.mean(honest) + deviation * jnp.sqrt(moments.variance(honest))
+    return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+
+ATTACKS: dict[str, tuple[Callable | None, dict[str, float | jax.Array]]] = {
+    "none": (None, {}),
+    "little": (little_or_empire, {"mean": 1.0, "deviation": -1.5}),
+    "empire": (little_or_empire, {"mean": 1 - 1.1, "deviation": 0.0}),
+    "nan": (attacks.nan, {}),
+}
+
+
+def programs(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs grouped by the compiled program that they share."""
+    groups: dict[Cell, list[Run]] = {}
+    for run in runs:
+        cell = run.cell
+        program = dataclasses.replace(
+            cell,
+            attack="little" if cell.attack == "empire" else cell.attack,
+            momentum_at="worker" if cell.momentum_at == "update" else cell.momentum_at,
+            nesterov=cell.nesterov and not _both_in_one(cell),
+            refresh=None,
+            learning_rate=0.0,
+            momentum=0.0,
+            l2=0.0,
+            clip=0.0,
+            unusual=(),
+            curvature_window=_window(cell) or 0,
+        )
+        groups.setdefault(program, []).append(run)
+    return list(groups.values())
+
+
+def simulator_of(cell: Cell, task: Task, *, shared: bool = False) -> Simulator:
+    """The simulator of a cell; shared: that of all cells of its program, with and without Nesterov,
+    to be told whether to look ahead.
+    """
+    attack, _ = ATTACKS[cell.attack]
+    chosen = (cell.rule, cell.n, cell.f, cell.conventions)
+    return make_simulator(
+        Config(
+            n=cell.n,
+            f=cell.f,
+            momentum_at=_places(cell),
+            nesterov=cell.nesterov or (shared and _both_in_one(cell)),
+            evaluate_every=cell.evaluate_every,
+            curvature_window=_window(cell),
+            workers_at_once=workers_at_once(cell),
+            certify=cell.certify,
+        ),
+        task,
+        rule_of(*chosen),
+        attack,
+        selection=selection_of(*chosen, every=cell.certify),
+        schedule=schedule_of(cell),
+    )
+
+
+def schedule_of(cell: Cell) -> Callable[..., jax.Array]:
+    """The factor of the learning rate at a step: by drops, or the paper's decay."""
+
+    def by_drops(step: jax.Array) -> jax.Array:
+        factor = jnp.float32(1)
+        for first, lower in cell.drops:
+            factor = jnp.where(step >= first, lower, factor)
+        return factor
+
+    def by_decay(step: jax.Array, *, refresh: jax.Array) -> jax.Array:
+        return 1 / (1 + step // refresh * refresh / cell.decay)
+
+    return by_drops if cell.drops else by_decay
+
+
+def hyperparameters_of(cell: Cell) -> Hyperparameters:
+    momentum: dict[str, Any] = {cell.momentum_at: Momentum(cell.momentum)}
+    _, options = ATTACKS[cell.attack]
+    # Refreshed after the last step only, a rate is constant: one program for all rates.
+    refresh = cell.steps if cell.refresh is None else cell.refresh
+    return Hyperparameters(
+        learning_rate=cell.learning_rate,
+        clip=cell.clip,
+        l2=cell.l2,
+        attack=options,
+        schedule={} if cell.drops else {"refresh": refresh},
+        **momentum,
+    )
+
+
+def task_of(cell: Cell, dataset: Dataset) -> Task:
+    """The data set with the paper's network for it."""
+    module = network_of(cell, dataset.train_images.shape[-1], dataset.num_classes)
+    dtype = jnp.bfloat16 if cell.precision == "bfloat16" else None
+    return classification(dataset, module, batch_size=cell.batch_size, dtype=dtype)
+
+
+def _both_in_one(cell: Cell) -> bool:
+    """Whether runs with and without Nesterov share a program, which then branches: where the paper
+    has both. A small run would only compile longer.
+    """
+    return cell.dataset in PAPER and not cell.drops
+
+
+def _places(cell: Cell) -> tuple[Place, ...]:
+    """Update and worker share a program, so that a run's numbers do not depend on which of them was
+    asked.
+    """
+    if cell.attack == "none":
+        return (cell.momentum_at,)
+    return ("server",) if cell.momentum_at == "server" else ("worker", "update")
+
+
+def workers_at_once(cell: Cell) -> int | None:
+    """One by one on a CPU where the network is convolutional: all at once take 8 GB and more."""
+    convolutional = cell.dataset.startswith("cifar")
+    return 1 if convolutional and jax.default_backend() == "cpu" else None
+
+
+def _window(cell: Cell) -> int | None:
+    """None, which saves keeping the past gradients, where it gives the same curvature.
+
+    Beyond the window lies μ^window of the whole weight: 1e-7 with μ = 0.9 over 150 steps.
+    """
+    window = cell.curvature_window
+    if window >= cell.steps or cell.momentum**window < NEGLIGIBLE:
+        return None
+    return window

@@ -1,0 +1,1 @@
+"""How the cells are run: one by one, as a campaign, and split among processes."""

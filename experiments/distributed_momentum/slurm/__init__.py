@@ -1,0 +1,1 @@
+"""A grid as jobs of a Slurm cluster."""

@@ -1,0 +1,165 @@
+"""What one run takes of each device when workers and coordinates are cut over many of them.
+
+Programs of one step are compiled for virtual devices and not run: XLA's plan says what each device
+holds and sends. A small run is really run, on one device and on eight. About two minutes on two
+cores. Writes a table and a picture.
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from experiments.scale import measure
+from experiments.shared.command_line import parse
+from experiments.shared.option_checks import check_options
+from simbyz import records
+from simbyz.simulator.config import Config
+
+RuleName = Literal[
+    "average", "median", "trimmed_mean", "multi_krum", "geometric_median", "centered_clipping"
+]
+# Okabe and Ito's colours, told apart by the colour-blind; markers tell them apart in grey.
+MARKERS = dict(
+    zip("osD^vP", ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"), strict=True)
+)
+MOST = 4096  # devices: virtual ones cost time, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    n: int = 1000
+    """Workers, Byzantine ones included."""
+    f: int = 488
+    """Byzantine workers, present and tolerated; n - f workers compute, best a multiple of the
+    devices."""
+    d: int = 1_310_922
+    """Parameters."""
+    rule: tuple[RuleName, ...] = ("median", "multi_krum", "geometric_median")
+    """Defences."""
+    devices: tuple[int, ...] = (1, 2, 4, 8, 64, 512)
+    """How many devices to plan for; all are virtual."""
+    results: Path = Path("results/sharded")
+    """Folder of the table and the picture."""
+
+
+# What the tests run.
+SMOKE = Options(n=20, f=4, d=1000, rule=("multi_krum",), devices=(1, 2))
+
+
+class Results(NamedTuple):
+    plans: pd.DataFrame  # a row a rule and number of devices
+    differences: dict[str, float]  # largest, of a small run on several devices and on one, by rule
+
+
+def check(options: Options) -> None:
+    """Raises a ValueError for what makes no sense; a rule that refuses (n, f) says so later."""
+    check_options(options, "rule", "devices")
+    if wrong := [number for number in options.devices if not 1 <= number <= MOST]:
+        raise ValueError(f"devices must be from 1 to {MOST}, got {wrong[0]}")
+    if options.d < 1:
+        raise ValueError(f"d must be at least 1, got {options.d}")
+    Config(n=options.n, f=options.f)
+
+
+def main(options: Options) -> Results:
+    """Plan every program, and run a small one of each rule.
+
+    Raises:
+      ValueError: see `check`; fewer devices than asked for, or a rule refuses (n, f).
+    """
+    check(options)
+    devices = jax.devices()
+    if max(options.devices) > len(devices):
+        raise ValueError(f"there are {len(devices)} devices, got {max(options.devices)}")
+    rows = jax.ShapeDtypeStruct((options.n, options.d), jnp.float32)
+    for rule in options.rule:  # what refuses (n, f) does so before anything is planned
+        jax.eval_shape(functools.partial(measure.defence(rule), f=options.f), rows)
+    plans = [
+        measure.plan(options.n, options.f, options.d, rule, devices[:number])
+        for rule in options.rule
+        for number in options.devices
+    ]
+    several = min(8, len(devices))
+    differences: dict[str, float] = {}
+    for rule in options.rule:
+        one, many = (measure.run(24, 8, 10_001, rule, devices[:number]) for number in (1, several))
+        differences[rule] = float(np.max(np.abs(one - many)))
+    return Results(pd.DataFrame(plans), differences)
+
+
+def table(plans: pd.DataFrame) -> Table:
+    title = "one step: what each device holds, and numbers that it gets from others"
+    result = Table(title=title, box=SIMPLE_HEAD)
+    for name in ("rule", "devices", "state GB", "peak GB", "× devices"):
+        result.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
+    for name in ("all-gather", "all-to-all", "all-reduce"):
+        result.add_column(name, justify="right", overflow="fold")
+    for row in plans.itertuples():
+        result.add_row(
+            row.rule,
+            str(row.devices),
+            f"{row.state_gb:.4g}",
+            f"{row.peak_gb:.4g}",
+            f"{row.peak_gb * row.devices:.4g}",
+            *(f"{sent:,}" for sent in (row.all_gather, row.all_to_all, row.all_reduce)),
+        )
+    return result
+
+
+def plot(results: Results) -> Figure:
+    """Memory of a device against their number, beside what 1 / devices would be."""
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    by_rule = results.plans.groupby("rule", sort=False)
+    for (marker, color), (rule, rows) in zip(MARKERS.items(), by_rule, strict=False):
+        axes.plot(rows["devices"], rows["peak_gb"], marker=marker, color=color, label=rule)
+    rows = results.plans.drop_duplicates("devices").sort_values("devices")
+    ideal = rows["peak_gb"].iloc[0] * rows["devices"].iloc[0] / rows["devices"]
+    axes.plot(rows["devices"], ideal, "k:", label="1 / devices")
+    axes.set(xscale="log", yscale="log", xlabel="devices", ylabel="peak memory of each, GB")
+    axes.set_xticks(rows["devices"], rows["devices"])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 done, 2 the user's mistake."""
+    options = parse(Options, arguments, "scale sharded", __doc__)
+    try:
+        check(options)
+        # As many virtual devices as are asked for, before JAX looks for any.
+        jax.config.update("jax_num_cpu_devices", max(8, *options.devices))
+        records.prepare_folder(options.results)
+        results = main(options)
+        results.plans.to_csv(options.results / "plans.csv", index=False)
+        figure = plot(results)
+        for kind in ("pdf", "png"):
+            figure.savefig(options.results / f"memory.{kind}", dpi=150)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console = Console(width=100)
+    console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
+    console.print(table(results.plans))
+    for rule, difference in results.differences.items():
+        console.print(f"{rule}, really run on one device and on 8: differ by {difference:.1e}")
+    console.print(f"results: {options.results}")
+    return 0

@@ -1,0 +1,1 @@
+"""What is timed: rules, steps, runs, the grid, searches, memory."""
