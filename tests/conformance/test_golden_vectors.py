@@ -1,0 +1,266 @@
+"""Rules against recorded answers of the paper's program (bm) and of ByzFL.
+
+The records lie in `tests/golden`. `tests/reference/rules.py` must give them all too: that is what
+makes it a reference.
+"""
+
+import functools
+import json
+from collections import Counter
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from tests.reference import rules as reference
+from tests.support.paths import GOLDEN
+
+# Errors as fractions of the largest finite input. Measured: at most 5e-16 and 3e-7.
+TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+# Compiling the rules of 25 and of 51 rows takes as long as all others: in float32 they are among
+# the longer checks.
+MOST_ROWS = {"float64": 51, "float32": 15}
+
+
+class Case(NamedTuple):
+    """One recorded answer, and the call that should give it."""
+
+    label: str
+    rule: str
+    f: int
+    options: dict
+    rows: np.ndarray
+    expected: np.ndarray
+    entry: dict
+
+
+def rule_and_options(library: str, name: str, n: int, params: dict) -> tuple[str, dict] | None:
+    """Which of our rules, with which conventions, theirs is; None if it is not among those here."""
+    f = params.get("f", 0)
+    given_m = {"m": params["m"]} if "m" in params else {}
+    if library == "bm":
+        return {
+            "average": ("average", {}),
+            "median": ("median", {}),
+            "trmean": ("trimmed_mean", {}),
+            "phocas": ("phocas", {}),
+            "meamed": ("meamed", {}),
+            "krum": ("multi_krum", {"neighbours": n - f - 1, "squared": False, **given_m}),
+            "bulyan": ("bulyan", {"variant": "released", **given_m}),
+        }.get(name)
+    return {
+        "Average": ("average", {}),
+        "Median": ("median", {"midpoint": True}),
+        "TrMean": ("trimmed_mean", {}),
+        "Meamed": ("meamed", {"midpoint": True}),
+        "Krum": ("krum", {"neighbours": n - f - 1}),
+        "MultiKrum": ("multi_krum", {"neighbours": n - f - 1, "m": n - f}),
+    }.get(name)
+
+
+@functools.cache
+def recorded() -> tuple[list[dict], dict[str, np.ndarray]]:
+    entries = json.loads((GOLDEN / "vectors.json").read_text())["entries"]
+    with np.load(GOLDEN / "vectors.npz") as arrays:
+        return entries, dict(arrays)
+
+
+@functools.cache
+def rule_cases() -> list[Case]:
+    entries, arrays = recorded()
+    cases = []
+    for entry in entries:
+        if entry["kind"] != "gar":
+            continue
+        rows = arrays[entry["input"]]
+        ours = rule_and_options(entry["library"], entry["name"], len(rows), entry["params"])
+        if ours is not None:
+            rule, options = ours
+            label = f"{entry['library']} {entry['name']} {entry['params']} on {entry['input']}"
+            f = entry["params"].get("f", 0)
+            cases.append(Case(label, rule, f, options, rows, answer(entry), entry))
+    return cases
+
+
+def answer(entry: dict) -> np.ndarray:
+    offset, shape = entry["output"]
+    return recorded()[1]["outputs"][offset : offset + int(np.prod(shape))].reshape(shape)
+
+
+def why_undetermined(case: Case) -> str | None:
+    """The reason why the definition does not determine this answer, if it does not."""
+    entry = case.entry
+    if entry.get("topk_tie"):
+        return "two values are equally far from the centre, and the program keeps either"
+    if entry.get("maybe_tie"):
+        return "the released Bulyan chooses between equals, and the program takes either"
+    if entry["library"].startswith("byzfl"):
+        if entry["name"] == "Meamed" and "ties" in entry["input"] and case.f > 0:
+            return "ByzFL keeps, of equally far values, those that argpartition leaves"
+        if entry["nonfinite_input"]:
+            return "ByzFL does not say what it does with rows that are not finite"
+    return None
+
+
+def is_refused(case: Case) -> bool:
+    """ByzFL lets Krum run without its guarantee; ours wants n >= 2f + 3."""
+    return case.rule in ("krum", "multi_krum") and len(case.rows) < 2 * case.f + 3
+
+
+def determined_coordinates(case: Case) -> np.ndarray:
+    """All but those where the program's median met a NaN.
+
+    It is NaN there (torch.median), ours is not. The program's meamed then keeps arbitrary values,
+    all being NaN away from the median.
+    """
+    if case.entry["library"] == "bm" and case.rule in ("median", "meamed"):
+        return ~np.any(np.isnan(case.rows), axis=0)
+    return np.ones(case.rows.shape[1], dtype=bool)
+
+
+@functools.cache
+def compared_cases() -> list[Case]:
+    return [c for c in rule_cases() if why_undetermined(c) is None and not is_refused(c)]
+
+
+def disagreement(case: Case, result: np.ndarray, tolerance: float) -> str | None:
+    where = determined_coordinates(case)
+    result, expected = np.asarray(result)[where], case.expected[where]
+    finite = np.isfinite(expected)
+    # Where more rows than f are bad: which of NaN and ±inf comes out means nothing.
+    if not np.array_equal(np.isfinite(result), finite):
+        return f"{case.label}: got {result}, expected {expected}"
+    scale = np.max(np.abs(case.rows), where=np.isfinite(case.rows), initial=0)
+    error = np.max(np.abs(result[finite] - expected[finite]), initial=0)
+    if error > tolerance * scale:
+        return f"{case.label}: off by {error:.1e} of {scale:.1e}, got {result}, expected {expected}"
+    return None
+
+
+def assert_no_disagreement(cases: list[Case], results: list[np.ndarray], tolerance: float) -> None:
+    found = [
+        disagreement(case, result, tolerance) for case, result in zip(cases, results, strict=True)
+    ]
+    assert [line for line in found if line is not None] == []
+
+
+def test_what_is_compared_and_what_is_not() -> None:
+    """Counts, so that no exclusion grows silently."""
+    cases = rule_cases()
+    assert len(cases) == 816
+    reasons = Counter(why_undetermined(case) for case in cases)
+    reasons.pop(None)
+    assert reasons == {
+        "two values are equally far from the centre, and the program keeps either": 13,
+        "the released Bulyan chooses between equals, and the program takes either": 24,
+        "ByzFL keeps, of equally far values, those that argpartition leaves": 16,
+        "ByzFL does not say what it does with rows that are not finite": 44,
+    }
+    refused = [c for c in cases if is_refused(c) and why_undetermined(c) is None]
+    assert Counter(case.entry["name"] for case in refused) == {"Krum": 10, "MultiKrum": 10}
+    assert len(compared_cases()) == 816 - 97 - 20
+    in_float32 = [c for c in compared_cases() if len(c.rows) <= MOST_ROWS["float32"]]
+    assert len(in_float32) == 589
+    # Of the compared ones: single coordinates that the program's median turned into NaN.
+    hidden = [case for case in compared_cases() if not np.all(determined_coordinates(case))]
+    assert Counter(case.rule for case in hidden) == {"median": 4, "meamed": 16}
+    assert sum(int(np.sum(~determined_coordinates(case))) for case in hidden) == 90
+
+
+def test_the_programs_median_is_nan_where_a_row_is() -> None:
+    for case in compared_cases():
+        if case.entry["library"] == "bm" and case.rule == "median":
+            assert np.all(np.isnan(case.expected[~determined_coordinates(case)])), case.label
+
+
+def test_reference_gives_every_recorded_answer() -> None:
+    cases = compared_cases()
+    with np.errstate(invalid="ignore"):
+        results = [getattr(reference, c.rule)(c.rows, c.f, **c.options) for c in cases]
+    assert_no_disagreement(cases, results, 1e-9)
+
+
+RULES_BY_NAME = [
+    "average",
+    "median",
+    "trimmed_mean",
+    "phocas",
+    "meamed",
+    "krum",
+    "multi_krum",
+    "bulyan",
+]
+
+
+@pytest.mark.parametrize("rule", RULES_BY_NAME)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rules_give_every_recorded_answer(rule: str, dtype: str) -> None:
+    cases = [
+        case
+        for case in compared_cases()
+        if case.rule == rule and len(case.rows) <= MOST_ROWS[dtype]
+    ]
+    assert_answers(cases, dtype)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("rule", RULES_BY_NAME)
+def test_rules_of_many_rows_give_every_recorded_answer_in_float32(rule: str) -> None:
+    cases = [case for case in compared_cases() if case.rule == rule and len(case.rows) > 15]
+    assert cases
+    assert_answers(cases, "float32")
+
+
+def assert_answers(cases: list[Case], dtype: str) -> None:
+    with jax.enable_x64(dtype == "float64"):
+        for n in sorted({len(case.rows) for case in cases}):
+            same_size = [case for case in cases if len(case.rows) == n]
+            assert_no_disagreement(same_size, together(same_size, dtype), TOLERANCE[dtype])
+
+
+def together(cases: list[Case], dtype: str) -> list[np.ndarray]:
+    """The rule's results, all options in one compiled function of n rows: compiling is the cost.
+
+    Coordinates of zeros fill up short rows; they change no distance and no other coordinate.
+    """
+    configurations = {f"{c.f} {c.options}": (c.f, c.options) for c in cases}
+    rule = getattr(aggregators, cases[0].rule)
+
+    @jax.jit
+    def all_configurations(rows: jax.Array) -> dict[str, jax.Array]:
+        return {key: rule(rows, f, **options) for key, (f, options) in configurations.items()}
+
+    longest = max(case.rows.shape[1] for case in cases)
+    results = {}
+    for case in cases:
+        if case.entry["input"] not in results:
+            d = case.rows.shape[1]
+            padded = np.pad(case.rows.astype(dtype), ((0, 0), (0, longest - d)))
+            results[case.entry["input"]] = jax.tree.map(np.asarray, all_configurations(padded))
+    aggregates = [results[case.entry["input"]][f"{case.f} {case.options}"] for case in cases]
+    assert all(aggregate.dtype == dtype for aggregate in aggregates)
+    return [
+        aggregate[: case.rows.shape[1]] for aggregate, case in zip(aggregates, cases, strict=True)
+    ]
+
+
+def test_refused_numbers_of_workers_raise() -> None:
+    for case in rule_cases():
+        if is_refused(case):
+            with pytest.raises(ValueError, match="n >= 2f \\+ 3"):
+                getattr(aggregators, case.rule)(case.rows, case.f, **case.options)
+
+
+def test_rules_give_an_answer_where_the_program_raised() -> None:
+    """The program's Bulyan fails on too many rows that are not finite; here values never raise."""
+    entries, arrays = recorded()
+    failed = [e for e in entries if e["kind"] == "gar-error" and e["name"] == "bulyan"]
+    assert len(failed) == 5
+    for entry in failed:
+        rows = arrays[entry["input"]]
+        _, options = rule_and_options("bm", "bulyan", len(rows), entry["params"])
+        rule = functools.partial(aggregators.bulyan, f=entry["params"]["f"], **options)
+        aggregate = jax.jit(rule)(rows)
+        assert aggregate.shape == rows.shape[1:]

@@ -1,0 +1,126 @@
+"""`python -m experiments` lists what there is, at once."""
+
+import dataclasses
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, get_args
+
+import pytest
+
+from experiments.__main__ import WIDTH, command, experiments
+from experiments.distributed_momentum.__main__ import COMMANDS
+from experiments.shared.command_line import KEPT, parse
+from experiments.speed.__main__ import Options as SpeedOptions
+from tests.support.paths import ROOT
+
+SPEED_COMMANDS = [get_args(kind)[0].__name__.lower() for kind in get_args(SpeedOptions)]
+
+
+def test_every_experiment_is_listed_with_its_question(capsys):
+    assert command([]) == 0
+    output = capsys.readouterr().out
+    for path in (ROOT / "experiments").glob("*/__main__.py"):
+        assert f"  {path.parent.name} " in output
+    assert all(question.endswith((".", "?")) for _, question in experiments())
+    assert max(map(len, output.splitlines())) <= WIDTH
+
+
+def test_unknown_options(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command(["--colour"])
+    assert exit_.value.code == 2
+    assert "unrecognized arguments: --colour" in capsys.readouterr().err
+
+
+def test_nothing_heavy_is_imported():
+    code = (
+        "import runpy, sys; sys.argv = ['experiments']\n"
+        "try: runpy.run_module('experiments', run_name='__main__')\n"
+        "except SystemExit as exit_: assert exit_.code == 0\n"
+        "print(sorted({'jax', 'numpy', 'pandas', 'simbyz', 'tyro'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.stdout.endswith("[]\n"), run.stdout + run.stderr
+
+
+def commands() -> list[tuple[str, str]]:
+    """(experiment, word before its options) of all that have a --help of their own."""
+    words = {"distributed_momentum": COMMANDS, "speed": SPEED_COMMANDS, "scale": ["sharded"]}
+    return [(name, word) for name, _ in experiments() for word in ("", *words.get(name, ()))]
+
+
+def help_of(name: str, word: str, capsys) -> str:
+    package = importlib.util.find_spec(f"experiments.{name}").submodule_search_locations
+    module = importlib.import_module(f"experiments.{name}" + ".__main__" * bool(package))
+    with pytest.raises(SystemExit) as exit_:
+        module.command([*word.split(), "--help"])
+    assert exit_.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "word"), commands())
+def test_help_is_narrow_and_in_groups(name, word, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    usage, *lines = help_of(name, word, capsys).splitlines()
+    assert usage.startswith(f"usage: python -m experiments.{name} {word}".rstrip())
+    assert max(map(len, lines)) <= WIDTH
+    assert str(ROOT) not in "\n".join(lines)
+    # With frames or without, as the output's encoding has it.
+    headings = [
+        at for at, line in enumerate(lines) if re.fullmatch(r"\W*([a-z]+ )?options\W*", line)
+    ]
+    sizes = {
+        lines[start].strip("─╭╮ "): sum(
+            bool(re.match(r"\W*--\w", line)) for line in lines[start:end]
+        )
+        for start, end in zip(headings, [*headings[1:], None], strict=True)
+    }
+    assert max(sizes.values(), default=0) <= 10, sizes
+    assert (name, word) != ("distributed_momentum", "") or sizes == {
+        "options": 0,
+        "comparison options": 8,
+        "setting options": 7,
+        "storage options": 4,
+    }
+
+
+def test_help_is_filled_to_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    _, *lines = help_of("defence_matrix", "", capsys).splitlines()
+    assert max(map(len, lines)) <= 70
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    number: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Second:
+    """The second."""
+
+    words: tuple[str, ...] = ("a",)
+    path: Annotated[Path, KEPT] = ROOT
+
+
+@dataclasses.dataclass(frozen=True)
+class Third:
+    flag: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouped(First, Second):
+    third: Third = dataclasses.field(default_factory=Third)
+
+
+def test_groups_of_options_are_parsed_as_one_dataclass():
+    assert parse(Grouped, [], "it", "What.") == Grouped()
+    given = "--words b c --flag --number 2".split()
+    expected = Grouped(number=2, words=("b", "c"), third=Third(flag=True))
+    assert parse(Grouped, given, "it", "What.") == expected
+    assert parse(First, ["--number", "3"], "it", "What.") == First(3)
+    assert parse(First | Second, ["second", "--words"], "it", "What.") == Second(words=())

@@ -1,0 +1,133 @@
+"""Attacks at the edges: few bits, one coordinate, one honest worker, huge and tiny rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.attacks import ATTACKS
+from simbyz.attacks.searched.adaptive import worth_of
+from simbyz.attacks.searched.gradient_ascent import SYMMETRIES, gradient_ascent
+from tests.reference import attacks as reference_attacks
+
+KEY = jax.random.key(0)
+
+# Those with a definition to compute once more, with the options that have no default.
+DEFINED: dict[str, dict] = {
+    "a_little_is_enough": {},
+    "fall_of_empires": {},
+    "inner_product_manipulation": {"tau": 2.0},
+    "hidden_vulnerability": {"factor": 3.0},
+    "sign_flipping": {},
+    "scaled_sign_flipping": {},
+    "mimic": {},
+    "min_max": {},
+    "min_sum": {},
+    "fang_krum": {"f": 1},
+    "anti_cge": {"f": 3},
+    "byz_mean": {},
+    "relocated_orthogonal_perturbation": {},
+}
+NEED_TWO = {"a_little_is_enough", "min_max", "min_sum", "byz_mean"}
+# h honest rows of d coordinates, attackers.
+SIZES = [(7, 5, 3), (7, 1, 2), (9, 300, 1), (1, 3, 3)]
+
+
+def rows(h, d, dtype):
+    return jnp.asarray(np.random.default_rng(1).normal(0.5, 1, (h, d)), dtype)
+
+
+def assert_defined(name, honest, num_byzantine):
+    """To a few roundings of the dtype: nothing is computed in fewer bits than float32."""
+    got = np.asarray(ATTACKS[name](KEY, honest, num_byzantine, **DEFINED[name]), np.float64)
+    exact = np.asarray(honest, np.float64)
+    expected = getattr(reference_attacks, name)(exact, num_byzantine, **DEFINED[name])
+    eps = float(jnp.finfo(honest.dtype).eps)
+    # The attack on CGE keeps off by as much as norms are rounded by in float32.
+    roundings = 2 * eps + 32 * float(jnp.finfo(jnp.promote_types(honest.dtype, jnp.float32)).eps)
+    size = max(np.abs(exact).max(), np.abs(expected).max())
+    np.testing.assert_allclose(
+        got, np.broadcast_to(expected, got.shape), rtol=0, atol=roundings * size
+    )
+
+
+@pytest.mark.parametrize("name", ["anti_cge", "relocated_orthogonal_perturbation"])
+def test_few_bits(name):
+    assert_defined(name, rows(7, 5, jnp.bfloat16), 3)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", DEFINED)
+def test_every_definition_in_every_dtype_and_size(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        for h, d, num_byzantine in SIZES:
+            # A single honest row has no deviation, is the longest and shortest of all; a direction
+            # orthogonal to the only one there is, is none.
+            undefined = {1: NEED_TWO | {"anti_cge"}}.get(h, set())
+            if h <= num_byzantine or d == 1:
+                undefined = undefined | {"relocated_orthogonal_perturbation"}
+            if name not in undefined:
+                assert_defined(name, rows(h, d, dtype), num_byzantine)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_attackers_of_cge_are_kept_in_few_bits(dtype):
+    honest = rows(7, 20, dtype)
+    sent = attacks.anti_cge(KEY, honest, 3, f=3)
+    kept = aggregators.SELECTIONS["cge"](jnp.concatenate([honest, sent]), 3)
+    assert np.all(np.asarray(kept)[7:] > 0)
+
+
+def test_the_norm_of_a_long_row_in_few_bits():
+    """Its square is no float16."""
+    honest = 4 * rows(3, 70_000, jnp.float16)
+    got = attacks.relocated_orthogonal_perturbation(KEY, honest, 1, size=200.0)
+    exact = np.asarray(honest, np.float64)
+    expected = reference_attacks.relocated_orthogonal_perturbation(exact, 1, size=200.0)
+    np.testing.assert_allclose(np.asarray(got[0], np.float64), expected, atol=2e-2)
+
+
+@pytest.mark.parametrize("attack", [attacks.min_max, attacks.min_sum])
+@pytest.mark.parametrize(
+    "direction",
+    ["deviation", *(pytest.param(d, marks=pytest.mark.thorough) for d in ("unit", "sign"))],
+)
+def test_rows_of_any_size(attack, direction):
+    """A power of two rounds nothing, and squares leave the range of float32."""
+    send = jax.jit(lambda honest: attack(KEY, honest, 1, direction=direction))
+    honest = rows(7, 5, jnp.float32)
+    for factor in (2.0**55, 2.0**-55, 2.0**110, 2.0**-100):
+        np.testing.assert_array_equal(send(factor * honest), factor * np.asarray(send(honest)))
+
+
+DEGENERATE = {
+    "equal": np.ones((8, 4)),
+    "zero": np.zeros((8, 4)),
+    "two": np.repeat([[1.0, 2, 3, 4], [-1, 0, 0, 2]], 4, axis=0),
+    "huge": 1e18 * np.random.default_rng(0).normal(size=(8, 4)),
+    "tiny": 1e-25 * np.random.default_rng(0).normal(size=(8, 4)),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["krum", *(pytest.param(r, marks=pytest.mark.thorough) for r in ("phocas", "bulyan", "caf"))],
+)
+def test_a_climb_from_degenerate_rows_is_never_weaker_than_its_starts(name):
+    """Attackers that send NaN and infinities among them."""
+    rule = aggregators.AGGREGATORS[name]
+    starts = (attacks.a_little_is_enough, attacks.nan, attacks.inf, attacks.zero)
+
+    @jax.jit
+    def worths(honest):
+        climb = gradient_ascent(
+            rule, symmetry=SYMMETRIES.get(name), starts=starts, iterations=1, climbers=1
+        )
+        sent = jnp.stack([attack(KEY, honest, 1) for attack in (climb, *starts)])
+        return jax.lax.map(lambda byzantine: jnp.sum(worth_of(rule, honest, 1)(byzantine)), sent)
+
+    for honest in DEGENERATE.values():
+        climbed, *started = np.asarray(worths(honest.astype(np.float32)))
+        assert climbed >= np.nanmax(started)

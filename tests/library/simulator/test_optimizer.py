@@ -1,0 +1,86 @@
+"""Server optimisers: plain SGD as before, and optax's own against the formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.simulator import Config, Hyperparameters, Momentum
+from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.simulator.optimizer import as_direction
+from tests.library.simulator.test_training import TARGET, quadratic, run
+
+CONFIG = Config(n=7, f=2, momentum_at=("worker",))
+HYPERPARAMETERS = Hyperparameters(0.1, worker=Momentum(0.8), attack={"factor": -1.5})
+LITTLE = attacks.a_little_is_enough
+STEPS = 12
+
+
+def parameters(optimizer, hyperparameters=HYPERPARAMETERS):
+    state, _ = run(CONFIG, hyperparameters, aggregators.median, LITTLE, STEPS, optimizer=optimizer)
+    return np.asarray(state.parameters)
+
+
+def test_sgd_is_the_default_whoever_holds_the_learning_rate():
+    default = parameters(None)
+    np.testing.assert_allclose(parameters(optax.sgd(1.0)), default, rtol=1e-6)
+    one = HYPERPARAMETERS._replace(learning_rate=1.0)
+    np.testing.assert_allclose(parameters(optax.sgd(0.1), one), default, rtol=1e-6)
+    np.testing.assert_array_equal(parameters(optax.identity()), default)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_adam_against_numpy(whole):
+    """Adam at the server, of the median under attack, with momentum at the workers."""
+    rate, b1, b2, eps = 0.1, 0.9, 0.999, 1e-8
+    got = parameters(optax.adam(1.0) if whole else optax.scale_by_adam())
+
+    task, key = quadratic(), jax.random.key(0)
+    theta = np.asarray(task.initialise(jax.random.fold_in(key, INITIALISE))[0], np.float64)
+    noises = task.batches(task.data, jax.random.fold_in(key, BATCHES), 0, STEPS, 5)
+    momenta, first, second = np.zeros((5, 4)), np.zeros(4), np.zeros(4)
+    for step, noise in enumerate(np.asarray(noises, np.float64)):
+        momenta = 0.8 * momenta + theta - TARGET - 0.1 * noise
+        byzantine = np.mean(momenta, axis=0) - 1.5 * np.std(momenta, axis=0, ddof=1)
+        aggregate = np.median([*momenta, byzantine, byzantine], axis=0)
+        first = b1 * first + (1 - b1) * aggregate
+        second = b2 * second + (1 - b2) * aggregate**2
+        corrected = np.sqrt(second / (1 - b2 ** (step + 1))) + eps
+        theta = theta - rate * first / (1 - b1 ** (step + 1)) / corrected
+    np.testing.assert_allclose(got, theta, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "sign"),
+    [
+        (optax.trace(0.9), 1),
+        (optax.scale_by_sign(), 1),
+        (optax.yogi(0.1), -1),
+        (optax.chain(optax.clip(1.0), optax.lion(0.1)), -1),
+        (optax.sgd(optax.linear_schedule(0.0, 0.1, 1000)), -1),  # whose first update is zero
+    ],
+)
+def test_the_direction_has_the_sign_of_the_gradient(optimizer, sign):
+    gradient = jnp.asarray([2.0, -3.0])
+    direction = as_direction(optimizer)
+    state, zero = direction.init(jnp.zeros(2)), jnp.zeros(2)
+    for _ in range(3):
+        made, state = direction.update(gradient, state, zero)
+    np.testing.assert_array_equal(np.sign(made), [1, -1])
+    own, _ = optimizer.update(gradient, optimizer.init(zero), zero)
+    assert np.all(np.sign(own) * sign * np.sign(gradient) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (optax.set_to_zero(), "makes 0.0 of 16 gradients of ones"),
+        (optax.polyak_sgd(), "of \\(updates, state, parameters\\) alone"),
+        ("adam", "must be an optax transformation.*got 'adam'"),
+    ],
+)
+def test_refused(optimizer, message):
+    with pytest.raises(ValueError, match=message):
+        as_direction(optimizer)

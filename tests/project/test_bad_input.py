@@ -1,0 +1,396 @@
+"""Wrong inputs, one a row: each gets one clear error that says what was got and what is allowed."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from experiments.distributed_momentum.commands import compare as comparison
+from experiments.distributed_momentum.commands import grid as grid_command
+from simbyz import aggregators, attacks, preaggregators, records, theory
+from simbyz.aggregators import AGGREGATORS, SELECTIONS, chain
+from simbyz.attacks import ATTACKS
+from simbyz.data import load, partition
+from simbyz.simulator.config import Config
+from simbyz.sweeps import checkpoints
+from simbyz.sweeps.checkpoints import Checkpoints
+from tests.support.refusals import assert_refused
+
+KEY = jax.random.key(0)
+ROWS = np.ones((9, 4), np.float32)
+LABELS = np.arange(40) % 10
+
+# (what is called, the error, what its message says)
+CALLS = {
+    # rules
+    "no array": (lambda: aggregators.median([]), ValueError, "at least one array, got an empty"),
+    "no worker": (lambda: aggregators.median(ROWS[:0]), ValueError, "n >= 1 workers, got n=0"),
+    "a scalar": (lambda: aggregators.median(np.float32(1)), ValueError, r"axis.*got shapes \[\(\)"),
+    "integers": (lambda: aggregators.median(LABELS[:, None]), ValueError, "floating point.*int"),
+    "text": (lambda: aggregators.median("rows"), (TypeError, ValueError), "rows|dtype|type"),
+    "leaves that disagree on n": (
+        lambda: aggregators.median({"a": ROWS, "b": ROWS[:3]}),
+        ValueError,
+        r"leading axis of n workers, got shapes \[\(9, 4\), \(3, 4\)\]",
+    ),
+    "f too large": (lambda: aggregators.median(ROWS, 5), ValueError, r"n >= 2f \+ 1, got n=9, f=5"),
+    "f negative": (lambda: aggregators.krum(ROWS, -1), ValueError, "f >= 0, got n=9, f=-1"),
+    "f a fraction": (lambda: aggregators.krum(ROWS, 1.5), TypeError, "float"),
+    "f traced": (lambda: jax.jit(aggregators.krum)(ROWS, 2), TypeError, "traced|concrete|Tracer"),
+    "f too large for krum": (lambda: aggregators.krum(ROWS, 4), ValueError, r"2f \+ 3, got n=9"),
+    "f too large for bulyan": (lambda: aggregators.bulyan(ROWS, 2), ValueError, r"4f \+ 3, got"),
+    "m too large": (lambda: aggregators.multi_krum(ROWS, 2, m=10), ValueError, "m <= .*got m=10"),
+    "m zero": (lambda: aggregators.multi_krum(ROWS, 2, m=0), ValueError, "1 <= m.*got m=0"),
+    "neighbours": (lambda: aggregators.krum(ROWS, 2, neighbours=9), ValueError, "got neighbours=9"),
+    "variant": (lambda: aggregators.bulyan(ROWS, 1, variant="new"), ValueError, '"released", got'),
+    "m of the published variant": (
+        lambda: aggregators.bulyan(ROWS, 1, m=2),
+        ValueError,
+        "released variant only, got m=2",
+    ),
+    "start": (lambda: aggregators.geometric_median(ROWS, start="one"), ValueError, '"median", got'),
+    "no iteration": (
+        lambda: aggregators.geometric_median(ROWS, iterations=0),
+        ValueError,
+        "iterations >= 1, got iterations=0",
+    ),
+    "no radius": (lambda: aggregators.centered_clipping(ROWS), TypeError, "radius"),
+    "center": (
+        lambda: aggregators.centered_clipping(ROWS, radius=1.0, center=np.ones(3, np.float32)),
+        ValueError,
+        "4 coordinates, the row given 3",
+    ),
+    "mode": (lambda: aggregators.aksel(ROWS, 2, mode="half"), ValueError, 'modes "mid" and "n-f"'),
+    "index": (lambda: aggregators.monna(ROWS, 2, index=9), ValueError, "0 <= index < n, got index"),
+    "no key": (lambda: aggregators.dnc(ROWS, 2), TypeError, "key"),
+    "sample": (lambda: aggregators.dnc(ROWS, 2, key=KEY, sample=0), ValueError, "sample >= 1"),
+    "sample without a key": (
+        lambda: aggregators.signguard(ROWS, 2, sample=2),
+        ValueError,
+        "sample and key together",
+    ),
+    "trusted": (
+        lambda: aggregators.fltrust(ROWS, 2, trusted=np.ones(5, np.float32)),
+        ValueError,
+        "4 coordinates, the row given 5",
+    ),
+    "linkage": (
+        lambda: aggregators.clipped_clustering(ROWS, 2, history=ROWS[:, 0], linkage="ward"),
+        ValueError,
+        '"average" and "single", got',
+    ),
+    "too many subsets": (
+        lambda: aggregators.smea(np.ones((60, 2), np.float32), 20),
+        ValueError,
+        "at most 50,000,000 subsets, got n=60, f=20",
+    ),
+    "an empty chain": (lambda: chain(), ValueError, "at least one part"),
+    "a chain that leaves too few": (
+        lambda: chain(preaggregators.bucketing, aggregators.krum)(ROWS, 2, key=KEY, bucket_size=3),
+        (ValueError, TypeError),
+        "krum|bucket_size",
+    ),
+    "a key nobody asked for": (
+        lambda: aggregators.as_gradient_transformation(aggregators.median, 2, key=KEY),
+        ValueError,
+        "asks for none",
+    ),
+    "bucket size": (
+        lambda: preaggregators.bucketing(ROWS, 2, key=KEY, bucket_size=0),
+        ValueError,
+        "1 <= bucket_size <= 9, got bucket_size=0",
+    ),
+    "f of a mixing": (
+        lambda: preaggregators.nearest_neighbor_mixing(ROWS, 5),
+        ValueError,
+        r"n >= 2f \+ 1, got n=9, f=5",
+    ),
+    # attacks
+    "attackers negative": (
+        lambda: attacks.fall_of_empires(KEY, ROWS, -1),
+        ValueError,
+        "num_byzantine must be at least 0, got -1",
+    ),
+    "attackers a fraction": (lambda: attacks.fall_of_empires(KEY, ROWS, 0.5), TypeError, "float"),
+    "one honest row": (
+        lambda: attacks.a_little_is_enough(KEY, ROWS[:1], 1),
+        ValueError,
+        "at least 2 honest rows",
+    ),
+    "known": (
+        lambda: attacks.a_little_is_enough(KEY, ROWS, 1, known=10),
+        ValueError,
+        "from 1 to 9 honest rows, or None, got 10",
+    ),
+    "reading": (lambda: attacks.z_max(9, 2, reading="some"), ValueError, '"honest" or "all", got'),
+    "a Byzantine majority": (lambda: attacks.z_max(9, 6), ValueError, "f <= n / 2, got n=9, f=6"),
+    "worker": (lambda: attacks.mimic(KEY, ROWS, 1, worker=9), ValueError, "0 to h - 1 = 8, got 9"),
+    "bits": (lambda: attacks.bit_flipping(KEY, ROWS, 1, bits=(40,)), ValueError, "1 to 32, got"),
+    "direction": (
+        lambda: attacks.min_max(KEY, ROWS, 1, direction="up"),
+        ValueError,
+        '"unit", "sign" or "deviation", got',
+    ),
+    "bound": (lambda: attacks.min_sum(KEY, ROWS, 1, bound="no"), ValueError, '"smallest", got'),
+    "a direction of a search": (
+        lambda: attacks.adaptive("up", aggregators.median),
+        ValueError,
+        "direction must be one of .* got 'up'",
+    ),
+    "no climber": (
+        lambda: attacks.gradient_ascent(aggregators.median, climbers=0),
+        ValueError,
+        "climbers >= 1.*got climbers=0",
+    ),
+    # the simulator
+    "workers": (lambda: Config(n=0, f=0), ValueError, "n must be at least 1, got 0"),
+    "f of a run": (lambda: Config(n=5, f=-1), ValueError, "f must be at least 0, got -1"),
+    "attackers present": (lambda: Config(n=5, f=1, num_byzantine=6), ValueError, "to n = 5, got 6"),
+    "nobody computes": (lambda: Config(n=5, f=1, num_byzantine=5), ValueError, "take fewer"),
+    "place of momentum": (
+        lambda: Config(n=5, f=1, momentum_at={"client"}),
+        ValueError,
+        "takes worker, update and server, got",
+    ),
+    "evaluations": (
+        lambda: Config(n=5, f=1, evaluate_every=0),
+        ValueError,
+        "at least 1 or None, got 0",
+    ),
+    # data
+    "data set": (lambda: load("imagenet"), ValueError, "'imagenet', expected one of .*mnist"),
+    "alpha": (
+        lambda: partition.dirichlet(KEY, LABELS, 4, alpha=-1, minimum=1),
+        ValueError,
+        "alpha must be positive and finite, got -1",
+    ),
+    "minimum": (
+        lambda: partition.dirichlet(KEY, LABELS, 4, alpha=1, minimum=11),
+        ValueError,
+        "from 1 to 10.*got 11",
+    ),
+    "gamma": (
+        lambda: partition.gamma_similarity(KEY, LABELS, 4, gamma=2),
+        ValueError,
+        "gamma must be from 0 to 1, got 2",
+    ),
+    "shards": (lambda: partition.label_shards(KEY, LABELS, 4, k=11), ValueError, "1 to 10.*got 11"),
+    "more workers than examples": (
+        lambda: partition.iid(KEY, LABELS, 41),
+        ValueError,
+        "n=41 workers needs an example, got 40",
+    ),
+    "an integer for a key": (lambda: partition.iid(0, LABELS, 4), TypeError, "jax.random.key"),
+    "labels that are no ints": (
+        lambda: partition.iid(KEY, LABELS / 2, 4),
+        TypeError,
+        "ints, got float",
+    ),
+    # theory and results
+    "a bound that is not": (lambda: theory.krum_bound(5, 2), ValueError, r"2f \+ 3, got n=5, f=2"),
+    "no seed": (lambda: records.run_path("r", "a", {}), ValueError, "has no seed"),
+    "no name": (lambda: records.run_path("r", "", {"seed": 1}), ValueError, "can't name a file"),
+    "a name with a path": (
+        lambda: records.run_path("r", "../a", {"seed": 1}),
+        ValueError,
+        "can't name a file",
+    ),
+    "seconds between checkpoints": (
+        lambda: Checkpoints(Path("c"), -1, {}, bool),
+        ValueError,
+        "checkpoint_every must be at least 0 seconds, inf for none, got -1",
+    ),
+    "no checkpoint": (lambda: checkpoints.load(Path(__file__)), ValueError, "it is damaged"),
+    "no folder": (lambda: records.read_runs("nowhere"), FileNotFoundError, "no results folder now"),
+}
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("case", CALLS)
+def test_calls(case):
+    call, error, message = CALLS[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+# (experiment, options, what the error says)
+COMMANDS = [
+    ("distributed_momentum", "--checkpoint-every -1", "at least 0 seconds, inf for none, got -1.0"),
+    ("distributed_momentum", "grid --checkpoint-every nan", "inf for none, got nan"),
+    ("distributed_momentum", "unfinished", "there is no results folder"),
+    ("distributed_momentum", "--attack", "attack must name at least one"),
+    ("distributed_momentum", "--nesterov", "nesterov must name at least one"),
+    ("speed", "rules --n -5 --d 4 --f 1", "n and d must be at least 1 and f at least 0, got n=-5"),
+    ("speed", "rules --released nowhere", "there is no folder nowhere of the released program"),
+    ("speed", "grid --dataset", "dataset must name at least one"),
+    (
+        "distributed_momentum",
+        "--n 2147483648",
+        "n must be at most 2^31 - 1 = 2147483647, got 2147483648",
+    ),
+    ("distributed_momentum", "--seeds 1 2 1", "seeds must differ from each other, got [1, 2, 1]"),
+    (
+        "distributed_momentum",
+        "grid --f 99999999999",
+        "f must be at most 2^31 - 1 = 2147483647, got 99999999999",
+    ),
+    (
+        "distributed_momentum",
+        "grid --skip-recorded --table no.parquet",
+        "there is no table no.parquet to skip runs of",
+    ),
+    ("distributed_momentum", "report --report no/REPORT.md", "there is no folder no for --report"),
+    ("attack_strength", "--n 5 --f 4", "f must be from 1 to n - 2 = 3, got 4"),
+    ("attack_strength", "--rule", "rule"),
+    ("attack_strength", "--n 0", "n"),
+    ("attack_strength", "--iterations 3000000000", "iterations must be at most 2^31 - 1"),
+    ("distributed_momentum", "grid --coordinator here:1", "--process-id go together, got"),
+    (
+        "distributed_momentum",
+        "grid --coordinator here --num-processes 2 --process-id 0",
+        "--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got 'here'",
+    ),
+    ("error_floor", "--n 3 --f 2", "f must be from 1 to below n / 2 = 1.5"),
+    ("error_floor", "--zeta", "zeta must name at least one"),
+    ("error_floor", "--steps 3000000000", "steps must be at most 2^31 - 1"),
+    (
+        "distributed_momentum",
+        "appendix --checkpoint-every -1",
+        "at least 0 seconds, inf for none, got -1.0",
+    ),
+    ("scale", "sharded --devices 0", "devices must be from 1 to 4096, got 0"),
+    ("scale", "sharded --devices", "devices must name at least one"),
+    ("scale", "sharded --d 0", "d must be at least 1, got 0"),
+    ("scale", "sharded --d 3000000000", "d must be at most 2^31 - 1"),
+    (
+        "scale",
+        "sharded --n 5 --f 6",
+        "num_byzantine (f if not given) must be from 0 to n = 5, got 6",
+    ),
+    ("distributed_momentum", "appendix --seeds", "seeds must name at least one"),
+    ("distributed_momentum", "appendix --momentum-at", "momentum_at must name at least one"),
+    (
+        "distributed_momentum",
+        "appendix --rule bulyan --f 6",
+        "the appendix has --f 4 and --f 2, got 6",
+    ),
+]
+
+
+@pytest.mark.parametrize(("experiment", "options", "message"), COMMANDS)
+def test_command_lines(experiment, options, message, tmp_path, capsys):
+    package = importlib.util.find_spec(f"experiments.{experiment}").submodule_search_locations
+    module = importlib.import_module(f"experiments.{experiment}" + ".__main__" * bool(package))
+    assert_refused(module.command, options, message, tmp_path, capsys)
+
+
+# What a hand or a script may well put on a command line.
+TOKENS = st.sampled_from(
+    [
+        "",
+        "-",
+        "0",
+        "-1",
+        "1e999",
+        "nan",
+        "24",
+        "0.5",
+        "9" * 30,
+        "krum",
+        "on",
+        "little",
+        "mnist",
+        "ε",
+    ]
+)
+OPTIONS = {
+    comparison: [field.replace("_", "-") for field in comparison.Options.__dataclass_fields__],
+    grid_command: [field.replace("_", "-") for field in grid_command.Options.__dataclass_fields__],
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("module", OPTIONS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsys):
+    """Nothing but exit code 2, or the work: here none is done."""
+    ran = []
+    if module is comparison:
+        monkeypatch.setattr(comparison, "compute", lambda *_, **__: ran.append(1) or exit(0))
+    else:
+        monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
+    names = st.sampled_from([*OPTIONS[module], "colour"])
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.tuples(names, st.lists(TOKENS, max_size=3)), max_size=3))
+    def check(options):
+        arguments = [word for name, values in options for word in (f"--{name}", *values)]
+        if not any(name in ("results", "data-dir", "table", "dataset") for name, _ in options):
+            arguments += ["--results", str(tmp_path)]
+            before = len(ran)
+            try:
+                code = module.command(arguments)
+            except SystemExit as exit_:
+                code = exit_.code
+            assert code == (0 if len(ran) > before else 2)
+            assert "Traceback" not in capsys.readouterr().err
+
+    check()
+
+
+def shape_of(call: Any) -> Any:
+    """The shape and dtype that a call would give, or the error that the documentation allows."""
+    try:
+        return jax.eval_shape(call)
+    except (ValueError, TypeError) as error:
+        assert str(error)
+        return None
+
+
+SHAPES = st.lists(st.integers(0, 7), max_size=3).map(tuple)
+DTYPES = st.sampled_from(["float32", "bfloat16", "float16", "int32", "bool", "complex64"])
+COUNTS = st.one_of(st.integers(-2, 8), st.sampled_from([None, 1.0, "2", np.int64(1), True]))
+EXTRAS = {"key": KEY, "radius": 1.0, "trusted": np.ones(3, np.float32), "tau": 0.1}
+FUZZ = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def options_of(function: Any) -> dict:
+    asked = inspect.signature(function).parameters
+    return {name: value for name, value in EXTRAS.items() if name in asked}
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("unchecked_shapes")
+@FUZZ
+@given(st.sampled_from(sorted(AGGREGATORS)), SHAPES, DTYPES, COUNTS)
+def test_rules_take_or_refuse_any_shape(name, shape, dtype, f):
+    updates = jnp.ones(shape, dtype)
+    for function in (AGGREGATORS[name], SELECTIONS[name]):
+        result = shape_of(lambda: function(updates, f, **options_of(function)))  # noqa: B023
+        if result is not None:
+            assert jnp.issubdtype(updates.dtype, jnp.floating)
+            rule = function is AGGREGATORS[name]
+            assert result.shape == (shape[1:] if rule else shape[:1])
+            assert not rule or result.dtype == updates.dtype
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("unchecked_shapes")
+@FUZZ
+@given(st.sampled_from(sorted(ATTACKS)), SHAPES, DTYPES, COUNTS)
+def test_attacks_take_or_refuse_any_shape(name, shape, dtype, count):
+    honest = jnp.ones(shape, dtype)
+    attack = ATTACKS[name]
+    more = {"f": 1} if "f" in inspect.signature(attack).parameters else {}
+    result = shape_of(lambda: attack(KEY, honest, count, **options_of(attack), **more))
+    if result is not None:
+        assert result.shape == (int(count), *shape[1:])
+        assert result.dtype == honest.dtype

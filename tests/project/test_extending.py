@@ -1,0 +1,39 @@
+"""The page on extending: its blocks run as they stand, and are as short as it says."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.support.paths import DOCS
+
+PAGE = DOCS / "extending.md"
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+def test_short(blocks):
+    *own, loop = [sum(map(bool, block.splitlines())) for block in blocks]
+    assert len(own) == 5
+    assert max(own) < 15
+    assert loop < 20
+
+
+def test_they_run_one_after_the_other(blocks):
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+    midhinge, shout = names["midhinge"], names["shout"]
+    stack = jnp.array([[1.0], [2.0], [4.0], [jnp.nan]])
+    np.testing.assert_array_equal(midhinge(stack, f=1), [3.0])
+    with pytest.raises(ValueError, match=r"midhinge needs n >= 2f \+ 1, got n=4, f=2"):
+        midhinge(stack, f=2)
+    rows = np.asarray(shout(names["jax"].random.key(1), jnp.ones((7, 3)), 5, loudness=4.0))
+    assert rows.shape == (5, 3) and (rows <= 0).all() and (rows >= -4).all()
+    assert (rows == rows[:, :1]).all()  # along the mean
+    assert [result.columns["accuracy"][-1] > 0.9 for result in names["results"]] == [True, True]
+    np.testing.assert_allclose(names["params"], np.ones(4), atol=0.02)
