@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from simbyz import attacks
 from simbyz._arrays import moments
-from simbyz.aggregators.compose.chain import needs_key
+from simbyz._arrays.calling import asks_for
 
 Attack = Callable[..., jax.Array]
 Rule = Callable[..., jax.Array]
@@ -110,7 +110,7 @@ def searched(rule: Rule, evaluations: int) -> Attack:
             row = (1 - empire * factor) * mean + little * factor * deviation
             return jnp.broadcast_to(row, (num_byzantine, *row.shape))
 
-        known = functools.partial(rule, key=key) if needs_key(rule) else rule
+        known = functools.partial(rule, key=key) if asks_for(rule, "key") else rule
         return attacks.adaptive(line, known, evaluations=evaluations)(key, honest, num_byzantine)
 
     return attack

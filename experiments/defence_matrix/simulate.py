@@ -17,15 +17,16 @@ from experiments.defence_matrix import lanes
 from experiments.defence_matrix.defences import coefficient_bound, defence, selection
 from experiments.defence_matrix.runs import Run, share, unfinished, widened
 from simbyz import records
+from simbyz._arrays.calling import asks_for
 from simbyz._arrays.stacking import unraveller
 from simbyz.data import Dataset
 from simbyz.data.host_random import generator
 from simbyz.records.provenance import code_digest, provenance
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.certificates import summarise
 from simbyz.sweeps import Lane, Result, sweep
 from simbyz.tasks import Task, classification
 from simbyz.tasks.models import Dense
-from simbyz.theory.robustness import summarise
 
 # Lanes that a device runs at once, and how many parameters they may have together: more of them
 # share what a step costs however small it is, but their rows have to stay in a core's cache. Fixed,
@@ -83,7 +84,7 @@ def check(runs: Sequence[Run]) -> None:
         function = defence(rule, pre)
 
         def aggregate(stack, key, function=function, f=f):
-            return function(stack, f, **({"key": key} if lanes.needs_key(function) else {}))
+            return function(stack, f, **({"key": key} if asks_for(function, "key") else {}))
 
         jax.eval_shape(aggregate, stack, key)
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from experiments.speed.measured.memory import linear
 from simbyz import aggregators, attacks
+from simbyz.aggregators.base import Rule
 from simbyz.simulator import Config, Hyperparameters, Momentum, State, make_simulator
-from simbyz.simulator.server import Rule
 from simbyz.sweeps.mesh import Sharded, mesh_of, padded, shard, shardings_of
 
 OPTIONS: dict[str, dict[str, Any]] = {"centered_clipping": {"radius": 1.0}}

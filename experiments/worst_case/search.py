@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz.theory.robustness import realised_coefficient
+from simbyz.simulator.certificates import realised_coefficient
 
 Rule = Callable[[jax.Array, int], jax.Array]  # ((n, d), f) -> (d,)
 

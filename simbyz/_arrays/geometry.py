@@ -1,17 +1,15 @@
 """Distances between workers, and to a centre, in one reading of the stack."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
+from simbyz._arrays.chunks import in_mesh, sum_over_chunks
 from simbyz._arrays.order_statistics import sorted_columns, sorted_rows
 from simbyz._arrays.redo import redo_if
 from simbyz._arrays.shapes import Distances
-from simbyz._arrays.stacking import first_carry
 
 # Coordinates by which a row to centre on is chosen.
 SAMPLE = 128
@@ -202,64 +200,3 @@ def _unit(center: jax.Array) -> jax.Array:
     largest = jnp.max(jnp.abs(center.astype(jnp.promote_types(center.dtype, jnp.float32))))
     _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))
     return jnp.ldexp(jnp.ones_like(largest), -jnp.maximum(exponent - 40, 0))
-
-
-# The axis of a mesh over which coordinates may be cut: see `simbyz.sweeps.mesh`.
-SHARD = "shard"
-
-
-def in_mesh() -> bool:
-    """Whether coordinates are cut over devices: what is quick on one device, but has to be checked
-    by all of them, or done again, is not worth what they would send each other.
-    """
-    return SHARD in jax.sharding.get_abstract_mesh().auto_axes
-
-
-# Values handled at once: half of a core's second-level cache of one megabyte.
-CHUNK = 2**17
-
-
-def chunk_width(stack: jax.Array) -> int:
-    """How many coordinates of all rows (n, d) to handle at once."""
-    n, d = stack.shape
-    return max(1, min(CHUNK // n, d))
-
-
-def sum_over_chunks(
-    function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
-) -> jax.Array:
-    """The sum of a function of the rows minus a centre, over chunks of coordinates.
-
-    For one, a chunk that was just centred is still in the cache. For another, what a loop reads is
-    an array: outside of one, XLA would fuse a sorting network that makes the centre into the
-    subtraction, and run it again for each of the n rows.
-
-    In a mesh with an axis `SHARD`, each device sums over its coordinates, and they add their sums.
-    """
-    if in_mesh():
-
-        def own(stack: jax.Array, center: jax.Array) -> jax.Array:
-            return jax.lax.psum(_sum_over_chunks(function, stack, center), SHARD)
-
-        cut = PartitionSpec(None, SHARD), PartitionSpec(SHARD)
-        return jax.shard_map(own, in_specs=cut, out_specs=PartitionSpec())(stack, center)
-    return _sum_over_chunks(function, stack, center)
-
-
-def _sum_over_chunks(
-    function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
-) -> jax.Array:
-    n, d = stack.shape
-    dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    size = chunk_width(stack)
-
-    def turn(turn: jax.Array, total: jax.Array) -> jax.Array:
-        # The last chunk is moved back to stay inside: its first coordinates were counted before.
-        start = jnp.clip(turn * size, 0, d - size)
-        rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1).astype(dtype)
-        middle = jax.lax.dynamic_slice_in_dim(center, start, size).astype(dtype)
-        new = start + jnp.arange(size) >= turn * size
-        return total + function(jnp.where(new[None], rows - middle[None], 0))
-
-    shape = jax.eval_shape(function, jax.ShapeDtypeStruct((n, size), dtype)).shape
-    return jax.lax.fori_loop(0, -(-d // size), turn, first_carry(jnp.zeros(shape, dtype), stack))

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.geometry import chunk_width, in_mesh
+from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if
-from simbyz._arrays.stacking import first_carry
 
 
 def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:

@@ -106,15 +106,6 @@ def aggregate(
     return jax.tree.map(on_leaf, updates)
 
 
-def first_carry(value: PyTree, stack: jax.Array) -> PyTree:
-    """What a loop over a stack starts from, fit for shard_map: where the stack varies over devices,
-    a loop's carry has to from the start. What depends on the stack does so; XLA drops the choice
-    between two equal values.
-    """
-    either = stack[(0,) * stack.ndim] == 0
-    return jax.tree.map(lambda leaf: jnp.where(either, leaf, leaf), value)
-
-
 def integer(name: str, value: Any) -> int:
     """The value as an int.
 

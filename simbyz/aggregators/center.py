@@ -12,10 +12,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
 from simbyz._arrays.moments import weighted_sum
 from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import PyTree, aggregate, first_carry, ravel, require
+from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
 
 
 def geometric_median(

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.geometry import in_mesh
+from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.moments import sum_rows
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS, sorted_rows
 from simbyz._arrays.shapes import Aggregate, Updates
-from simbyz._arrays.stacking import aggregate, first_carry, require
+from simbyz._arrays.stacking import aggregate, require
 
 
 def average(updates: Updates, f: int = 0, *, layerwise: bool = False) -> Aggregate:

@@ -11,11 +11,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import known_or_measured
 from simbyz._arrays.moments import finite_rows, mean_of_chosen, means_of_chosen
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, sorted_columns, sorted_rows
 from simbyz._arrays.shapes import Aggregate, Distances, Updates, Weights
-from simbyz._arrays.stacking import aggregate, first_carry, ravel, require
+from simbyz._arrays.stacking import aggregate, ravel, require
 from simbyz.aggregators.coordinate import mean_of_closest
 from simbyz.aggregators.shares import bounds_of_closest, shares_between
 

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.moments import weighted_sum
 from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import aggregate, first_carry, ravel, require
+from simbyz._arrays.stacking import aggregate, ravel, require
 
 
 def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.geometry import sum_over_chunks
+from simbyz._arrays.chunks import sum_over_chunks
 from simbyz._arrays.moments import weighted_sum
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.shapes import Aggregate, Row, Updates, Weights

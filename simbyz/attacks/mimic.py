@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import PyTree, ravel
+from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.rows import repeat
-from simbyz.simulator.attackers import StatefulAttack
 
 
 def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0) -> Byzantine:

@@ -4,32 +4,17 @@ An attack is a pure function of what the honest workers send. One that learns fr
 `StatefulAttack`: its state is carried by the simulator.
 """
 
-import inspect
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.calling import asks_for
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz.attacks.base import Attack, StatefulAttack, sending
 from simbyz.simulator.config import Config
 
 PyTree = Any
-# (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
-# gradients too, an attack that takes `own` is given it: (num_byzantine, d), what they would have
-# sent.
-Attack = Callable[..., jax.Array]
-
-
-class StatefulAttack(NamedTuple):
-    """An attack with a memory."""
-
-    # d -> state before the first step
-    start: Callable[[int], PyTree]
-    # (key, (h, d), num_byzantine, state, **options) -> ((num_byzantine, d), state)
-    send: Callable[..., tuple[jax.Array, PyTree]]
-    # (state, aggregate (d,)) -> state, told what the rule made of it
-    learn: Callable[[PyTree, jax.Array], PyTree] = lambda state, aggregate: state
 
 
 class Identities(NamedTuple):
@@ -81,7 +66,7 @@ def receive(
     if config.byzantine == 0:
         return Received(honest, honest[:0], honest, state)
     own = vectors[who.byzantine] if config.redraw else vectors[config.honest :]
-    if config.byzantine_gradients and attack is not None and takes_own(attack):
+    if config.byzantine_gradients and attack is not None and asks_for(sending(attack), "own"):
         options = {**options, "own": own}
     if attack is None:
         byzantine = own
@@ -97,9 +82,3 @@ def receive(
         pieces = config.byzantine if config.byzantine <= MAX_NETWORK_ROWS else 1
         stack = jnp.concatenate([honest, *jnp.split(byzantine, pieces)])
     return Received(honest, byzantine, stack, state)
-
-
-def takes_own(attack: Attack | StatefulAttack) -> bool:
-    send = attack.send if isinstance(attack, StatefulAttack) else attack
-    parameters = inspect.signature(send).parameters.values()
-    return any(one.name == "own" or one.kind is one.VAR_KEYWORD for one in parameters)

@@ -3,33 +3,13 @@ remembers.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 
+from simbyz._arrays.calling import asked
 from simbyz._arrays.geometry import squared_distances
-from simbyz.aggregators.compose.chain import asks_for
-
-PyTree = Any
-Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key`, `state` or `masses` where asked
-
-
-class StatefulRule(NamedTuple):
-    """A rule that remembers earlier steps.
-
-    Centered clipping around its last result:
-
-        StatefulRule(
-            lambda stack, f, *, state: centered_clipping(stack, f, radius=10.0, center=state),
-            start=lambda zeros: zeros,
-            learn=lambda state, stack, aggregate: aggregate,
-        )
-    """
-
-    aggregate: Callable[..., jax.Array]  # ((n, d), f, *, state) -> (d,)
-    start: Callable[[jax.Array], PyTree]  # zeros (d,) -> what it knows before the first step
-    learn: Callable[[PyTree, jax.Array, jax.Array], PyTree]  # (state, (n, d), aggregate) -> state
+from simbyz._arrays.stacking import PyTree
+from simbyz.aggregators.base import Rule, StatefulRule
 
 
 def start(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
@@ -60,8 +40,7 @@ def defend(
 
     def call(function: Rule) -> jax.Array:
         known = {"key": key, "state": state, "masses": masses}
-        asked = {name: known[name] for name in known if asks_for(function, name)}
-        return function(stack, f, **asked, **distances)
+        return function(stack, f, **asked(function, known), **distances)
 
     weights = None if selection is None else call(selection)
     aggregate = call(aggregate_of)

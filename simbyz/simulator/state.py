@@ -7,9 +7,15 @@ import jax
 import optax
 
 from simbyz.simulator.metrics import Metrics, Past
-from simbyz.simulator.workers.variance_reduction import Last
 
 PyTree = Any
+
+
+class Last(NamedTuple):
+    """Where the gradients behind a momentum were last taken."""
+
+    points: jax.Array  # (d,), or (w, d) where each worker has a point of its own
+    met: jax.Array | None  # (w,) which of these workers took one yet; None where (d,)
 
 
 class State(NamedTuple):

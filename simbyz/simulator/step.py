@@ -24,21 +24,18 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from simbyz._arrays.calling import asks_for
 from simbyz._arrays.stacking import unraveller
-from simbyz.simulator.attackers import (
-    Attack,
-    Identities,
-    Received,
-    StatefulAttack,
-    receive,
-    takes_own,
-)
+from simbyz.aggregators.base import Rule, StatefulRule
+from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.simulator.attackers import Identities, Received, receive
+from simbyz.simulator.certificates import CERTIFICATES
 from simbyz.simulator.config import Config, Hyperparameters, Momentum
 from simbyz.simulator.keys import ATTACK, EVALUATE, INITIALISE, RULE, of_step
 from simbyz.simulator.metrics import Metrics, no_past, remember
 from simbyz.simulator.optimizer import as_direction
 from simbyz.simulator.participation import Participants, batches_in_a_step, in_rounds, participants
-from simbyz.simulator.server import Rule, StatefulRule, defend
+from simbyz.simulator.server import defend
 from simbyz.simulator.server import start as start_of_rule
 from simbyz.simulator.state import Simulator, State
 from simbyz.simulator.step_metrics import STUDIED, tell
@@ -50,7 +47,6 @@ from simbyz.simulator.workers.take import points_of, take
 from simbyz.simulator.workers.variance_reduction import of_rows, put_back
 from simbyz.simulator.workers.variance_reduction import start as start_of_reduction
 from simbyz.tasks.task import Task
-from simbyz.theory.robustness import CERTIFICATES
 
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
 
@@ -117,7 +113,7 @@ def make_simulator(
             "got None"
         )
     fewest = config.rounds[-1].honest
-    if attack is not None and fewest == 0 and not takes_own(attack):
+    if attack is not None and fewest == 0 and not asks_for(sending(attack), "own"):
         raise ValueError(
             "an attack is made of what honest workers send, of whom a step may have none here: "
             "give one that takes `own`, or None to send what was computed, or more participants"

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.simulator.attackers import Identities, Received
+from simbyz.simulator.certificates import CERTIFICATES, certify
 from simbyz.simulator.config import Config
 from simbyz.simulator.metrics import Metrics, Past, study
 from simbyz.simulator.participation import Participants, in_rounds
-from simbyz.theory.robustness import CERTIFICATES, certify
 
 # The columns that the vectors of a step give.
 STUDIED = set(Metrics._fields) - set(CERTIFICATES)

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from simbyz.aggregators.compose.chain import asks_for
+from simbyz._arrays.calling import asks_for
+from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.weighted.rules import WEIGHTED
 from simbyz.simulator.attackers import Identities
 from simbyz.simulator.config import Config
-from simbyz.simulator.server import Rule, StatefulRule
 
 
 class Weighting(NamedTuple):

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from simbyz._arrays.geometry import SHARD
+from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import unraveller
 from simbyz.simulator import Config, Hyperparameters, Simulator, State
 from simbyz.simulator.metrics import Metrics

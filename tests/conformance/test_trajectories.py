@@ -16,9 +16,9 @@ import pytest
 
 from simbyz import aggregators, attacks
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.certificates import CERTIFICATES
 from simbyz.simulator.metrics import Metrics
 from simbyz.tasks import Task
-from simbyz.theory.robustness import CERTIFICATES
 from tests.support.paths import GOLDEN
 
 RUNS = json.loads((GOLDEN / "trajectories.json").read_text())["trajectories"]

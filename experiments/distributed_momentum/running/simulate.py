@@ -23,10 +23,10 @@ from simbyz import records
 from simbyz.data import Dataset
 from simbyz.records.divergence import diverged_step
 from simbyz.records.provenance import code_digest, provenance
+from simbyz.simulator.certificates import summarise
 from simbyz.simulator.metrics import log_ratio
 from simbyz.sweeps import Lane, Result, sweep
 from simbyz.sweeps.checkpoints import Checkpoints, discard
-from simbyz.theory.robustness import summarise
 
 CHECKPOINTS = "checkpoints"  # the folder of theirs, in that of results
 CHECKPOINT_EVERY = 60.0

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from simbyz._arrays.calling import asks_for
 from simbyz._arrays.stacking import PyTree, ravel
 
 ASKED = ("key", "masses", "state")  # what a part may ask for, and the simulator gives
@@ -46,7 +47,7 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """
     if not parts:
         raise ValueError("chain needs at least one part, the rule")
-    num_keys = sum(needs_key(part) for part in parts)
+    num_keys = sum(asks_for(part, "key") for part in parts)
     wanted = [name for name in ASKED if any(asks_for(part, name) for part in parts)]
     signature = inspect.Signature(
         [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("updates", "f")]
@@ -65,17 +66,6 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     return chained
 
 
-def needs_key(part: Callable[..., Any]) -> bool:
-    """Whether a callable asks for a key."""
-    return asks_for(part, "key")
-
-
-def asks_for(part: Callable[..., Any], name: str) -> bool:
-    """Whether a callable has a keyword-only parameter that no default or partial has set."""
-    given = inspect.signature(part).parameters.get(name)
-    return given is not None and given.kind is given.KEYWORD_ONLY and given.default is given.empty
-
-
 def _in_turn(
     parts: tuple[Callable[..., PyTree], ...],
     updates: PyTree,
@@ -87,7 +77,7 @@ def _in_turn(
     given = updates
     for number, part in enumerate(parts, 1):
         options = {name: shared[name] for name in shared if asks_for(part, name)}
-        if needs_key(part):
+        if asks_for(part, "key"):
             options["key"] = next(remaining)
         try:
             given = part(given, f, **options)

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from simbyz._arrays.calling import asks_for
 from simbyz._arrays.stacking import PyTree
-from simbyz.aggregators.compose.chain import needs_key
 
 
 class RandomRuleState(NamedTuple):
@@ -51,9 +51,9 @@ def as_gradient_transformation(
     Raises:
       ValueError: a rule that asks for a key without one, or a key for a rule that asks for none.
     """
-    if needs_key(rule) and key is None:
+    if asks_for(rule, "key") and key is None:
         raise ValueError("as_gradient_transformation needs a key: the rule asks for one")
-    if not needs_key(rule) and key is not None:
+    if not asks_for(rule, "key") and key is not None:
         raise ValueError("as_gradient_transformation was given a key: the rule asks for none")
 
     def init(params: PyTree) -> optax.EmptyState | RandomRuleState:

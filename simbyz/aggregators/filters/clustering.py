@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.geometry import lower_gram, mirrored, sum_over_chunks
+from simbyz._arrays.chunks import first_carry, sum_over_chunks
+from simbyz._arrays.geometry import lower_gram, mirrored
 from simbyz._arrays.moments import weighted_sum
-from simbyz._arrays.stacking import PyTree, aggregate, first_carry, ravel, require
+from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
 from simbyz.aggregators.center import distances_to, safe_sqrt
 
 

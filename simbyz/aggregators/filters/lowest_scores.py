@@ -13,6 +13,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import (
     middle_row,
     squared_distances,
@@ -21,7 +22,7 @@ from simbyz._arrays.geometry import (
 )
 from simbyz._arrays.moments import mean_of_chosen
 from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import PyTree, aggregate, first_carry, ravel, require
+from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
 
 
 def cge(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:

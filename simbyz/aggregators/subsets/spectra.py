@@ -17,7 +17,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.stacking import first_carry
+from simbyz._arrays.chunks import first_carry
 
 
 def subset_of_smallest_top_eigenvalue(distances: jax.Array, size: int) -> jax.Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.stacking import first_carry
+from simbyz._arrays.chunks import first_carry
 
 # Sums computed at once: choices from the first half × choices from the second.
 TILE = (128, 512)

@@ -8,7 +8,7 @@ conflicts has fewer than 1.47^b leaves, whatever the graph: 45 for b = 10.
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.stacking import first_carry
+from simbyz._arrays.chunks import first_carry
 
 
 def has_independent_set(conflicts: jax.Array, alive: jax.Array, size: int) -> jax.Array:

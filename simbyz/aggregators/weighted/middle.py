@@ -8,8 +8,8 @@ same sum from either end, so that equal masses halve exactly, whatever they are.
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, comparators
-from simbyz._arrays.stacking import first_carry
 
 
 @jax.custom_jvp

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import PyTree, ravel
+from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.fixed import mean_and_deviation, z_max
 from simbyz.attacks.rows import count, repeat, unit
-from simbyz.simulator.attackers import StatefulAttack
 
 
 def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> Byzantine:

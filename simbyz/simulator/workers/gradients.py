@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.geometry import SHARD
+from simbyz._arrays.chunks import SHARD
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.simulator.participation import participants

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from simbyz.simulator.config import Config, Hyperparameters
+from simbyz.simulator.state import Last
 from simbyz.simulator.workers.sending import Sent, send
-from simbyz.simulator.workers.variance_reduction import Last, reduced
+from simbyz.simulator.workers.variance_reduction import reduced
 
 PyTree = Any
 

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 
 from simbyz.simulator.config import Config, Hyperparameters
-from simbyz.simulator.state import State
+from simbyz.simulator.state import Last, State
 from simbyz.simulator.workers.local_steps import local_round
 from simbyz.simulator.workers.sending import Sent
-from simbyz.simulator.workers.variance_reduction import Last, reduced
+from simbyz.simulator.workers.variance_reduction import reduced
 
 PyTree = Any
 

@@ -31,22 +31,16 @@ Reference: Cutkosky and Orabona, Momentum-based variance reduction in non-convex
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from simbyz.simulator.config import Config, Hyperparameters
+from simbyz.simulator.state import Last
 from simbyz.simulator.workers.sending import Sent, send
 
 PyTree = Any
-
-
-class Last(NamedTuple):
-    """Where the gradients behind a momentum were last taken."""
-
-    points: jax.Array  # (d,), or (w, d) where each worker has a point of its own
-    met: jax.Array | None  # (w,) which of these workers took one yet; None where (d,)
 
 
 def start(config: Config, parameters: jax.Array) -> Last | None:

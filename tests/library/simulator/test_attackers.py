@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
+from simbyz.attacks.base import StatefulAttack
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.simulator.attackers import Identities, StatefulAttack, identities, receive
+from simbyz.simulator.attackers import Identities, identities, receive
 from simbyz.simulator.keys import BATCHES, INITIALISE, REDRAW, of_step
 from tests.library.simulator.test_training import TARGET, quadratic, run
 

@@ -10,10 +10,11 @@ import pytest
 from simbyz import aggregators
 from simbyz._arrays.geometry import squared_distances
 from simbyz.aggregators import centered_clipping, centered_clipping_selection, chain, median
+from simbyz.aggregators.base import StatefulRule
 from simbyz.preaggregators import bucketing
 from simbyz.simulator import Config, Hyperparameters, make_simulator, server
 from simbyz.simulator.keys import RULE, of_step
-from simbyz.simulator.server import StatefulRule, defend
+from simbyz.simulator.server import defend
 from simbyz.tasks import Task
 
 N, D = 9, 4

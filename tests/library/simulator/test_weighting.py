@@ -9,12 +9,12 @@ import pytest
 
 from simbyz import aggregators, attacks, data
 from simbyz.aggregators import WEIGHTED
+from simbyz.aggregators.base import StatefulRule
 from simbyz.data import partition
 from simbyz.preaggregators import clipping
 from simbyz.simulator import Config, Hyperparameters, make_simulator
 from simbyz.simulator.attackers import identities
 from simbyz.simulator.keys import REDRAW, of_step
-from simbyz.simulator.server import StatefulRule
 from simbyz.simulator.weighting import by_counts, masses_of
 from simbyz.tasks import Task, classification, models
 from tests.reference.masses import BY_HAND, CONFIGURED, SELECTIONS, average_by_hand

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from experiments.scale import sharded as sharded
 from experiments.scale.measure import collectives
 from simbyz import aggregators, attacks, data
-from simbyz._arrays.geometry import SHARD
+from simbyz._arrays.chunks import SHARD
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.sweeps.mesh import mesh_of, padded, shard, shardings_of
 from simbyz.tasks import classification, models

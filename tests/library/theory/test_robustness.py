@@ -10,6 +10,7 @@ import pytest
 
 from simbyz import aggregators
 from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mixing
+from simbyz.simulator.certificates import realised_coefficient
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     adaptive_clipping_bound,
@@ -18,7 +19,6 @@ from simbyz.theory.robustness import (
     least_spread_bound,
     median_bound,
     mixing_bound,
-    realised_coefficient,
     trimmed_mean_bound,
 )
 

@@ -20,12 +20,13 @@ from experiments.report.commands import cell_of, command_of
 from simbyz import aggregators, records
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.attackers import identities
+from simbyz.simulator.certificates import CERTIFICATES, summarise
 from simbyz.simulator.keys import REDRAW, of_step
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps import many_runs
 from simbyz.sweeps.checkpoints import Checkpoints
 from simbyz.tasks import Task
-from simbyz.theory.robustness import CERTIFICATES, COEFFICIENT_BOUNDS, summarise, trimmed_mean_bound
+from simbyz.theory.robustness import COEFFICIENT_BOUNDS, trimmed_mean_bound
 from tests.support.paths import DOCS
 from tests.support.printed import printed
 

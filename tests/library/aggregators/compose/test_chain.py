@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from simbyz import preaggregators
+from simbyz._arrays.calling import asks_for
 from simbyz.aggregators import (
     average,
     bulyan,
@@ -19,7 +20,6 @@ from simbyz.aggregators import (
     trimmed_mean,
     weighted_median,
 )
-from simbyz.aggregators.compose.chain import asks_for
 
 pytestmark = pytest.mark.thorough
 
