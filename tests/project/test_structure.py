@@ -130,7 +130,9 @@ def test_few_entries_on_a_level(top):
     for path in map(Path, listed):
         if not (ROOT / path).exists():
             continue
-        for folder, entry in zip([path.parent, *path.parent.parents], [path, *path.parents]):
+        for folder, entry in zip(
+            [path.parent, *path.parent.parents], [path, *path.parents], strict=False
+        ):
             if folder != Path("."):
                 levels.setdefault(str(folder), set()).add(entry.name)
     crowded = {
