@@ -133,7 +133,11 @@ def test_more_bad_rows_than_f_give_an_answer(rule: str) -> None:
             rows = np.random.default_rng(0).normal(size=(11, 4))
             for bad in (3, 6, 11):
                 rows[:bad] = value
-                chosen(rule, rows, 2)
+                # As many as it averages, bad ones where there are no others.
+                subset = chosen(rule, rows, 2)
+                assert len(subset) == 9
+                if bad < 9:
+                    assert set(range(bad, 11)) <= set(subset)
 
 
 def test_small_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
