@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 
 class Halves(NamedTuple):
-    """What a core gives."""
+    """The results of a core, each computed when it is called."""
 
     result: Callable[[], PyTree]  # the aggregate; of a pre-aggregator, the m new rows
     weights: Callable[[], jax.Array]  # (n,), each row's in it; (m, n), the given rows' in each

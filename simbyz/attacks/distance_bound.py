@@ -126,7 +126,7 @@ def _power_of_two(number: jax.Array) -> jax.Array:
 def _start(
     attack: str, stack: jax.Array, direction: Direction
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What is seen, its mean and the direction, in at least float32, and what to multiply a row by
+    """The rows seen, their mean and the direction, in at least float32, and the factor of a row
     in the end.
 
     That is 1, unless squares of what is seen would leave the range of float32.

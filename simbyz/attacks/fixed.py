@@ -49,7 +49,7 @@ def a_little_is_enough(
 
 
 def z_max(n: int, f: int, *, reading: Literal["honest", "all"] = "honest") -> float:
-    """How many deviations a value may lie off and still find enough honest ones farther out.
+    """The number of deviations that a value may lie off with enough honest ones farther out.
 
     With s = ⌊n/2⌋ + 1 - f honest workers to win over for a majority, and Φ the standard normal
     distribution: Φ⁻¹((n - f - s) / (n - f)), a share of the honest workers; or, read otherwise,

@@ -42,7 +42,7 @@ def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0
 
 
 class MimicState(NamedTuple):
-    """What the attackers have learned of the honest workers."""
+    """Memory of `learned_mimic`."""
 
     step: jax.Array  # steps seen
     mean: jax.Array  # (d,) mean of the honest means

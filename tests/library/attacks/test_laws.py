@@ -1,4 +1,4 @@
-"""What every attack keeps to, and what each is known for, on rows that Hypothesis draws."""
+"""Laws of every attack, and what each is known for, on rows that Hypothesis draws."""
 
 import functools
 from typing import NamedTuple

@@ -48,17 +48,25 @@ def test_the_symmetries_of_rules(name):
             np.testing.assert_allclose(rule(stack[:, k : k + 1]), rule(stack)[k : k + 1], atol=1e-6)
 
 
+# A climb through a rule takes seconds to compile: other cases are among the longer checks.
+CASES = [
+    (aggregators.median, "coordinates", None),
+    (aggregators.median, "coordinates", opposition),
+    (aggregators.median, None, None),
+    (aggregators.krum, "rotations", None),
+]
+MORE_CASES = [
+    (aggregators.median, None, opposition),
+    (aggregators.krum, "rotations", opposition),
+    *((aggregators.meamed, "coordinates", objective) for objective in (None, opposition)),
+    *((krum_of_many, "rotations", objective) for objective in (None, opposition)),
+]
+
+
 @pytest.mark.parametrize(
-    ("rule", "symmetry"),
-    [
-        (aggregators.median, "coordinates"),
-        (aggregators.meamed, "coordinates"),
-        (aggregators.krum, "rotations"),
-        pytest.param(krum_of_many, "rotations", marks=pytest.mark.thorough),
-        (aggregators.median, None),
-    ],
+    ("rule", "symmetry", "objective"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.thorough) for case in MORE_CASES)],
 )
-@pytest.mark.parametrize("objective", [None, opposition])
 def test_never_weaker_than_its_starts(rule, symmetry, objective):
     rows = ascent(rule, symmetry=symmetry, objective=objective)
     assert rows.shape == (3, 6)
