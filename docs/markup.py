@@ -3,7 +3,7 @@
 import re
 
 # Paragraphs of a docstring that have a name, "Cost: two passes."
-NAMED = re.compile(r"(Cost|Reference|Convention|Conventions): ")
+NAMED = re.compile(r"(Weights|Cost|Reference|Convention|Conventions): ")
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):$")
 CODE = re.compile(r"(`[^`]*`)")
 

@@ -1,4 +1,4 @@
-"""A page for each rule: its docstring, its picture, and whom it took."""
+"""A page for each rule: its docstring, its picture, and its selection."""
 
 import itertools
 from pathlib import Path
@@ -25,7 +25,8 @@ def write(folder: Path) -> None:
     lines = [*_title("The rules"), ".. toctree::", "   :maxdepth: 1", ""]
     lines += [f"   {name}" for name in AGGREGATORS]
     lines += ["", "Around the rules", "-" * 16, "", ".. automodule:: simbyz.aggregators", ""]
-    others = ["chain", "as_gradient_transformation", "at_workers", "remember_norms"]
+    others = ["chain", "layerwise", "selection_of", "together"]
+    others += ["as_gradient_transformation", "at_workers", "remember_norms"]
     others += itertools.chain(*((name, f"{name}_selection") for name in WEIGHTED))
     others += ["heaviest_share"]
     lines += [f".. autofunction:: simbyz.aggregators.{name}" for name in others]

@@ -1,4 +1,4 @@
-"""What a rule does in two dimensions: where the attackers stand, against how far they pull it."""
+"""Pictures of rules in two dimensions: where attackers stand, against how far they pull it."""
 
 import functools
 from collections.abc import Callable

@@ -1,7 +1,11 @@
 """Pre-aggregators: stack -> stack, what is done to the workers' rows before a rule sees them.
 
-`updates` is an (n, d) array or a pytree whose leaves have a leading worker axis; the result is one,
-too, with fewer rows after `bucketing`. `simbyz.aggregators.chain` puts them in front of a rule.
+Each is (updates, f, *, ...) -> updates: an (n, d) array or a pytree whose leaves have a leading
+worker axis, and one again, with fewer rows after `bucketing`. `f` is the number of Byzantine rows
+tolerated, checked against n. `simbyz.aggregators.chain` puts them in front of a rule.
+
+The new rows are weighted sums of the given ones. `simbyz.aggregators.selection_of` gives these
+weights, (m, n); of a chain, it multiplies them through.
 
 Non-finite values: from at most f rows of NaN or ±inf come at most f rows that are not as they
 should be, so a robust rule behind stays finite. Each function says what becomes of such rows.
@@ -13,28 +17,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz._arrays.geometry import squared_distances
-from simbyz._arrays.moments import finite_rows, means_of_chosen, sum_rows
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.moments import finite_rows, mean_rows, means_of_chosen
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.shapes import Buckets, Mixed, Updates
-from simbyz._arrays.stacking import ravel, require
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import PyTree, ravel, require
 
 
-def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:
+def _nearest_neighbor_mixing(updates: Updates, f: int) -> Halves:
     """NNM: every row becomes the mean of the n - f rows nearest to it, itself included.
 
     y_i = 1/(n - f) Σ_{j in N_i} x_j, N_i holding i and the n - f - 1 others with smallest
     ||x_i - x_j||.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-
     Returns:
-      (n, d), or the pytree. Of equally far rows the earlier one is taken. A row that is not finite
-      is among its own nearest and becomes NaN; a finite row takes no such row while at most f of
-      them are there.
+      The rows. Of equally far rows the earlier one is taken. A row that is not finite is among its
+      own nearest and becomes NaN; a finite row takes no such row while at most f of them are there.
 
     Raises:
       ValueError: n < 2f + 1.
@@ -50,28 +51,32 @@ def nearest_neighbor_mixing(updates: Updates, f: int) -> Mixed:
     f = require("nearest_neighbor_mixing", n, f, 2, 1)
     squares = squared_distances(stack)
     itself = jnp.eye(n, dtype=bool)
-    # A row at a finite distance from another is finite: mostly that saves a pass over the stack.
-    near_one = jnp.any(jnp.isfinite(squares) & ~itself, axis=1)
-    finite = jax.lax.cond(jnp.all(near_one), lambda: near_one, lambda: finite_rows(stack))
     # Nothing is nearer to a row than itself, not even its copy.
-    squares = jnp.where(itself, -1, squares)
-    nearest = jnp.argsort(squares, axis=1)[:, : n - f]
+    nearest = jnp.argsort(jnp.where(itself, -1, squares), axis=1)[:, : n - f]
     chosen = jnp.zeros((n, n), dtype=bool).at[jnp.arange(n)[:, None], nearest].set(True)
 
-    return unravel(means_of_chosen(stack, chosen, finite))
+    def mixed() -> jax.Array:
+        # A row at a finite distance from another is finite: mostly that saves a pass over the
+        # stack.
+        near_one = jnp.any(jnp.isfinite(squares) & ~itself, axis=1)
+        finite = jax.lax.cond(jnp.all(near_one), lambda: near_one, lambda: finite_rows(stack))
+        return means_of_chosen(stack, chosen, finite)
+
+    return Halves(lambda: unravel(mixed()), lambda: chosen / (n - f))
 
 
-def clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> Mixed:
+nearest_neighbor_mixing = halves(_nearest_neighbor_mixing)[0]
+
+
+def _clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> Halves:
     """Every row is shortened to at most a given length: x_i · min(1, radius / ||x_i||).
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: any non-negative int; not used.
       radius: the greatest norm that is left alone; may be traced.
 
     Returns:
-      (n, d), or the pytree. A row that is not finite has no direction to keep and becomes zero, as
-      does a row too long for its dtype (1e38 in float32): no row is longer than the radius.
+      The rows. A row that is not finite has no direction to keep and becomes zero, as does a row
+      too long for its dtype (1e38 in float32): no row is longer than the radius.
 
     Raises:
       ValueError: f < 0.
@@ -82,19 +87,18 @@ def clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> M
     """
     stack, unravel = ravel(updates)
     require("clipping", len(stack), f, 0, 1)
-    return unravel(_clip(stack, _norms(stack), radius))
+    return _clipped(stack, _norms(stack), radius, unravel)
 
 
-def adaptive_robust_clipping(updates: Updates, f: int) -> Mixed:
+clipping = halves(_clipping)[0]
+
+
+def _adaptive_robust_clipping(updates: Updates, f: int) -> Halves:
     """ARC: the k longest rows are shortened to the length of the next one, k = ⌊2 (f/n) (n - f)⌋.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-
     Returns:
-      (n, d), or the pytree. A row that is not finite counts as the longest and becomes zero, as in
-      `clipping`. As k >= f, f such rows do not set the length that the others are cut to.
+      The rows. A row that is not finite counts as the longest and becomes zero, as in `clipping`.
+      As k >= f, f such rows do not set the length that the others are cut to.
 
     Raises:
       ValueError: n < 2f + 1.
@@ -109,10 +113,13 @@ def adaptive_robust_clipping(updates: Updates, f: int) -> Mixed:
     f = require("adaptive_robust_clipping", n, f, 2, 1)
     norms = _norms(stack)
     num_clipped = 2 * f * (n - f) // n
-    return unravel(_clip(stack, norms, jnp.sort(norms)[n - 1 - num_clipped]))
+    return _clipped(stack, norms, jnp.sort(norms)[n - 1 - num_clipped], unravel)
 
 
-def bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) -> Buckets:
+adaptive_robust_clipping = halves(_adaptive_robust_clipping)[0]
+
+
+def _bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) -> Halves:
     """Rows in random order, then the mean of each s in a row; the last bucket may hold fewer.
 
     y_b = mean of x_π(bs), ..., x_π(bs + s - 1), with π = jax.random.permutation(key, n).
@@ -121,13 +128,11 @@ def bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) -> 
     must take that f with that many rows.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked to be a count.
       key: a jax.random key, a new one each time.
       bucket_size: s, from 1 to n.
 
     Returns:
-      (⌈n/s⌉, d), or the pytree. A bucket with a row that is not finite is not finite.
+      ⌈n/s⌉ rows. A bucket with a row that is not finite is not finite.
 
     Raises:
       ValueError: f < 0, or bucket_size out of range.
@@ -147,7 +152,17 @@ def bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) -> 
             f"bucketing needs 1 <= bucket_size <= {n}, got bucket_size={bucket_size}, n={n}, f={f}"
         )
     order = jax.random.permutation(key, n)
-    return unravel(mean_of_buckets(stack, order, bucket_size))
+
+    def weights() -> jax.Array:
+        bucket = np.arange(n) // bucket_size  # of each place in the order
+        members = np.arange(bucket[-1] + 1)[:, None] == bucket
+        shares = members / members.sum(axis=1, keepdims=True)
+        return jnp.zeros(shares.shape).at[:, order].set(shares)
+
+    return Halves(lambda: unravel(mean_of_buckets(stack, order, bucket_size)), weights)
+
+
+bucketing = halves(_bucketing)[0]
 
 
 def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax.Array:
@@ -172,7 +187,7 @@ def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax
     means = []
     for start in range(0, n, bucket_size):
         rows = [stack[member] for member in order[start : start + bucket_size]]
-        means.append((sum_rows(rows) / len(rows)).astype(stack.dtype))
+        means.append(mean_rows(rows))
     return jnp.stack(means)
 
 
@@ -198,15 +213,24 @@ def _norms(stack: jax.Array) -> jax.Array:
     return jnp.where(finite, scale * roots, jnp.inf)
 
 
-def _clip(stack: jax.Array, norms: jax.Array, radius: jax.typing.ArrayLike) -> jax.Array:
+def _clipped(
+    stack: jax.Array,
+    norms: jax.Array,
+    radius: jax.typing.ArrayLike,
+    unravel: Callable[[jax.Array], PyTree],
+) -> Halves:
     """x_i · min(1, radius / norm_i), and zero where the norm is not finite."""
     finite = jnp.isfinite(norms)
     long = finite & (norms > radius)
     factors = jnp.where(
         long, _ratio(jnp.asarray(radius, norms.dtype), jnp.where(long, norms, 1)), 1
     )
-    rows = jnp.where(finite[:, None], stack, 0)
-    return (rows * factors[:, None]).astype(stack.dtype)
+
+    def rows() -> jax.Array:
+        kept = jnp.where(finite[:, None], stack, 0)
+        return (kept * factors[:, None]).astype(stack.dtype)
+
+    return Halves(lambda: unravel(rows()), lambda: jnp.diag(jnp.where(finite, factors, 0)))
 
 
 @jax.custom_jvp
@@ -223,8 +247,6 @@ def _ratio_moves(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]
 
 
 PREAGGREGATORS: dict[str, Callable[..., Any]] = {
-    "nearest_neighbor_mixing": nearest_neighbor_mixing,
-    "clipping": clipping,
-    "adaptive_robust_clipping": adaptive_robust_clipping,
-    "bucketing": bucketing,
+    part.__name__: part
+    for part in (nearest_neighbor_mixing, clipping, adaptive_robust_clipping, bucketing)
 }

@@ -4,8 +4,8 @@ Rules, attacks and their kind are functions of a few positional arguments. What 
 need is named here; a callable is given what it asks for, and nothing else.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 
@@ -13,14 +13,32 @@ def asks_for(function: Callable[..., Any], name: str) -> bool:
     """Whether a callable has a keyword-only parameter of that name that nothing has set: without a
     default it needs it, with the default None it does without where there is none.
     """
-    given = inspect.signature(function).parameters.get(name)
-    return (
-        given is not None
-        and given.kind is given.KEYWORD_ONLY
-        and (given.default is given.empty or given.default is None)
-    )
+    return _asking(function, name) is not None
 
 
 def asked(function: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the known values that the callable asks for."""
     return {name: value for name, value in known.items() if asks_for(function, name)}
+
+
+def signature_of_all(
+    functions: Sequence[Callable[..., Any]], positional: Sequence[str], names: Sequence[str]
+) -> Signature:
+    """The signature of a callable that calls them all: with those of the names that any of them
+    asks for, and the default None where all who ask do without.
+    """
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in positional]
+    for name in names:
+        asking = [found for each in functions if (found := _asking(each, name)) is not None]
+        if asking:
+            needed = any(found.default is found.empty for found in asking)
+            default = Parameter.empty if needed else None
+            parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default))
+    return Signature(parameters)
+
+
+def _asking(function: Callable[..., Any], name: str) -> Parameter | None:
+    given = signature(function).parameters.get(name)
+    if given is None or given.kind is not given.KEYWORD_ONLY:
+        return None
+    return given if given.default is given.empty or given.default is None else None

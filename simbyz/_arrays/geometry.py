@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from simbyz._arrays.chunks import in_mesh, sum_over_chunks
 from simbyz._arrays.order_statistics import sorted_columns, sorted_rows
 from simbyz._arrays.redo import redo_if
-from simbyz._arrays.shapes import Distances
 
 # Coordinates by which a row to centre on is chosen.
 SAMPLE = 128
@@ -87,22 +86,6 @@ def _keeps_digits(squares: jax.Array, norms: jax.Array) -> jax.Array:
 def gram(rows: jax.Array) -> jax.Array:
     """The inner products of the rows (n, d), all of them: (n, n)."""
     return mirrored(lower_gram(rows))
-
-
-def known_or_measured(rule: str, stack: jax.Array, known: Distances | None) -> jax.Array:
-    """The squared distances (n, n) of an (n, d) stack: those known already, or measured.
-
-    Raises:
-      ValueError: known ones of another shape.
-    """
-    if known is None:
-        return squared_distances(stack)
-    n = len(stack)
-    if jnp.shape(known) != (n, n):
-        raise ValueError(
-            f"{rule} needs squared_distances of shape ({n}, {n}), got {jnp.shape(known)}"
-        )
-    return jax.lax.stop_gradient(jnp.asarray(known))
 
 
 def lower_gram(rows: jax.Array) -> jax.Array:

@@ -23,12 +23,17 @@ def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:
     return total
 
 
+def mean_rows(rows: Sequence[jax.Array]) -> jax.Array:
+    """The mean of a list of arrays, summed in at least float32."""
+    return (sum_rows(rows) / len(rows)).astype(rows[0].dtype)
+
+
 def mean(stack: jax.Array) -> jax.Array:
     """The mean row (d,) of an (n, d) stack."""
     n = len(stack)
     if n > MAX_NETWORK_ROWS:
         return jnp.mean(stack, axis=0)
-    return (sum_rows(list(stack)) / n).astype(stack.dtype)
+    return mean_rows(list(stack))
 
 
 @jax.custom_jvp

@@ -1,4 +1,4 @@
-"""Shapes in types: what rules, pre-aggregators and attacks take and give.
+"""Shapes in types: what rules, pre-aggregators and attacks take, and what attacks give.
 
 Each is an array or a pytree of arrays: n workers, h of them honest, b Byzantine; `*?shape` is a
 leaf's own shape, the same on the way in and out, and T the structure of the tree. The tests check
@@ -8,13 +8,7 @@ them at every call.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # to a type checker, a pytree is anything
-    from jax import Array as Distances
-    from jax import Array as Weights
-
     Updates = Any
-    Mixed = Any
-    Buckets = Any
-    Aggregate = Any
     Row = Any
     Honest = Any
     Byzantine = Any
@@ -25,11 +19,6 @@ else:
 
     Given = Array | np.ndarray
     Updates = PyTree[Float[Given, "n *?shape"], "T"]
-    Mixed = PyTree[Float[Array, "n *?shape"], "T"]
-    Buckets = PyTree[Float[Array, "buckets *?shape"], "T"]
-    Aggregate = PyTree[Float[Array, "*?shape"], "T"]
     Row = PyTree[Float[Given | np.generic, "*?shape"], "T"]
-    Weights = Float[Array, "n"]
-    Distances = Float[Given, "n n"]
     Honest = PyTree[Float[Given, "h *?shape"], "T"]
     Byzantine = PyTree[Float[Array, "b *?shape"], "T"]

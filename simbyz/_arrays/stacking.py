@@ -15,7 +15,9 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
     """One row a worker.
 
     Args:
-      updates: an (n, d) array, or a pytree of floating-point leaves (n, ...).
+      updates: an (n, d) array, or a pytree of floating-point leaves (n, ...). A list or tuple of
+        arrays of one shape may be n workers' updates or layers of a model: it is refused, as one
+        of the two readings would give numbers that mean nothing.
 
     Returns:
       The (n, d) stack, and `unravel`, which turns an array (..., d) into the pytree of leaves (...,
@@ -23,14 +25,20 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
       back.
 
     Raises:
-      ValueError: no leaf, no worker, no coordinate, leaves that disagree on n, or leaves that are
-        not floating point.
+      ValueError: no leaf, no worker, no coordinate, leaves that disagree on n, leaves that are not
+        floating point, or a list of arrays of one shape.
     """
     leaves, structure = jax.tree.flatten(updates)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     if not leaves:
         raise ValueError("updates must hold at least one array, got an empty pytree")
     shapes = [leaf.shape for leaf in leaves]
+    if type(updates) in (list, tuple) and len(set(shapes)) == 1:
+        raise ValueError(
+            f"updates came as a {type(updates).__name__} of {len(updates)}, with arrays of shape "
+            f"{shapes[0]}: make one array of workers' updates, jnp.asarray(updates), and a dict of "
+            "layers that have a worker axis"
+        )
     if any(len(shape) == 0 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(f"updates must share a leading axis of n workers, got shapes {shapes}")
     if shapes[0][0] == 0:
@@ -80,30 +88,10 @@ def unraveller(template: PyTree) -> Callable[[jax.Array], PyTree]:
     return unravel
 
 
-def aggregate(
-    rule: Callable[[jax.Array], jax.Array], updates: PyTree, layerwise: bool = False
-) -> PyTree:
-    """A rule on stacks, (n, d) -> (d,), applied to a pytree: to its leaves joined, or one by one.
-
-    Args:
-      rule: sees every stack it is given with the same n.
-      updates: as in `ravel`.
-      layerwise: apply the rule to each leaf alone, as if a layer were a model of its own.
-
-    Returns:
-      The pytree without its worker axis.
-    """
+def aggregate(rule: Callable[[jax.Array], jax.Array], updates: PyTree) -> PyTree:
+    """A rule on stacks, (n, d) -> (d,), applied to a pytree: the pytree without its worker axis."""
     stack, unravel = ravel(updates)
-    if not layerwise:
-        return unravel(rule(stack))
-
-    def on_leaf(leaf: jax.Array) -> jax.Array:
-        leaf = jnp.asarray(leaf)
-        if leaf.size == 0:
-            return leaf[0]
-        return rule(leaf.reshape(len(leaf), -1)).reshape(leaf.shape[1:])
-
-    return jax.tree.map(on_leaf, updates)
+    return unravel(rule(stack))
 
 
 def integer(name: str, value: Any) -> int:

@@ -6,7 +6,6 @@ leave every rule here finite. Distances have zero gradient at zero.
 """
 
 import operator
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -14,41 +13,46 @@ import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
+from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_sum
-from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import PyTree, ravel, require
+
+__all__ = [
+    "centered_clipping",
+    "centered_clipping_selection",
+    "geometric_median",
+    "geometric_median_selection",
+]
 
 
-def geometric_median(
+def _geometric_median(
     updates: Updates,
     f: int = 0,
     *,
     smoothing: float | jax.Array = 0.1,
     iterations: int = 3,
     start: Literal["mean", "zeros", "median"] = "zeros",
-    layerwise: bool = False,
-) -> Aggregate:
+) -> Halves:
     """The point of least summed distance to the rows, by smoothed Weiszfeld iterations.
 
     z ← Σ w_i x_i / Σ w_i with w_i = 1 / max(smoothing, ||x_i - z||), a fixed number of times.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked.
       smoothing: the distance below which a row pulls no harder; positive, may be traced. It has the
         scale of the rows: where all distances are below it, the result is their mean.
       iterations: at least 1.
       start: z before the first iteration: the mean of the finite rows, zeros, or the coordinate-
         wise median. From the mean, one row of size s costs about log(s) iterations to come back; a
         few iterations are enough from the median, and from zeros if the rows are not far from it.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis; NaN if no row is finite.
+      The aggregate; NaN if no row is finite.
 
     Raises:
       ValueError: n < 2f + 1, iterations < 1, or an unknown start.
 
+    Weights: those of the last step, their sum 1.
     Cost: two passes over the stack an iteration.
     Reference: Chen et al., Distributed statistical machine learning in adversarial settings, 2017;
       Pillutla et al., Robust aggregation for federated learning, 2022.
@@ -56,58 +60,44 @@ def geometric_median(
       the median, until the moves are below 1e-6. Blades: 1e-6, 100 from the mean. Here nothing
       stops early.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        require("geometric_median", len(stack), f, 2, 1)
-        center, _ = _weiszfeld(stack, smoothing, iterations, start)
-        return center.astype(stack.dtype)
-
-    return aggregate(rule, updates, layerwise)
-
-
-def geometric_median_selection(
-    updates: Updates,
-    f: int = 0,
-    *,
-    smoothing: float | jax.Array = 0.1,
-    iterations: int = 3,
-    start: Literal["mean", "zeros", "median"] = "zeros",
-) -> Weights:
-    """The weights (n,) of the rows in the last step of `geometric_median`, their sum 1."""
-    stack, _ = ravel(updates)
+    stack, unravel = ravel(updates)
     require("geometric_median", len(stack), f, 2, 1)
-    _, weights = _weiszfeld(stack, smoothing, iterations, start)
-    return jax.lax.stop_gradient(weights / jnp.sum(weights))
+    center, weights = _weiszfeld(stack, smoothing, iterations, start)
+    return Halves(
+        lambda: unravel(center.astype(stack.dtype)),
+        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
+    )
 
 
-def centered_clipping(
+geometric_median, geometric_median_selection = halves(_geometric_median)
+
+
+def _centered_clipping(
     updates: Updates,
     f: int = 0,
     *,
     radius: float | jax.Array,
     iterations: int = 1,
     center: PyTree | None = None,
-    layerwise: bool = False,
-) -> Aggregate:
+) -> Halves:
     """A centre moved by the mean of the rows' differences to it, each clipped to a radius.
 
     v ← v + (1/n) Σ (x_i - v) min(1, radius / ||x_i - v||), a fixed number of times.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked.
       radius: not negative, may be traced.
       iterations: at least 1.
       center: v before the first step, (d,) or a pytree like the result; zeros if None. The rule is
         meant to start from its last result: keep it, and hand it back with the next updates.
-      layerwise: aggregate each leaf alone, every one with the whole radius.
 
     Returns:
-      (d,), or the pytree without its worker axis: the new centre.
+      The aggregate: the new centre.
 
     Raises:
       ValueError: n < 2f + 1, iterations < 1, or a center of another shape.
 
+    Weights: each row's share in the move, their sum 1; equal ones if nothing moves the centre. The
+      result is (1 - a) center + a Σ share_i x_i for some a.
     Cost: two passes over the stack a step.
     Reference: Karimireddy et al., Learning from history for Byzantine robust optimization, ICML
       2021. Its guarantee wants f / n below about 0.1.
@@ -115,36 +105,21 @@ def centered_clipping(
       100, 1 step; Blades: radius 5, 5 steps; both keep the centre from call to call. ByzPy: 10
       steps from the mean, which is `center=average(updates)`.
     """
-
-    def rule(stack: jax.Array, center: jax.Array) -> jax.Array:
-        require("centered_clipping", len(stack), f, 2, 1)
-        moved, _ = _clipped_steps(stack, radius, iterations, center, from_zero)
-        return moved.astype(stack.dtype)
-
-    from_zero = center is None
-    return aggregate_with(rule, updates, _center_or_zeros(center, updates), layerwise)
-
-
-def centered_clipping_selection(
-    updates: Updates,
-    f: int = 0,
-    *,
-    radius: float | jax.Array,
-    iterations: int = 1,
-    center: PyTree | None = None,
-) -> Weights:
-    """The share (n,) of each row in the move of `centered_clipping`, their sum 1.
-
-    The result is (1 - a) center + a Σ share_i x_i for some a; equal shares if nothing moves it.
-    """
-    stack, _ = ravel(updates)
+    stack, unravel = ravel(updates)
     n = len(stack)
     require("centered_clipping", n, f, 2, 1)
-    start = row_like(_center_or_zeros(center, updates), stack)
-    _, weights = _clipped_steps(stack, radius, iterations, start, center is None)
-    total = jnp.sum(weights)
-    shares = jnp.where(total > 0, weights / jnp.where(total > 0, total, 1), 1 / n)
-    return jax.lax.stop_gradient(shares)
+    start = jnp.zeros_like(stack[0]) if center is None else row_like(center, stack)
+    moved, kept = _clipped_steps(stack, radius, iterations, start, center is None)
+
+    def weights() -> jax.Array:
+        total = jnp.sum(kept)
+        shares = jnp.where(total > 0, kept / jnp.where(total > 0, total, 1), 1 / n)
+        return jax.lax.stop_gradient(shares)
+
+    return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)
+
+
+centered_clipping, centered_clipping_selection = halves(_centered_clipping)
 
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:
@@ -152,41 +127,18 @@ def safe_sqrt(squares: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
 
 
-def aggregate_with(
-    rule: Callable[[jax.Array, jax.Array], jax.Array],
-    updates: PyTree,
-    row: PyTree,
-    layerwise: bool = False,
-) -> PyTree:
-    """`stacking.aggregate` for a rule that takes a further row, (n, d), (d,) -> (d,).
-
-    Args:
-      rule: as in `aggregate`, with one more argument.
-      updates: as in `aggregate`.
-      row: (d,), or a pytree like the result.
-      layerwise: as in `aggregate`.
+def row_like(row: PyTree, stack: jax.Array) -> jax.Array:
+    """A row (d,), or a pytree like one worker's update, as a row of the stack.
 
     Raises:
-      ValueError: the row is not of the shape of one worker's update.
+      ValueError: it has not d coordinates.
     """
-    if layerwise:
-        return jax.tree.map(lambda leaf, own: aggregate_with(rule, leaf, own), updates, row)
-    return aggregate(lambda stack: rule(stack, row_like(row, stack)), updates)
-
-
-def row_like(row: PyTree, stack: jax.Array) -> jax.Array:
-    joined, _ = ravel(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], row))
+    joined, _ = ravel(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], {"row": row}))
     if joined.shape[1] != stack.shape[1]:
         raise ValueError(
             f"an update has {stack.shape[1]} coordinates, the row given {joined.shape[1]}"
         )
     return joined[0]
-
-
-def _center_or_zeros(center: PyTree | None, updates: PyTree) -> PyTree:
-    if center is not None:
-        return center
-    return jax.tree.map(lambda leaf: jnp.zeros_like(leaf, shape=jnp.shape(leaf)[1:]), updates)
 
 
 def _at_least_one(rule: str, iterations: int) -> int:

@@ -2,31 +2,42 @@
 
 Non-finite values: a NaN counts as +inf, so at most f rows of NaN or ±inf leave every rule here
 finite but `average`, which is not robust to anything.
+
+Weights: in each coordinate a rule here averages the values between two bounds; the rows whose
+values lie between them share that coordinate equally, those of equal values at a bound, too. A
+row's weight is the mean of its shares over the coordinates, and all weights sum to 1. They take a
+sorting network of their own: one that feeds several outputs is computed anew for each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.chunks import first_carry, in_mesh
-from simbyz._arrays.moments import sum_rows
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.moments import mean_rows, sum_rows
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS, sorted_rows
-from simbyz._arrays.shapes import Aggregate, Updates
-from simbyz._arrays.stacking import aggregate, require
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import ravel, require
+
+__all__ = [
+    "average",
+    "average_selection",
+    "meamed",
+    "meamed_selection",
+    "median",
+    "median_selection",
+    "phocas",
+    "phocas_selection",
+    "trimmed_mean",
+    "trimmed_mean_selection",
+]
 
 
-def average(updates: Updates, f: int = 0, *, layerwise: bool = False) -> Aggregate:
+def _average(updates: Updates, f: int = 0) -> Halves:
     """The mean of all rows: (1/n) Σ x_i. One bad row moves it anywhere; f is accepted and not used.
-
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: any non-negative int.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
 
     Raises:
       ValueError: f < 0 or n < 1.
@@ -35,29 +46,22 @@ def average(updates: Updates, f: int = 0, *, layerwise: bool = False) -> Aggrega
     Reference: none; it is what every rule is held against.
     Convention: rows count alike. Federated averaging weighs them by how much data they stand for.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        require("average", len(stack), f, 0, 1)
-        return moments.mean(stack)
-
-    return aggregate(rule, updates, layerwise)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("average", n, f, 0, 1)
+    return Halves(lambda: unravel(moments.mean(stack)), lambda: jnp.full(n, 1 / n))
 
 
-def median(
-    updates: Updates, f: int = 0, *, midpoint: bool = False, layerwise: bool = False
-) -> Aggregate:
+average, average_selection = halves(_average)
+
+
+def _median(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Halves:
     """Coordinate-wise median.
 
     x_(⌈n/2⌉) of the values x_(1) ≤ ... ≤ x_(n) of a coordinate.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked.
       midpoint: for an even n, take the mean of the two middle values instead of the lower one.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
 
     Raises:
       ValueError: n < 2f + 1.
@@ -67,31 +71,30 @@ def median(
     Convention: for an even n the paper's program (torch.median) takes the lower middle value, the
       default; ByzFL, krum and Blades take the midpoint.
     """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("median", n, f, 2, 1)
+    low = (n - 1) // 2
+    high = n // 2 if midpoint else low
 
     def rule(stack: jax.Array) -> jax.Array:
-        n = len(stack)
-        require("median", n, f, 2, 1)
-        low, high = (n - 1) // 2, n // 2
-        if midpoint and low != high:
-            rows = sorted_rows(stack, [low, high])
-            return mean_of([rows[low], rows[high]])
-        return sorted_rows(stack, [low])[low]
+        rows = sorted_rows(stack, [low, high])
+        return rows[low] if low == high else mean_rows([rows[low], rows[high]])
 
-    return aggregate(by_pieces(rule), updates, layerwise)
+    def weights() -> jax.Array:
+        rows = sorted_rows(stack, [low, high])
+        return shares_between(stack, rows[low], rows[high])
+
+    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
 
 
-def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+median, median_selection = halves(_median)
+
+
+def _trimmed_mean(updates: Updates, f: int) -> Halves:
     """Coordinate-wise mean of what is left without the f smallest and the f largest values.
 
     (1 / (n - 2f)) Σ_{i = f + 1}^{n - f} x_(i) of the values x_(1) ≤ ... ≤ x_(n) of a coordinate.
-
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
 
     Raises:
       ValueError: n < 2f + 1.
@@ -101,14 +104,104 @@ def trimmed_mean(updates: Updates, f: int, *, layerwise: bool = False) -> Aggreg
     Convention: some implementations are told a share β of the rows to cut at each end, instead of
       their number f = β n.
     """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("trimmed_mean", n, f, 2, 1)
 
     def rule(stack: jax.Array) -> jax.Array:
-        n = len(stack)
-        require("trimmed_mean", n, f, 2, 1)
         rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
-        return mean_of(rows[f : n - f])
+        return mean_rows(rows[f : n - f])
 
-    return aggregate(by_pieces(rule), updates, layerwise)
+    def weights() -> jax.Array:
+        rows = sorted_rows(stack, [f, n - f - 1])
+        return shares_between(stack, rows[f], rows[n - f - 1])
+
+    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
+
+
+trimmed_mean, trimmed_mean_selection = halves(_trimmed_mean)
+
+
+def _phocas(updates: Updates, f: int) -> Halves:
+    """Coordinate-wise mean of the n - f values closest to the trimmed mean.
+
+    (1 / (n - f)) Σ x_i over the n - f values of least |x_i - t|, t the trimmed mean.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Cost: one sorting network and f comparisons a coordinate; a sort above 128 rows.
+    Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
+    Convention: of two values equally far on both sides, the smaller one is kept.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("phocas", n, f, 2, 1)
+
+    def center(rows: list[jax.Array]) -> jax.Array:
+        trimmed = rows[f : n - f]
+        # A sum written out would be fused into each comparison with it, and summed anew for each.
+        many = n > MAX_NETWORK_ROWS
+        return jnp.mean(jnp.stack(trimmed), axis=0) if many else mean_rows(trimmed)
+
+    return _closest_to(center, stack, n - f, [range(f, n - f)], unravel)
+
+
+phocas, phocas_selection = halves(_phocas)
+
+
+def _meamed(updates: Updates, f: int, *, midpoint: bool = False) -> Halves:
+    """Mean around the median: coordinate-wise mean of the n - f values closest to the median.
+
+    (1 / (n - f)) Σ x_i over the n - f values of least |x_i - med|.
+
+    Args:
+      midpoint: which median is meant for an even n, as in `median`.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Cost: as `phocas`.
+    Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
+    Convention: of two values equally far on both sides, the smaller one is kept (the paper's
+      program and ByzFL keep the earlier row, or whichever their partition leaves).
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("meamed", n, f, 2, 1)
+    low, high = (n - 1) // 2, n // 2
+
+    def center(rows: list[jax.Array]) -> jax.Array:
+        return mean_rows([rows[low], rows[high]]) if midpoint and low != high else rows[low]
+
+    return _closest_to(center, stack, n - f, [range(f, low), range(high + 1, n - f)], unravel)
+
+
+meamed, meamed_selection = halves(_meamed)
+
+
+def _closest_to(
+    center: Callable[[list[jax.Array]], jax.Array],
+    stack: jax.Array,
+    count: int,
+    sets: Iterable[Iterable[int]],
+    unravel: Callable[[jax.Array], jax.Array],
+) -> Halves:
+    """The mean of the `count` values closest to a centre that is made of the sorted rows.
+
+    Args:
+      sets: of ranks whose values are kept in any case, and do not enter the centre but by a sum.
+    """
+
+    def rule(stack: jax.Array) -> jax.Array:
+        rows = sorted_rows(stack, sets=sets)
+        return mean_of_closest(rows, center(rows), count)
+
+    def weights() -> jax.Array:
+        rows = sorted_rows(stack)
+        return shares_between(stack, *bounds_of_closest(rows, center(rows), count))
+
+    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
 
 
 def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: int) -> jax.Array:
@@ -129,77 +222,7 @@ def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: i
     for k in range(end, end + copies):
         value = row if k < copies else jnp.maximum(row, ends[k - copies])
         kept.append(jnp.minimum(ends[k], value) if k < 2 * end else value)
-    return mean_of(kept)
-
-
-def phocas(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
-    """Coordinate-wise mean of the n - f values closest to the trimmed mean.
-
-    (1 / (n - f)) Σ x_i over the n - f values of least |x_i - t|, t the trimmed mean.
-
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
-
-    Raises:
-      ValueError: n < 2f + 1.
-
-    Cost: one sorting network and f comparisons a coordinate; a sort above 128 rows.
-    Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
-    Convention: of two values equally far on both sides, the smaller one is kept.
-    """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        n = len(stack)
-        require("phocas", n, f, 2, 1)
-        rows = sorted_rows(stack, sets=[range(f, n - f)])
-        trimmed = rows[f : n - f]
-        # A sum written out would be fused into each comparison with it, and summed anew for each.
-        many = n > MAX_NETWORK_ROWS
-        center = jnp.mean(jnp.stack(trimmed), axis=0) if many else mean_of(trimmed)
-        return mean_of_closest(rows, center, n - f)
-
-    return aggregate(by_pieces(rule), updates, layerwise)
-
-
-def meamed(
-    updates: Updates, f: int, *, midpoint: bool = False, layerwise: bool = False
-) -> Aggregate:
-    """Mean around the median: coordinate-wise mean of the n - f values closest to the median.
-
-    (1 / (n - f)) Σ x_i over the n - f values of least |x_i - med|.
-
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      midpoint: which median is meant for an even n, as in `median`.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
-
-    Raises:
-      ValueError: n < 2f + 1.
-
-    Cost: as `phocas`.
-    Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
-    Convention: of two values equally far on both sides, the smaller one is kept (the paper's
-      program and ByzFL keep the earlier row, or whichever their partition leaves).
-    """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        n = len(stack)
-        require("meamed", n, f, 2, 1)
-        low, high = (n - 1) // 2, n // 2
-        rows = sorted_rows(stack, sets=[range(f, low), range(high + 1, n - f)])
-        center = mean_of([rows[low], rows[high]]) if midpoint and low != high else rows[low]
-        return mean_of_closest(rows, center, n - f)
-
-    return aggregate(by_pieces(rule), updates, layerwise)
+    return mean_rows(kept)
 
 
 # Coordinates of a piece.
@@ -233,12 +256,6 @@ def by_pieces(rule: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], j
     return whole
 
 
-def mean_of(rows: Sequence[jax.Array]) -> jax.Array:
-    """The mean of a list of arrays, summed in at least float32."""
-    dtype = rows[0].dtype
-    return (sum_rows(rows) / len(rows)).astype(dtype)
-
-
 def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
     """Coordinate-wise mean of the `count` values closest to a centre, from rows sorted in each
     coordinate; those that are kept in any case, from len(rows) - count to count, may be in any
@@ -263,3 +280,25 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
         kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
     # Those that are kept anyway are summed first: they need not wait in registers for the others.
     return (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
+
+
+def bounds_of_closest(
+    rows: Sequence[jax.Array], center: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """The smallest and largest of the `count` values closest to a centre, from sorted rows.
+
+    See `mean_of_closest`: the window starts at the first slide that does not pay.
+    """
+    low, high = rows[0], rows[count - 1]
+    for j in range(len(rows) - count):
+        pays = rows[j + count] - center < center - rows[j]
+        low = jnp.where(pays, rows[j + 1], low)
+        high = jnp.where(pays, rows[j + count], high)
+    return low, high
+
+
+def shares_between(stack: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """The weights (n,) of the rows (n, d) whose values lie between two bounds (d,)."""
+    values = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+    between = ((values >= low[None]) & (values <= high[None])).astype(jnp.float32)
+    return jnp.mean(between / jnp.sum(between, axis=0, keepdims=True), axis=1)

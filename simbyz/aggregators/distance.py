@@ -12,137 +12,102 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.geometry import known_or_measured
-from simbyz._arrays.moments import finite_rows, mean_of_chosen, means_of_chosen
+from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.moments import finite_rows, means_of_chosen
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, sorted_columns, sorted_rows
-from simbyz._arrays.shapes import Aggregate, Distances, Updates, Weights
-from simbyz._arrays.stacking import aggregate, ravel, require
-from simbyz.aggregators.coordinate import mean_of_closest
-from simbyz.aggregators.shares import bounds_of_closest, shares_between
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import ravel, require
+from simbyz.aggregators.base import mean_of_some
+from simbyz.aggregators.coordinate import bounds_of_closest, mean_of_closest, shares_between
+
+__all__ = [
+    "bulyan",
+    "bulyan_selection",
+    "krum",
+    "krum_selection",
+    "multi_krum",
+    "multi_krum_selection",
+]
 
 
-def krum(
-    updates: Updates,
-    f: int,
-    *,
-    neighbours: int | None = None,
-    squared: bool = True,
-    layerwise: bool = False,
-    squared_distances: Distances | None = None,
-) -> Aggregate:
+def _krum(
+    updates: Updates, f: int, *, neighbours: int | None = None, squared: bool = True
+) -> Halves:
     """The one row closest to its neighbours: argmin_i Σ_{j in the k nearest others of i} ||x_i -
     x_j||².
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       neighbours: k, from 1 to n - 1; n - f - 2 if None.
       squared: sum squared distances; plain ones if False.
-      layerwise: aggregate each leaf alone.
-      squared_distances: (n, n), between the rows, where they are known already.
 
     Returns:
-      (d,), or the pytree without its worker axis. Of equal scores the earlier row wins.
+      The aggregate. Of equal scores the earlier row wins.
 
     Raises:
       ValueError: n < 2f + 3, or neighbours out of range.
 
+    Weights: 1 for the chosen row, else 0.
     Cost: one n × n × d matrix product.
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     Convention: published Krum is the default. ByzFL: neighbours = n - f - 1. The released program
       of Distributed Momentum (ICLR 2021): neighbours = n - f - 1, squared = False (and it averages
       n - f - 2 rows: see `multi_krum`).
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        scores = _krum_scores("krum", stack, f, neighbours, squared, squared_distances)
-        return stack[jnp.argmin(scores)]
-
-    return aggregate(rule, updates, layerwise)
+    stack, unravel = ravel(updates)
+    chosen = jnp.argmin(_krum_scores("krum", stack, f, neighbours, squared))
+    return Halves(lambda: unravel(stack[chosen]), lambda: jnp.zeros(len(stack)).at[chosen].set(1))
 
 
-def krum_selection(
-    updates: Updates,
-    f: int,
-    *,
-    neighbours: int | None = None,
-    squared: bool = True,
-    squared_distances: Distances | None = None,
-) -> Weights:
-    """The weights (n,) of `krum`, with the same arguments: 1 for the chosen row, else 0."""
-    stack, _ = ravel(updates)
-    chosen = jnp.argmin(_krum_scores("krum", stack, f, neighbours, squared, squared_distances))
-    return jnp.zeros(len(stack)).at[chosen].set(1)
+krum, krum_selection = halves(_krum)
 
 
-def multi_krum(
+def _multi_krum(
     updates: Updates,
     f: int,
     *,
     m: int | None = None,
     neighbours: int | None = None,
     squared: bool = True,
-    layerwise: bool = False,
-    squared_distances: Distances | None = None,
-) -> Aggregate:
+) -> Halves:
     """The mean of the m rows of lowest Krum score.
 
     (1/m) Σ x_i over the m rows of least Σ_{j in the k nearest others of i} ||x_i - x_j||².
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       m: rows averaged, from 1 to n - f; n - f - 2 if None.
       neighbours, squared: as in `krum`.
-      layerwise: aggregate each leaf alone.
-      squared_distances: as in `krum`.
 
     Returns:
-      (d,), or the pytree without its worker axis. Of equal scores the earlier rows win.
+      The aggregate. Of equal scores the earlier rows win.
 
     Raises:
       ValueError: n < 2f + 3, m or neighbours out of range.
 
+    Weights: 1/m for a chosen row, else 0.
     Cost: one n × n × d matrix product.
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     Convention: m = n - f - 2 is the released program's and AggregaThor's; ByzFL: m = n - f and
       neighbours = n - f - 1; the released program of Distributed Momentum: neighbours = n - f - 1,
       squared = False.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        chosen = _multi_krum_rows(stack, f, m, neighbours, squared, squared_distances)
-        return mean_of_chosen(stack, chosen)
-
-    return aggregate(rule, updates, layerwise)
-
-
-def multi_krum_selection(
-    updates: Updates,
-    f: int,
-    *,
-    m: int | None = None,
-    neighbours: int | None = None,
-    squared: bool = True,
-    squared_distances: Distances | None = None,
-) -> Weights:
-    """The weight of each row in `multi_krum`, with the same arguments: (n,), 1/m for a chosen row,
-    else 0.
-    """
-    stack, _ = ravel(updates)
-    chosen = _multi_krum_rows(stack, f, m, neighbours, squared, squared_distances)
-    return jnp.zeros(len(stack)).at[chosen].set(1 / len(chosen))
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    scores = _krum_scores("multi_krum", stack, f, neighbours, squared)
+    m = _within("multi_krum", "m", n - f - 2 if m is None else m, n - f, n, f)
+    return mean_of_some(stack, jnp.argsort(scores)[:m], unravel)
 
 
-def bulyan(
+multi_krum, multi_krum_selection = halves(_multi_krum)
+
+
+def _bulyan(
     updates: Updates,
     f: int,
     *,
     m: int | None = None,
     variant: Literal["published", "released"] = "published",
-    layerwise: bool = False,
-    squared_distances: Distances | None = None,
-) -> Aggregate:
+) -> Halves:
     """Krum, several times over, then a mean around the median of what it chose.
 
     published: θ = n - 2f rows are picked one at a time by Krum among the rows not picked yet (with
@@ -153,62 +118,50 @@ def bulyan(
     Both: in each coordinate, the mean of the θ - 2f values closest to the lower median of the θ.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       m: released variant only: from 1 to n - f - 2, which is the default.
       variant: "published" or "released".
-      layerwise: aggregate each leaf alone.
-      squared_distances: as in `krum`.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
 
     Raises:
       ValueError: n < 4f + 3, an unknown variant, m out of range or given to the published variant.
 
+    Weights: shares as of the mean around the median (see coordinate.py), passed on from each of the
+      θ vectors to the rows that it is the mean of.
     Cost: one n × n × d matrix product and one sorting network.
     Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML
       2018.
     Convention: "released" is what the released program of Distributed Momentum (ICLR 2021)
       computes. It was meant to update the scores after each pick and does not.
     """
+    stack, unravel = ravel(updates)
+    vectors, members = _bulyan_vectors(stack, f, m, variant)
+    count = len(vectors) - 2 * f
 
-    def rule(stack: jax.Array) -> jax.Array:
-        rows = sorted_rows(_bulyan_vectors(stack, f, m, variant, squared_distances)[0])
-        return mean_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
+    def aggregate() -> jax.Array:
+        rows = sorted_rows(vectors)
+        return mean_of_closest(rows, rows[(len(rows) - 1) // 2], count)
 
-    return aggregate(rule, updates, layerwise)
+    def weights() -> jax.Array:
+        rows = sorted_rows(vectors)
+        bounds = bounds_of_closest(rows, rows[(len(rows) - 1) // 2], count)
+        shares = shares_between(jnp.stack(list(vectors)), *bounds)
+        each = members / jnp.sum(members, axis=1, keepdims=True)
+        return jnp.sum(shares[:, None] * each, axis=0)
+
+    return Halves(lambda: unravel(aggregate()), weights)
 
 
-def bulyan_selection(
-    updates: Updates,
-    f: int,
-    *,
-    m: int | None = None,
-    variant: Literal["published", "released"] = "published",
-    squared_distances: Distances | None = None,
-) -> Weights:
-    """The weights (n,) of `bulyan`, with the same arguments: shares as in shares.py, passed on from
-    each vector that Krum made to the rows that it is the mean of.
-    """
-    stack, _ = ravel(updates)
-    vectors, members = _bulyan_vectors(stack, f, m, variant, squared_distances)
-    rows = sorted_rows(vectors)
-    bounds = bounds_of_closest(rows, rows[(len(rows) - 1) // 2], len(rows) - 2 * f)
-    shares = shares_between(jnp.stack(list(vectors)), *bounds)
-    each = members / jnp.sum(members, axis=1, keepdims=True)
-    return jnp.sum(shares[:, None] * each, axis=0)
+bulyan, bulyan_selection = halves(_bulyan)
 
 
 def _bulyan_vectors(
-    stack: jax.Array, f: int, m: int | None, variant: str, known: Distances | None = None
+    stack: jax.Array, f: int, m: int | None, variant: str
 ) -> tuple[jax.Array | list[jax.Array], jax.Array]:
     """The θ vectors that Krum makes, (θ, d) or a list of rows, and of which rows each is the mean,
     (θ, n) booleans.
     """
     n = len(stack)
     require("bulyan", n, f, 4, 3)
-    squares = known_or_measured("bulyan", stack, known)
+    squares = squared_distances(stack)
     few = n <= MAX_NETWORK_ROWS
     if variant == "published":
         if m is not None:
@@ -239,33 +192,14 @@ def _means_of_rests(rows: list[jax.Array], count: int) -> list[jax.Array]:
 
 
 def _krum_scores(
-    rule: str,
-    stack: jax.Array,
-    f: int,
-    neighbours: int | None,
-    squared: bool,
-    known: Distances | None = None,
+    rule: str, stack: jax.Array, f: int, neighbours: int | None, squared: bool
 ) -> jax.Array:
     n = len(stack)
     f = require(rule, n, f, 2, 3)
     neighbours = n - f - 2 if neighbours is None else neighbours
     neighbours = _within(rule, "neighbours", neighbours, n - 1, n, f)
-    distances = known_or_measured(rule, stack, known)
+    distances = squared_distances(stack)
     return _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
-
-
-def _multi_krum_rows(
-    stack: jax.Array,
-    f: int,
-    m: int | None,
-    neighbours: int | None,
-    squared: bool,
-    known: Distances | None = None,
-) -> jax.Array:
-    scores = _krum_scores("multi_krum", stack, f, neighbours, squared, known)
-    n = len(stack)
-    m = _within("multi_krum", "m", n - f - 2 if m is None else m, n - f, n, f)
-    return jnp.argsort(scores)[:m]
 
 
 def _within(rule: str, name: str, value: int, most: int, n: int, f: int) -> int:

@@ -16,12 +16,15 @@ import numpy as np
 
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_sum
-from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import aggregate, ravel, require
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import ravel, require
+
+__all__ = ["caf", "caf_selection", "dnc", "dnc_selection"]
 
 
-def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+def _caf(updates: Updates, f: int) -> Halves:
     """Covariance-bound agnostic filter: rows far along the top direction lose weight, again and
     again.
 
@@ -29,17 +32,13 @@ def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     eigenvector v of Σ c_i (x_i - μ)(x_i - μ)ᵀ / Σ c_i, then c_i ← c_i (1 - τ_i / max τ) with τ_i =
     ⟨v, x_i - μ⟩², the maximum being over the rows with c_i > 0. The result is the μ of smallest λ.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
     Returns:
-      (d,), or the pytree without its worker axis. The weights carry no derivative.
+      The aggregate. The weights carry no derivative.
 
     Raises:
       ValueError: n < 2f + 1.
 
+    Weights: the c_i of the result, their sum 1.
     Cost: one n × n × d matrix product, and at most 2f eigendecompositions of an n × n matrix: every
       round takes all its weight from at least one row.
     Reference: Allouah et al., Towards trustworthy federated learning with untrusted participants,
@@ -48,22 +47,19 @@ def caf(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
       its maximum of τ over all rows, those without weight too, so that it may never end; for f = 0
       it has no answer, here the mean.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        weights = _caf_weights(stack, f)
-        return (weighted_sum(stack, weights) / jnp.sum(weights)).astype(stack.dtype)
-
-    return aggregate(rule, updates, layerwise)
-
-
-def caf_selection(updates: Updates, f: int) -> Weights:
-    """The weights (n,) of the rows in `caf`, their sum 1."""
-    stack, _ = ravel(updates)
+    stack, unravel = ravel(updates)
     weights = _caf_weights(stack, f)
-    return weights / jnp.sum(weights)
+    total = jnp.sum(weights)
+    return Halves(
+        lambda: unravel((weighted_sum(stack, weights) / total).astype(stack.dtype)),
+        lambda: weights / total,
+    )
 
 
-def dnc(
+caf, caf_selection = halves(_caf)
+
+
+def _dnc(
     updates: Updates,
     f: int,
     *,
@@ -71,8 +67,7 @@ def dnc(
     iterations: int = 5,
     sample: int = 10_000,
     c: float = 1.0,
-    layerwise: bool = False,
-) -> Aggregate:
+) -> Halves:
     """Divide and conquer: the mean of the rows that are never far along a top direction.
 
     Each iteration draws `sample` coordinates, takes the rows' mean μ and the top right singular
@@ -80,20 +75,18 @@ def dnc(
     result is the mean of the rows that no iteration dropped.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       key: draws the coordinates.
       iterations: at least 1; one is enough, and is all that runs, where sample >= d.
       sample: coordinates drawn, at least 1; all of them where sample >= d.
       c: rows dropped for each Byzantine row tolerated, a Python number with c f < n.
-      layerwise: aggregate each leaf alone, all leaves with the same key.
 
     Returns:
-      (d,), or the pytree without its worker axis. The choice carries no derivative.
+      The aggregate. The choice carries no derivative.
 
     Raises:
       ValueError: n < 2f + 1, or iterations, sample or c out of range.
 
+    Weights: 1/m for each of m kept rows.
     Cost: an n × n × sample matrix product for each iteration.
     Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
     Convention: the defaults are fedlib's. The coordinates are one from each of `sample` even
@@ -103,27 +96,16 @@ def dnc(
       the later are dropped. A row with a value that is not finite is dropped even if its coordinate
       is not drawn; a large finite value is seen only if its coordinate is drawn.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        kept = _dnc_rows(stack, f, key, iterations, sample, c)
-        return (weighted_sum(stack, kept) / jnp.sum(kept)).astype(stack.dtype)
-
-    return aggregate(rule, updates, layerwise)
-
-
-def dnc_selection(
-    updates: Updates,
-    f: int,
-    *,
-    key: jax.Array,
-    iterations: int = 5,
-    sample: int = 10_000,
-    c: float = 1.0,
-) -> Weights:
-    """The weight of each row in `dnc`, with the same arguments: (n,), 1/m for m kept rows."""
-    stack, _ = ravel(updates)
+    stack, unravel = ravel(updates)
     kept = _dnc_rows(stack, f, key, iterations, sample, c)
-    return kept / jnp.sum(kept)
+    count = jnp.sum(kept)
+    return Halves(
+        lambda: unravel((weighted_sum(stack, kept) / count).astype(stack.dtype)),
+        lambda: kept / count,
+    )
+
+
+dnc, dnc_selection = halves(_dnc)
 
 
 def draw_coordinates(key: jax.Array, d: int, sample: int) -> jax.Array:

@@ -14,56 +14,63 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import sum_over_chunks
+from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_sum
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.shapes import Aggregate, Row, Updates, Weights
-from simbyz._arrays.stacking import aggregate, ravel, require
-from simbyz.aggregators.center import aggregate_with, distances_to, row_like, safe_sqrt
+from simbyz._arrays.shapes import Row, Updates
+from simbyz._arrays.stacking import ravel, require
+from simbyz.aggregators.center import distances_to, row_like, safe_sqrt
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_with_copies
 from simbyz.aggregators.spectral import draw_coordinates
 
+__all__ = [
+    "fltrust",
+    "fltrust_selection",
+    "foundation_fl",
+    "foundation_fl_selection",
+    "signguard",
+    "signguard_selection",
+]
 
-def fltrust(updates: Updates, f: int = 0, *, trusted: Row, layerwise: bool = False) -> Aggregate:
+
+def _fltrust(updates: Updates, f: int = 0, *, trusted: Row) -> Halves:
     """Rows weighted by their cosine with a trusted update, and scaled to its norm.
 
     Σ w_i (||g|| / ||x_i||) x_i / Σ w_i with w_i = max(0, cos(x_i, g)), g the trusted update.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated; only checked: any number is, if g is good.
       trusted: g, (d,) or a pytree like the result, as computed by the server on its own data.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis; zeros if no row has a positive cosine.
+      The aggregate; zeros if no row has a positive cosine.
 
     Raises:
       ValueError: n < f + 1, or a trusted update of another shape.
 
+    Weights: w_i / Σ w_i, of the scaled rows; all 0 if no w_i is positive.
     Cost: about five passes over the stack.
     Reference: Cao et al., FLTrust: Byzantine-robust federated learning via trust bootstrapping,
       NDSS 2021.
     Convention: programs that send whole model states must leave buffers, such as running
       statistics, out of the cosine; here `updates` holds what the caller puts in.
     """
+    stack, unravel = ravel(updates)
+    require("fltrust", len(stack), f, 1, 1)
+    trusted = row_like(trusted, stack)
+    norms, weights = _trust(stack, trusted)
 
-    def rule(stack: jax.Array, trusted: jax.Array) -> jax.Array:
-        require("fltrust", len(stack), f, 1, 1)
-        norms, weights = _trust(stack, trusted)
+    def aggregate() -> jax.Array:
         length = safe_sqrt(jnp.sum(jnp.square(trusted.astype(norms.dtype))))
         return weighted_sum(stack, weights * (length / norms)).astype(stack.dtype)
 
-    return aggregate_with(rule, updates, trusted, layerwise)
+    return Halves(lambda: unravel(aggregate()), lambda: jax.lax.stop_gradient(weights))
 
 
-def fltrust_selection(updates: Updates, f: int = 0, *, trusted: Row) -> Weights:
-    """The weights w_i / Σ w_i (n,) of the scaled rows in `fltrust`; all 0 if no w_i is positive."""
-    stack, _ = ravel(updates)
-    require("fltrust", len(stack), f, 1, 1)
-    return jax.lax.stop_gradient(_trust(stack, row_like(trusted, stack))[1])
+fltrust, fltrust_selection = halves(_fltrust)
 
 
-def signguard(
+def _signguard(
     updates: Updates,
     f: int,
     *,
@@ -71,8 +78,7 @@ def signguard(
     upper: float | jax.Array = 3.0,
     sample: int | None = None,
     key: jax.Array | None = None,
-    layerwise: bool = False,
-) -> Aggregate:
+) -> Halves:
     """The mean of rows of usual norm and usual signs, each clipped to the median norm M.
 
     Usual norm: lower M <= ||x_i|| <= upper M. Usual signs: a row's shares of positive, zero and
@@ -80,22 +86,19 @@ def signguard(
     cluster is kept (if equal, the one of more negative signs).
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked.
       lower, upper: may be traced. With lower <= 1 <= upper some row has a usual norm.
       sample: count signs in that many coordinates, drawn with `key` as in `dnc`; in all of them if
         None. The authors draw a tenth.
-      key: given with `sample`, and only then.
-      layerwise: aggregate each leaf alone.
+      key: draws the sample; of no use without one.
 
     Returns:
-      (d,), or the pytree without its worker axis. M is the lower median of all n norms. If no row
-      has usual norm and signs, the rows of usual norm are averaged. The choice carries no
-      derivative; the clipping does.
+      The aggregate. M is the lower median of all n norms. If no row has usual norm and signs, the
+      rows of usual norm are averaged. The choice carries no derivative; the clipping does.
 
     Raises:
-      ValueError: n < 2f + 1, a sample not from 1 to d, or one of sample and key without the other.
+      ValueError: n < 2f + 1, a sample not from 1 to d, or without a key.
 
+    Weights: 1/m for each of m chosen rows, clipped as they are.
     Cost: about seven passes over the stack.
     Reference: Xu et al., Byzantine-robust federated learning through collaborative malicious
       gradient filtering, ICDCS 2022.
@@ -104,56 +107,43 @@ def signguard(
       shares, and makes 10 rounds. An outlier of small share is so split off only if most rows
       agree; without any attack up to half of the rows are dropped, as in fedlib.
     """
+    stack, unravel = ravel(updates)
+    norms, middle, chosen = _usual_rows(stack, f, lower, upper, sample, key)
+    count = jnp.sum(chosen)
 
-    def rule(stack: jax.Array) -> jax.Array:
-        norms, middle, chosen = _signguard(stack, f, lower, upper, sample, key)
+    def aggregate() -> jax.Array:
         clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
-        return (weighted_sum(stack, clipped) / jnp.sum(chosen)).astype(stack.dtype)
+        return (weighted_sum(stack, clipped) / count).astype(stack.dtype)
 
-    return aggregate(rule, updates, layerwise)
-
-
-def signguard_selection(
-    updates: Updates,
-    f: int,
-    *,
-    lower: float | jax.Array = 0.1,
-    upper: float | jax.Array = 3.0,
-    sample: int | None = None,
-    key: jax.Array | None = None,
-) -> Weights:
-    """The weight of each clipped row in `signguard`: (n,), 1/m for one of m chosen rows, else 0."""
-    stack, _ = ravel(updates)
-    *_, chosen = _signguard(jax.lax.stop_gradient(stack), f, lower, upper, sample, key)
-    return chosen / jnp.sum(chosen)
+    return Halves(lambda: unravel(aggregate()), lambda: chosen / count)
 
 
-def foundation_fl(
+signguard, signguard_selection = halves(_signguard)
+
+
+def _foundation_fl(
     updates: Updates,
     f: int,
     *,
     m: int | None = None,
     rule: Callable[[jax.Array, int], jax.Array] = trimmed_mean,
-    layerwise: bool = False,
-) -> Aggregate:
+) -> Halves:
     """Another rule on the rows and m copies of the one that is farthest from the extremes.
 
     With the coordinate-wise maximum and minimum of the rows, s_i = min(||x_i - max||, ||x_i -
     min||); m copies of the row of largest s_i are added, and the rule sees n + m rows.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       m: copies, at least 0; ⌊n / 2⌋ if None.
       rule: (stack, f) -> row; the paper's are `trimmed_mean` and `median`.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis. Of equal s_i the earlier row is copied.
+      The aggregate. Of equal s_i the earlier row is copied.
 
     Raises:
       ValueError: n < 2f + 1, m < 0, or what the rule raises for n + m rows.
 
+    Weights: each row's share in what the rule sees, copies and all, their sum 1.
     Cost: about six passes over the stack, and the rule; `trimmed_mean` counts the copies instead of
       sorting them.
     Reference: Fang et al., Do we really need to design new Byzantine-robust aggregation rules?,
@@ -161,30 +151,22 @@ def foundation_fl(
     Convention: m = ⌊n / 2⌋ is the paper's, CRYPTO-KU's library takes 2. f bad rows that disagree on
       the extremes can be copied themselves: then m + f of n + m rows are bad, and no rule helps.
     """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    middle, copies = _most_central(stack, f, m)
 
-    def on_more_rows(stack: jax.Array) -> jax.Array:
-        middle, copies = _most_central(stack, f, m)
+    def aggregate() -> jax.Array:
         if rule is trimmed_mean:
             return trimmed_mean_with_copies(stack, stack[middle], copies, f)
         copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
         return rule(jnp.concatenate([stack, copied]), f)
 
-    return aggregate(on_more_rows, updates, layerwise)
+    return Halves(
+        lambda: unravel(aggregate()), lambda: jnp.ones(n).at[middle].add(copies) / (n + copies)
+    )
 
 
-def foundation_fl_selection(
-    updates: Updates,
-    f: int,
-    *,
-    m: int | None = None,
-    rule: Callable[[jax.Array, int], jax.Array] = trimmed_mean,
-) -> Weights:
-    """The share (n,) of each row in what the rule of `foundation_fl` sees, their sum 1."""
-    del rule
-    stack, _ = ravel(updates)
-    middle, copies = _most_central(stack, f, m)
-    n = len(stack)
-    return jnp.ones(n).at[middle].add(copies) / (n + copies)
+foundation_fl, foundation_fl_selection = halves(_foundation_fl)
 
 
 def _trust(stack: jax.Array, trusted: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -206,7 +188,7 @@ def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     return distances_to(None, stack)
 
 
-def _signguard(
+def _usual_rows(
     stack: jax.Array,
     f: int,
     lower: float | jax.Array,
@@ -217,8 +199,8 @@ def _signguard(
     """The norms (n,) of the rows, the median of those, and which rows are chosen (n,)."""
     n, d = stack.shape
     require("signguard", n, f, 2, 1)
-    if (sample is None) != (key is None):
-        raise ValueError("signguard takes sample and key together, or none of them")
+    if sample is not None and key is None:
+        raise ValueError("signguard takes a sample together with a key that draws it")
     norms, finite = _norms(stack)
     ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
     middle = ordered[(n - 1) // 2]

@@ -1,6 +1,11 @@
 """Attacks: pure functions (key, honest, num_byzantine, *, ...) -> Byzantine rows, and a dict of
 them by name.
 
+`honest` is what the honest workers send, (h, d) or a pytree of leaves (h, ...); the result is
+(num_byzantine, d), or the pytree of it, and nothing else. `key` comes first always, for the attacks
+that draw random numbers; the others do not use it. `num_byzantine` is the number of attackers
+present, an int that is not negative, or ValueError; it need not be the f that a rule tolerates.
+
 `adaptive` and `gradient_ascent` make such a function for one aggregation rule. Attacks with a
 memory (`mimicking`, `relocating`) are made for the simulator. Attacks on labels, (labels,
 num_classes, *, ...) -> labels, have a dict of their own.

@@ -34,20 +34,16 @@ def min_max(
     largest of the distances.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       direction: "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
         deviation.
       known: the attackers see the first `known` honest rows alone, and stay among them; all if
         None.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal. The mean where the direction is
-      zero.
+      Equal rows. The mean where the direction is zero.
 
     Raises:
-      ValueError: an unknown direction, fewer than two rows seen, or num_byzantine < 0.
+      ValueError: an unknown direction, or fewer than two rows seen.
 
     Cost: one h × h × d matrix product.
     Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
@@ -93,9 +89,6 @@ def min_sum(
     bound therefore reads ||b - mean|| ≤ max_i ||x_i - mean||.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       direction: "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
         deviation.
       bound: "smallest": min_i instead of max_i on the right.
@@ -103,11 +96,10 @@ def min_sum(
         None.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal. The mean where the direction is
-      zero.
+      Equal rows. The mean where the direction is zero.
 
     Raises:
-      ValueError: an unknown direction or bound, fewer than two rows seen, or num_byzantine < 0.
+      ValueError: an unknown direction or bound, or fewer than two rows seen.
 
     Cost: two passes over the rows.
     Reference: Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
@@ -134,7 +126,7 @@ def _power_of_two(number: jax.Array) -> jax.Array:
 def _start(
     attack: str, stack: jax.Array, direction: Direction
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What is seen, its mean and the direction, in at least float32, and what to multiply a row by
+    """The rows seen, their mean and the direction, in at least float32, and the factor of a row
     in the end.
 
     That is 1, unless squares of what is seen would leave the range of float32.

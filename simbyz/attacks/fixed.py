@@ -1,9 +1,4 @@
-"""Attacks by a fixed shift: multiples of the honest mean and deviation, or a constant.
-
-Every attack is (key, honest, num_byzantine, *, options) -> the Byzantine rows, all it returns;
-`key` is there for the attacks that draw random numbers. `num_byzantine` is how many attackers are
-present, which need not be the f that the rule tolerates.
-"""
+"""Attacks by a fixed shift: multiples of the honest mean and deviation, or a constant."""
 
 import operator
 from statistics import NormalDist
@@ -31,18 +26,15 @@ def a_little_is_enough(
     The authors choose its size from the numbers of workers: factor=-z_max(n, f).
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       factor: may be traced.
       known: the attackers see the first `known` honest rows alone; all if None. The paper needs
         only some, the attackers' own.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
+      Equal rows.
 
     Raises:
-      ValueError: fewer than two rows seen, or num_byzantine < 0.
+      ValueError: fewer than two rows seen.
 
     Reference: Baruch et al., A little is enough, NeurIPS 2019.
     Convention: the sample deviation (divisor h - 1), as in the released program of Distributed
@@ -57,7 +49,7 @@ def a_little_is_enough(
 
 
 def z_max(n: int, f: int, *, reading: Literal["honest", "all"] = "honest") -> float:
-    """How many deviations a value may lie off and still find enough honest ones farther out.
+    """The number of deviations that a value may lie off with enough honest ones farther out.
 
     With s = ⌊n/2⌋ + 1 - f honest workers to win over for a majority, and Φ the standard normal
     distribution: Φ⁻¹((n - f - s) / (n - f)), a share of the honest workers; or, read otherwise,
@@ -95,16 +87,10 @@ def fall_of_empires(
     """(1 - factor) · mean: against the honest mean's direction as soon as factor > 1.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       factor: may be traced.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
-
-    Raises:
-      ValueError: num_byzantine < 0.
+      Equal rows.
 
     Reference: Xie et al., Fall of empires, UAI 2019.
     Convention: the paper sends -ε · mean; a factor of 1.1 here, as in the released program of
@@ -125,16 +111,10 @@ def inner_product_manipulation(
     `fall_of_empires` with factor = 1 + tau.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       tau: the paper's ε; may be traced.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
-
-    Raises:
-      ValueError: num_byzantine < 0.
+      Equal rows.
 
     Reference: Xie et al., Fall of empires, UAI 2019.
     """
@@ -155,17 +135,14 @@ def hidden_vulnerability(
     """mean + factor on one coordinate: in high dimension, hardly any distance and much harm.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       factor: may be traced.
       coordinate: which one, of a pytree the leaves joined in order; None: all of them.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
+      Equal rows.
 
     Raises:
-      ValueError: no such coordinate, or num_byzantine < 0.
+      ValueError: no such coordinate.
 
     Reference: El-Mhamdi et al., The hidden vulnerability of distributed learning in Byzantium, ICML
       2018.

@@ -28,18 +28,12 @@ def sign_flipping(
     """-scale · mean, or -scale · (one's own vector).
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       scale: may be traced.
       own: like honest, with num_byzantine rows: what the attackers would have sent, were they
         honest. None: the honest mean.
 
-    Returns:
-      (num_byzantine, d), or the pytree of it.
-
     Raises:
-      ValueError: own of another shape, or num_byzantine < 0.
+      ValueError: own of another shape.
 
     Reference: Li et al., RSA, AAAI 2019 (one's own, scaled); Allen-Zhu et al., ICLR 2021.
     Convention: ByzFL and krum turn the mean, the programs of EPFL's learning laboratory, Blades and
@@ -52,16 +46,8 @@ def sign_flipping(
 def scaled_sign_flipping(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
     """-(h / num_byzantine) · mean: the plain average of all n rows becomes zero.
 
-    Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
-
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
-
-    Raises:
-      ValueError: num_byzantine < 0.
+      Equal rows.
 
     Reference: Farhadkhani et al., Robust collaborative learning with linear gradient overhead, ICML
       2023 (its program).
@@ -82,9 +68,6 @@ def bit_flipping(
     """Some bits of every number turned over, as broken hardware might.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       bits: of a number in float32, 1 the least significant, 32 the sign. (32,): the sign alone.
       own: like honest, with num_byzantine rows: what the attackers would have sent, were they
         honest. None: the honest mean.
@@ -94,7 +77,7 @@ def bit_flipping(
       2^64 times, what is between 2 and 4 shrinks as much.
 
     Raises:
-      ValueError: a bit beyond 1 to 32, own of another shape, or num_byzantine < 0.
+      ValueError: a bit beyond 1 to 32, or own of another shape.
 
     Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
     Convention: numbers of any dtype are rounded to float32 first. Some programs call -(one's own

@@ -22,16 +22,13 @@ def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0
     """A copy of one honest row, always the same one.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       worker: the row copied, from 0.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
+      Equal rows.
 
     Raises:
-      ValueError: no such row, or num_byzantine < 0.
+      ValueError: no such row.
 
     Reference: Karimireddy et al., Byzantine-robust learning on heterogeneous datasets via
       bucketing, ICLR 2022.
@@ -45,7 +42,7 @@ def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0
 
 
 class MimicState(NamedTuple):
-    """What the attackers have learned of the honest workers."""
+    """Memory of `learned_mimic`."""
 
     step: jax.Array  # steps seen
     mean: jax.Array  # (d,) mean of the honest means
@@ -84,17 +81,11 @@ def learned_mimic(
     power iteration; worker ← argmax_i |<direction, x_i>|. Afterwards the worker stays.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       state: of the step before; `start_mimic` before the first.
       warmup: steps that are learned from, at least 1; may be traced.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal. The state for the next step.
-
-    Raises:
-      ValueError: num_byzantine < 0.
+      Equal rows. The state for the next step.
 
     Cost: two passes over the rows in a step, also after the warm-up.
     Reference: Karimireddy et al., Byzantine-robust learning on heterogeneous datasets via

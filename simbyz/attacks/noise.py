@@ -14,55 +14,19 @@ from simbyz.attacks.rows import count, repeat
 
 
 def zero(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
-    """All zeros: workers that do not work.
-
-    Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
-      num_byzantine: number of rows returned.
-
-    Returns:
-      (num_byzantine, d), or the pytree of it.
-
-    Raises:
-      ValueError: num_byzantine < 0.
-    """
+    """All zeros: workers that do not work."""
     del key
     return _constant(honest, num_byzantine, 0.0)
 
 
 def nan(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
-    """All NaN: does the rule survive a worker that crashed?
-
-    Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
-      num_byzantine: number of rows returned.
-
-    Returns:
-      (num_byzantine, d), or the pytree of it.
-
-    Raises:
-      ValueError: num_byzantine < 0.
-    """
+    """All NaN: does the rule survive a worker that crashed?"""
     del key
     return _constant(honest, num_byzantine, jnp.nan)
 
 
 def inf(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
-    """All +infinity: a worker whose numbers overflowed.
-
-    Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
-      num_byzantine: number of rows returned.
-
-    Returns:
-      (num_byzantine, d), or the pytree of it.
-
-    Raises:
-      ValueError: num_byzantine < 0.
-    """
+    """All +infinity: a worker whose numbers overflowed."""
     del key
     return _constant(honest, num_byzantine, jnp.inf)
 
@@ -78,16 +42,7 @@ def gaussian(
     """mean + scale · (a standard normal draw), coordinate by coordinate, each row its own.
 
     Args:
-      key: of the draws.
-      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
-      num_byzantine: number of rows returned.
       mean, scale: may be traced.
-
-    Returns:
-      (num_byzantine, d), or the pytree of it.
-
-    Raises:
-      ValueError: num_byzantine < 0.
 
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     Convention: scale is 1 as in ByzFL, where all rows are equal; Krum's paper takes 200.
@@ -103,16 +58,7 @@ def random(
     """Uniform draws from -scale to scale, coordinate by coordinate, each row its own.
 
     Args:
-      key: of the draws.
-      honest: (h, d), or a pytree of leaves (h, ...); gives the shape.
-      num_byzantine: number of rows returned.
       scale: may be traced.
-
-    Returns:
-      (num_byzantine, d), or the pytree of it.
-
-    Raises:
-      ValueError: num_byzantine < 0.
 
     Convention: FedML's random mode.
     """

@@ -1,4 +1,4 @@
-"""What attacks share: the rows that they see, and the rows that they send."""
+"""Rows: those that an attack sees, and those that it sends."""
 
 import operator
 

@@ -2,14 +2,10 @@
 remembers.
 """
 
-import inspect
-
 import jax
 
-from simbyz._arrays.calling import asked
-from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.stacking import PyTree
-from simbyz.aggregators.base import Rule, StatefulRule
+from simbyz.aggregators.base import Rule, StatefulRule, together
 
 
 def start(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
@@ -30,24 +26,11 @@ def defend(
 
     A rule or selection whose signature has a keyword-only `key`, `state` or `masses` without a
     value is given it: both the same, so that the selection tells of what the rule did. Masses are
-    (n,), one a row; see `simbyz.simulator.weighting`. Where both can be given `squared_distances`,
-    as those of `krum`, the distances are taken once for both.
+    (n,), one a row; see `simbyz.simulator.weighting`. What both have to compute, as the distances
+    of `krum`, is computed once: see `together`.
     """
     aggregate_of = rule.aggregate if isinstance(rule, StatefulRule) else rule
-    distances = {}
-    if selection is not None and _can_be_told_distances(aggregate_of, selection):
-        distances = {"squared_distances": squared_distances(stack)}
-
-    def call(function: Rule) -> jax.Array:
-        known = {"key": key, "state": state, "masses": masses}
-        return function(stack, f, **asked(function, known), **distances)
-
-    weights = None if selection is None else call(selection)
-    aggregate = call(aggregate_of)
+    both = together(aggregate_of, selection)
+    aggregate, weights = both(stack, f, key=key, state=state, masses=masses)
     state = rule.learn(state, stack, aggregate) if isinstance(rule, StatefulRule) else None
     return aggregate, weights, state
-
-
-def _can_be_told_distances(*functions: Rule) -> bool:
-    given = [inspect.signature(each).parameters.get("squared_distances") for each in functions]
-    return all(parameter is not None and parameter.default is None for parameter in given)

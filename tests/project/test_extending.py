@@ -18,7 +18,7 @@ def blocks() -> list[str]:
 
 def test_short(blocks):
     *own, loop = [sum(map(bool, block.splitlines())) for block in blocks]
-    assert len(own) == 5
+    assert len(own) == 6
     assert max(own) < 15
     assert loop < 20
 
@@ -32,6 +32,8 @@ def test_they_run_one_after_the_other(blocks):
     np.testing.assert_array_equal(midhinge(stack, f=1), [3.0])
     with pytest.raises(ValueError, match=r"midhinge needs n >= 2f \+ 1, got n=4, f=2"):
         midhinge(stack, f=2)
+    nearest, selection = names["nearest_to_midhinge"], names["nearest_to_midhinge_selection"]
+    assert nearest(stack, 1) == 2 and (selection(stack, 1) == jnp.array([0, 1, 0, 0])).all()
     rows = np.asarray(shout(names["jax"].random.key(1), jnp.ones((7, 3)), 5, loudness=4.0))
     assert rows.shape == (5, 3) and (rows <= 0).all() and (rows >= -4).all()
     assert (rows == rows[:, :1]).all()  # along the mean

@@ -30,9 +30,6 @@ def searches(family: str) -> dict[str, dict]:
     if family == "krum":
         found["bracketing in the span"] = {"search": bracketing, "symmetry": "rotations"}
         found["looking ahead in the span"] = {"search": looking_ahead, "symmetry": "rotations"}
-    if family == "bulyan":
-        found["sequential, given distances"] = {"search": sequential, "give_distances": True}
-        found["looking ahead, given distances"] = {"search": looking_ahead, "give_distances": True}
     return found
 
 

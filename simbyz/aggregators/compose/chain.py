@@ -1,14 +1,15 @@
 """Several pre-aggregators and a rule, one after the other, as one rule."""
 
+import contextlib
 import functools
-import inspect
-from collections.abc import Callable
-from inspect import Parameter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from simbyz._arrays.calling import asks_for
+from simbyz._arrays.calling import asked, asks_for, signature_of_all
+from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.stacking import PyTree, ravel
 
 ASKED = ("key", "masses", "state")  # what a part may ask for, and the simulator gives
@@ -23,7 +24,10 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     Every part is given the same f, and checks it against the rows that it sees. After `bucketing`
     these are fewer, ⌈n/s⌉, with still up to f bad ones, so the rule's own condition counts buckets.
 
-    Leaf by leaf, as `layerwise=True` of a rule: jax.tree.map(lambda leaf: rule(leaf, f), updates).
+    `selection_of` a chain gives each given row's weight (n,) in the aggregate: the rule's weights,
+    multiplied by the rows' weights in what each part made of them. Of parts and a rule that are
+    linear in the rows they choose, weights @ updates is the aggregate: mixing and buckets of what
+    Krum takes, say. A clipped row weighs the less.
 
     A part whose signature has a keyword-only `key` without a value, as `bucketing` has, makes the
     result ask for a key as well: rule(updates, f, key=key). One such part gets that key itself;
@@ -47,46 +51,75 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """
     if not parts:
         raise ValueError("chain needs at least one part, the rule")
+    signature = signature_of_all(parts, ("updates", "f"), ASKED)
     num_keys = sum(asks_for(part, "key") for part in parts)
-    wanted = [name for name in ASKED if any(asks_for(part, name) for part in parts)]
-    signature = inspect.Signature(
-        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("updates", "f")]
-        + [Parameter(name, Parameter.KEYWORD_ONLY) for name in wanted]
-    )
 
-    def chained(*arguments: Any, **options: Any) -> PyTree:
+    def core(*arguments: Any, **options: Any) -> Halves:
         given = signature.bind(*arguments, **options).arguments
-        updates, f = given.pop("updates"), given.pop("f")
-        keys = given.pop("key", None)
-        keys = [keys] if num_keys == 1 else jax.random.split(keys, num_keys) if num_keys else []
-        return _in_turn(parts, updates, f, list(keys), given)
+        updates, f, key = given.pop("updates"), given.pop("f"), given.pop("key", None)
+        several = num_keys > 1 and key is not None
+        keys = list(jax.random.split(key, num_keys)) if several else [key] * num_keys
+        return _in_turn(parts, updates, f, keys, given)
 
-    chained.__signature__ = signature  # type: ignore[attr-defined]  # what `asks_for` reads
-    chained.__name__ = f"chain({', '.join(_name(part) for part in parts)})"
-    return chained
+    core.__name__ = f"chain({', '.join(_name(part) for part in parts)})"
+    core.__doc__ = f"The rule {', then '.join(_name(part) for part in parts)}."
+    vars(core).update(__signature__=signature)  # what it asks for depends on its parts
+    return halves(core)[0]
 
 
 def _in_turn(
     parts: tuple[Callable[..., PyTree], ...],
     updates: PyTree,
     f: int,
-    keys: list[jax.Array],
+    keys: list[jax.Array | None],
     shared: dict[str, Any],
-) -> PyTree:
-    remaining = iter(keys)
-    given = updates
-    for number, part in enumerate(parts, 1):
-        options = {name: shared[name] for name in shared if asks_for(part, name)}
-        if asks_for(part, "key"):
-            options["key"] = next(remaining)
+) -> Halves:
+    @contextlib.contextmanager
+    def of_part(number: int) -> Iterator[None]:
         try:
-            given = part(given, f, **options)
+            yield
         except ValueError as error:
-            n = len(ravel(updates)[0])
-            raise ValueError(
-                f"{error} (part {number} of {len(parts)}, {_name(part)}, of a chain given n={n})"
-            ) from error
-    return given
+            n, name = len(ravel(updates)[0]), _name(parts[number])
+            place = f"part {number + 1} of {len(parts)}, {name}, of a chain given n={n}"
+            raise ValueError(f"{error} ({place})") from error
+
+    given, done = updates, []
+    for number, part in enumerate(parts):
+        key = keys.pop(0) if asks_for(part, "key") else None
+        with of_part(number):
+            done.append(_both(part, given, f, asked(part, {**shared, "key": key})))
+            if number < len(parts) - 1:
+                given = done[-1].result()
+
+    def result() -> PyTree:
+        with of_part(len(parts) - 1):
+            return done[-1].result()
+
+    def weights() -> jax.Array:
+        of_parts = []
+        for number, both in enumerate(done):
+            with of_part(number):
+                of_parts.append(both.weights())
+        return functools.reduce(_through, reversed(of_parts))
+
+    return Halves(result, weights)
+
+
+def _through(weights: jax.Array, of_rows: jax.Array) -> jax.Array:
+    """Weights of rows (m,) as weights (n,) of those that they are made of, by (m, n) weights."""
+    return jnp.matmul(weights, of_rows, precision=jax.lax.Precision.HIGHEST)
+
+
+def _both(part: Callable[..., PyTree], updates: PyTree, f: int, options: dict[str, Any]) -> Halves:
+    core = core_of(part)
+    if core is not None:
+        return core(updates, f, **options)
+    result = part(updates, f, **options)
+
+    def weights() -> jax.Array:
+        raise ValueError("rows have weights in what is made by `halves` alone")
+
+    return Halves(lambda: result, weights)
 
 
 def _name(part: Callable[..., Any]) -> str:

@@ -23,6 +23,8 @@ import optax
 from simbyz._arrays.calling import asks_for
 from simbyz._arrays.stacking import PyTree
 
+__all__ = ["as_gradient_transformation", "at_workers"]
+
 
 class RandomRuleState(NamedTuple):
     """The key that the next update splits."""

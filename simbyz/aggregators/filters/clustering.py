@@ -12,19 +12,22 @@ import numpy as np
 
 from simbyz._arrays.chunks import first_carry, sum_over_chunks
 from simbyz._arrays.geometry import lower_gram, mirrored
+from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_sum
-from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import PyTree, ravel, require
 from simbyz.aggregators.center import distances_to, safe_sqrt
 
+__all__ = ["clipped_clustering", "clipped_clustering_selection", "remember_norms"]
 
-def clipped_clustering(
-    updates: PyTree,
+
+def _clipped_clustering(
+    updates: Updates,
     f: int,
     *,
     history: jax.Array | np.ndarray | None = None,
     linkage: Literal["average", "single"] = "average",
-    layerwise: bool = False,
-) -> PyTree:
+) -> Halves:
     """The mean of the larger of two clusters of rows, clipped to the median norm M seen so far.
 
     The rows are joined by agglomerative clustering, the two nearest clusters first, until two are
@@ -32,47 +35,36 @@ def clipped_clustering(
     of min(1, M / ||x_i||) x_i over the cluster of more rows.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked.
       history: (k,) norms of earlier rows, NaN where there was none yet: see `remember_norms`. M is
         the median of these and of the n new ones; None: of the new ones alone.
       linkage: two clusters are as far apart as their rows are on average, or as the nearest two.
-      layerwise: aggregate each leaf alone, all with the same history.
 
     Returns:
-      (d,), or the pytree without its worker axis; zeros if no row is finite. Of equal clusters the
-      one of the earliest row is averaged. The choice carries no derivative, the clipping does.
+      The aggregate; zeros if no row is finite. Of equal clusters the one of the earliest row is
+      averaged. The choice carries no derivative, the clipping does.
 
     Raises:
       ValueError: n < 2f + 1, or an unknown linkage.
 
+    Weights: 1/m for each of m rows of the cluster, clipped as they are.
     Cost: one n × n × d matrix product, two passes over the stack, and n steps on an n × n matrix.
     Reference: Li, Ngai and Voigt, An experimental study of Byzantine-robust aggregation schemes in
       federated learning, IEEE Transactions on Big Data, 2024.
     Convention: as in Blades, by the same authors, which keeps the whole history inside and gives a
       row of NaN the distance 2 from all: it then fills one of the two clusters alone.
     """
+    stack, unravel = ravel(updates)
+    norms, middle, chosen = _clustered(stack, f, history, linkage)
+    count = jnp.maximum(jnp.sum(chosen), 1)
 
-    def rule(stack: jax.Array) -> jax.Array:
-        norms, middle, chosen = _clustered(stack, f, history, linkage)
+    def aggregate() -> jax.Array:
         clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
-        count = jnp.maximum(jnp.sum(chosen), 1)
         return (weighted_sum(stack, clipped) / count).astype(stack.dtype)
 
-    return aggregate(rule, updates, layerwise)
+    return Halves(lambda: unravel(aggregate()), lambda: chosen / count)
 
 
-def clipped_clustering_selection(
-    updates: PyTree,
-    f: int,
-    *,
-    history: jax.Array | np.ndarray | None = None,
-    linkage: Literal["average", "single"] = "average",
-) -> jax.Array:
-    """The weight of each clipped row in `clipped_clustering`: (n,), 1/m for each of m chosen."""
-    stack, _ = ravel(updates)
-    *_, chosen = _clustered(jax.lax.stop_gradient(stack), f, history, linkage)
-    return chosen / jnp.maximum(jnp.sum(chosen), 1)
+clipped_clustering, clipped_clustering_selection = halves(_clipped_clustering)
 
 
 def remember_norms(history: jax.Array | np.ndarray, updates: PyTree) -> jax.Array:

@@ -7,7 +7,6 @@ derivative. Of equal scores the earlier rows win.
 """
 
 import operator
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -20,142 +19,133 @@ from simbyz._arrays.geometry import (
     squared_distances_to,
     squared_norms,
 )
-from simbyz._arrays.moments import mean_of_chosen
-from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import ravel, require
+from simbyz.aggregators.base import mean_of_some
+
+__all__ = [
+    "aksel",
+    "aksel_selection",
+    "cge",
+    "cge_selection",
+    "faba",
+    "faba_selection",
+    "monna",
+    "monna_selection",
+]
 
 
-def cge(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+def _cge(updates: Updates, f: int) -> Halves:
     """Comparative gradient elimination: the mean of the n - f rows of smallest norm.
 
     (1 / (n - f)) Σ x_i over the n - f rows of least ||x_i||.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
-
     Raises:
       ValueError: n < 2f + 1.
 
+    Weights: 1/(n - f) for a chosen row, else 0.
     Cost: two passes over the stack.
     Reference: Gupta et al., Byzantine fault-tolerance in decentralized optimization under
       2f-redundancy, 2021.
     Convention: the paper sums the rows; the released program of Distributed Momentum (ICLR 2021)
       and ByzPy average them, as here.
     """
-    return aggregate(_mean_of_rows(lambda stack: _cge_rows(stack, f)), updates, layerwise)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("cge", n, f, 2, 1)
+    return mean_of_some(stack, _lowest(squared_norms(stack), n - f), unravel)
 
 
-def cge_selection(updates: Updates, f: int) -> Weights:
-    """The weight of each row in `cge`: (n,), 1/(n - f) for a chosen row, else 0."""
-    return _weights_of_rows(lambda stack: _cge_rows(stack, f), updates)
+cge, cge_selection = halves(_cge)
 
 
-def aksel(
-    updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid", layerwise: bool = False
-) -> Aggregate:
+def _aksel(updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid") -> Halves:
     """The mean of the k rows closest to the coordinate-wise (lower) median.
 
     (1/k) Σ x_i over the k rows of least ||x_i - med||.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       mode: "mid": k = ⌊(n + 1) / 2⌋; "n-f": k = n - f.
-      layerwise: aggregate each leaf alone.
-
-    Returns:
-      (d,), or the pytree without its worker axis.
 
     Raises:
       ValueError: n < 2f + 1, or an unknown mode.
 
+    Weights: 1/k for a chosen row, else 0.
     Cost: one sorting network and two passes over the stack.
     Reference: Boussetta et al., AKSEL: fast Byzantine SGD, OPODIS 2020.
     Convention: both modes and the default are the released program's of Distributed Momentum
       (ICLR 2021); the package krum takes k = n - f and, for an even n, the midpoint median.
     """
-    return aggregate(_mean_of_rows(lambda stack: _aksel_rows(stack, f, mode)), updates, layerwise)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("aksel", n, f, 2, 1)
+    if mode not in ("mid", "n-f"):
+        raise ValueError(f'aksel knows the modes "mid" and "n-f", got {mode!r}')
+    rows = jax.lax.stop_gradient(stack)
+    squares = squared_distances_to(middle_row(rows), rows)
+    return mean_of_some(stack, _lowest(squares, (n + 1) // 2 if mode == "mid" else n - f), unravel)
 
 
-def aksel_selection(updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid") -> Weights:
-    """The weight of each row in `aksel`, with the same arguments: (n,), 1/k for a chosen row."""
-    return _weights_of_rows(lambda stack: _aksel_rows(stack, f, mode), updates)
+aksel, aksel_selection = halves(_aksel)
 
 
-def monna(updates: Updates, f: int, *, index: int = 0, layerwise: bool = False) -> Aggregate:
+def _monna(updates: Updates, f: int, *, index: int = 0) -> Halves:
     """Nearest neighbour averaging: the mean of the n - f rows closest to one that is trusted.
 
     (1 / (n - f)) Σ x_i over the n - f rows of least ||x_i - x_index||.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
       index: the trusted row, itself among the n - f; the worker that aggregates means its own.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis. It follows the trusted row wherever it lies.
+      The aggregate. It follows the trusted row wherever it lies.
 
     Raises:
       ValueError: n < 2f + 1, or index not from 0 to n - 1.
 
+    Weights: 1/(n - f) for a chosen row, else 0.
     Cost: two passes over the stack.
     Reference: Farhadkhani et al., Robust collaborative learning with linear gradient overhead, ICML
       2023.
     Convention: of equally far rows ByzFL keeps those that argpartition leaves.
     """
-    return aggregate(_mean_of_rows(lambda stack: _monna_rows(stack, f, index)), updates, layerwise)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("monna", n, f, 2, 1)
+    index = operator.index(index)
+    if not 0 <= index < n:
+        raise ValueError(f"monna needs 0 <= index < n, got index={index}, n={n}")
+    rows = jax.lax.stop_gradient(stack)
+    squares = jnp.sum(jnp.square(_wide(rows) - _wide(rows[index])[None]), axis=1)
+    return mean_of_some(stack, _lowest(squares, n - f), unravel)
 
 
-def monna_selection(updates: Updates, f: int, *, index: int = 0) -> Weights:
-    """The weight of each row in `monna`, with the same arguments: (n,), 1/(n - f) if chosen."""
-    return _weights_of_rows(lambda stack: _monna_rows(stack, f, index), updates)
+monna, monna_selection = halves(_monna)
 
 
-def faba(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+def _faba(updates: Updates, f: int) -> Halves:
     """The mean of what is left after f times removing the row farthest from the mean of the rest.
 
     S ← S without argmax_{i in S} ||x_i - x̄_S||, f times; the result is x̄_S, the mean of S.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
     Returns:
-      (d,), or the pytree without its worker axis. Of equally far rows the earlier one is removed.
+      The aggregate. Of equally far rows the earlier one is removed.
 
     Raises:
       ValueError: n < 2f + 1.
 
+    Weights: 1/(n - f) for a row that is left, else 0.
     Cost: one n × n × d matrix product and a pass over the stack.
     Reference: Xia et al., FABA: an algorithm for fast aggregation against Byzantine attacks in
       distributed neural networks, IJCAI 2019.
     Convention: farthest from the mean with the row itself, or without it, is the same row.
     """
-    return aggregate(_mean_of_rows(lambda stack: _faba_rows(stack, f)), updates, layerwise)
+    stack, unravel = ravel(updates)
+    return mean_of_some(stack, _faba_rows(stack, f), unravel)
 
 
-def faba_selection(updates: Updates, f: int) -> Weights:
-    """The weight of each row in `faba`: (n,), 1/(n - f) for a row that is left, else 0."""
-    return _weights_of_rows(lambda stack: _faba_rows(stack, f), updates)
-
-
-def _mean_of_rows(
-    choose: Callable[[jax.Array], jax.Array],
-) -> Callable[[jax.Array], jax.Array]:
-    return lambda stack: mean_of_chosen(stack, choose(jax.lax.stop_gradient(stack)))
-
-
-def _weights_of_rows(choose: Callable[[jax.Array], jax.Array], updates: PyTree) -> jax.Array:
-    stack, _ = ravel(updates)
-    chosen = choose(jax.lax.stop_gradient(stack))
-    return jnp.zeros(len(stack)).at[chosen].set(1 / len(chosen))
+faba, faba_selection = halves(_faba)
 
 
 def _lowest(scores: jax.Array, count: int) -> jax.Array:
@@ -165,31 +155,6 @@ def _lowest(scores: jax.Array, count: int) -> jax.Array:
 
 def _wide(rows: jax.Array) -> jax.Array:
     return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
-
-
-def _cge_rows(stack: jax.Array, f: int) -> jax.Array:
-    n = len(stack)
-    f = require("cge", n, f, 2, 1)
-    return _lowest(squared_norms(stack), n - f)
-
-
-def _aksel_rows(stack: jax.Array, f: int, mode: str) -> jax.Array:
-    n = len(stack)
-    f = require("aksel", n, f, 2, 1)
-    if mode not in ("mid", "n-f"):
-        raise ValueError(f'aksel knows the modes "mid" and "n-f", got {mode!r}')
-    squares = squared_distances_to(middle_row(stack), stack)
-    return _lowest(squares, (n + 1) // 2 if mode == "mid" else n - f)
-
-
-def _monna_rows(stack: jax.Array, f: int, index: int) -> jax.Array:
-    n = len(stack)
-    f = require("monna", n, f, 2, 1)
-    index = operator.index(index)
-    if not 0 <= index < n:
-        raise ValueError(f"monna needs 0 <= index < n, got index={index}, n={n}")
-    squares = jnp.sum(jnp.square(_wide(stack) - _wide(stack[index])[None]), axis=1)
-    return _lowest(squares, n - f)
 
 
 def _faba_rows(stack: jax.Array, f: int) -> jax.Array:

@@ -15,12 +15,22 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.geometry import squared_distances
-from simbyz._arrays.moments import mean_of_chosen
-from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import PyTree, aggregate, ravel, require
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import ravel, require
+from simbyz.aggregators.base import mean_of_some
 from simbyz.aggregators.subsets.spectra import subset_of_smallest_top_eigenvalue
 from simbyz.aggregators.subsets.sums import first_subset_of_smallest_sum
 from simbyz.aggregators.subsets.vertex_cover import first_subset_of_smallest_diameter
+
+__all__ = [
+    "minimum_diameter_averaging",
+    "minimum_diameter_averaging_selection",
+    "minimum_variance_averaging",
+    "minimum_variance_averaging_selection",
+    "smea",
+    "smea_selection",
+]
 
 # The search among distances does not grow with the number of subsets, but by 1.47 with each row to
 # leave out, at worst.
@@ -29,24 +39,22 @@ MOST_LEFT_OUT = 30
 MOST_SUBSETS = 50_000_000
 
 
-def minimum_diameter_averaging(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+def _minimum_diameter_averaging(updates: Updates, f: int) -> Halves:
     """The mean of the n - f rows of smallest diameter.
 
     S* = argmin_{|S| = n - f} max_{i, j in S} ||x_i - x_j||; the result is (1 / (n - f)) Σ_{i in S*}
     x_i.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
       f: number of Byzantine rows tolerated, at most 30.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis. Of subsets with equal diameters, the first in
-      lexicographic order is taken.
+      The aggregate. Of subsets with equal diameters, the first in lexicographic order is taken.
 
     Raises:
       ValueError: n < 2f + 1, or f > 30.
 
+    Weights: 1/(n - f) for a chosen row, else 0.
     Cost: one n × n × d matrix product, and a search for vertex covers of at most f rows, one for
       each of log2(n² / 2) diameters and then one for each row: 1 millisecond on one core at
       n = 30, f = 10.
@@ -54,76 +62,55 @@ def minimum_diameter_averaging(updates: Updates, f: int, *, layerwise: bool = Fa
       Genuinely distributed Byzantine machine learning, PODC 2020.
     Convention: also called Brute (the paper's program) and MDA (ByzFL); they enumerate subsets.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        return _mean_of_chosen(stack, _diameter_subset(stack, f), f)
-
-    return aggregate(rule, updates, layerwise)
+    return _mean_of_subset(_diameter_subset, updates, f)
 
 
-def minimum_diameter_averaging_selection(updates: Updates, f: int) -> Weights:
-    """The weight of each row in `minimum_diameter_averaging`: (n,), 1 / (n - f) for a chosen row,
-    else 0.
-    """
-    return _weights(_diameter_subset, updates, f)
+minimum_diameter_averaging, minimum_diameter_averaging_selection = halves(
+    _minimum_diameter_averaging
+)
 
 
-def minimum_variance_averaging(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+def _minimum_variance_averaging(updates: Updates, f: int) -> Halves:
     """The mean of the n - f rows of smallest variance.
 
     S* = argmin_{|S| = n - f} Σ_{i < j in S} ||x_i - x_j||², which is n - f times the sum of squared
     distances to the mean of S; the result is (1 / (n - f)) Σ_{i in S*} x_i.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
     Returns:
-      (d,), or the pytree without its worker axis. Of subsets with equal sums, the first in
-      lexicographic order is taken; sums of more digits than the dtype holds are equal by chance.
+      The aggregate. Of subsets with equal sums, the first in lexicographic order is taken; sums of
+      more digits than the dtype holds are equal by chance.
 
     Raises:
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
+    Weights: 1/(n - f) for a chosen row, else 0.
     Cost: one n × n × d matrix product, and n / 2 multiplications for each of the C(n, f) subsets:
       0.05 seconds on one core at n = 30, f = 10, and 0.3 if all rows are equally far.
     Reference: LPD-EPFL's programs (robust-collaborative-learning, 2022); no paper of its own.
     Convention: they enumerate subsets.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        return _mean_of_chosen(stack, _variance_subset(stack, f), f)
-
-    return aggregate(rule, updates, layerwise)
+    return _mean_of_subset(_variance_subset, updates, f)
 
 
-def minimum_variance_averaging_selection(updates: Updates, f: int) -> Weights:
-    """The weight of each row in `minimum_variance_averaging`: (n,), 1 / (n - f) for a chosen row,
-    else 0.
-    """
-    return _weights(_variance_subset, updates, f)
+minimum_variance_averaging, minimum_variance_averaging_selection = halves(
+    _minimum_variance_averaging
+)
 
 
-def smea(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
+def _smea(updates: Updates, f: int) -> Halves:
     """Smallest maximum eigenvalue averaging: the mean of the n - f rows that vary least along the
     direction in which they vary most.
 
     S* = argmin_{|S| = n - f} λ_max((1 / |S|) Σ_{i in S} (x_i - x̄_S)(x_i - x̄_S)ᵀ); the result is
     x̄_{S*}, the mean of S*.
 
-    Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated.
-      layerwise: aggregate each leaf alone.
-
     Returns:
-      (d,), or the pytree without its worker axis. Of subsets whose eigenvalues agree to n machine
-      epsilons any may be taken.
+      The aggregate. Of subsets whose eigenvalues agree to n machine epsilons any may be taken.
 
     Raises:
       ValueError: n < 2f + 1, or there are more than 50,000,000 subsets.
 
+    Weights: 1/(n - f) for a chosen row, else 0.
     Cost: one n × n × d matrix product, and a branch and bound whose time depends on the rows. On
       one core at n = 30, f = 10: 0.2 seconds for Gaussian rows, less under attacks of equal rows;
       a minute and a half for the slowest found, rows in three distant clusters of equal size.
@@ -132,16 +119,10 @@ def smea(updates: Updates, f: int, *, layerwise: bool = False) -> Aggregate:
     Convention: the true eigenvalue. ByzFL takes one step of the power method from a random vector
       for it, and so chooses another subset, most often a worse one.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        return _mean_of_chosen(stack, _spectral_subset(stack, f), f)
-
-    return aggregate(rule, updates, layerwise)
+    return _mean_of_subset(_spectral_subset, updates, f)
 
 
-def smea_selection(updates: Updates, f: int) -> Weights:
-    """The weight of each row in `smea`: (n,), 1 / (n - f) for a chosen row, else 0."""
-    return _weights(_spectral_subset, updates, f)
+smea, smea_selection = halves(_smea)
 
 
 def _diameter_subset(stack: jax.Array, f: int) -> jax.Array:
@@ -180,10 +161,10 @@ def _require_few_subsets(rule: str, n: int, f: int) -> int:
     return f
 
 
-def _mean_of_chosen(stack: jax.Array, chosen: jax.Array, f: int) -> jax.Array:
-    return mean_of_chosen(stack, jnp.flatnonzero(chosen, size=len(stack) - f))
-
-
-def _weights(subset: Callable[[jax.Array, int], jax.Array], updates: PyTree, f: int) -> jax.Array:
-    stack, _ = ravel(updates)
-    return subset(stack, f).astype(float) / (len(stack) - f)
+def _mean_of_subset(
+    subset: Callable[[jax.Array, int], jax.Array], updates: Updates, f: int
+) -> Halves:
+    """The halves of a rule that averages a subset, (n, d), f -> (n,) booleans, of n - f rows."""
+    stack, unravel = ravel(updates)
+    chosen = subset(stack, f)
+    return mean_of_some(stack, jnp.flatnonzero(chosen, size=len(stack) - f), unravel)

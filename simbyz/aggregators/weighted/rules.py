@@ -18,81 +18,94 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_sum
-from simbyz._arrays.shapes import Aggregate, Updates, Weights
-from simbyz._arrays.stacking import aggregate, ravel, require
+from simbyz._arrays.shapes import Updates
+from simbyz._arrays.stacking import ravel, require
 from simbyz.aggregators.center import distances_to, unknown_start, weiszfeld
-from simbyz.aggregators.shares import shares_between
+from simbyz.aggregators.coordinate import shares_between
 from simbyz.aggregators.weighted.middle import weighted_middle_row
+
+__all__ = [
+    "WEIGHTED",
+    "heaviest_share",
+    "weighted_average",
+    "weighted_average_selection",
+    "weighted_geometric_median",
+    "weighted_geometric_median_selection",
+    "weighted_median",
+    "weighted_median_selection",
+]
 
 Start = Literal["mean", "zeros", "median"]
 
 
-def weighted_average(
-    updates: Updates, f: int = 0, *, masses: ArrayLike, layerwise: bool = False
-) -> Aggregate:
+def _weighted_average(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Halves:
     """The weighted mean: Σ m_i x_i / Σ m_i. One bad row of any mass moves it anywhere.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: any non-negative int.
       masses: (n,) of the rows; may be traced.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis; NaN if traced masses are all 0.
+      The aggregate; NaN if traced masses are all 0.
 
     Raises:
       ValueError: f < 0, masses of another shape, or without a positive one.
 
+    Weights: the shares of the mass.
     Cost: one pass over the stack.
     Reference: McMahan et al., Communication-efficient learning of deep networks from decentralized
       data, AISTATS 2017.
     """
+    stack, unravel = ravel(updates)
+    require("weighted_average", len(stack), f, 0, 1)
+    known = checked_masses("weighted_average", masses, len(stack), stack.dtype)
+    total = jnp.sum(known)
+    return Halves(
+        lambda: unravel((weighted_sum(stack, known) / total).astype(stack.dtype)),
+        lambda: jax.lax.stop_gradient(known / total),
+    )
 
-    def rule(stack: jax.Array) -> jax.Array:
-        require("weighted_average", len(stack), f, 0, 1)
-        known = checked_masses("weighted_average", masses, len(stack), stack.dtype)
-        return (weighted_sum(stack, known) / jnp.sum(known)).astype(stack.dtype)
 
-    return aggregate(rule, updates, layerwise)
+weighted_average, weighted_average_selection = halves(_weighted_average)
 
 
-def weighted_median(
-    updates: Updates, f: int = 0, *, masses: ArrayLike, layerwise: bool = False
-) -> Aggregate:
+def _weighted_median(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Halves:
     """Coordinate-wise weighted median: the least value whose mass, with all below it, is at least
     the mass above it. It lies between honest values where these hold more than half of the mass.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked. What counts is their mass.
       masses: (n,) of the rows; may be traced.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis; NaN if traced masses are all 0.
+      The aggregate; NaN if traced masses are all 0.
 
     Raises:
       ValueError: n < 2f + 1, masses of another shape, or without a positive one.
 
+    Weights: the share of coordinates in which a row is the median; rows of equal values share it.
     Cost: a whole sorting network over values and masses, about three times `median`; a sort above
       128 rows.
     Reference: Edgeworth, On observations relating to several quantities, 1887.
     Convention: the lower one of two values that halve the mass, as `median` takes by default.
       Whole masses halve exactly up to a sum of 2^24, equal ones always.
     """
+    stack, unravel = ravel(updates)
+    require("weighted_median", len(stack), f, 2, 1)
+    known = checked_masses("weighted_median", masses, len(stack), stack.dtype)
+    middle = weighted_middle_row(stack, known)
 
-    def rule(stack: jax.Array) -> jax.Array:
-        require("weighted_median", len(stack), f, 2, 1)
-        return weighted_middle_row(
-            stack, checked_masses("weighted_median", masses, len(stack), stack.dtype)
-        )
+    def weights() -> jax.Array:
+        present = jnp.where((known > 0)[:, None], stack, jnp.inf)  # an absent row takes no share
+        return jnp.where(known > 0, shares_between(present, middle, middle), 0)
 
-    return aggregate(rule, updates, layerwise)
+    return Halves(lambda: unravel(middle), weights)
 
 
-def weighted_geometric_median(
+weighted_median, weighted_median_selection = halves(_weighted_median)
+
+
+def _weighted_geometric_median(
     updates: Updates,
     f: int = 0,
     *,
@@ -100,79 +113,42 @@ def weighted_geometric_median(
     smoothing: float | jax.Array = 0.1,
     iterations: int = 3,
     start: Start = "zeros",
-    layerwise: bool = False,
-) -> Aggregate:
+) -> Halves:
     """The point of least Σ m_i ||x_i - z||, by smoothed Weiszfeld iterations.
 
     z ← Σ w_i x_i / Σ w_i with w_i = m_i / max(smoothing, ||x_i - z||), a fixed number of times.
 
     Args:
-      updates: (n, d), or a pytree of leaves (n, ...).
-      f: number of Byzantine rows tolerated; only checked. What counts is their mass.
       masses: (n,) of the rows; may be traced.
       smoothing: as in `geometric_median`.
       iterations: at least 1.
       start: z before the first iteration: the weighted mean of the finite rows, zeros, or the
         coordinate-wise weighted median.
-      layerwise: aggregate each leaf alone.
 
     Returns:
-      (d,), or the pytree without its worker axis; NaN if no row of positive mass is finite.
+      The aggregate; NaN if no row of positive mass is finite.
 
     Raises:
       ValueError: n < 2f + 1, iterations < 1, an unknown start, masses of another shape, or without
         a positive one.
 
+    Weights: those of the last step, their sum 1.
     Cost: two passes over the stack an iteration.
     Reference: Pillutla et al., Robust aggregation for federated learning, 2022, where masses are
       numbers of samples.
     Convention: as `geometric_median`.
     """
-
-    def rule(stack: jax.Array) -> jax.Array:
-        require("weighted_geometric_median", len(stack), f, 2, 1)
-        known = checked_masses("weighted_geometric_median", masses, len(stack), stack.dtype)
-        center, _ = _pulled(stack, known, smoothing, iterations, start)
-        return center.astype(stack.dtype)
-
-    return aggregate(rule, updates, layerwise)
-
-
-def weighted_average_selection(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Weights:
-    """The weights (n,) of `weighted_average`: the shares of the mass."""
-    stack, _ = ravel(updates)
-    require("weighted_average", len(stack), f, 0, 1)
-    known = checked_masses("weighted_average", masses, len(stack), stack.dtype)
-    return jax.lax.stop_gradient(known / jnp.sum(known))
-
-
-def weighted_median_selection(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Weights:
-    """The weights (n,) of `weighted_median`: the share of coordinates in which a row is the median;
-    rows of equal values share it equally.
-    """
-    stack, _ = ravel(updates)
-    require("weighted_median", len(stack), f, 2, 1)
-    known = checked_masses("weighted_median", masses, len(stack), stack.dtype)
-    middle = weighted_middle_row(stack, known)
-    present = jnp.where((known > 0)[:, None], stack, jnp.inf)  # an absent row takes no share
-    return jnp.where(known > 0, shares_between(present, middle, middle), 0)
-
-
-def weighted_geometric_median_selection(
-    updates: Updates,
-    f: int = 0,
-    *,
-    masses: ArrayLike,
-    smoothing: float | jax.Array = 0.1,
-    iterations: int = 3,
-    start: Start = "zeros",
-) -> Weights:
-    """The weights (n,) of the rows in the last step of `weighted_geometric_median`, their sum 1."""
-    stack, _ = ravel(updates)
+    stack, unravel = ravel(updates)
     require("weighted_geometric_median", len(stack), f, 2, 1)
     known = checked_masses("weighted_geometric_median", masses, len(stack), stack.dtype)
-    _, weights = _pulled(stack, known, smoothing, iterations, start)
-    return jax.lax.stop_gradient(weights / jnp.sum(weights))
+    center, weights = _pulled(stack, known, smoothing, iterations, start)
+    return Halves(
+        lambda: unravel(center.astype(stack.dtype)),
+        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
+    )
+
+
+weighted_geometric_median, weighted_geometric_median_selection = halves(_weighted_geometric_median)
 
 
 def heaviest_share(masses: ArrayLike, f: int) -> jax.Array:

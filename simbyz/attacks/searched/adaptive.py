@@ -1,6 +1,5 @@
 """Attacks that know the rule: a factor searched against the very rule in use."""
 
-import inspect
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,7 +10,6 @@ from simbyz._arrays import moments
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.rows import kept
-from simbyz.attacks.searched.line_distances import distances_along
 from simbyz.attacks.searched.line_search import Search, sequential
 from simbyz.attacks.searched.span import in_span
 
@@ -42,7 +40,6 @@ def adaptive(
     f: int | None = None,
     search: Callable[..., Search] = sequential,
     symmetry: Literal["rotations"] | None = None,
-    give_distances: bool = False,
     objective: Objective | None = None,
 ) -> Attack:
     """The attack of a family whose factor x >= 0 moves this rule most.
@@ -64,21 +61,16 @@ def adaptive(
         time of about one aggregation in all. The direction must be a straight line, as the named
         ones are. To be asked for: what a callable keeps to is not known, and coordinates cut over a
         mesh would have to be gathered.
-      give_distances: whether the rule has a keyword `squared_distances`, as `krum`, `multi_krum`
-        and `bulyan` have, and is to be given them: where all attackers are in one place on a
-        straight line, as of the named directions, they follow from those of its ends. `bulyan` is
-        searched in a third of the time.
       objective: `squared_distance` if None.
 
     Returns:
       An attack (key, honest, num_byzantine) -> the Byzantine rows.
 
     Raises:
-      ValueError: an unknown direction or symmetry, a symmetry besides distances, a rule that takes
-        none; whatever the rule refuses, when the attack is traced.
+      ValueError: an unknown direction or symmetry; whatever the rule refuses, when the attack is
+        traced.
 
-    Cost: `evaluations` times the rule, or one `in_span` and as many small ones, or the distances
-      once and as many times what the rule does with them.
+    Cost: `evaluations` times the rule, or one `in_span` and as many small ones.
     Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
       asks for the sequential search.
     Convention: that program searches on the negated side when `negative` is set, and then sends the
@@ -87,13 +79,6 @@ def adaptive(
     chosen = _direction(direction)
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
-    if symmetry and give_distances:
-        raise ValueError('adaptive takes symmetry="rotations" or give_distances=True, got both')
-    if give_distances and not _takes_distances(rule):
-        raise ValueError(
-            "give_distances=True needs a rule with a keyword squared_distances, as krum, "
-            f"multi_krum and bulyan have; got {rule}"
-        )
 
     def attack(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
         if not num_byzantine:
@@ -108,7 +93,6 @@ def adaptive(
             f=f,
             search=search,
             symmetry=symmetry,
-            give_distances=give_distances,
             objective=objective,
         )
         return chosen(key, honest, num_byzantine, factor=found.factor)
@@ -127,16 +111,12 @@ def search_factor(
     f: int | None = None,
     search: Callable[..., Search] = sequential,
     symmetry: Literal["rotations"] | None = None,
-    give_distances: bool = False,
     objective: Objective | None = None,
 ) -> Search:
     """The search of `adaptive`, with the same arguments: the factor, and all that was tried."""
     chosen = _direction(direction)
     stack, _ = ravel(honest)
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-
-    def place_at(factor: float) -> jax.Array:
-        return ravel(chosen(key, honest, 1, factor=factor))[0]
 
     if symmetry is None:
         place = honest
@@ -153,7 +133,7 @@ def search_factor(
             )
 
     else:
-        ends = [place_at(0.0), place_at(1.0)]
+        ends = [ravel(chosen(key, honest, 1, factor=factor))[0] for factor in (0.0, 1.0)]
         numbers, _ = in_span(jnp.concatenate([stack, *ends]).astype(dtype))
         place, begin, end = numbers[:-2], numbers[-2], numbers[-1]
 
@@ -169,29 +149,20 @@ def search_factor(
         return terms(kept(aggregate), mean)
 
     worth = worth_of(rule, place, num_byzantine if f is None else f, stored_first)
-    if give_distances:
-        along = distances_along(stack, place_at(0.0), place_at(1.0), num_byzantine)
-        return search(
-            lambda factor: jnp.sum(worth(rows(factor), squared_distances=along(factor))),
-            evaluations,
-            dtype,
-        )
     return search(lambda factor: jnp.sum(worth(rows(factor))), evaluations, dtype)
 
 
 def worth_of(
     rule: Rule, honest: PyTree, f: int, objective: Objective | None = None
-) -> Callable[..., jax.Array]:
-    """Byzantine rows, options of the rule -> what each coordinate of the aggregate is worth: (d,),
-    at least float32.
-    """
+) -> Callable[[PyTree], jax.Array]:
+    """Byzantine rows -> what each coordinate of the aggregate is worth: (d,), at least float32."""
     objective = squared_distance if objective is None else objective
     mean = moments.mean(ravel(honest)[0])
     dtype = jnp.promote_types(mean.dtype, jnp.float32)
 
-    def worth(byzantine: PyTree, **options: jax.Array) -> jax.Array:
+    def worth(byzantine: PyTree) -> jax.Array:
         updates = jax.tree.map(lambda *both: jnp.concatenate(both), honest, byzantine)
-        aggregate = jax.tree.map(lambda leaf: leaf[None], rule(updates, f, **options))
+        aggregate = jax.tree.map(lambda leaf: leaf[None], rule(updates, f))
         return objective(ravel(aggregate)[0][0].astype(dtype), mean.astype(dtype))
 
     return worth
@@ -205,11 +176,6 @@ def squared_distance(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
 def opposition(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
     """The terms of -<aggregate, mean>: how much the step goes against the honest mean."""
     return -aggregate * mean
-
-
-def _takes_distances(rule: Rule) -> bool:
-    parameters = inspect.signature(rule).parameters.values()
-    return any(one.name == "squared_distances" or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def _direction(direction: str | Attack) -> Attack:

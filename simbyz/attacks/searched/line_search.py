@@ -18,7 +18,7 @@ Function = Callable[[jax.Array], jax.Array]
 
 
 class Search(NamedTuple):
-    """What a search found, and all that it tried, in order."""
+    """The best of a search, and all that it tried, in order."""
 
     factor: jax.Array  # ()
     value: jax.Array  # () the function there

@@ -21,17 +21,13 @@ def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> B
     num_byzantine = f. Their sum (x_1 counted twice) is turned around and scaled to that norm.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       f: the Byzantine rows that CGE is told to tolerate.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal. NaN with more attackers than f:
-      one of them is kept anyhow.
+      Equal rows. NaN with more attackers than f: one of them is kept anyhow.
 
     Raises:
-      ValueError: f < 0, h <= f, or num_byzantine < 0.
+      ValueError: f < 0, or h <= f.
 
     Reference: the released program of Distributed Momentum (El-Mhamdi et al., ICLR 2021), which
       counts the shortest row twice; the rule: Gupta et al., 2021.
@@ -64,9 +60,6 @@ def byz_mean(
     the others ((n - k) b - Σ honest) / (num_byzantine - k).
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       factor: may be traced.
 
     Returns:
@@ -74,7 +67,7 @@ def byz_mean(
       second kind.
 
     Raises:
-      ValueError: fewer than two honest rows, or num_byzantine < 0.
+      ValueError: fewer than two honest rows.
 
     Reference: Xu et al., SignGuard, ICDCS 2022.
     Convention: factor as in `a_little_is_enough`; SignGuard's authors take -0.3 to -0.5.
@@ -112,19 +105,16 @@ def relocated_orthogonal_perturbation(
         location · m + (1 - location) · μ + size · (p sin(angle) + r / ||r|| cos(angle)).
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       momentum: (d,), or the pytree of it: what the server clips around, such as the last aggregate.
         None: the honest mean stands for it.
       location, mixing, angle (in degrees), size: may be traced. size: z_max(n, num_byzantine) if
         None.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal.
+      Equal rows.
 
     Raises:
-      ValueError: momentum of another shape, num_byzantine < 0, or beyond what `z_max` takes.
+      ValueError: momentum of another shape, or num_byzantine beyond what `z_max` takes.
 
     Reference: Özfatura et al., Byzantines can also learn from history, IEEE TIFS 2024.
     """
@@ -140,7 +130,7 @@ def relocated_orthogonal_perturbation(
     if momentum is None:
         center = mean
     else:
-        leaves = [jnp.asarray(leaf)[None] for leaf in jax.tree.leaves(momentum)]
+        leaves = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], {"momentum": momentum})
         center = ravel(leaves)[0][0]
         if center.shape != (d,):
             raise ValueError(f"momentum must have d={d} coordinates, got {center.size}")

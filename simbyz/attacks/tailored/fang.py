@@ -40,9 +40,6 @@ def fang_krum(
     be picked, derived for num_byzantine = f. More attackers than that might go further.
 
     Args:
-      key: not used.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       f: the Byzantine rows that Krum is told to tolerate.
       neighbours: distances in a row's score; n - f - 2 if None.
       squared: whether the distances are squared, as in `krum`.
@@ -50,11 +47,10 @@ def fang_krum(
         None.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; all rows are equal. Where Krum picks none of the
-      sizes, the smallest of them.
+      Equal rows. Where Krum picks none of the sizes, the smallest of them.
 
     Raises:
-      ValueError: n - f - 2 or neighbours below 1 or too large, n < 2f + 2, or num_byzantine < 0.
+      ValueError: n - f - 2 or neighbours below 1 or too large, or n < 2f + 2.
 
     Cost: one h × h × d matrix product, and the scores of all sizes at once.
     Reference: Fang et al., Local model poisoning attacks to Byzantine-robust federated learning,
@@ -124,18 +120,15 @@ def fang_trimmed_mean(
     mean of what is seen, on the same side.
 
     Args:
-      key: of the draws.
-      honest: (h, d), or a pytree of leaves (h, ...): what the honest workers send.
-      num_byzantine: number of rows returned.
       base: the paper's b, above 1; may be traced. Not used with partial knowledge.
       known: the attackers see the first `known` honest rows alone; all, and the exact extremes, if
         None.
 
     Returns:
-      (num_byzantine, d), or the pytree of it; each row has its own draws.
+      Rows of different draws.
 
     Raises:
-      ValueError: partial knowledge of a single row, or num_byzantine < 0.
+      ValueError: partial knowledge of a single row.
 
     Reference: Fang et al., Local model poisoning attacks to Byzantine-robust federated learning,
       USENIX Security 2020.

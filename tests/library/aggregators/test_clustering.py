@@ -13,8 +13,6 @@ from simbyz.aggregators import (
     remember_norms,
 )
 
-pytestmark = pytest.mark.thorough
-
 N, D = 12, 6
 
 

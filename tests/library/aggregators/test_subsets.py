@@ -4,7 +4,6 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import pytest
 from simbyz import aggregators
 from simbyz.aggregators.subsets import rules, sums
 from tests.reference import subsets as reference_subsets
+from tests.support.compiled import compiled
 from tests.support.paths import GOLDEN
 
 pytestmark = pytest.mark.thorough
@@ -32,17 +32,11 @@ D = 64
 every_rule = pytest.mark.parametrize("rule", RULES)
 
 
-@functools.cache
-def compiled(rule: str, f: int) -> Callable:
-    """The rows chosen, by a function that compiles once for each shape and dtype."""
-    selection = getattr(aggregators, f"{rule}_selection")
-    return jax.jit(functools.partial(selection, f=f))
-
-
 def chosen(rule: str, rows: np.ndarray, f: int) -> tuple[int, ...]:
     """The rows chosen; columns of zeros, which change no distance, fill up to D."""
     padded = np.pad(rows, ((0, 0), (0, D - rows.shape[1])))
-    weights = np.asarray(compiled(rule, f)(padded))
+    selection = getattr(aggregators, f"{rule}_selection")
+    weights = np.asarray(compiled(selection, f=f)(padded))
     kept = np.flatnonzero(weights)
     np.testing.assert_allclose(weights[kept], np.full(len(rows) - f, 1 / (len(rows) - f)), 1e-6)
     return tuple(int(i) for i in kept)
@@ -133,7 +127,11 @@ def test_more_bad_rows_than_f_give_an_answer(rule: str) -> None:
             rows = np.random.default_rng(0).normal(size=(11, 4))
             for bad in (3, 6, 11):
                 rows[:bad] = value
-                chosen(rule, rows, 2)
+                # As many as it averages, bad ones where there are no others.
+                subset = chosen(rule, rows, 2)
+                assert len(subset) == 9
+                if bad < 9:
+                    assert set(range(bad, 11)) <= set(subset)
 
 
 def test_small_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simbyz import attacks
 from tests.reference import attacks as reference_attacks
+from tests.support.compiled import compiled
 
 KEY = jax.random.key(0)
 H, D, B = 7, 5, 3
@@ -60,15 +61,6 @@ def rows_of(seed, center=0.5):
     return np.random.default_rng(seed).normal(center, 1, (H, D))
 
 
-@functools.cache
-def compiled(name, options):
-    """The attack on (H, D) rows, compiled once for all examples."""
-    given = {key: value for key, value in DEFINED[options][1].items() if key != "own"}
-    attack = functools.partial(getattr(attacks, name), **given)
-    own = DEFINED[options][1].get("own")
-    return jax.jit(lambda honest: attack(KEY, honest, B, **({} if own is None else {"own": own})))
-
-
 NAMES = [name for name, _ in DEFINED]
 
 
@@ -86,13 +78,14 @@ NAMES = [name for name, _ in DEFINED]
 )
 def test_definitions(number):
     name, options = DEFINED[number]
+    program = compiled(getattr(attacks, name), num_byzantine=B, **options)
 
     @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 2**32 - 1), center=st.sampled_from([-2.0, 0.0, 0.5, 30.0]))
     def agrees(seed, center):
         honest = rows_of(seed, center)
         with jax.enable_x64(True):
-            got = np.asarray(compiled(name, number)(honest))
+            got = np.asarray(program(KEY, honest))
         expected = getattr(reference_attacks, name)(honest, B, **options)
         scale = max(np.abs(honest).max(), np.abs(expected).max())
         np.testing.assert_allclose(

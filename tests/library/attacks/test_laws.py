@@ -1,4 +1,4 @@
-"""What every attack keeps to, and what each is known for, on rows that Hypothesis draws."""
+"""Laws of every attack, and what each is known for, on rows that Hypothesis draws."""
 
 import functools
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simbyz import aggregators, attacks
 from simbyz.aggregators import SELECTIONS
 from simbyz.attacks import ATTACKS
+from tests.support.compiled import compiled
 
 KEY = jax.random.key(0)
 H, D, B = 7, 5, 3
@@ -66,14 +67,9 @@ ROWS = st.lists(st.lists(st.integers(-40, 40), min_size=D, max_size=D), min_size
 )
 
 
-@functools.cache
-def compiled(number):
-    return jax.jit(lambda key, honest: CONFIGURED[number](key, honest, B))
-
-
 def jitted(attack):
     """The attack by B attackers, compiled once for all tests."""
-    return compiled(CONFIGURED.index(attack))
+    return compiled(ATTACKS[attack.name], num_byzantine=B, **attack.options)
 
 
 def test_every_attack_is_here():
@@ -93,6 +89,18 @@ def test_shape_and_dtype(attack):
 def test_a_negative_number_of_attackers_is_refused(attack):
     with pytest.raises(ValueError, match="num_byzantine must be at least 0, got -1"):
         jax.eval_shape(lambda rows: attack(KEY, rows, -1), np.ones((H, D), np.float32))
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@every_attack
+def test_a_list_of_vectors_is_refused(attack):
+    """Seven workers' vectors, or seven layers of one number from each of five workers?"""
+    honest = np.ones((H, D), np.float32)
+    for vectors, kind in (([*honest], "list"), ((*honest,), "tuple"), (honest.tolist(), "list")):
+        with pytest.raises(ValueError, match=f"updates came as a {kind} of {H}"):
+            attack(KEY, vectors, B)
+    with pytest.raises(ValueError, match="share a leading axis"):
+        attack(KEY, [honest[0], honest[1, :2]], B)
 
 
 @every_attack

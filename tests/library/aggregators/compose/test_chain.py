@@ -17,6 +17,7 @@ from simbyz.aggregators import (
     krum,
     median,
     multi_krum,
+    signguard,
     trimmed_mean,
     weighted_median,
 )
@@ -61,16 +62,6 @@ def test_a_rule_alone_is_a_chain_and_a_chain_is_a_part() -> None:
         chain()
 
 
-def test_options_of_the_rule_reach_it_through_the_chain() -> None:
-    tree = {"a": ROWS[:, :1], "b": ROWS[:, 1:]}
-    layerwise = functools.partial(krum, layerwise=True)
-    result = chain(clipping, layerwise)(tree, F)
-    for leaf, rows in tree.items():
-        clipped = clipping(tree, F)[leaf]
-        assert rows.shape == clipped.shape
-        np.testing.assert_array_equal(result[leaf], krum(clipped, F))
-
-
 def test_one_part_that_asks_for_a_key_gets_the_key() -> None:
     result = chain(pairs, median)(ROWS, F, key=KEY)
     np.testing.assert_array_equal(result, median(pairs(ROWS, F, key=KEY), F))
@@ -96,6 +87,14 @@ def test_a_key_is_asked_for_where_it_is_used_and_only_there() -> None:
         chain(mixing, median)(ROWS, F, key=KEY)
     with pytest.raises(TypeError, match="key"):
         chain(fixed_pairs, median)(ROWS, F, key=KEY)
+
+
+def test_a_key_that_a_part_does_without_is_not_needed() -> None:
+    rule = chain(mixing, signguard)
+    np.testing.assert_array_equal(rule(ROWS, F), signguard(mixing(ROWS, F), F))
+    sampled = functools.partial(signguard, sample=2)
+    by_hand = sampled(mixing(ROWS, F), F, key=KEY)
+    np.testing.assert_array_equal(chain(mixing, sampled)(ROWS, F, key=KEY), by_hand)
 
 
 def test_vmap_over_keys_is_a_loop() -> None:

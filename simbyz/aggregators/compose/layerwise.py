@@ -1,0 +1,34 @@
+"""A rule applied to each layer of a model alone."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from simbyz._arrays.stacking import PyTree
+
+
+def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """The rule on each leaf of a pytree alone, as if a layer were a model of its own.
+
+        layerwise(krum)(updates, f=3)
+        jax.tree.map(lambda leaf: krum(leaf, f=3), updates)  # the same
+
+    Every leaf is given the same f and options, a key too. Of a selection, the result is a pytree of
+    weights (n,), one for each leaf; the simulator, whose weights are (n,), takes no such selection.
+
+    Args:
+      rule: (updates, f) -> aggregate, configured by functools.partial; a chain or a selection too.
+
+    Returns:
+      A callable with the rule's signature.
+    """
+
+    # Its name and signature, by which it is given what it asks for, but not its attributes: the
+    # selection of a rule is not that of the rule layer by layer.
+    @functools.wraps(rule, updated=())
+    def by_leaf(updates: PyTree, f: int, **options: Any) -> PyTree:
+        return jax.tree.map(lambda leaf: rule(leaf, f, **options), updates)
+
+    return by_leaf

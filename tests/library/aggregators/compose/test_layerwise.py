@@ -1,0 +1,45 @@
+"""A rule layer by layer is the rule on each leaf."""
+
+import functools
+import inspect
+
+import jax
+import numpy as np
+import pytest
+
+from simbyz.aggregators import chain, dnc, krum, krum_selection, layerwise, median, selection_of
+from simbyz.preaggregators import clipping
+
+N, F = 12, 2
+ROWS = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+TREE = {"a": ROWS[:, 0], "b": ROWS[:, 1:].reshape(N, 2, 2)}
+
+
+@pytest.mark.parametrize("rule", [median, krum, functools.partial(krum, squared=False)])
+def test_each_leaf_alone(rule):
+    result = layerwise(rule)(TREE, F)
+    np.testing.assert_array_equal(result["a"], rule(TREE["a"], F))
+    np.testing.assert_array_equal(result["b"].ravel(), rule(ROWS[:, 1:], F))
+    np.testing.assert_array_equal(layerwise(rule)(ROWS, F), rule(ROWS, F))
+
+
+def test_options_pass_on_and_are_asked_for():
+    rule = layerwise(dnc)
+    assert inspect.signature(rule) == inspect.signature(dnc)
+    key = jax.random.key(0)
+    result = rule(TREE, F, key=key, sample=2)
+    np.testing.assert_array_equal(result["b"].ravel(), dnc(ROWS[:, 1:], F, key=key, sample=2))
+
+
+def test_of_a_selection_each_leaf_has_weights():
+    weights = layerwise(krum_selection)(TREE, F)
+    assert {name: leaf.shape for name, leaf in weights.items()} == {"a": (N,), "b": (N,)}
+    with pytest.raises(ValueError, match="selection_of needs a rule"):
+        selection_of(layerwise(krum))
+
+
+def test_a_chain_layer_by_layer_and_a_layerwise_rule_in_a_chain():
+    part = functools.partial(clipping, radius=1.5)
+    by_layer, in_chain = layerwise(chain(part, krum)), chain(part, layerwise(krum))
+    np.testing.assert_array_equal(by_layer(TREE, F)["a"], krum(part(TREE["a"]), F))
+    np.testing.assert_array_equal(in_chain(TREE, F)["a"], krum(part(TREE)["a"], F))

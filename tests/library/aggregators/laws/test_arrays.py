@@ -1,0 +1,173 @@
+"""Laws of arrays: derivatives, dtypes, jit, lanes, pytrees, and what n and f are refused."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from tests.support.rules import (
+    RULES,
+    D,
+    F,
+    N,
+    Rule,
+    assert_close,
+    each_name,
+    each_name_with,
+    every_rule,
+    every_rule_with,
+    gaussian_rows,
+    m_needs,
+)
+
+# One of a kind, the others among the longer checks: each operation of an eager call is compiled.
+EAGER = ("median", "krum", "bulyan", "geometric_median", "caf", "cge", "faba")
+
+
+@every_rule
+def test_gradient_is_finite(rule: Rule) -> None:
+    gradient = rule.compiled_gradient()
+    rows = gaussian_rows(0)
+    # Among them equal rows, where a distance has no derivative.
+    rows[3] = rows[7]
+    result = np.asarray(gradient(rows))
+    assert np.all(np.isfinite(result))
+    # The aggregate moves with a translation of all rows, coordinate by coordinate.
+    if "translation" not in rule.breaks:
+        assert_close(result.sum(axis=0), np.ones(D))
+    assert np.all(np.isfinite(gradient(np.zeros((N, D), dtype=np.float32))))
+
+
+@every_rule_with("robustness")
+def test_gradient_is_finite_where_bad_rows_are(rule: Rule) -> None:
+    gradient = rule.compiled_gradient()
+    rows = gaussian_rows(0)
+    for value in (np.nan, np.inf, -1e30):
+        rows[:F] = value
+        assert np.all(np.isfinite(gradient(rows))), value
+
+
+@every_rule_with("pytree")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_dtype_is_kept(rule: Rule, dtype: str) -> None:
+    with jax.enable_x64(dtype == "float64"):
+        stack = jax.ShapeDtypeStruct((N, D), dtype)
+        tree = {"a": stack, "b": [jax.ShapeDtypeStruct((N,), "float32")]}
+        rule_fn = functools.partial(rule.function, f=F)
+        assert jax.eval_shape(rule_fn, stack).dtype == dtype
+        aggregate = jax.eval_shape(rule_fn, tree)
+        assert aggregate["a"].dtype == dtype
+        assert aggregate["b"][0].dtype == "float32"
+
+
+@each_name
+def test_bfloat16_is_as_close_as_its_eight_bits(rule: Rule) -> None:
+    rows = jnp.asarray(gaussian_rows(0), jnp.bfloat16)
+    wide = np.asarray(rows.astype(jnp.float32))
+    # bfloat16 rounds to 8 bits, the last step of every rule here.
+    assert_close(rule.compiled()(rows).astype(jnp.float32), rule.compiled()(wide), 2.0**-7)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(rule, marks=[] if str(rule) in EAGER else pytest.mark.thorough)
+        for rule in RULES
+    ],
+    ids=str,
+)
+def test_jit_and_eager_agree(rule: Rule) -> None:
+    rows = gaussian_rows(0)
+    assert_close(rule.compiled()(rows), rule.function(rows, f=F), 1e-6)
+
+
+@each_name
+def test_vmap_is_a_loop(rule: Rule) -> None:
+    stacks = np.stack([gaussian_rows(seed) for seed in range(3)])
+    together = rule.compiled_lanes()(stacks)
+    alone = np.stack([rule.compiled()(stack) for stack in stacks])
+    assert_close(together, alone, 1e-6)
+
+
+@each_name_with("pytree")
+def test_a_pytree_is_its_matrix(rule: Rule) -> None:
+    rows = gaussian_rows(0)
+    tree = {"bias": rows[:, 0], "layers": [rows[:, 1:].reshape(N, 2, 1)]}
+    aggregate = rule.compiled()(tree)
+    assert aggregate["bias"].shape == ()
+    assert aggregate["layers"][0].shape == (2, 1)
+    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(aggregate)])
+    assert_close(flat, rule.compiled()(rows), 1e-6)
+
+
+@every_rule
+def test_five_calls_are_one_trace(rule: Rule) -> None:
+    program = rule.compiled()
+    program(gaussian_rows(0))
+    before = program._cache_size()
+    for seed in range(5):
+        program(gaussian_rows(seed))
+    assert program._cache_size() == before
+
+
+def shape_of_aggregate(rule: Rule, n: int, f: int) -> tuple[int, ...]:
+    """Traces the rule: a wrong n or f raises here, before anything is computed."""
+    rows = jax.ShapeDtypeStruct((n, D), jnp.float32)
+    return jax.eval_shape(functools.partial(rule.function, f=f), rows).shape
+
+
+@every_rule
+@pytest.mark.parametrize("f", [0, 1, 2, 3])
+def test_the_exact_limit_is_accepted(rule: Rule, f: int) -> None:
+    assert shape_of_aggregate(rule, max(rule.smallest_n(f), m_needs(rule, f)), f) == (D,)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.slope], ids=str)
+@pytest.mark.parametrize("f", [1, 2, 3])
+def test_one_row_fewer_is_refused(rule: Rule, f: int) -> None:
+    n = rule.smallest_n(f) - 1
+    with pytest.raises(ValueError) as raised:
+        shape_of_aggregate(rule, n, f)
+    # Under a transformation JAX appends a note of its own.
+    message = str(raised.value).splitlines()[0]
+    assert message == f"{rule.name} needs n >= {rule.slope}f + {rule.offset}, got n={n}, f={f}"
+
+
+@every_rule
+def test_a_traced_f_is_refused(rule: Rule) -> None:
+    with pytest.raises(TypeError):
+        jax.eval_shape(lambda f: rule.function(gaussian_rows(0), f=f), 1)
+
+
+@every_rule
+def test_an_f_that_is_no_count_is_refused(rule: Rule) -> None:
+    with pytest.raises(ValueError, match="f >= 0, got n=12, f=-1"):
+        shape_of_aggregate(rule, N, -1)
+    with pytest.raises(TypeError):
+        shape_of_aggregate(rule, N, 1.0)
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if "krum" in r.name], ids=str)
+def test_neighbours_and_m_out_of_range_are_refused(rule: Rule) -> None:
+    rows = gaussian_rows(0)
+    for neighbours in (0, N):
+        with pytest.raises(ValueError, match=f"1 <= neighbours <= {N - 1}, got neighbours"):
+            rule.function(rows, f=F, neighbours=neighbours)
+    if rule.name == "multi_krum":
+        for m in (0, N - F + 1):
+            with pytest.raises(ValueError, match=f"1 <= m <= {N - F}, got m={m}"):
+                rule.function(rows, f=F, m=m)
+
+
+def test_wrong_options_of_bulyan_are_refused(unchecked_shapes) -> None:
+    rows = gaussian_rows(0)
+    with pytest.raises(ValueError, match="variant"):
+        aggregators.bulyan(rows, F, variant="other")
+    with pytest.raises(ValueError, match="released"):
+        aggregators.bulyan(rows, F, m=2)
+    for m in (0, N - F - 1):
+        with pytest.raises(ValueError, match=f"1 <= m <= {N - F - 2}, got m={m}"):
+            aggregators.bulyan(rows, F, m=m, variant="released")

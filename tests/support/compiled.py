@@ -1,0 +1,38 @@
+"""Functions compiled once a process, whichever test file asks: compiling is what tests cost."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+_programs: dict[tuple, tuple[Callable, tuple]] = {}
+
+
+def compiled(function: Callable, **fixed: Any) -> Callable:
+    """`function` with some arguments fixed, under jit: the same program for the same arguments,
+    which are compared by their values, arrays by identity.
+    """
+    return _once(lambda given: given, "value", function, fixed)
+
+
+def compiled_gradient(function: Callable, **fixed: Any) -> Callable:
+    """The derivative of the summed result by the first argument, likewise."""
+    return _once(
+        lambda given: jax.grad(lambda rows: jnp.sum(given(rows))), "gradient", function, fixed
+    )
+
+
+def compiled_lanes(function: Callable, **fixed: Any) -> Callable:
+    """The function over a leading axis of its first argument, likewise."""
+    return _once(jax.vmap, "lanes", function, fixed)
+
+
+def _once(of: Callable, kind: str, function: Callable, fixed: dict[str, Any]) -> Callable:
+    values = tuple(id(value) if hasattr(value, "shape") else value for value in fixed.values())
+    key = (kind, function, tuple(fixed), values, tuple(map(type, fixed.values())))
+    if key not in _programs:
+        # What is compared by identity has to live as long.
+        _programs[key] = jax.jit(of(partial(function, **fixed))), tuple(fixed.values())
+    return _programs[key][0]
