@@ -15,7 +15,7 @@ from experiments.distributed_momentum.grid.programs import (
 from experiments.distributed_momentum.grid.settings import DatasetName
 from simbyz.aggregators import average
 from simbyz.data import Dataset
-from simbyz.simulator import Config, make_simulator
+from simbyz.simulator import Config, Momentum, make_simulator
 
 
 def cell_of(dataset: DatasetName, n: int, f: int) -> Cell:
@@ -42,18 +42,17 @@ def record(
     )
     simulator = make_simulator(config, task, average, None, schedule=schedule_of(cell))
     hyperparameters = hyperparameters_of(cell)
-    hyperparameters = hyperparameters._replace(
-        worker=hyperparameters.update, update=hyperparameters.worker
-    )
+    worker = hyperparameters.update or Momentum()
+    hyperparameters = hyperparameters._replace(worker=worker, update=None)
     key = jax.random.key(seed)
     advance = jax.jit(simulator.advance, static_argnums=5)
     state, done, rows = jax.jit(simulator.initialise)(key), 0, {}
     for step in sorted(set(at_step)):
         if step > done:
             state, _ = advance(state, hyperparameters, task.data, key, done, step - done)
-        before = state.worker_momenta
+        before = state.senders[-1]
         state, _ = advance(state, hyperparameters, task.data, key, step, 1)
         done = step + 1
-        sent = state.worker_momenta
-        rows[step] = np.asarray(sent if momentum else sent - hyperparameters.worker.decay * before)
+        sent = state.senders[-1]
+        rows[step] = np.asarray(sent if momentum else sent - worker.decay * before)
     return np.stack([rows[step] for step in at_step])

@@ -1,7 +1,7 @@
-"""Who is Byzantine in a step, and what the server receives from everybody.
+"""What the server receives from everybody: the honest workers' vectors, and what an attack makes.
 
 An attack is a pure function of what the honest workers send. One that learns from step to step is a
-`StatefulAttack`: its state is carried by the simulator.
+`StatefulAttack`: its memory is carried by the simulator.
 """
 
 from typing import Any, NamedTuple
@@ -9,76 +9,78 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asks_for
+from simbyz._arrays.calling import asked, asks_for
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz.attacks.base import Attack, StatefulAttack, sending
 from simbyz.simulator.config import Config
+from simbyz.simulator.keys import ATTACK, of_step
+from simbyz.simulator.participation import Identities, Round, apart, in_rounds
 
 PyTree = Any
-
-
-class Identities(NamedTuple):
-    """The workers' numbers, from 0 to n - 1, in increasing order."""
-
-    honest: jax.Array  # (h,)
-    byzantine: jax.Array  # (n - h,)
 
 
 class Received(NamedTuple):
     """What arrives at the server in a step."""
 
-    honest: jax.Array  # (h, d)
-    byzantine: jax.Array  # (n - h, d)
-    stack: jax.Array  # (n, d), row i from worker i
-    attack: PyTree  # the attack's state
+    stack: jax.Array  # (n, d), row i from worker i; of the p participants where some take part
+    attack: PyTree  # the attack's memory
 
 
-def identities(config: Config, key: jax.Array) -> Identities:
-    """The last workers are Byzantine, or as many drawn by the key of the step."""
-    workers = jnp.arange(config.n)
-    if not config.redraw:
-        return Identities(workers[: config.honest], workers[config.honest :])
-    drawn = jax.random.permutation(key, config.n)
-    return Identities(jnp.sort(drawn[: config.honest]), jnp.sort(drawn[config.honest :]))
+def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
+    """Whether somebody makes the Byzantine rows, of what there is.
+
+    Raises:
+      ValueError: attackers without an attack, or an attack that needs honest rows where a step may
+        have none.
+    """
+    if attack is None and config.byzantine and not config.byzantine_gradients:
+        raise ValueError(
+            f"{config.byzantine} Byzantine workers need an attack, or byzantine_gradients to send, "
+            "got None"
+        )
+    fewest = config.rounds[-1].honest
+    if attack is not None and fewest == 0 and not asks_for(sending(attack), "own"):
+        raise ValueError(
+            "an attack is made of what honest workers send, of whom a step may have none here: "
+            "give one that takes `own`, or None to send what was computed, or more participants"
+        )
 
 
 def receive(
     config: Config,
     attack: Attack | StatefulAttack | None,
-    key: jax.Array,
     vectors: jax.Array,
-    who: Identities,
-    state: PyTree,
-    options: dict,
+    memory: PyTree,
+    round: Round,
 ) -> Received:
-    """What the honest workers send, what the Byzantine ones do, and both in the workers' order.
+    """What the honest workers send, with what the Byzantine ones do, in the workers' order.
 
     Args:
       config: of the run.
       attack: None where Byzantine workers send what they computed, or there are none.
-      key: of the step.
-      vectors: (config.computing, d), what each worker that computes would send.
-      who: the identities of the step.
-      state: of a `StatefulAttack`.
-      options: of the attack.
+      vectors: (w, d), what each worker that computes would send.
+      memory: of a `StatefulAttack`.
+      round: of the step.
     """
-    honest = vectors[who.honest] if config.redraw else vectors[: config.honest]
-    if config.byzantine == 0:
-        return Received(honest, honest[:0], honest, state)
-    own = vectors[who.byzantine] if config.redraw else vectors[config.honest :]
-    if config.byzantine_gradients and attack is not None and asks_for(sending(attack), "own"):
-        options = {**options, "own": own}
-    if attack is None:
-        byzantine = own
-    elif isinstance(attack, StatefulAttack):
-        byzantine, state = attack.send(key, honest, config.byzantine, state, **options)
-    else:
-        byzantine = attack(key, honest, config.byzantine, **options)
-    if config.redraw:
-        stack = vectors.at[who.byzantine].set(byzantine)
-    else:
+
+    def of(one: Config, who: Identities) -> Received:
+        honest, own = apart(one, who, vectors)
+        if one.byzantine == 0:
+            return Received(honest, memory)
+        byzantine, learned = own, memory
+        if attack is not None:
+            known = {"own": own} if one.byzantine_gradients else {}
+            options = round.hyperparameters.attack | asked(sending(attack), known)
+            arguments = of_step(round.key, ATTACK, round.step), honest, one.byzantine
+            if isinstance(attack, StatefulAttack):
+                byzantine, learned = attack.send(*arguments, memory, **options)
+            else:
+                byzantine = attack(*arguments, **options)
+        if one.redraw:
+            return Received(vectors.at[who.byzantine].set(byzantine), learned)
         # Row by row: XLA:CPU would fuse the making of equal rows into one concatenation, and make
         # each of them anew. Many rows would compile for minutes.
-        pieces = config.byzantine if config.byzantine <= MAX_NETWORK_ROWS else 1
-        stack = jnp.concatenate([honest, *jnp.split(byzantine, pieces)])
-    return Received(honest, byzantine, stack, state)
+        pieces = one.byzantine if one.byzantine <= MAX_NETWORK_ROWS else 1
+        return Received(jnp.concatenate([honest, *jnp.split(byzantine, pieces)]), learned)
+
+    return in_rounds(config, round.part, of)

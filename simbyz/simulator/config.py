@@ -1,10 +1,11 @@
 """The settings of a run: those that shape the program, and those that may be traced."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz._arrays.stacking import integer
 
@@ -32,7 +33,7 @@ class Config:
     gather momentum; an attack gets what they would have sent as `own`, and without an attack they
     send it. redraw: who is Byzantine is drawn anew in every step, while all compute; without it,
     the last workers are. momentum_at: the places where momentum may be kept; each costs its state,
-    and a place without decay in `Hyperparameters` computes what it would without that state.
+    and `Hyperparameters` names the same ones, see `agree`.
     nesterov: gradients are taken at θ - learning rate · (the momentum about to be applied), unless
     a run of the program is told not to look ahead. evaluate_every: steps between evaluations, the
     first before step 0; None: after the last step only.
@@ -90,7 +91,7 @@ class Config:
                 f"with num_byzantine = n = {self.n} no worker computes anything: "
                 "set byzantine_gradients, or take fewer"
             )
-        unknown = set(self.momentum_at) - {"worker", "update", "server"}
+        unknown = set(self.momentum_at) - set(get_args(Place))
         if unknown:
             raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
         if self.local_steps < 1:
@@ -197,6 +198,7 @@ class Momentum(NamedTuple):
 class Hyperparameters(NamedTuple):
     """Numbers that may be traced.
 
+    worker, update, server: the momentum at each place of `Config.momentum_at`, None at the others.
     clip: bound on the l2 norm of a worker's regularised gradient. l2: factor λ in the loss + λ
     ||θ||, the norm itself and not its square, as in the paper's program. weight_decay: θ ← θ - lr
     (... + weight_decay θ). attack, schedule: keyword arguments of the attack and of the schedule.
@@ -204,12 +206,75 @@ class Hyperparameters(NamedTuple):
     """
 
     learning_rate: float | jax.Array
-    worker: Momentum = Momentum()
-    update: Momentum = Momentum()
-    server: Momentum = Momentum()
+    worker: Momentum | None = None
+    update: Momentum | None = None
+    server: Momentum | None = None
     clip: float | jax.Array = jnp.inf
     l2: float | jax.Array = 0.0
     weight_decay: float | jax.Array = 0.0
     attack: dict[str, float | jax.Array] = {}  # noqa: RUF012 (never mutated)
     schedule: dict[str, float | jax.Array] = {}  # noqa: RUF012
     local_learning_rate: float | jax.Array | None = None
+
+
+def momenta_of(hyperparameters: Hyperparameters) -> dict[Place, Momentum]:
+    """The momentum at each place that has one."""
+    given = {place: getattr(hyperparameters, place) for place in get_args(Place)}
+    return {place: momentum for place, momentum in given.items() if momentum is not None}
+
+
+def agree(config: Config, hyperparameters: Hyperparameters) -> None:
+    """Whether both name the same places of momentum, and what they say goes together.
+
+    Which places have a momentum is known of traced numbers too, so that a place that one of them
+    forgot is always found. Runs that share one program, each with its momentum elsewhere, say
+    `Momentum()` at the places that are not theirs. See also `one_place`.
+
+    Raises:
+      ValueError: they differ; or a local learning rate acts nowhere.
+    """
+    kept, given = set(config.momentum_at), set(momenta_of(hyperparameters))
+    for place in get_args(Place):
+        if place in given - kept:
+            raise ValueError(
+                f"Hyperparameters has momentum at the {place}, for which "
+                f"Config(momentum_at={config.momentum_at}) keeps no state: add the place there"
+            )
+        if place in kept - given:
+            raise ValueError(
+                f"Config(momentum_at={config.momentum_at}) keeps momentum at the {place}, of which "
+                f"Hyperparameters has none: give {place}=Momentum(...), or leave the place out"
+            )
+    if hyperparameters.local_learning_rate is not None and config.local_steps == 1:
+        raise ValueError(
+            "local_learning_rate needs Config(local_steps=...) of 2 or more: with one local step "
+            "nothing depends on it"
+        )
+    one_place(hyperparameters)
+
+
+def one_place(hyperparameters: Hyperparameters) -> None:
+    """Whether at most one place has a decay: the curvature, and the correction of variance
+    reduction, have no meaning for two. Asked of numbers that are known, as those of a sweep's
+    lanes; of traced ones `the_decay` is NaN.
+
+    Raises:
+      ValueError: two places have one.
+    """
+    decays = {place: momentum.decay for place, momentum in momenta_of(hyperparameters).items()}
+    known = {k: v for k, v in decays.items() if not isinstance(v, jax.core.Tracer)}
+    decaying = [place for place, decay in known.items() if np.any(np.asarray(decay) != 0)]
+    if len(decaying) > 1:
+        raise ValueError(
+            f"momentum decays at one place of a run, got {' and '.join(decaying)}: its composite "
+            "curvature would have two meanings"
+        )
+
+
+def the_decay(hyperparameters: Hyperparameters) -> jax.Array | float:
+    """The decay of the place that has one, 0 without any; NaN where two places have one."""
+    decays = [momentum.decay for momentum in momenta_of(hyperparameters).values()]
+    if len(decays) < 2:
+        return decays[0] if decays else 0.0
+    nonzero = jnp.sum(jnp.stack([jnp.asarray(decay) != 0 for decay in decays]))
+    return jnp.where(nonzero > 1, jnp.nan, sum(decays))

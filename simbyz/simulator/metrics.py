@@ -1,18 +1,22 @@
-"""What one step tells about the attack and the defence: the study columns of the paper, as pure
-functions.
+"""The columns of a step: what it tells about the attack and the defence, as the paper studies them.
 
 Vectors of three kinds are sent or made in a step: *sampled* (each honest worker's gradient, after
 clipping), *honest* (what it sends, momentum included) and *attack* (the Byzantine rows); the
 *aggregate* is what the rule makes of the last two.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.calling import asked
 from simbyz._arrays.geometry import gram
+from simbyz.simulator.certificates import CERTIFICATES, certify
+from simbyz.simulator.config import Config, the_decay
+from simbyz.simulator.participation import Identities, Round, apart, in_rounds
 
 
 class Metrics(NamedTuple):
@@ -26,6 +30,7 @@ class Metrics(NamedTuple):
     step: jax.Array
     training_points: jax.Array  # consumed by all honest workers before this step
     loss: jax.Array  # mean over honest workers, regularisation included
+    learning_rate: jax.Array  # that acts in this step, the schedule's factor included
     distance_from_start: jax.Array  # ||θ - θ_0||, before the update
     sampled_deviation: jax.Array
     honest_deviation: jax.Array
@@ -51,6 +56,47 @@ class Metrics(NamedTuple):
     # Of `Config.certify`, else None and no part of the program: see `certificates.certify`.
     coefficient: jax.Array | None = None
     distance: jax.Array | None = None
+    own: dict[str, jax.Array] | None = None  # the columns that a user adds, see `Column`
+
+
+class Column(Protocol):
+    """A column of a user's own: a scalar of the values of a step that it asks for by keyword-only
+    parameters of their names: those of `Seen`, and `honest` (h, d), `byzantine` (b, d), `step`,
+    `hyperparameters`.
+
+        def largest_loss(*, losses):
+            return jnp.max(losses)
+    """
+
+    def __call__(self, **values: Any) -> jax.Array: ...
+
+
+# The columns that the vectors of a step give.
+STUDIED = set(Metrics._fields) - set(CERTIFICATES)
+STUDIED -= {
+    "step",
+    "training_points",
+    "loss",
+    "learning_rate",
+    "distance_from_start",
+    "accuracy",
+    "own",
+}
+
+
+def check(columns: Mapping[str, Column]) -> None:
+    """Raises ValueError where a column has the name of another."""
+    if taken := sorted(set(columns) & set(Metrics._fields)):
+        raise ValueError(f"columns have names of their own, got {taken}, which every run has")
+
+
+def metrics_of(config: Config, columns: dict[str, jax.Array], own: dict[str, jax.Array]) -> Metrics:
+    """The columns by name, with NaN for those that are not defined, and the user's."""
+    nothing = dict.fromkeys(Metrics._fields, jnp.float32(jnp.nan)) | {"own": own or None}
+    left_out = (set() if config.certify else set(CERTIFICATES)) | (
+        set() if config.study else STUDIED
+    )
+    return Metrics(**nothing | dict.fromkeys(left_out) | columns)
 
 
 class Past(NamedTuple):
@@ -107,7 +153,7 @@ def study(
       aggregate: (d,).
       past: of the steps before.
       momentum: μ of the curvature.
-      weights: (h + b,) weight of each row in the aggregate, or None where the rule does not tell.
+      weights: (b,) of the Byzantine rows in the aggregate, or None where the rule does not tell.
 
     Returns:
       Those that are defined, by their names in `Metrics`, and the mean (d,) of the sampled vectors,
@@ -147,8 +193,71 @@ def study(
         columns["cosine_sampled_previous"] = inner[0, -2] / norms[0] / norms[-2]
         columns["curvature"] = jnp.where(step > 0, momentum * inner[0, -1], jnp.nan)
     if weights is not None:
-        columns["attack_acceptance"] = jnp.sum(weights[len(honest) :])
+        columns["attack_acceptance"] = jnp.sum(weights)
     return columns, means.get("sampled", jnp.full_like(aggregate, jnp.nan))
+
+
+class Seen(NamedTuple):
+    """What a step made, as the columns tell of it: of the w workers that compute, and of all n."""
+
+    sampled: jax.Array  # (w, d)
+    losses: jax.Array  # (w,)
+    stack: jax.Array  # (n, d)
+    aggregate: jax.Array  # (d,)
+    weights: jax.Array | None  # (n,) of each row in the aggregate, or None where nobody tells
+
+
+def tell(
+    config: Config,
+    round: Round,
+    seen: Seen,
+    past: Past | None,
+    known: dict[str, jax.Array],
+    more: Mapping[str, Column],
+) -> tuple[Metrics, Past | None]:
+    """The columns of a step, of the honest workers and of the Byzantine rows as a kind; and the
+    past of the next one.
+
+    Args:
+      config: of the run.
+      round: of the step.
+      seen: what it made.
+      past: of the steps before; None without `config.study`.
+      known: the columns that others tell, by name.
+      more: a user's own.
+    """
+    decay = the_decay(round.hyperparameters)
+
+    def of(one: Config, who: Identities) -> tuple[Metrics, Past | None]:
+        honest, attack = apart(one, who, seen.stack)
+        sampled, _ = apart(one, who, seen.sampled)
+        losses, _ = apart(one, who, seen.losses)
+        columns, new = known | {"loss": jnp.mean(losses)}, past
+        if past is not None:
+            studied, sampled_mean = study(
+                step=round.step,
+                sampled=sampled,
+                honest=honest,
+                attack=attack,
+                aggregate=seen.aggregate,
+                past=past,
+                momentum=decay,
+                weights=None if seen.weights is None else apart(one, who, seen.weights)[1],
+            )
+            columns, new = columns | studied, remember(past, sampled_mean, decay)
+        if config.certify and one.honest:
+            columns |= certify(seen.aggregate, honest)
+        values = seen._asdict() | {
+            "honest": honest,
+            "byzantine": attack,
+            "step": round.step,
+            "hyperparameters": round.hyperparameters,
+        }
+        own = {name: column(**asked(column, values)) for name, column in more.items()}
+        own = {name: jnp.asarray(value, jnp.float32) for name, value in own.items()}
+        return metrics_of(config, columns, own), new
+
+    return in_rounds(config, round.part, of)
 
 
 def log_ratio(deviation: jax.typing.ArrayLike, norm: jax.typing.ArrayLike) -> jax.Array:

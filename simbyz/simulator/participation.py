@@ -1,10 +1,11 @@
-"""Partial participation: in each step the server asks some of the workers only.
+"""Who takes part in a step, who of them is Byzantine, and what all phases of the step are told.
 
-Who takes part is drawn by the key of the step: all sets of that size alike, so that Byzantine
-workers come in by chance; or always the same number of them. A round is then one of a simulator of
-the participants alone: the rule's f, and what it needs of (n, f), are about the participants. Those
-who are absent keep their momentum untouched, and compute no gradient; the batches that they would
-have read stay unread.
+Partial participation: in each step the server asks some of the workers only. Who takes part is
+drawn by the key of the step: all sets of that size alike, so that Byzantine workers come in by
+chance; or always the same number of them. A round is then one of a simulator of the participants
+alone: the rule's f, and what it needs of (n, f), are about the participants. Those who are absent
+keep their memory untouched, and compute no gradient; the batches that they would have read stay
+unread.
 
 By chance more than f Byzantine workers may come in, as in reality: nobody can promise more about
 such a step than the rule does.
@@ -16,9 +17,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz.simulator.attackers import Identities, identities
-from simbyz.simulator.config import Config
+from simbyz.simulator.config import Config, Hyperparameters
 from simbyz.simulator.keys import PARTICIPATE, REDRAW, of_step
+
+PyTree = Any
+
+
+class Identities(NamedTuple):
+    """The workers' numbers, from 0 to n - 1, in increasing order."""
+
+    honest: jax.Array  # (h,)
+    byzantine: jax.Array  # (n - h,)
 
 
 class Participants(NamedTuple):
@@ -28,6 +37,32 @@ class Participants(NamedTuple):
     byzantine: jax.Array  # (p,) bool
     number: jax.Array  # (): which of `Config.rounds` this is
     identities: Identities  # of all n workers
+
+
+class Round(NamedTuple):
+    """What the phases of a step are told: made once, and handed down."""
+
+    hyperparameters: Hyperparameters
+    key: jax.Array  # of the run; see `simbyz.simulator.keys`
+    step: jax.Array  # number, from 0
+    turn: jax.Array  # number of the gradient: the step, or among all local steps
+    part: Participants
+    rate: jax.Array | float  # the learning rate that acts, the schedule's factor included
+    local_rate: jax.Array | float  # that of local steps, likewise
+    ahead: jax.Array | bool  # whether gradients are taken where momentum leads (Nesterov)
+    aggregate: jax.Array | None  # (d,) of the last step, where momentum at the server is kept
+    model_state: PyTree  # at the start
+    data: PyTree = None  # of the task
+    batch: PyTree = None  # leaves (w, ...) of all who ever compute, (k, w, ...) for k local steps
+
+
+def identities(config: Config, key: jax.Array) -> Identities:
+    """The last workers are Byzantine, or as many drawn by the key of the step."""
+    workers = jnp.arange(config.n)
+    if not config.redraw:
+        return Identities(workers[: config.honest], workers[config.honest :])
+    drawn = jax.random.permutation(key, config.n)
+    return Identities(jnp.sort(drawn[: config.honest]), jnp.sort(drawn[config.honest :]))
 
 
 def participants(config: Config, key: jax.Array, step: jax.Array) -> Participants:
@@ -65,6 +100,15 @@ def in_rounds(config: Config, part: Participants, call: Callable[[Config, Identi
 
     branches = [branch(one) for one in config.rounds]
     return jax.lax.switch(part.number, branches) if config.chance else branches[0]()
+
+
+def apart(config: Config, who: Identities, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The honest workers' rows (h, ...), and the Byzantine ones', of those of all that compute or
+    send; without redrawing they stand in that order.
+    """
+    if config.redraw:
+        return rows[who.honest], rows[who.byzantine]
+    return rows[: config.honest], rows[config.honest :]
 
 
 def batches_in_a_step(config: Config) -> int | float:

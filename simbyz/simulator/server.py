@@ -1,14 +1,37 @@
-"""How the simulator calls a rule: with a key if it draws random numbers, with its state if it
-remembers.
+"""The server's half of a step: the rule, once, then the way from its aggregate to the parameters.
+
+    v = decay v + gain G                        momentum at the update, where it is kept
+    θ ← θ + learning rate · (optimizer(v) - weight decay · θ)
+
+`optimizer` is any optax optimiser, whose updates are added, as `optax.apply_updates` adds them, and
+point downhill: `optax.adam(1.0)`, or `optax.sgd(1.0)` by default. They are multiplied by the
+learning rate that acts in the step, the schedule's factor included, so that an optimiser's own rate
+is a further factor, usually 1. A bare transformation such as `optax.scale_by_adam()` keeps the sign
+of a gradient, and would go uphill: chain it with `optax.scale(-1.0)`. Weight decay is apart from
+the optimiser, as in AdamW.
 """
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
+import optax
 
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
+from simbyz.simulator.config import Config, momenta_of
+from simbyz.simulator.participation import Round
 
 
-def start(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
+class Memory(NamedTuple):
+    """What the server remembers beside the parameters and the rule's memory."""
+
+    aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
+    momentum: jax.Array | None  # (d,) at the update
+    optimizer: optax.OptState
+
+
+def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
     """What a rule knows before the first step; None for one without memory."""
     return rule.start(zeros) if isinstance(rule, StatefulRule) else None
 
@@ -34,3 +57,56 @@ def defend(
     aggregate, weights = both(stack, f, key=key, state=state, masses=masses)
     state = rule.learn(state, stack, aggregate) if isinstance(rule, StatefulRule) else None
     return aggregate, weights, state
+
+
+def start(config: Config, optimizer: optax.GradientTransformation, parameters: jax.Array) -> Memory:
+    """Before the first step, from its parameters (d,)."""
+    zero = jnp.zeros_like(parameters)
+    return Memory(
+        aggregate=zero if "server" in config.momentum_at else None,
+        momentum=zero if "update" in config.momentum_at else None,
+        optimizer=optimizer.init(parameters),
+    )
+
+
+def check(optimizer: optax.GradientTransformation, dimension: int) -> None:
+    """Whether the optimiser takes what the server has.
+
+    Raises:
+      ValueError: it takes more than updates, state and parameters (d,), or is none.
+    """
+    parameters = jax.ShapeDtypeStruct((dimension,), jnp.float32)
+    try:
+        state = jax.eval_shape(optimizer.init, parameters)
+        jax.eval_shape(optimizer.update, parameters, state, parameters)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            "the optimizer must be an optax transformation of (updates, state, parameters) alone, "
+            f"got {optimizer!r}: {error}"
+        ) from error
+
+
+def ahead(parameters: jax.Array, memory: Memory, round: Round) -> jax.Array:
+    """Where the momentum at the update is about to lead (Nesterov): (d,)."""
+    if memory.momentum is None:
+        return parameters
+    decay, _ = momenta_of(round.hyperparameters)["update"]
+    return parameters - round.rate * decay * memory.momentum
+
+
+def move(
+    optimizer: optax.GradientTransformation,
+    parameters: jax.Array,
+    aggregate: jax.Array,
+    memory: Memory,
+    round: Round,
+) -> tuple[jax.Array, Memory]:
+    """The parameters after a step with this aggregate, (d,) both, and what is remembered of it."""
+    applied, momentum = aggregate, None
+    if memory.momentum is not None:
+        decay, gain = momenta_of(round.hyperparameters)["update"]
+        applied = momentum = decay * memory.momentum + gain * aggregate
+    updates, state = optimizer.update(applied, memory.optimizer, parameters)
+    updates = updates - round.hyperparameters.weight_decay * parameters
+    last = None if memory.aggregate is None else aggregate
+    return optax.apply_updates(parameters, round.rate * updates), Memory(last, momentum, state)

@@ -4,38 +4,31 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
 from simbyz.simulator.metrics import Metrics, Past
+from simbyz.simulator.participation import Round
+from simbyz.simulator.server import Memory
 
 PyTree = Any
 
 
-class Last(NamedTuple):
-    """Where the gradients behind a momentum were last taken."""
-
-    points: jax.Array  # (d,), or (w, d) where each worker has a point of its own
-    met: jax.Array | None  # (w,) which of these workers took one yet; None where (d,)
-
-
 class State(NamedTuple):
-    """What a run carries from step to step; parameters as one vector (d,), h honest workers."""
+    """What a run carries from step to step; parameters as one vector (d,). Each phase has its own
+    memory.
+    """
 
     parameters: jax.Array  # (d,)
     start: jax.Array  # (d,) the parameters at step 0
     model_state: PyTree  # running statistics of the model, if it has any
-    worker_momenta: jax.Array | None  # (h, d), or (n, d) where all compute
-    update_momentum: jax.Array | None  # (d,)
-    aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
-    optimizer: optax.OptState
-    past: Past | None  # of the study columns
+    senders: PyTree  # a memory a sender, such as momenta (w, d) of the w workers that compute
     attack: PyTree  # of a StatefulAttack
     rule: PyTree  # of a StatefulRule
-    last: Last | None = None  # where gradients were last taken, for variance reduction
+    server: Memory
+    past: Past | None  # of the study columns
 
 
 class Simulator(NamedTuple):
-    """The pure functions of a run; see `training.make_simulator`."""
+    """The pure functions of a run; see `simbyz.simulator.make_simulator`."""
 
     initialise: Callable[[jax.Array], State]
     start: Callable[[jax.Array, PyTree], State]
@@ -43,3 +36,5 @@ class Simulator(NamedTuple):
     finish: Callable[..., Metrics]
     points: Callable[..., jax.Array]
     apply: Callable[..., tuple[State, Metrics]]
+    round: Callable[..., Round]
+    step: Callable[..., tuple[State, Metrics]]

@@ -18,8 +18,8 @@ from jax.typing import ArrayLike
 from simbyz._arrays.calling import asks_for
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.weighted.rules import WEIGHTED
-from simbyz.simulator.attackers import Identities
 from simbyz.simulator.config import Config
+from simbyz.simulator.participation import Participants
 
 
 class Weighting(NamedTuple):
@@ -96,10 +96,10 @@ def check(config: Config, rule: Rule | StatefulRule, weights: Weighting | None) 
         )
 
 
-def masses_of(config: Config, weights: Weighting, who: Identities) -> jax.Array:
-    """The masses (n,) in a step, in the workers' order."""
+def masses_of(config: Config, weights: Weighting, part: Participants) -> jax.Array:
+    """The masses of those who take part in a step, in the workers' order."""
     counts, claimed, cap = weights
     masses = jnp.zeros(config.n).at[: len(counts)].set(jnp.asarray(counts, jnp.float32))
     if claimed is not None and config.byzantine:
-        masses = masses.at[who.byzantine].set(jnp.asarray(claimed, jnp.float32))
-    return masses if cap is None else jnp.minimum(masses, cap)
+        masses = masses.at[part.identities.byzantine].set(jnp.asarray(claimed, jnp.float32))
+    return (masses if cap is None else jnp.minimum(masses, cap))[part.workers]

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from simbyz.simulator import Hyperparameters, Simulator, State
+from simbyz.simulator.config import one_place
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps.checkpoints import Checkpoints, discard
 from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
@@ -90,10 +91,13 @@ def sweep(
 
     Raises:
       Stopped: `stop` said so; a checkpoint is written.
-      ValueError: chunk < 1; there are checkpoints, and lanes have no names of their own.
+      ValueError: chunk < 1; there are checkpoints, and lanes have no names of their own; a lane's
+        momentum decays at two places.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1 or None, got {chunk}")
+    for lane in lanes:
+        one_place(lane.hyperparameters)
     devices = jax.local_devices() if devices is None else list(devices)
     names = [lane.name for lane in lanes]
     chunk, keeper = chunk or CHUNK, None
@@ -118,7 +122,8 @@ def sweep(
         states, done = programs.initialise(keys), 0
         parts: list[Metrics] = []
         if saved is not None:
-            states, before = restored(saved, [names[i] for i in filled_up], states)
+            template = jax.eval_shape(programs.finish, states, data, keys, np.int32(steps))
+            states, before = restored(saved, [names[i] for i in filled_up], states, template)
             parts, done = [before], saved.header.step
             began -= saved.header.seconds * len(some)
             progress(done * len(some), latest_accuracy(parts, len(some)))
@@ -184,8 +189,9 @@ _keys = jax.jit(jax.vmap(jax.vmap(jax.random.key)))
 def _results(
     indices: list[int], parts: list[Metrics], states: State, seconds: float
 ) -> Iterator[Result]:
-    metrics = joined(parts)._asdict()
-    asked_for = {name: leaf for name, leaf in metrics.items() if leaf is not None}
+    metrics = joined(parts)
+    asked_for = metrics._replace(own=None)._asdict() | (metrics.own or {})
+    asked_for = {name: leaf for name, leaf in asked_for.items() if leaf is not None}
     parameters = gathered(states.parameters)
     for lane, index in enumerate(indices):
         columns = {name: leaf[lane] for name, leaf in asked_for.items()}

@@ -27,6 +27,8 @@ from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import unraveller
 from simbyz.simulator import Config, Hyperparameters, Simulator, State
 from simbyz.simulator.metrics import Metrics
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers import Sent
 from simbyz.simulator.workers.gradients import Relabel, draw_batches, make_gradients
 from simbyz.tasks.task import Task
 
@@ -112,8 +114,8 @@ def shard(
         `finish` tells the accuracy of a state.
 
     Raises:
-      ValueError: `participants` is given, or workers in turns are no multiple of the devices; when
-        traced, local steps or variance reduction.
+      ValueError: `participants`, local steps or variance reduction are given, or workers in turns
+        are no multiple of the devices.
     """
     if config.workers_at_once is not None and config.computing % mesh.size:
         raise ValueError(
@@ -124,6 +126,11 @@ def shard(
         raise ValueError(
             "over a mesh all workers take part: participants must be None, "
             f"got {config.participants}"
+        )
+    if config.local_steps > 1 or config.variance_reduction:
+        raise ValueError(
+            "over a mesh a step takes one gradient a worker, got "
+            f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
         )
     template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
     unravel = unraveller(template)
@@ -144,16 +151,16 @@ def shard(
         batches = place(draw_batches(config, task, data, key, first_step, num_steps))
         cut = shardings_of(state, mesh)
 
+        def take(point: jax.Array, round: Round) -> Sent:
+            point = place(point) if point.ndim == 1 else place(point, SHARD)
+            sent = gradients(point, round._replace(batch=place(round.batch, SHARD)))
+            rows = place(place(sent.vectors, SHARD), None, SHARD)
+            return sent._replace(vectors=rows, sampled=rows, losses=place(sent.losses))
+
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             step, batch = inputs
-            at = simulator.points(state, hyperparameters, step)
-            at = place(at) if at.ndim == 1 else place(at, SHARD)
-            rows, losses, model_state = gradients(
-                at, hyperparameters.l2, state.model_state, data, key, step, place(batch, SHARD)
-            )
-            rows = place(place(rows, SHARD), None, SHARD)
-            state, metrics = simulator.apply(state, hyperparameters, key, step, rows, place(losses))
-            state = state._replace(model_state=model_state)
+            round = simulator.round(state, hyperparameters, key, step)
+            state, metrics = simulator.step(state, round._replace(data=data, batch=batch), take)
             return jax.lax.with_sharding_constraint(state, cut), metrics
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))

@@ -90,7 +90,7 @@ class Keeper:
 
 
 def restored(
-    checkpoint: Checkpoint, names: Sequence[str], states: PyTree
+    checkpoint: Checkpoint, names: Sequence[str], states: PyTree, metrics: Metrics
 ) -> tuple[PyTree, Metrics]:
     """The states and the metrics so far of the lanes named.
 
@@ -98,6 +98,7 @@ def restored(
       checkpoint: that holds all of them.
       names: a lane each, devices · width of them.
       states: of any such lanes: tells structure, shapes and types.
+      metrics: likewise, for which columns there are.
 
     Raises:
       ValueError: the checkpoint is of other shapes.
@@ -112,7 +113,8 @@ def restored(
     if [array.shape for array in arrays[: len(leaves)]] != expected:
         raise ValueError("the checkpoint is of another simulator: its arrays have other shapes")
     carried = [_typed(array, leaf) for array, leaf in zip(arrays, leaves, strict=False)]
-    return jax.tree.unflatten(structure, carried), Metrics(*arrays[len(leaves) :])
+    columns = jax.tree.unflatten(jax.tree.structure(metrics), arrays[len(leaves) :])
+    return jax.tree.unflatten(structure, carried), columns
 
 
 def joined(parts: Sequence[Metrics]) -> Metrics:

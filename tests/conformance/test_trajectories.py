@@ -156,7 +156,8 @@ def test_replay(run):
         replayed.append(metrics)
     replayed = Metrics(*(np.asarray(column) for column in zip(*replayed, strict=True)))
 
-    assert set(COLUMNS.values()) == set(Metrics._fields) - {"accuracy", *CERTIFICATES}
+    ours_alone = {"accuracy", "learning_rate", "own", *CERTIFICATES}
+    assert set(COLUMNS.values()) == set(Metrics._fields) - ours_alone
     for theirs, ours in COLUMNS.items():
         expected, got = study[theirs], getattr(replayed, ours)
         if ours == "training_points":
@@ -169,6 +170,9 @@ def test_replay(run):
         elif "cosine" not in ours and ours != "attack_acceptance":
             scale = np.abs(expected)
         assert_close(got, expected, scale, ours)
+    lowered = np.arange(run["steps"]) // run["lr_decay_delta"] * run["lr_decay_delta"]
+    rates = run["lr"] / (1 + lowered / run["lr_decay"])
+    assert_close(replayed.learning_rate, rates, rates, "learning_rate")
 
 
 def assert_close(got, expected, scale, what=""):

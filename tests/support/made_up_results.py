@@ -14,7 +14,7 @@ DIVERGED = f"mnist-empire-krum-f_12-lr_0.5-at_update-steps_{STEPS}"  # with seed
 def write(folder, cell, seed, highest, *, diverges=False):
     """A finished run whose columns are made up: accuracy climbs evenly to `highest`."""
     steps = np.arange(cell.steps + 1)
-    columns = {name: np.ones(steps.size, np.float32) for name in Metrics._fields}
+    columns = {name: np.ones(steps.size, np.float32) for name in Metrics._fields if name != "own"}
     columns["step"] = steps.astype(np.int32)
     columns["accuracy"] = np.where(
         steps % cell.evaluate_every == 0, highest * steps / cell.steps, np.nan

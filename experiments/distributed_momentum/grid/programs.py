@@ -117,7 +117,8 @@ def schedule_of(cell: Cell) -> Callable[..., jax.Array]:
 
 
 def hyperparameters_of(cell: Cell) -> Hyperparameters:
-    momentum: dict[str, Any] = {cell.momentum_at: Momentum(cell.momentum)}
+    momentum: dict[str, Any] = {place: Momentum() for place in _places(cell)}
+    momentum[cell.momentum_at] = Momentum(cell.momentum)
     _, options = ATTACKS[cell.attack]
     # Refreshed after the last step only, a rate is constant: one program for all rates.
     refresh = cell.steps if cell.refresh is None else cell.refresh

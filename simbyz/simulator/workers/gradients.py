@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from simbyz._arrays.chunks import SHARD
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
-from simbyz.simulator.participation import participants
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.sender import Sent, Take, who_computes
 from simbyz.tasks.task import Task
 
 PyTree = Any
@@ -77,44 +78,30 @@ def make_gradients(
     task: Task,
     unravel: Callable[[jax.Array], PyTree],
     relabel: Relabel | None = None,
-) -> Callable[..., tuple[jax.Array, jax.Array, PyTree]]:
-    """The gradients of all workers that compute, w = config.computing of them.
+) -> Take:
+    """The gradients of loss + l2 ||θ||, of all workers that compute in a step: what the first
+    sender takes. The model state is the mean of the honest workers' new ones.
 
     Args:
       config: of the run.
       task: model and data.
       unravel: (d,) -> parameters.
       relabel: what Byzantine workers do to the labels of their batches; None without a data attack.
-
-    Returns:
-      gradients(at, l2, model_state, data, key, step, batches, round_step=None) -> (gradients
-        (w, d), losses (w,), model_state): those of loss + l2 ||θ|| at θ = `at`, which is (d,), or
-        (w, d) where each has its own; and the mean of the honest workers' new model states.
-        `batches`: leaves (w, ...).
-        `round_step`: the step that decides who is Byzantine, where `step` counts local steps.
     """
-
-    partial, count = config.participants is not None, config.rounds[0].computing
+    partial = config.participants is not None
     change = (lambda labels: labels) if relabel is None else relabel
 
-    def gradients(
-        at: jax.Array,
-        l2: jax.Array | float,
-        model_state: PyTree,
-        data: PyTree,
-        key: jax.Array,
-        step: jax.Array,
-        batches: PyTree,
-        round_step: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array, PyTree]:
-        own_point = at.ndim == 2
-        parameters = jax.vmap(unravel)(at) if own_point else unravel(at)
+    def take(point: jax.Array, round: Round) -> Sent:
+        own_point = point.ndim == 2
+        parameters = jax.vmap(unravel)(point) if own_point else unravel(point)
         # The first keys of many are those of few: what the first h draw depends on no others.
-        keys = jax.random.split(of_step(key, WORKERS, step), config.computing)
-        part = participants(config, key, step if round_step is None else round_step)
-        byzantine = part.byzantine[:count]
+        keys = jax.random.split(of_step(round.key, WORKERS, round.turn), config.computing)
+        batches, model_state = round.batch, round.model_state
+        byzantine = round.part.byzantine[: config.rounds[0].computing]
         if partial:
-            keys = keys[part.workers[:count]]
+            rows = who_computes(config, round)
+            keys = keys[rows]
+            batches = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), batches)
         each: tuple[PyTree, ...] = (batches, keys)
         if relabel is not None:
             each += (byzantine,)
@@ -127,7 +114,7 @@ def make_gradients(
                 options["relabel"] = lambda labels: jnp.where(byzantine, change(labels), labels)
 
             def loss(parameters: PyTree):
-                return task.loss(data, parameters, model_state, batch, key, **options)
+                return task.loss(round.data, parameters, model_state, batch, key, **options)
 
             outcome, gradient = jax.value_and_grad(loss, has_aux=True)(parameters)
             # As a row while it is in the cache: trees of all workers would be copied once more.
@@ -144,16 +131,18 @@ def make_gradients(
         else:
             outcome = in_turns(lambda one: worker(parameters, *one), each, config.workers_at_once)
         (losses, model_states), rows = outcome
-        at = at if own_point else at[None]
-        norms = jnp.linalg.norm(at, axis=1, keepdims=True)
-        rows = rows + l2 * at / jnp.where(norms > 0, norms, 1)
+        l2, points = round.hyperparameters.l2, jnp.atleast_2d(point)
+        norms = jnp.linalg.norm(points, axis=1, keepdims=True)
+        rows = rows + l2 * points / jnp.where(norms > 0, norms, 1)
         losses = losses + l2 * norms.reshape(-1)
         if partial:
             honest = ~byzantine
-            return rows, losses, jax.tree.map(lambda leaf: mean_of(leaf, honest), model_states)
+            model_state = jax.tree.map(lambda leaf: mean_of(leaf, honest), model_states)
+            return Sent(rows, rows, losses, model_state)
         if 0 < config.honest < config.computing:
-            honest = part.identities.honest
+            honest = round.part.identities.honest
             model_states = jax.tree.map(lambda leaf: leaf[honest], model_states)
-        return rows, losses, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), model_states)
+        model_state = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), model_states)
+        return Sent(rows, rows, losses, model_state)
 
-    return gradients
+    return take

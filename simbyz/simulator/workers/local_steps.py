@@ -16,96 +16,45 @@ This is federated averaging (McMahan et al., Communication-efficient learning of
 decentralized data, AISTATS 2017) with momentum at the workers.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from simbyz.simulator.config import Config, Hyperparameters
-from simbyz.simulator.state import Last
-from simbyz.simulator.workers.sending import Sent, send
-from simbyz.simulator.workers.variance_reduction import reduced
+from simbyz.simulator.config import Config
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.sender import Sender, Sent, Take
 
 PyTree = Any
 
 
-def local_rate(config: Config, hyperparameters: Hyperparameters) -> jax.Array | float:
-    """The local learning rate before the schedule's factor; by default that of the server.
+def local_steps(config: Config, sender: Sender) -> Sender:
+    """`config.local_steps` along what a sender sends, each from where the last one led.
 
-    Raises:
-      ValueError: one is given and there are no local steps to take by it.
+    Wraps all that acts in a local step, and with it the taking of gradients, so that it comes first
+    in a chain. What is sampled is summed over the local steps, as what is sent; the losses are of
+    the first one, and the model state is averaged after each.
     """
-    own = hyperparameters.local_learning_rate
-    if own is not None and config.local_steps == 1:
-        raise ValueError(
-            "local_learning_rate needs Config(local_steps=...) of 2 or more: with one local step "
-            "nothing depends on it"
-        )
-    return hyperparameters.learning_rate if own is None else own
 
+    count, workers = config.local_steps, config.rounds[0].computing
 
-def local_round(
-    config: Config,
-    gradients: Callable[..., tuple[jax.Array, jax.Array, PyTree]],
-    hyperparameters: Hyperparameters,
-    *,
-    start: jax.Array,
-    momenta: jax.Array | None,
-    last: Last | None,
-    model_state: PyTree,
-    rate: jax.Array | float,
-    ahead: bool,
-    data: PyTree,
-    key: jax.Array,
-    step: jax.Array,
-    batches: PyTree,
-) -> tuple[Sent, jax.Array, PyTree, Last | None]:
-    """The local steps of one round, of all w workers that compute.
+    def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        start, rate = jnp.atleast_2d(point), round.local_rate
 
-    Args:
-      config, hyperparameters: of the run.
-      gradients: of `make_gradients`.
-      start: (d,), where the first gradients are taken.
-      momenta: (w, d) as their last rounds left them, or None.
-      last: likewise, for variance reduction, or None.
-      model_state: at the start.
-      rate: the local learning rate.
-      ahead: whether gradients are taken where a worker's momentum is about to lead (Nesterov).
-      data, key, step: of the simulator; `step` counts rounds.
-      batches: leaves (k, w, ...).
-
-    Returns:
-      What the workers send, sampled and vectors summed over the local steps; the losses (w,) of the
-      first local step; the model state, averaged after each local step; and `last`.
-    """
-    zeros = jnp.zeros((config.rounds[0].computing, start.size), start.dtype)
-
-    def one(carry: tuple, inputs: tuple[jax.Array, PyTree]) -> tuple[tuple, jax.Array]:
-        sums, momenta, last, model_state = carry
-        number, batch = inputs
-        at = start[None] - rate * sums[1]
-        if ahead and momenta is not None:
-            at = at - rate * hyperparameters.worker.decay * momenta
-        local_step = step * config.local_steps + number
-        given = (hyperparameters.l2, model_state, data, key, local_step, batch, step)
-        if last is None:
-            rows, losses, model_state = gradients(at, *given)
-            sampled, vectors, momenta = send(hyperparameters, rows, momenta)
-        else:
-            sent, losses, model_state, last = reduced(
-                lambda point: gradients(point, *given),
-                hyperparameters,
-                momenta,
-                at,
-                last,
-                local_step,
+        def one(carry: tuple, inputs: tuple[jax.Array, PyTree]) -> tuple[tuple, jax.Array]:
+            sampled, vectors, memory, model_state = carry
+            number, batch = inputs
+            local = round._replace(
+                turn=round.step * count + number, rate=rate, batch=batch, model_state=model_state
             )
-            sampled, vectors, momenta = sent
-        return ((sums[0] + sampled, sums[1] + vectors), momenta, last, model_state), losses
+            sent, memory = sender.send(take, start - rate * vectors, memory, local)
+            sums = sampled + sent.sampled, vectors + sent.vectors
+            return (*sums, memory, sent.model_state), sent.losses
 
-    carried = ((zeros, zeros), momenta, last, model_state)
-    (sums, momenta, last, model_state), losses = jax.lax.scan(
-        one, carried, (jnp.arange(config.local_steps), batches)
-    )
-    return Sent(*sums, momenta), losses[0], model_state, last
+        zeros = jnp.zeros((workers, start.shape[1]), start.dtype)
+        carry = (zeros, zeros, memory, round.model_state)
+        inputs = (jnp.arange(count), round.batch)
+        (sampled, vectors, memory, model_state), losses = jax.lax.scan(one, carry, inputs)
+        return Sent(vectors, sampled, losses[0], model_state), memory
+
+    return Sender(sender.init, send)

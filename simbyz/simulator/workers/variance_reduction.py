@@ -30,78 +30,47 @@ Reference: Cutkosky and Orabona, Momentum-based variance reduction in non-convex
   steps along such directions.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from simbyz.simulator.config import Config, Hyperparameters
-from simbyz.simulator.state import Last
-from simbyz.simulator.workers.sending import Sent, send
-
-PyTree = Any
+from simbyz.simulator.config import Config, the_decay
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.sender import Sender, Sent, Shared, Take
 
 
-def start(config: Config, parameters: jax.Array) -> Last | None:
-    """Before the first step, from its parameters (d,); None for a run without."""
-    if not config.variance_reduction:
-        return None
-    own = config.nesterov or config.local_steps > 1 or config.participants is not None
-    if not own or "worker" not in config.momentum_at:
-        return Last(parameters, None)
-    shape = (config.computing, *parameters.shape)
-    return Last(jnp.broadcast_to(parameters, shape), jnp.zeros(config.computing, bool))
+class Last(NamedTuple):
+    """Where each worker's last gradient was taken."""
+
+    points: jax.Array  # (w, d)
+    met: jax.Array  # (w,) which of these workers took one yet
 
 
-def of_rows(last: Last | None, rows: jax.Array | None) -> Last | None:
-    """Those of some workers; of all if None."""
-    if last is None or last.met is None or rows is None:
-        return last
-    return Last(last.points[rows], last.met[rows])
-
-
-def put_back(last: Last | None, new: Last | None, rows: jax.Array | None) -> Last | None:
-    """With the new ones of some workers; of all if None."""
-    if last is None or new is None or last.met is None or new.met is None or rows is None:
-        return new
-    return Last(last.points.at[rows].set(new.points), last.met.at[rows].set(new.met))
-
-
-def reduced(
-    gradients: Callable[[jax.Array], tuple[jax.Array, jax.Array, PyTree]],
-    hyperparameters: Hyperparameters,
-    momenta: jax.Array | None,
-    at: jax.Array,
-    last: Last,
-    step: jax.Array,
-) -> tuple[Sent, jax.Array, PyTree, Last]:
-    """What the w workers send, their losses (w,), the model state, both at `at`, and that point.
-
-    Args:
-      gradients: point -> gradients (w, d), losses and model state; called once, over both points,
-        for the same batches and keys.
-      hyperparameters: of the run; the decays' sum below 1. The clip bounds both gradients.
-      momenta: (w, d), those of their last step, or None.
-      at: (d,) or (w, d), where gradients are taken now.
-      last: of these workers. Points (d,) are none in step 0.
-      step: of the run.
+def variance_reduction(config: Config) -> Sender:
+    """Corrected gradients, of which momentum at any place makes the estimate. It stands after
+    clipping, so that the clip bounds both gradients, and before momentum.
     """
-    points = jnp.stack(jnp.broadcast_arrays(at, last.points))
-    (now, before), losses, model_states = jax.vmap(gradients)(points)
-    sampled, vectors, kept = send(hyperparameters, now, momenta)
-    before, *_ = send(hyperparameters, before, None)
-    worker, update, server = (
-        hyperparameters.worker,
-        hyperparameters.update,
-        hyperparameters.server,
-    )
-    decay = worker.decay + update.decay + server.decay  # one place at a time
-    first = step == 0 if last.met is None else ~last.met[:, None]
-    change = jnp.where(first, sampled, sampled - before)
-    correction = worker.gain * decay / (1 - decay) * change
-    kept = None if kept is None else kept + correction
-    first_state = jax.tree.map(lambda leaf: leaf[0], model_states)
-    met = None if last.met is None else jnp.ones_like(last.met)
-    sent = Sent(sampled, vectors + correction, kept)
-    return sent, losses[0], first_state, Last(points[0], met)
+    apart = config.nesterov or config.local_steps > 1 or config.participants is not None
+
+    def init(parameters: jax.Array, workers: int) -> Last | Shared[jax.Array]:
+        if not apart or "worker" not in config.momentum_at:
+            return Shared(parameters)  # all were where the last step took its gradients
+        points = jnp.broadcast_to(parameters, (workers, *parameters.shape))
+        return Last(points, jnp.zeros(workers, bool))
+
+    def send(
+        take: Take, point: jax.Array, last: Last | Shared[jax.Array], round: Round
+    ) -> tuple[Sent, Last | Shared[jax.Array]]:
+        before, met = last if isinstance(last, Last) else (last.value, None)
+        points = jnp.stack(jnp.broadcast_arrays(point, before))
+        both = jax.vmap(lambda point: take(point, round))(points)
+        now, then = jax.tree.map(lambda leaf: leaf[0], both), both.vectors[1]
+        first = round.step == 0 if met is None else ~met[:, None]
+        change = jnp.where(first, now.vectors, now.vectors - then)
+        decay = the_decay(round.hyperparameters)
+        corrected = now.vectors + decay / (1 - decay) * change
+        kept = Shared(points[0]) if met is None else Last(points[0], jnp.ones_like(met))
+        return now._replace(vectors=corrected), kept
+
+    return Sender(init, send)

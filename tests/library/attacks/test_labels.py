@@ -42,8 +42,16 @@ def test_mislabelled_gradients_are_those_of_mislabelled_examples(workers_at_once
     parameters, model_state = task.initialise(jax.random.key(1))
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)
     batches = task.batches(task.data, jax.random.key(2), 0, 1, 4)[0]
-    gradients = jax.jit(make_gradients(config, task, unravel, relabel))
-    rows, losses, _ = gradients(flat, 0.0, model_state, task.data, jax.random.key(3), 0, batches)
+    simulator = make_simulator(config, task, aggregators.median, None, relabel=relabel)
+
+    @jax.jit
+    def gradients(flat, batches):
+        state, given = simulator.start(flat, model_state), Hyperparameters(0.1, worker=Momentum())
+        now = simulator.round(state, given, jax.random.key(3), 0)
+        take = make_gradients(config, task, unravel, relabel)
+        return take(flat, now._replace(data=task.data, batch=batches))
+
+    rows, _, losses, *_ = gradients(flat, batches)
 
     flipped = task.data._replace(train_labels=9 - task.data.train_labels)
 

@@ -47,7 +47,9 @@ def trained(rule, attack, rate, steps=40):
     problem = quadratic(
         jax.random.key(0), 5, 3, smoothness=1.0, convexity=0.5, noise=0.0, heterogeneity=0.0
     )
-    simulator = make_simulator(Config(n=7, f=2, evaluate_every=steps), problem.task, rule, attack)
+    simulator = make_simulator(
+        Config(n=7, f=2, momentum_at=(), evaluate_every=steps), problem.task, rule, attack
+    )
     (result,) = sweep(
         simulator,
         [Lane(1, Hyperparameters(rate))],

@@ -10,12 +10,27 @@ import pytest
 from simbyz import aggregators, attacks
 from simbyz.attacks.base import StatefulAttack
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.simulator.attackers import Identities, identities, receive
+from simbyz.simulator.attackers import receive
 from simbyz.simulator.keys import BATCHES, INITIALISE, REDRAW, of_step
+from simbyz.simulator.participation import (
+    Identities,
+    Participants,
+    Round,
+    apart,
+    identities,
+    participants,
+)
 from tests.library.simulator.test_training import TARGET, quadratic, run
 
 N, B, STEPS = 7, 2, 12
 KEY = jax.random.key(0)
+
+
+def round_of(who=None, options=None, step=0):
+    """A round of all workers, with these identities."""
+    part = None if who is None else Participants(jnp.arange(0), jnp.arange(0), jnp.int32(0), who)
+    hyperparameters = Hyperparameters(0.1, attack=options or {})
+    return Round(hyperparameters, KEY, step, step, part, 0.1, 0.1, False, None, {})
 
 
 def little(key, honest, num_byzantine, *, own):
@@ -88,7 +103,7 @@ def test_against_numpy(redraw, nesterov):
         assert metrics.attack_norm[step] == pytest.approx(norm, rel=1e-4)
         theta = theta - rate * np.sort(received, axis=0)[B : N - B].mean(axis=0)
     np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(state.worker_momenta, momenta, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state.senders[-1], momenta, rtol=1e-4, atol=1e-5)
 
 
 def test_redrawn_identities():
@@ -109,9 +124,27 @@ def test_a_drawn_worker_is_replaced_in_its_place():
     config = Config(n=4, f=1, num_byzantine=2, redraw=True)
     vectors = jnp.arange(8.0).reshape(4, 2)
     who = Identities(jnp.asarray([1, 3]), jnp.asarray([0, 2]))
-    received = receive(config, attacks.zero, jax.random.key(0), vectors, who, None, {})
-    np.testing.assert_array_equal(received.stack, [[0, 0], [2, 3], [0, 0], [6, 7]])
-    np.testing.assert_array_equal(received.honest, [[2, 3], [6, 7]])
+    stack, _ = receive(config, attacks.zero, vectors, None, round_of(who))
+    np.testing.assert_array_equal(stack, [[0, 0], [2, 3], [0, 0], [6, 7]])
+    honest, byzantine = apart(config, who, stack)
+    np.testing.assert_array_equal(honest, [[2, 3], [6, 7]])
+    np.testing.assert_array_equal(byzantine, np.zeros((2, 2)))
+
+
+def test_what_is_received_says_whose_is_which_under_chance():
+    """By chance more or fewer Byzantine rows come in: the stack is always the participants'."""
+    config = Config(n=6, f=2, participants=3)
+    vectors = jnp.arange(6.0).reshape(3, 2) + 1
+    counts = set()
+    for step in range(12):
+        part = participants(config, KEY, step)
+        stack, _ = receive(
+            config, attacks.zero, vectors, None, round_of(step=step)._replace(part=part)
+        )
+        expected = np.where(part.byzantine[:, None], 0, vectors)
+        np.testing.assert_array_equal(stack, expected)
+        counts.add(int(part.byzantine.sum()))
+    assert counts == {0, 1, 2}
 
 
 @pytest.mark.thorough
@@ -125,7 +158,7 @@ def test_redrawn_crashes_leave_momenta_and_krum_alone():
         attacks.nan,
         selection=aggregators.multi_krum_selection,
     )
-    assert np.isfinite(state.worker_momenta).all()
+    assert np.isfinite(state.senders[-1]).all()
     assert np.linalg.norm(state.parameters - TARGET) < 0.3
     np.testing.assert_array_equal(metrics.attack_acceptance, 0)
 
@@ -134,7 +167,7 @@ def test_redrawn_crashes_leave_momenta_and_krum_alone():
 @pytest.mark.parametrize("redraw", [False, True])
 def test_the_share_of_byzantine_rows_in_the_average(redraw):
     _, metrics = run(
-        Config(n=N, f=B, redraw=redraw),
+        Config(n=N, f=B, redraw=redraw, momentum_at=()),
         Hyperparameters(0.1),
         lambda stack, f: aggregators.average(stack),
         attacks.zero,
@@ -148,16 +181,19 @@ def test_own_vectors_go_to_an_attack_that_takes_them():
     """Also where nobody is honest."""
     vectors, who = jnp.arange(6.0).reshape(3, 2), Identities(jnp.arange(0), jnp.arange(3))
     config = Config(n=3, f=1, num_byzantine=3, byzantine_gradients=True)
-    nobody = functools.partial(receive, config, key=KEY, vectors=vectors, who=who, options={})
-    np.testing.assert_array_equal(nobody(attacks.zero, state=None).stack, np.zeros((3, 2)))
-    flipped = functools.partial(attacks.sign_flipping, scale=2.0)
-    np.testing.assert_array_equal(nobody(flipped, state=None).stack, -2 * vectors)
 
-    def remembers(key, honest, num_byzantine, state, **options):
-        return options["own"] + state, state + 1
+    def nobody(attack, state=None):
+        return receive(config, attack, vectors, state, round_of(who))
+
+    np.testing.assert_array_equal(nobody(attacks.zero).stack, np.zeros((3, 2)))
+    flipped = functools.partial(attacks.sign_flipping, scale=2.0)
+    np.testing.assert_array_equal(nobody(flipped).stack, -2 * vectors)
+
+    def remembers(key, honest, num_byzantine, state, *, own):
+        return own + state, state + 1
 
     memory = StatefulAttack(start=lambda d: 0.0, send=remembers)
-    received = nobody(memory, state=1.0)
+    received = nobody(memory, 1.0)
     np.testing.assert_array_equal(received.stack, vectors + 1)
     assert received.attack == 2
 

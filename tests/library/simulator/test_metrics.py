@@ -73,8 +73,7 @@ def test_what_is_not_defined():
 
 def test_acceptance_is_the_weight_of_the_byzantine_rows():
     (vectors,) = steps_of(1)
-    weights = jnp.asarray([0.25, 0, 0.25, 0.25, 0.25, 0])
-    columns, _ = columns_of(0, vectors, no_past(6, None), weights)
+    columns, _ = columns_of(0, vectors, no_past(6, None), weights=jnp.asarray([0.25, 0]))
     assert columns["attack_acceptance"] == 0.25
 
 

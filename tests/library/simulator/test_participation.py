@@ -83,7 +83,7 @@ def test_against_numpy(exactly, redraw, local_steps):
         assert metrics.honest_norm[step] == pytest.approx(norm, rel=1e-4)
         theta = theta - rate * np.median([*sent, *[attack] * byzantine], axis=0)
     np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(state.worker_momenta, momenta, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state.senders[-1], momenta, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -151,7 +151,7 @@ def test_a_step_of_byzantine_participants_alone():
 def test_the_rule_s_condition_is_about_the_participants():
     with pytest.raises(ValueError, match=r"n >= 2f \+ 3, got n=5, f=2"):
         run(
-            Config(n=N, f=2, participants=5, byzantine_participants=1),
+            Config(n=N, f=2, participants=5, byzantine_participants=1, momentum_at=()),
             Hyperparameters(0.1),
             aggregators.krum,
             attacks.zero,

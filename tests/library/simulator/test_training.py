@@ -4,12 +4,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from simbyz import aggregators, attacks, data
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.keys import BATCHES, INITIALISE
+from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Task, classification, models
 
 TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
@@ -165,6 +165,7 @@ def test_places_without_decay_cost_nothing_but_state():
     hyperparameters = Hyperparameters(
         learning_rate=0.2, update=Momentum(0.9), attack={"factor": 1.1}
     )
+    nowhere_else = {"worker": Momentum(), "server": Momentum()}
     few, _ = run(
         Config(n=7, f=2, momentum_at=("update",)),
         hyperparameters,
@@ -173,7 +174,7 @@ def test_places_without_decay_cost_nothing_but_state():
     )
     many, _ = run(
         Config(n=7, f=2, momentum_at=("update", "worker", "server")),
-        hyperparameters,
+        hyperparameters._replace(**nowhere_else),
         aggregators.median,
         attacks.fall_of_empires,
     )
@@ -197,17 +198,64 @@ def test_workers_one_by_one_or_a_few_at_once_change_nothing(nesterov):
     np.testing.assert_allclose(results[2], results[0], rtol=1e-5)
 
 
-def test_the_server_may_use_any_optax_transformation():
-    config = Config(n=5, f=0, momentum_at=())
-    state, _ = run(
-        config,
-        Hyperparameters(learning_rate=0.05),
+@pytest.mark.parametrize(
+    ("places", "momentum", "message"),
+    [
+        (
+            (),
+            {"worker": Momentum(0.9)},
+            r"momentum at the worker, for which Config\(momentum_at=\(\)",
+        ),
+        (
+            ("update",),
+            {},
+            "momentum at the update, of which Hyperparameters has none: give update=",
+        ),
+        (
+            ("worker", "update"),
+            {"worker": Momentum(0.9), "update": Momentum(0.5)},
+            "decays at one place of a run, got worker and update",
+        ),
+    ],
+)
+def test_momentum_that_config_and_hyperparameters_disagree_about(places, momentum, message):
+    """The places are known of traced numbers too; how many decay, of those of a lane, say."""
+    task = quadratic()
+    simulator = make_simulator(
+        Config(n=5, f=0, momentum_at=places), task, aggregators.average, None
+    )
+    given, key = Hyperparameters(0.1, **momentum), jax.random.key(0)
+    state = simulator.initialise(key)
+
+    def steps(given):
+        return simulator.advance(state, given, {}, key, 0, 2)[1]
+
+    with pytest.raises(ValueError, match=message):
+        steps(given)
+    with pytest.raises(ValueError, match=message):
+        list(sweep(simulator, [Lane(0, given)], {}, steps=2, width=1))
+    if len(momentum) < 2:
+        with pytest.raises(ValueError, match=message):
+            jax.jit(steps)(given)
+    else:
+        assert np.isnan(jax.jit(steps)(given).curvature).all()
+        alone = given._replace(update=Momentum(0.0))
+        assert np.isfinite(jax.jit(steps)(alone).curvature[1])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_learning_rate_that_acted_is_a_column(nesterov):
+    """The schedule's factor included."""
+    _, metrics = run(
+        Config(n=5, f=0, momentum_at=("update",), nesterov=nesterov),
+        Hyperparameters(0.3, schedule={"power": 0.5}, update=Momentum(0.5)),
         aggregators.average,
         None,
-        steps=300,
-        optimizer=optax.scale_by_adam(),
+        steps=6,
+        schedule=lambda step, power: (1.0 + step) ** -power,
     )
-    assert distance(state) < 0.2
+    expected = 0.3 / np.sqrt(1 + np.arange(6))
+    np.testing.assert_allclose(metrics.learning_rate, expected, rtol=1e-6)
 
 
 def test_training_on_digits_learns_them():

@@ -13,8 +13,8 @@ from simbyz.aggregators.base import StatefulRule
 from simbyz.data import partition
 from simbyz.preaggregators import clipping
 from simbyz.simulator import Config, Hyperparameters, make_simulator
-from simbyz.simulator.attackers import identities
 from simbyz.simulator.keys import REDRAW, of_step
+from simbyz.simulator.participation import identities, participants
 from simbyz.simulator.weighting import by_counts, masses_of
 from simbyz.tasks import Task, classification, models
 from tests.reference.masses import BY_HAND, CONFIGURED, SELECTIONS, average_by_hand
@@ -73,8 +73,8 @@ def test_a_step_through_a_chain():
     )
     lengths = np.maximum(np.linalg.norm(TARGETS, axis=1, keepdims=True), radius)
     expected = BY_HAND["weighted_median"](TARGETS * radius / lengths, COUNTS)
-    for participants in (None, 5):
-        config = Config(n=5, f=0, momentum_at=(), participants=participants)
+    for asked in (None, 5):
+        config = Config(n=5, f=0, momentum_at=(), participants=asked)
         state, _ = run(config, rule, weights=by_counts(COUNTS))
         np.testing.assert_allclose(state.parameters, expected, rtol=1e-5)
 
@@ -94,7 +94,7 @@ def test_claims_and_caps(claim, cap, masses):
     # Counts of all workers; or of the three that hold any, where the others claim theirs.
     for counts in (COUNTS, COUNTS[:3]) if claim is not None else (COUNTS,):
         weights = by_counts(counts, claimed=claim, cap=cap)
-        got = masses_of(config, weights, identities(config, jax.random.key(0)))
+        got = masses_of(config, weights, participants(config, jax.random.key(0), 0))
         np.testing.assert_array_equal(got, np.float32(masses))
 
 

@@ -193,7 +193,7 @@ def simulator():
 
 
 LANES = [
-    many_runs.Lane(seed, Hyperparameters(0.1, worker=Momentum(0.9)), f"run {seed}")
+    many_runs.Lane(seed, Hyperparameters(0.1, Momentum(0.9), None, Momentum()), f"run {seed}")
     for seed in range(5)
 ]
 

@@ -86,8 +86,9 @@ def test_a_run_over_two_devices_is_the_run_on_one() -> None:
     """d is odd, so that it takes padding; each worker looks ahead from a point of its own."""
     task = classification(data.load("digits"), models.Dense(hidden=5), batch_size=6)
     key, steps = jax.random.key(1), 4
+    momentum = {"worker": Momentum(0.9), "update": Momentum()}
     given = Hyperparameters(
-        0.3, clip=2.0, l2=1e-3, worker=Momentum(0.9), attack={"factor": jnp.float32(-1.5)}
+        0.3, clip=2.0, l2=1e-3, attack={"factor": jnp.float32(-1.5)}, **momentum
     )
     config, simulator = problem(task)
     state = jax.jit(simulator.initialise)(key)
@@ -102,7 +103,7 @@ def test_a_run_over_two_devices_is_the_run_on_one() -> None:
     config, simulator = problem(task)
     run = shard(simulator, config, task, mesh)
     state = run.initialise(key)
-    assert state.worker_momenta.addressable_shards[0].data.shape == (6, (d + 1) // 2)
+    assert state.senders[-1].addressable_shards[0].data.shape == (6, (d + 1) // 2)
     text = run.advance.lower(state, given, task.data, key, jnp.int32(0), steps).compile().as_text()
     sent = list(collectives(text))
     # All to all: the gradients, and the points that they are taken at.

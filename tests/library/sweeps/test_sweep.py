@@ -21,12 +21,11 @@ def problem():
     return simulator, task.data
 
 
-def lane(seed, place="worker", rate=0.3):
+def lane(seed, place="worker", rate=0.3, places=("worker", "update")):
+    momentum = dict.fromkeys(places, Momentum()) | {place: Momentum(0.9)}
     return many_runs.Lane(
         seed,
-        Hyperparameters(
-            learning_rate=rate, clip=2.0, attack={"factor": -1.5}, **{place: Momentum(0.9)}
-        ),
+        Hyperparameters(learning_rate=rate, clip=2.0, attack={"factor": -1.5}, **momentum),
     )
 
 
@@ -111,7 +110,14 @@ def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
 
     whole, bare = result(evaluate_every=3), result(evaluate_every=None, study=False)
     np.testing.assert_allclose(bare.parameters, whole.parameters, rtol=1e-4, atol=1e-5)
-    kept = ["step", "training_points", "loss", "distance_from_start", "accuracy"]
+    kept = [
+        "step",
+        "training_points",
+        "loss",
+        "learning_rate",
+        "distance_from_start",
+        "accuracy",
+    ]
     assert list(bare.columns) == kept
     for name in kept[:-1]:
         np.testing.assert_allclose(bare.columns[name], whole.columns[name], rtol=1e-4)
@@ -139,7 +145,9 @@ def test_same_seed_same_start_and_data_under_every_rule(problem):
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
     first_losses = []
     for rule in (aggregators.median, aggregators.trimmed_mean):
-        simulator = make_simulator(Config(n=7, f=2), task, rule, attacks.fall_of_empires)
+        simulator = make_simulator(
+            Config(n=7, f=2, momentum_at=()), task, rule, attacks.fall_of_empires
+        )
         hyperparameters = Hyperparameters(learning_rate=0.1)
         (result,) = run((simulator, arrays), [many_runs.Lane(3, hyperparameters)], 1)
         first_losses.append(result.columns["loss"][0])
@@ -167,6 +175,30 @@ def test_columns_of_a_result(problem):
     assert np.isfinite(result.columns["loss"][:-1]).all()
 
 
+@pytest.mark.parametrize("participants", [None, 5])
+def test_a_column_of_one_s_own(participants):
+    """It is given what the other columns tell of; also where chance decides who is there."""
+    task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
+    columns = {
+        "mean_loss": lambda *, losses, step: jnp.mean(losses) + 100 * step,
+        "norm": lambda *, honest: jnp.linalg.norm(jnp.mean(honest, axis=0)),
+        "gap": lambda *, aggregate, byzantine: jnp.sum(byzantine) - jnp.sum(aggregate),
+    }
+    config = Config(n=7, f=2, participants=participants, evaluate_every=None)
+    simulator = make_simulator(
+        config, task, aggregators.median, attacks.a_little_is_enough, columns=columns
+    )
+    given = lane(1, places=())
+    (result,) = many_runs.sweep(simulator, [given], task.data, steps=4, width=1)
+    told = result.columns
+    np.testing.assert_allclose(told["norm"], told["honest_norm"], rtol=1e-5)
+    if participants is None:
+        np.testing.assert_allclose(told["mean_loss"][:-1], told["loss"][:-1] + 100 * np.arange(4))
+    assert np.isfinite(told["gap"][:-1]).all() and np.isnan(told["gap"][-1])
+    with pytest.raises(ValueError, match=r"names of their own, got \['loss'\]"):
+        make_simulator(config, task, aggregators.median, attacks.zero, columns={"loss": jnp.mean})
+
+
 def test_one_program_runs_with_and_without_nesterov():
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
 
@@ -174,13 +206,13 @@ def test_one_program_runs_with_and_without_nesterov():
         config = Config(n=7, f=2, momentum_at=("worker",), nesterov=nesterov, evaluate_every=3)
         return make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
 
-    both = simulator(True)
+    both, given = simulator(True), lane(1, places=())
     for look_ahead, alone in ((True, both), (False, simulator(False))):
         (got,) = many_runs.sweep(
-            both, [lane(1)], task.data, steps=STEPS, width=1, look_ahead=look_ahead
+            both, [given], task.data, steps=STEPS, width=1, look_ahead=look_ahead
         )
         key = jax.random.key(1)
         state, _ = jax.jit(alone.advance, static_argnums=5)(
-            alone.initialise(key), lane(1).hyperparameters, task.data, key, 0, STEPS
+            alone.initialise(key), given.hyperparameters, task.data, key, 0, STEPS
         )
         np.testing.assert_allclose(got.parameters, state.parameters, rtol=1e-4, atol=1e-6)

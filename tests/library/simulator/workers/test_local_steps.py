@@ -124,7 +124,7 @@ MATRIX = [
         aggregators.chain(nearest_neighbor_mixing, aggregators.median),
         attacks.fall_of_empires,
         "update",
-        optax.scale_by_adam(),
+        optax.yogi(1.0),
     ),
 ]
 
@@ -153,7 +153,7 @@ def test_with_rules_attacks_places_and_optimizers(options, rule, attack, place, 
 def test_refused():
     with pytest.raises(ValueError, match="local_steps must be at least 1, got 0"):
         Config(n=5, f=1, local_steps=0)
-    hyperparameters = Hyperparameters(0.1, local_learning_rate=0.1)
+    hyperparameters = Hyperparameters(0.1, worker=Momentum(), local_learning_rate=0.1)
     with pytest.raises(ValueError, match=r"local_learning_rate needs Config\(local_steps"):
         run(Config(n=5, f=0), hyperparameters, aggregators.median, None)
     simulator = make_simulator(

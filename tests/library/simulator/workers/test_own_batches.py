@@ -172,7 +172,7 @@ def test_a_loss_is_the_mean_of_the_workers_own_losses_and_another_partition_need
         return task.loss(*arguments)
 
     simulator = make_simulator(
-        Config(n=N, f=0), task._replace(loss=loss), aggregators.average, None
+        Config(n=N, f=0, momentum_at=()), task._replace(loss=loss), aggregators.average, None
     )
     key, hyperparameters = jax.random.key(1), Hyperparameters(learning_rate=0.1)
     advance = jax.jit(simulator.advance, static_argnums=5)

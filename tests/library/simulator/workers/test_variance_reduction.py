@@ -79,9 +79,9 @@ def test_against_the_recurrence(momentum):
         last, theta = theta, theta - rate * gain / (1 - decay) * momenta.mean(axis=0)
     np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        state.worker_momenta, gain / (1 - decay) * momenta, rtol=1e-3, atol=1e-4
+        state.senders[-1], gain / (1 - decay) * momenta, rtol=1e-3, atol=1e-4
     )
-    np.testing.assert_allclose(state.last.points, last, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state.senders[1].value, last, rtol=1e-4, atol=1e-5)
     assert np.isfinite(metrics.loss).all()
 
 
@@ -108,7 +108,7 @@ def test_it_estimates_the_gradient_better_than_plain_momentum():
             )
             # One more step, for momenta at the parameters that they are of.
             end, _ = simulator.advance(start, hyperparameters, task.data, key, 20, 1)
-            return end.worker_momenta - SCALE[None] * start.parameters[None]
+            return end.senders[-1] - SCALE[None] * start.parameters[None]
 
         apart = np.asarray(jax.jit(jax.vmap(error))(jnp.arange(50)))
         errors[variance_reduction] = np.mean(np.sum(np.square(apart), axis=-1))
@@ -124,7 +124,7 @@ def test_it_goes_with_rules_attacks_and_redrawing(redraw):
     attack = attacks.a_little_is_enough if redraw else attacks.fall_of_empires
     rule = aggregators.multi_krum if redraw else aggregators.trimmed_mean
     state, _ = run(config, hyperparameters, rule, attack, steps=150, task=noisy(0.1))
-    assert state.worker_momenta.shape == (9 if redraw else 7, 3)
+    assert state.senders[-1].shape == (9 if redraw else 7, 3)
     assert float(jnp.abs(state.parameters).max()) < 1.5  # from about 3
 
 
@@ -173,9 +173,8 @@ def test_with_places_nesterov_participants_and_local_steps(options):
     place, task = options["momentum_at"][-1], noisy(0.5)
     count = {} if options.get("participants") is None else {"byzantine_participants": 1}
     config = Config(n=n, f=f, variance_reduction=True, **options, **count)
-    hyperparameters = Hyperparameters(
-        rate, attack={"factor": 1.5}, **{place: Momentum(decay, gain)}
-    )
+    momentum = dict.fromkeys(options["momentum_at"], Momentum()) | {place: Momentum(decay, gain)}
+    hyperparameters = Hyperparameters(rate, attack={"factor": 1.5}, **momentum)
     rule, attack = aggregators.trimmed_mean, attacks.fall_of_empires
     state, metrics = run(config, hyperparameters, rule, attack, steps)
 

@@ -1,0 +1,65 @@
+"""Clipping, and momentum at the workers: m_i ← decay · m_i + gain · g_i, of which m_i is sent; or
+at the server: decay · G + gain · g_i is, with G the last aggregate.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.config import momenta_of
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.sender import Sender, Sent, Take, either, no_memory
+
+
+def clip() -> Sender:
+    """Vectors of at most `Hyperparameters.clip` in l2 norm; from here on they count as sampled."""
+
+    def send(take: Take, point: jax.Array, memory: None, round: Round) -> tuple[Sent, None]:
+        sent, bound = take(point, round), round.hyperparameters.clip
+        norms = jnp.sqrt(jnp.sum(jnp.square(sent.vectors), axis=1, keepdims=True))
+        clipped = sent.vectors * jnp.where(norms > bound, bound / norms, 1)
+        return sent._replace(vectors=clipped, sampled=clipped), memory
+
+    return Sender(no_memory, send)
+
+
+def momentum() -> Sender:
+    """Momentum at each worker; with Nesterov each gradient is taken where its own is to lead."""
+
+    def init(parameters: jax.Array, workers: int) -> jax.Array:
+        return jnp.zeros((workers, parameters.size))
+
+    def ahead(point: jax.Array, momenta: jax.Array, round: Round) -> jax.Array:
+        decay, _ = momenta_of(round.hyperparameters)["worker"]
+        return jnp.atleast_2d(point) - round.rate * decay * momenta
+
+    def send(
+        take: Take, point: jax.Array, momenta: jax.Array, round: Round
+    ) -> tuple[Sent, jax.Array]:
+        decay, gain = momenta_of(round.hyperparameters)["worker"]
+        # A branch around the gradients: a point for all takes less time than a point for each.
+        sent = either(
+            round.ahead,
+            lambda: take(ahead(point, momenta, round), round),
+            lambda: take(point, round),
+        )
+        momenta = decay * momenta + gain * sent.vectors
+        return sent._replace(vectors=momenta), momenta
+
+    return Sender(init, send, ahead)
+
+
+def server_momentum() -> Sender:
+    """Momentum at the server, which sends its last aggregate around for everybody to add."""
+
+    def ahead(point: jax.Array, memory: None, round: Round) -> jax.Array:
+        decay, _ = momenta_of(round.hyperparameters)["server"]
+        return point - round.rate * decay * round.aggregate
+
+    def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        decay, gain = momenta_of(round.hyperparameters)["server"]
+        sent = take(either(round.ahead, lambda: ahead(point, memory, round), lambda: point), round)
+        vectors = gain * sent.vectors + decay * round.aggregate[None]
+        return sent._replace(vectors=vectors), memory
+
+    return Sender(no_memory, send, ahead)

@@ -1,0 +1,152 @@
+"""Sender: what each worker makes of its gradients before it sends, as a pair (init, send).
+
+Senders chain, as optax's transformations do, the first next to the gradients:
+
+    chain(clip(), momentum())
+
+Each has a memory of its own, with a row a worker. It is given `take`, which tells what all that
+stands before it makes of the gradients at a point, so that it may change the vectors, move the
+point, or ask twice:
+
+    def halve() -> Sender:
+        def send(take, point, memory, round):
+            sent = take(point, round)
+            return sent._replace(vectors=sent.vectors / 2), memory
+
+        return Sender(no_memory, send)
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import jax
+import optax
+
+from simbyz.aggregators.compose.optax_interface import at_workers
+from simbyz.simulator.config import Config
+from simbyz.simulator.participation import Round
+
+PyTree = Any
+Leaf = TypeVar("Leaf")
+
+
+class Sent(NamedTuple):
+    """Of the w workers that compute in a step."""
+
+    vectors: jax.Array  # (w, d) what is sent
+    sampled: jax.Array  # (w, d) the clipped gradients behind it
+    losses: jax.Array  # (w,) where the first gradients were taken
+    model_state: PyTree  # afterwards
+    memories: tuple = ()  # of the senders passed so far, in their order: for `chain`
+
+
+class Take(Protocol):
+    """What workers make of their gradients at a point (d,), or (w, d) where each has its own."""
+
+    def __call__(self, point: jax.Array, round: Round) -> Sent: ...
+
+
+class Send(Protocol):
+    def __call__(
+        self, take: Take, point: jax.Array, memory: PyTree, round: Round
+    ) -> tuple[Sent, PyTree]: ...
+
+
+class Shared(NamedTuple, Generic[Leaf]):
+    """The part of a memory that is no worker's own: whoever takes part, it is given whole."""
+
+    value: Leaf
+
+
+class Sender(NamedTuple):
+    """init: (parameters (d,), workers w that compute) -> memory, of leaves (w, ...) or `Shared`.
+    send: see `Send`. ahead: (point, memory, round) -> the point where the momentum in this memory
+    is about to lead (Nesterov).
+    """
+
+    init: Callable[[jax.Array, int], PyTree]
+    send: Send
+    ahead: Callable[[jax.Array, PyTree, Round], jax.Array] = lambda point, memory, round: point
+
+
+def no_memory(parameters: jax.Array, workers: int) -> None:
+    """The `init` of a sender that remembers nothing."""
+
+
+def chain(*senders: Sender) -> Sender:
+    """One sender after the other; its memory is the tuple of theirs."""
+
+    def init(parameters: jax.Array, workers: int) -> tuple:
+        return tuple(sender.init(parameters, workers) for sender in senders)
+
+    def linked(take: Take, sender: Sender, memory: PyTree) -> Take:
+        def beyond(point: jax.Array, round: Round) -> Sent:
+            sent, kept = sender.send(take, point, memory, round)
+            return sent._replace(memories=(*sent.memories, kept))
+
+        return beyond
+
+    def send(take: Take, point: jax.Array, memory: tuple, round: Round) -> tuple[Sent, tuple]:
+        for sender, own in zip(senders, memory, strict=True):
+            take = linked(take, sender, own)
+        sent = take(point, round)
+        before = len(sent.memories) - len(senders)
+        return sent._replace(memories=sent.memories[:before]), sent.memories[before:]
+
+    def ahead(point: jax.Array, memory: tuple, round: Round) -> jax.Array:
+        for sender, own in zip(reversed(senders), reversed(memory), strict=True):
+            point = sender.ahead(point, own, round)
+        return point
+
+    return Sender(init, send, ahead)
+
+
+def optax_sender(transformation: optax.GradientTransformation) -> Sender:
+    """Any optax transformation of gradients, such as `optax.trace(0.9)`, at each worker. What it
+    makes is sent as a gradient: a whole optimiser, which turns its sign, belongs to the server.
+    """
+
+    def init(parameters: jax.Array, workers: int) -> PyTree:
+        return at_workers(transformation, workers).init(parameters)
+
+    def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        sent = take(point, round)
+        made, memory = at_workers(transformation, len(sent.vectors)).update(sent.vectors, memory)
+        return sent._replace(vectors=made), memory
+
+    return Sender(init, send)
+
+
+def of_participants(config: Config, sender: Sender) -> Sender:
+    """A sender of those who take part in a step: the others' memory stays as it is."""
+    if config.participants is None:
+        return sender
+
+    def own(memory: PyTree, change: Callable[..., jax.Array], *others: PyTree) -> PyTree:
+        def part(leaf: Any, *others: Any) -> Any:
+            if isinstance(leaf, Shared):
+                return others[0] if others else leaf
+            return change(leaf, *others)
+
+        return jax.tree.map(part, memory, *others, is_leaf=lambda one: isinstance(one, Shared))
+
+    def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        rows = who_computes(config, round)
+        sent, new = sender.send(take, point, own(memory, lambda leaf: leaf[rows]), round)
+        return sent, own(memory, lambda leaf, now: leaf.at[rows].set(now), new)
+
+    return sender._replace(send=send)
+
+
+def who_computes(config: Config, round: Round) -> jax.Array:
+    """The numbers of those who compute in a step, among all that ever do."""
+    return round.part.workers[: config.rounds[0].computing]
+
+
+def either(ahead: jax.Array | bool, there: Callable[[], Leaf], here: Callable[[], Leaf]) -> Leaf:
+    """Where a run looks ahead, and where it doesn't: one of both, or a branch where a run of the
+    program is told so. `ahead` is not batched in a sweep, so that it stays a branch.
+    """
+    if isinstance(ahead, bool):
+        return there() if ahead else here()
+    return jax.lax.cond(ahead, there, here)

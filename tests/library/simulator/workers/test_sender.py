@@ -1,0 +1,152 @@
+"""Senders: that they chain, remember, move the point, and leave the absent alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from simbyz import aggregators
+from simbyz.simulator import Config, Hyperparameters, Momentum
+from simbyz.simulator.participation import participants
+from simbyz.simulator.workers import Sender, Sent, chain, clip, momentum, optax_sender
+from simbyz.simulator.workers.sender import no_memory
+from tests.library.simulator.test_training import quadratic, run
+
+W, D, STEPS = 3, 2, 8
+ROWS = np.random.default_rng(0).normal(size=(4, W, D)).astype(np.float32)
+
+
+def scale(factor):
+    def send(take, point, memory, round):
+        sent = take(point, round)
+        return sent._replace(vectors=factor * sent.vectors), memory
+
+    return Sender(no_memory, send)
+
+
+def add_the_last():
+    def send(take, point, last, round):
+        sent = take(point, round)
+        return sent._replace(vectors=sent.vectors + last), sent.vectors
+
+    return Sender(lambda parameters, workers: jnp.zeros((workers, parameters.size)), send)
+
+
+def shift(by):
+    """Takes its gradients elsewhere."""
+
+    def send(take, point, memory, round):
+        return take(point + by, round), memory
+
+    return Sender(no_memory, send)
+
+
+def sent_by(sender, rows_at):
+    """The vectors of four steps, and the memory at the end."""
+    memory, vectors = sender.init(jnp.zeros(D), W), []
+    for rows in ROWS:
+
+        def take(point, round, rows=rows):
+            made = rows_at(rows, point)
+            return Sent(made, made, jnp.zeros(W), {})
+
+        sent, memory = sender.send(take, jnp.zeros(D), memory, None)
+        vectors.append(sent.vectors)
+        assert sent.memories == ()
+    return np.array(vectors), memory
+
+
+def test_one_after_the_other():
+    before = np.concatenate([np.zeros((1, W, D)), ROWS[:-1]])
+    vectors, memory = sent_by(chain(scale(2.0), add_the_last(), scale(3.0)), lambda rows, _: rows)
+    np.testing.assert_allclose(vectors, 6 * (ROWS + before), rtol=1e-6)
+    np.testing.assert_allclose(memory[1], 2 * ROWS[-1], rtol=1e-6)
+    vectors, _ = sent_by(chain(add_the_last(), add_the_last()), lambda rows, _: rows)
+    earlier = np.concatenate([np.zeros((2, W, D)), ROWS[:-2]])
+    np.testing.assert_allclose(vectors, ROWS + 2 * before + earlier, rtol=1e-5, atol=1e-6)
+
+
+def test_a_chain_is_a_sender():
+    inner = chain(add_the_last(), scale(2.0))
+    nested, (one, (two, _), three) = sent_by(
+        chain(add_the_last(), inner, add_the_last()), lambda rows, _: rows
+    )
+    flat, memory = sent_by(
+        chain(add_the_last(), add_the_last(), scale(2.0), add_the_last()), lambda rows, _: rows
+    )
+    np.testing.assert_array_equal(nested, flat)
+    for got, expected in zip((one, two, three), (memory[0], memory[1], memory[3]), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_sender_moves_the_point_for_all_before_it():
+    vectors, _ = sent_by(
+        chain(scale(2.0), shift(1.0), shift(10.0)), lambda rows, point: rows + point[None]
+    )
+    np.testing.assert_allclose(vectors, 2 * (ROWS + 11), rtol=1e-6)
+
+
+def test_it_looks_ahead_by_all_momenta_in_a_chain():
+    class Round:
+        hyperparameters, rate = Hyperparameters(0.1, worker=Momentum(0.5)), 0.1
+
+    sender = chain(clip(), momentum(), scale(1.0))
+    at = sender.ahead(jnp.ones(D), (None, jnp.asarray(ROWS[0]), None), Round)
+    np.testing.assert_allclose(at, 1 - 0.05 * ROWS[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_optax_s_trace_is_momentum_at_the_workers(count):
+    """Also where some take part: the others' trace stays as it is."""
+    shared = {"n": 5, "f": 0, "participants": count}
+    own, _ = run(
+        Config(**shared),
+        Hyperparameters(0.05, worker=Momentum(0.8)),
+        aggregators.median,
+        None,
+        STEPS,
+    )
+    other, _ = run(
+        Config(momentum_at=(), **shared),
+        Hyperparameters(0.05),
+        aggregators.median,
+        None,
+        STEPS,
+        senders=[optax_sender(optax.trace(0.8))],
+    )
+    np.testing.assert_allclose(other.parameters, own.parameters, rtol=1e-6)
+    np.testing.assert_allclose(other.senders[-1].trace, own.senders[-1], rtol=1e-6)
+
+
+def test_the_absent_keep_their_memory():
+    config = Config(n=5, f=0, participants=2, momentum_at=())
+    arguments = Hyperparameters(0.05), aggregators.average, None
+    before, after = (
+        run(config, *arguments, steps, senders=[add_the_last()])[0].senders[-1] for steps in (3, 4)
+    )
+    present = participants(config, jax.random.key(0), 3).workers
+    absent = np.setdiff1d(np.arange(5), present)
+    np.testing.assert_array_equal(after[absent], before[absent])
+    assert not np.any(after[present] == before[present])
+
+
+def test_what_is_sampled_is_what_was_clipped():
+    _, plain = run(
+        Config(n=5, f=0, momentum_at=()),
+        Hyperparameters(0.05, clip=0.5),
+        aggregators.average,
+        None,
+        3,
+    )
+    _, more = run(
+        Config(n=5, f=0, momentum_at=()),
+        Hyperparameters(0.05, clip=0.5),
+        aggregators.average,
+        None,
+        3,
+        task=quadratic(),
+        senders=[scale(2.0)],
+    )
+    np.testing.assert_allclose(more.sampled_norm[0], plain.sampled_norm[0], rtol=1e-6)
+    np.testing.assert_allclose(more.honest_norm[0], 2 * plain.honest_norm[0], rtol=1e-6)
