@@ -8,6 +8,7 @@ to compile. What is measured before is not measured again. Writes a file a rule,
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,19 +17,19 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import tyro
-from tqdm import tqdm
 
-from experiments.attack_strength import report
+from experiments.attack_strength import tables
 from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
 from experiments.attack_strength.recording import cell_of, record
 from experiments.distributed_momentum.grid.cells import Cell
 from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
-from experiments.distributed_momentum.running.mixing import completed, refuse_different_code
 from experiments.distributed_momentum.running.simulate import check
 from experiments.shared import command_line
-from experiments.shared.command_line import OWN, parse
-from experiments.shared.devices import prepare_devices
+from experiments.shared.command_line import OWN
+from experiments.shared.mixing import refuse_other_code
 from experiments.shared.option_checks import check_options
+from experiments.shared.progress import bar
+from experiments.shared.run import KEPT, run, start
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
 
@@ -80,7 +81,7 @@ class Options(Measurement, Climbing, Storage):
 
 
 # Seconds, not minutes: what the tests run.
-SMOKE = Options(rule=("median", "krum"), n=(7,), f=(2,), at_step=(0, 3), iterations=2, climbers=1)
+SMOKE = Options(rule=("median", "krum"), n=(5,), f=(1,), at_step=(0, 1), iterations=2, climbers=1)
 
 
 class Results(NamedTuple):
@@ -102,15 +103,6 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options, "rule", "at_step")
-    if min(options.at_step) < 0:
-        raise ValueError(f"at_step must be at least 0, got {min(options.at_step)}")
-    if options.iterations < 0 or options.climbers < 1:
-        raise ValueError(
-            "iterations must be at least 0 and climbers at least 1, "
-            f"got {options.iterations} and {options.climbers}"
-        )
-    if not 0 <= options.seed < 2**31:
-        raise ValueError(f"seed must be from 0 to 2^31 - 1, got {options.seed}")
     sizes = []
     for n in options.n or (SETTINGS[options.dataset].n,):
         for f in dict.fromkeys(options.f or ((n - 3) // 2, (n - 3) // 4)):
@@ -123,14 +115,8 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check([size.cell for size in sizes], dataset)
     if not options.allow_mixed:
-        cells = [(size, rule) for size in sizes for rule in size.rules]
-        todo = {
-            file_of(options, *cell): name_of(configuration_of(options, *cell))
-            for cell in cells
-            if not _is_done(options, *cell)
-        }
-        wanted = {file_of(options, *cell) for cell in cells}
-        refuse_different_code(completed(todo, wanted, options.results, _code()))
+        asked = [configuration_of(options, size, rule) for size in sizes for rule in size.rules]
+        refuse_other_code([(name_of(one), one) for one in asked], options.results, _code())
     records.prepare_folder(options.results)
     records.clean(options.results)
     return sizes, dataset
@@ -141,30 +127,30 @@ def main(options: Options) -> Results:
     return compute(options, *prepare(options))
 
 
-def compute(options: Options, sizes: Sequence[Size], dataset: data.Dataset) -> Results:
+def compute(
+    options: Options,
+    sizes: Sequence[Size],
+    dataset: data.Dataset,
+    stop: Callable[[], bool] = lambda: False,
+) -> Results:
     """Measures what is not on disk yet."""
     missing = [
         (size, [rule for rule in size.rules if not _is_done(options, size, rule)]) for size in sizes
     ]
     steps = len(options.at_step)
     total = sum(len(fixed_attacks(size.f)) + steps * len(rules) for size, rules in missing if rules)
-    with tqdm(total=total, unit="part", disable=None, smoothing=0.05) as bar:
-
-        def progress(text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update()
-
+    with bar(total, "part", stop) as progress:
         for size, rules in missing:
             if rules:
-                _measure(options, size, rules, dataset, progress)
+                _measure(options, size, rules, dataset, functools.partial(progress, 1))
     runs = records.read_runs(options.results).set_index("file")
-    tables = []
+    parts = []
     for size in sizes:
         for rule in size.rules:
             measured = runs.loc[file_of(options, size, rule), "measured"]
-            tables.append(pd.DataFrame(measured).assign(n=size.n, f=size.f, rule=rule))
-    measured = pd.concat(tables, ignore_index=True)
-    return Results(measured, report.summarise(measured))
+            parts.append(pd.DataFrame(measured).assign(n=size.n, f=size.f, rule=rule))
+    measured = pd.concat(parts, ignore_index=True)
+    return Results(measured, tables.summarise(measured))
 
 
 def configuration_of(options: Options, size: Size, rule: RuleName) -> dict:
@@ -233,8 +219,8 @@ def _code() -> str:
 
 def plot(results: Results, options: Options) -> list[Path]:
     """The heatmap, as PDF and PNG."""
-    figure = report.plot(results.summary, _title(options))
-    return report.write(figure, options.results, ["strength.pdf", "strength.png"])
+    figure = tables.plot(results.summary, _title(options))
+    return tables.write(figure, options.results, ["strength.pdf", "strength.png"])
 
 
 def _title(options: Options) -> str:
@@ -242,39 +228,36 @@ def _title(options: Options) -> str:
     return f"Strength of attacks on honest {options.send} of {options.dataset}, steps {steps}"
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options = parse(Options, given, "attack_strength", __doc__)
-    try:
-        sizes, dataset = prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def execute(
+    options: Options,
+    prepared: tuple[list[Size], data.Dataset],
+    stop: Callable[[], bool],
+    *,
+    given: Sequence[str],
+) -> None:
+    """Measure what is missing; print and write all of it."""
+    sizes, dataset = prepared
     if dataset.notice:
         print(f"note: {dataset.notice}")
-    try:
-        results = compute(options, sizes, dataset)
-        report.print_table(report.strongest(results.summary), _title(options))
-        results.measured.to_csv(options.results / "strength.csv", index=False)
-        asked = " ".join(["python -m experiments.attack_strength", *given])
-        text = report.markdown(results.summary, _title(options), asked)
-        (options.results / "strength.md").write_text(text, encoding="utf-8")
-        files = plot(results, options)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"stopped: the rules that are done are in {options.results}; the same command goes on",
-            file=sys.stderr,
-        )
-        return 130
-    written = [options.results / "strength.md", options.results / "strength.csv", *files]
-    print("written: " + ", ".join(map(str, written)))
-    return 0
+    results = compute(options, sizes, dataset, stop)
+    tables.print_table(tables.strongest(results.summary), _title(options))
+    text = tables.markdown(
+        results.summary,
+        _title(options),
+        " ".join(["python -m experiments.attack_strength", *given]),
+    )
+    written = [options.results / "strength.md", options.results / "strength.csv"]
+    written[0].write_text(text, encoding="utf-8")
+    results.measured.to_csv(written[1], index=False)
+    print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    work = functools.partial(execute, given=given)
+    return run(Options, given, "attack_strength", __doc__, prepare, work, stopped=KEPT)
 
 
 if __name__ == "__main__":
-    prepare_devices()
-    sys.exit(command())
+    start(command)

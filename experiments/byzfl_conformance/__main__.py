@@ -6,22 +6,21 @@ an attack on one core, most of them ByzFL's.
 """
 
 import dataclasses
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
-from experiments.shared.command_line import parse
-from experiments.shared.devices import prepare_devices
 from experiments.shared.option_checks import check_options
+from experiments.shared.progress import bar
+from experiments.shared.run import run, start
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -54,30 +53,33 @@ def prepare(options: Options) -> Dataset:
         raise ValueError(
             f"f must be from 1 to 9, below half of all beside 10 honest workers, got {options.f}"
         )
-    if not (math.isfinite(options.gamma) and 0 <= options.gamma <= 1):
-        raise ValueError(f"gamma must be from 0 to 1, got {options.gamma}")
-    if options.steps < 1:
-        raise ValueError(f"steps must be at least 1, got {options.steps}")
     check_options(options, "attack")
     dataset = load("mnist", data_dir=options.data_dir)
     records.prepare_folder(options.results)
     return dataset
 
 
-def compare(options: Options, dataset: Dataset) -> pd.DataFrame:
+def compare(
+    options: Options, dataset: Dataset, stop: Callable[[], bool] = lambda: False
+) -> pd.DataFrame:
     """One row an attack; NaN in ByzFL's columns where it can't be imported."""
     rows = []
     missing = ""
-    for attack in tqdm(dict.fromkeys(options.attack), unit="attack", disable=None):
-        setting = Setting(attack, f=options.f, gamma=options.gamma, steps=options.steps)
-        mine = ours.run(setting, dataset, options.seeds)
-        row = {"attack": attack, "f": options.f, "gamma": options.gamma, "steps": options.steps}
-        row |= {"seeds": len(options.seeds)} | described("simbyz", mine)
-        try:
-            row |= described("byzfl", theirs.run(setting, dataset, options.seeds))
-        except ImportError as error:
-            missing = f"ByzFL is left out: {str(error).splitlines()[0]}; pip install '.[peers]'"
-        rows.append(row)
+    attacks = list(dict.fromkeys(options.attack))
+    with bar(2 * len(attacks), "sweep", stop) as progress:
+        for attack in attacks:
+            setting = Setting(attack, f=options.f, gamma=options.gamma, steps=options.steps)
+            mine = ours.run(setting, dataset, options.seeds)
+            progress(1, attack)
+            row: dict[str, Any] = {name: getattr(options, name) for name in ("f", "gamma", "steps")}
+            row = {"attack": attack, **row}
+            row |= {"seeds": len(options.seeds)} | described("simbyz", mine)
+            try:
+                row |= described("byzfl", theirs.run(setting, dataset, options.seeds))
+            except ImportError as error:
+                missing = f"ByzFL is left out: {str(error).splitlines()[0]}; pip install '.[peers]'"
+            progress(1, attack)
+            rows.append(row)
     if missing:
         print(missing, file=sys.stderr)
     columns = described("byzfl", ours.Outcome(np.array([np.nan]), np.nan, np.nan))
@@ -137,29 +139,19 @@ def _accuracy(mean: float, deviation: float, diverged: float) -> str:
     return f"{100 * mean:.2f}{spread}" + (f" ✕{diverged:.0f}" if diverged > 0 else "")
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
-    options = parse(Options, arguments, "byzfl_conformance", __doc__)
-    try:
-        dataset = prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        table = compare(options, dataset)
-        print_table(table)
-        path = options.results / "byzfl_conformance.csv"
-        table.to_csv(path, index=False)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: nothing was written", file=sys.stderr)
-        return 130
+def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> None:
+    """Run what is asked for; print and write the table."""
+    table = compare(options, dataset, stop)
+    print_table(table)
+    path = options.results / "byzfl_conformance.csv"
+    table.to_csv(path, index=False)
     print(f"written: {path}")
-    return 0
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "byzfl_conformance", __doc__, prepare, execute)
 
 
 if __name__ == "__main__":
-    prepare_devices()
-    sys.exit(command())
+    start(command)

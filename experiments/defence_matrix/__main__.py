@@ -7,27 +7,22 @@ again runs only what is missing. The default takes several minutes on two cores.
 
 import dataclasses
 import itertools
-import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from experiments.defence_matrix import pictures, report
+from experiments.defence_matrix import pictures, tables
 from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import PreName, RuleName
-from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share, unfinished
+from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
 from experiments.defence_matrix.simulate import check, code, simulate, split
-from experiments.distributed_momentum.running.mixing import completed, refuse_different_code
 from experiments.shared import command_line
-from experiments.shared.command_line import parse
-from experiments.shared.devices import prepare_devices
-from experiments.shared.option_checks import check_options, check_seeds
-from experiments.shared.plain_warnings import print_plain_warnings
+from experiments.shared.mixing import refuse_other_code
+from experiments.shared.option_checks import check_options
 from experiments.shared.progress import Progress
-from experiments.shared.stopping import stopping
+from experiments.shared.run import KEPT, run, start
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.records.divergence import COLUMNS, diverged_steps
@@ -155,24 +150,9 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     if options.f is None:
         options = dataclasses.replace(options, f=F[options.dataset])
     check_options(options, *AXES, *CHOICES)
-    for name in ("steps", "batch_size", "hidden", "evaluations"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
-    if options.honest < 2:
-        raise ValueError(f"honest must be at least 2, got {options.honest}")
     for f in options.f or ():
         if f < 1:
             raise ValueError(f"f must be at least 1, got {f}")
-    for rate in options.learning_rate:
-        if not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"learning_rate must be positive and finite, got {rate}")
-    for momentum in options.momentum:
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
-    for decay in options.weight_decay:
-        if not (math.isfinite(decay) and decay >= 0):
-            raise ValueError(f"weight_decay must be at least 0 and finite, got {decay}")
-    check_seeds([options.partition_seed])
     for level in options.heterogeneity:
         parse_heterogeneity(level)
     runs = runs_of(options)
@@ -180,7 +160,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
     size = len(training.train_labels)
-    if options.batch_size > size:
+    if not 1 <= options.batch_size <= size:
         raise ValueError(
             f"batch_size must be from 1 to {size}, the training images of {dataset.name} without "
             f"validation, got {options.batch_size}"
@@ -188,9 +168,8 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     for level in options.heterogeneity:
         share(level, training.train_labels, options.honest, options.partition_seed)
     if not options.allow_mixed:
-        todo = {run.file: run.name for run in unfinished(options.results, runs)}
-        files = {run.file for run in runs}
-        refuse_different_code(completed(todo, files, options.results, code()))
+        named = [(run.name, run.configuration) for run in runs]
+        refuse_other_code(named, options.results, code())
     records.prepare_folder(options.results)
     return runs, dataset
 
@@ -231,34 +210,24 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     return paths
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = parse(Options, arguments, "defence_matrix", __doc__)
-    try:
-        prepared = prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        with stopping() as stop:
-            table = compute(options, *prepared, stop)
-        report.print_matrix(
-            table,
-            f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
-            f"{len(set(options.seeds))} seeds",
-        )
-        paths = write(table, options.results)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
-        return stop.exit_code
+def execute(
+    options: Options, prepared: tuple[list[Run], Dataset], stop: Callable[[], bool]
+) -> None:
+    """Run what is missing; print and write the matrix."""
+    table = compute(options, *prepared, stop)
+    tables.print_matrix(
+        table,
+        f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
+        f"{len(set(options.seeds))} seeds",
+    )
+    paths = write(table, options.results)
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
-    return 0
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "defence_matrix", __doc__, prepare, execute, stopped=KEPT)
 
 
 if __name__ == "__main__":
-    prepare_devices()
-    print_plain_warnings()
-    sys.exit(command())
+    start(command)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from experiments.distributed_momentum.commands import compare
 from experiments.distributed_momentum.commands.compare import SMOKE, Options, main, plot, prepare
-from experiments.shared.devices import prepare_devices
-from experiments.shared.plain_warnings import print_plain_warnings
+from experiments.shared.run import start
 
 __all__ = ["SMOKE", "Options", "command", "main", "plot", "prepare"]
 
@@ -17,7 +16,7 @@ COMMANDS = ("grid", "analyse", "plot", "collect", "report", "unfinished", "appen
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
+    """The command line: see `run` for exit codes."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0].startswith("-"):
         return compare.command(arguments)
@@ -32,6 +31,4 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    prepare_devices()
-    print_plain_warnings()
-    sys.exit(command())
+    start(command)

@@ -6,20 +6,18 @@ cores. Writes a table, a picture and every run as a row of runs.csv.
 """
 
 import dataclasses
-import math
-import sys
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pandas as pd
-from tqdm import tqdm
 
-from experiments.error_floor import report
+from experiments.error_floor import tables
 from experiments.error_floor.simulate import check, measure
-from experiments.shared.command_line import parse
-from experiments.shared.devices import prepare_devices
-from experiments.shared.option_checks import check_options
+from experiments.shared.option_checks import check_below_half, check_options
+from experiments.shared.progress import bar
+from experiments.shared.run import run, start
 from simbyz import records
 
 RuleName = Literal[
@@ -69,18 +67,7 @@ def prepare(options: Options) -> None:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options, "rule", "f", "zeta")
-    for f in options.f:
-        if not 1 <= f < options.n / 2:
-            raise ValueError(
-                f"f must be from 1 to below n / 2 = {options.n / 2:g}, the floor's domain, got {f}"
-            )
-    for zeta in options.zeta:
-        if not (math.isfinite(zeta) and zeta > 0):
-            raise ValueError(f"zeta must be positive and finite, got {zeta}")
-    if not (math.isfinite(options.sigma) and options.sigma >= 0):
-        raise ValueError(f"sigma must be at least 0 and finite, got {options.sigma}")
-    if options.steps < 1:
-        raise ValueError(f"steps must be at least 1, got {options.steps}")
+    check_below_half(options.f, options.n)
     check(options.rule, options.n, options.f)
     records.prepare_folder(options.results)
 
@@ -91,13 +78,8 @@ def main(options: Options) -> Results:
     return compute(options)
 
 
-def compute(options: Options) -> Results:
-    with tqdm(total=len(options.rule) * len(options.f), unit="program", disable=None) as bar:
-
-        def progress(text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update()
-
+def compute(options: Options, stop: Callable[[], bool] = lambda: False) -> Results:
+    with bar(len(options.rule) * len(options.f), "program", stop) as progress:
         runs = measure(
             list(dict.fromkeys(options.rule)),
             options.n,
@@ -106,42 +88,31 @@ def compute(options: Options) -> Results:
             options.seeds,
             sigma=options.sigma,
             steps=options.steps,
-            progress=progress,
+            progress=functools.partial(progress, 1),
         )
-    return Results(runs, report.summarise(runs))
+    return Results(runs, tables.summarise(runs))
+
+
+def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
+    """Run what is asked for; print and write all of it."""
+    results = compute(options, stop)
+    tables.print_table(
+        results.summary,
+        f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, seeds {options.seeds}",
+    )
+    table = options.results / "runs.csv"
+    pictures = [options.results / f"error_floor.{ending}" for ending in ("pdf", "png")]
+    results.runs.to_csv(table, index=False)
+    figure = tables.plot(results.runs)
+    for picture in pictures:
+        figure.savefig(picture, dpi=150)
+    print("written: " + ", ".join(map(str, [table, *pictures])))
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 stopped, 1 anything else."""
-    options = parse(Options, arguments, "error_floor", __doc__)
-    try:
-        prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        results = compute(options)
-        report.print_table(
-            results.summary,
-            f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, "
-            f"seeds {options.seeds}",
-        )
-        table = options.results / "runs.csv"
-        pictures = [options.results / f"error_floor.{ending}" for ending in ("pdf", "png")]
-        results.runs.to_csv(table, index=False)
-        figure = report.plot(results.runs)
-        for picture in pictures:
-            figure.savefig(picture, dpi=150)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: nothing was written", file=sys.stderr)
-        return 130
-    print("written: " + ", ".join(map(str, [table, *pictures])))
-    return 0
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "error_floor", __doc__, prepare, execute)
 
 
 if __name__ == "__main__":
-    prepare_devices()
-    sys.exit(command())
+    start(command)

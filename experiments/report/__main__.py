@@ -6,14 +6,13 @@ Several folders make one page. Needs plotly: pip install '.[report]'.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 from tqdm import tqdm
 
-from experiments.shared.command_line import parse
+from experiments.shared.run import run, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,21 +48,30 @@ def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) ->
     return len(content["runs"]["seed"])
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
-    options = parse(Options, arguments, "report", __doc__)
+def prepare(options: Options) -> str:
+    """Write the page: all of it is reading, and any error in it is one of what was asked for.
+
+    Raises:
+      ValueError, OSError: see `main`.
+    """
     if not options.results:
-        print("error: give at least one folder of results", file=sys.stderr)
-        return 2
+        raise ValueError("give at least one folder of results")
     output = options.results[0] / "report.html" if options.output is None else options.output
     try:
         count = main(options.results, output, allow_mixed=options.allow_mixed)
-    except (ModuleNotFoundError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"written: {output} ({count} runs, {output.stat().st_size / 1e6:.1f} MB)")
-    return 0
+    except ModuleNotFoundError as error:
+        raise ValueError(str(error)) from error
+    return f"written: {output} ({count} runs, {output.stat().st_size / 1e6:.1f} MB)"
+
+
+def execute(options: Options, written: str, stop: object) -> None:
+    print(written)
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "report", __doc__, prepare, execute, polled=False)
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    start(command, lambda: None)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from experiments.distributed_momentum.grid.cells import Cell, paper_names, reference_of
 from experiments.distributed_momentum.grid.settings import PAPER
-from experiments.distributed_momentum.running.mixing import code_of, refuse_mixed
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, METRICS, Curves, curves_of, encode
+from experiments.shared.mixing import code_of, refuse_mixed
 from simbyz import records
 
 FILES_AT_ONCE = 100

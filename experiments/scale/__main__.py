@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments.scale import limits
+from experiments.shared.run import start
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
@@ -17,4 +18,4 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    start(command, lambda: None)

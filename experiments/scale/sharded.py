@@ -7,7 +7,6 @@ cores. Writes a table and a picture.
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.scale import measure
-from experiments.shared.command_line import parse
 from experiments.shared.option_checks import check_options
+from experiments.shared.run import run
 from simbyz import records
 from simbyz.simulator.config import Config
 
@@ -65,28 +64,31 @@ class Results(NamedTuple):
 
 
 def check(options: Options) -> None:
-    """Raises a ValueError for what makes no sense; a rule that refuses (n, f) says so later."""
+    """Raises a ValueError for what makes no sense; asks no device."""
     check_options(options, "rule", "devices")
     if wrong := [number for number in options.devices if not 1 <= number <= MOST]:
         raise ValueError(f"devices must be from 1 to {MOST}, got {wrong[0]}")
-    if options.d < 1:
-        raise ValueError(f"d must be at least 1, got {options.d}")
     Config(n=options.n, f=options.f)
+
+
+def check_rules(options: Options) -> None:
+    """Raises a ValueError where a rule refuses (n, f)."""
+    rows = jax.ShapeDtypeStruct((options.n, options.d), jnp.float32)
+    for rule in options.rule:
+        jax.eval_shape(functools.partial(measure.defence(rule), f=options.f), rows)
 
 
 def main(options: Options) -> Results:
     """Plan every program, and run a small one of each rule.
 
     Raises:
-      ValueError: see `check`; fewer devices than asked for, or a rule refuses (n, f).
+      ValueError: see `check` and `check_rules`; fewer devices than asked for.
     """
     check(options)
+    check_rules(options)
     devices = jax.devices()
     if max(options.devices) > len(devices):
         raise ValueError(f"there are {len(devices)} devices, got {max(options.devices)}")
-    rows = jax.ShapeDtypeStruct((options.n, options.d), jnp.float32)
-    for rule in options.rule:  # what refuses (n, f) does so before anything is planned
-        jax.eval_shape(functools.partial(measure.defence(rule), f=options.f), rows)
     plans = [
         measure.plan(options.n, options.f, options.d, rule, devices[:number])
         for rule in options.rule
@@ -140,26 +142,34 @@ def plot(results: Results) -> Figure:
     return figure
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake."""
-    options = parse(Options, arguments, "scale sharded", __doc__)
-    try:
-        check(options)
-        # As many virtual devices as are asked for, before JAX looks for any.
-        jax.config.update("jax_num_cpu_devices", max(8, *options.devices))
-        records.prepare_folder(options.results)
-        results = main(options)
-        results.plans.to_csv(options.results / "plans.csv", index=False)
-        figure = plot(results)
-        for kind in ("pdf", "png"):
-            figure.savefig(options.results / f"memory.{kind}", dpi=150)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def prepare(options: Options) -> None:
+    """Check what is asked for, and make the devices and the folder.
+
+    Raises:
+      ValueError, OSError: what is wrong, in one line.
+    """
+    check(options)
+    # As many virtual devices as are asked for, before JAX looks for any.
+    jax.config.update("jax_num_cpu_devices", max(8, *options.devices))
+    check_rules(options)
+    records.prepare_folder(options.results)
+
+
+def execute(options: Options, prepared: None, stop: object) -> None:
+    """Plan and run; print and write all of it."""
+    results = main(options)
+    results.plans.to_csv(options.results / "plans.csv", index=False)
+    figure = plot(results)
+    for kind in ("pdf", "png"):
+        figure.savefig(options.results / f"memory.{kind}", dpi=150)
     console = Console(width=100)
     console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))
     for rule, difference in results.differences.items():
         console.print(f"{rule}, really run on one device and on 8: differ by {difference:.1e}")
     console.print(f"results: {options.results}")
-    return 0
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "scale sharded", __doc__, prepare, execute, polled=False)

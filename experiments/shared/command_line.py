@@ -35,36 +35,25 @@ def parse(options: Any, arguments: Sequence[str] | None, name: str, description:
     """An instance of `options` from the command line; sys.argv if `arguments` is None.
 
     Args:
-      options: a dataclass, or a union of some. Of one that inherits from dataclasses each is a
-        group; fields of its own must be dataclasses then, and are groups too.
+      options: a dataclass, or a union of some. Each dataclass that it inherits from is a group of
+        --help.
       name: of the experiment, and of what it is asked to do.
     """
-    themes: list[Any] = [
-        base for base in getattr(options, "__bases__", ()) if dataclasses.is_dataclass(base)
-    ]
-    form, own = options, []
-    if themes:
-        inherited = {field.name for theme in themes for field in dataclasses.fields(theme)}
-        own = [field for field in dataclasses.fields(options) if field.name not in inherited]
-        groups: list[tuple[str, Any]] = [(theme.__name__.lower(), theme) for theme in themes]
-        groups += [(field.name, field.type) for field in own]
-        form = dataclasses.make_dataclass(
-            options.__name__,
-            [(group, kind, dataclasses.field(default_factory=kind)) for group, kind in groups],
-        )
+    bases: tuple[Any, ...] = getattr(options, "__bases__", ())
+    groups: list[Any] = [base for base in bases if dataclasses.is_dataclass(base)]
+    # tyro makes a group of a field that is a dataclass.
+    fields = [(base.__name__.lower(), base, base()) for base in groups]
     found = tyro.cli(
-        form,
+        dataclasses.make_dataclass(options.__name__, fields) if groups else options,
         args=arguments,
         prog=f"python -m experiments.{name}",
         description=filled(description),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    if not themes:
+    if not groups:
         return found
-    values = {field.name: getattr(found, field.name) for field in own}
-    for theme in themes:
-        values |= vars(getattr(found, theme.__name__.lower()))
-    return options(**values)
+    values = [vars(group) for group in vars(found).values()]
+    return options(**{name: value for group in values for name, value in group.items()})
 
 
 def filled(text: str) -> str:

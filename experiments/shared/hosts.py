@@ -32,33 +32,36 @@ class Hosts:
     process_id: int | None = None
     """Which of them this is, from 0."""
 
-    def check(self) -> None:
-        """Raises a ValueError unless all three are given, and fit each other, or none is."""
-        given = (self.coordinator, self.num_processes, self.process_id)
-        if all(value is None for value in given):
-            return
-        if self.coordinator is None or self.num_processes is None or self.process_id is None:
-            raise ValueError(
-                "--coordinator, --num-processes and --process-id go together, got "
-                + ", ".join(
-                    f"no {name}" if value is None else f"{name} {value}"
-                    for name, value in zip(
-                        ("--coordinator", "--num-processes", "--process-id"), given, strict=True
-                    )
-                )
+
+def check_hosts(hosts: Hosts) -> None:
+    """Raises a ValueError unless all three options are given, and fit each other, or none is."""
+    given = {
+        "--coordinator": hosts.coordinator,
+        "--num-processes": hosts.num_processes,
+        "--process-id": hosts.process_id,
+    }
+    if all(value is None for value in given.values()):
+        return
+    if hosts.coordinator is None or hosts.num_processes is None or hosts.process_id is None:
+        raise ValueError(
+            "--coordinator, --num-processes and --process-id go together, got "
+            + ", ".join(
+                f"no {name}" if value is None else f"{name} {value}"
+                for name, value in given.items()
             )
-        port = re.fullmatch(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", self.coordinator)
-        if port is None or not 1 <= int(port[1]) < 2**16:
-            raise ValueError(
-                f"--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got {self.coordinator!r}"
-            )
-        if self.num_processes < 1:
-            raise ValueError(f"--num-processes must be at least 1, got {self.num_processes}")
-        if not 0 <= self.process_id < self.num_processes:
-            raise ValueError(
-                f"--process-id must be from 0 to {self.num_processes - 1} with --num-processes "
-                f"{self.num_processes}, got {self.process_id}"
-            )
+        )
+    port = re.fullmatch(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", hosts.coordinator)
+    if port is None or not 1 <= int(port[1]) < 2**16:
+        raise ValueError(
+            f"--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got {hosts.coordinator!r}"
+        )
+    if hosts.num_processes < 1:
+        raise ValueError(f"--num-processes must be at least 1, got {hosts.num_processes}")
+    if not 0 <= hosts.process_id < hosts.num_processes:
+        raise ValueError(
+            f"--process-id must be from 0 to {hosts.num_processes - 1} with --num-processes "
+            f"{hosts.num_processes}, got {hosts.process_id}"
+        )
 
 
 def join(hosts: Hosts) -> None:

@@ -1,10 +1,33 @@
 """How far a grid is: a bar in a terminal, a plain line now and then in a log."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from tqdm import tqdm
+
+from simbyz.sweeps import Stopped
+
+
+@contextlib.contextmanager
+def bar(
+    total: float, unit: str, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Callable[[float, str], None]]:
+    """A bar in a terminal, as a function (work done since, text) that moves it on.
+
+    stop: asked at every move; the function raises `Stopped` where it says so.
+    """
+    with tqdm(total=total, unit=unit, disable=None, smoothing=0.05) as shown:
+
+        def move(done: float, text: str) -> None:
+            shown.set_postfix_str(text, refresh=False)
+            shown.update(done)
+            if stop():
+                raise Stopped
+
+        yield move
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""The first Ctrl-C, or SIGTERM, stops after the current chunk of steps; the second at once."""
+"""The first Ctrl-C, or SIGTERM, stops where that loses least; the second at once."""
 
 import contextlib
 import os
@@ -7,7 +7,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -19,9 +18,19 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._asked = threading.Event()
 
     def __call__(self) -> bool:
-        return self.signal is not None
+        return self._asked.is_set()
+
+    def ask(self, number: int) -> None:
+        """Note the signal that asks."""
+        self.signal = number
+        self._asked.set()
+
+    def within(self, seconds: float) -> bool:
+        """Whether somebody asks within so many seconds, which this waits for."""
+        return self._asked.wait(seconds)
 
     @property
     def exit_code(self) -> int:
@@ -30,8 +39,11 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping(*, polled: bool = True) -> Iterator[Stop]:
     """Watches for signals; before and after, they do what they did.
+
+    polled: the block looks at the `Stop` now and then; if not, the first signal raises
+      KeyboardInterrupt in it.
 
     A thread watches, as Python itself hears of a signal only when compiled code returns. Outside
     the main thread, where no signal can be handled, nothing is watched.
@@ -49,11 +61,15 @@ def stopping() -> Iterator[Stop]:
                 if number == 0:
                     return
                 if number in heard:
-                    _heard(stop, number)
+                    _heard(stop, number, polled)
+
+    def interrupt(*_: object) -> None:
+        if not polled:
+            raise KeyboardInterrupt
 
     # A process that was told to ignore one, as nohup does, goes on ignoring it.
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda *_: None) for number in heard}
+    before = {number: signal.signal(number, interrupt) for number in heard}
     old = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, daemon=True, name="stopping")
     thread.start()
@@ -69,18 +85,11 @@ def stopping() -> Iterator[Stop]:
         writer.close()
 
 
-def stopped_line(results: Path) -> str:
-    """How to go on."""
-    return (
-        f"stopped: what is finished is in {results}, and what was under way in its checkpoints; "
-        "the same command goes on from there"
-    )
-
-
-def _heard(stop: Stop, number: int) -> None:
+def _heard(stop: Stop, number: int, polled: bool) -> None:
     if stop.signal is None:
-        stop.signal = number
-        tqdm.write("stopping after these steps; once more stops at once", file=sys.stderr)
+        stop.ask(number)
+        when = " after these steps" if polled else ""
+        tqdm.write(f"stopping{when}; once more stops at once", file=sys.stderr)
         return
     with contextlib.suppress(Exception):
         tqdm.write("stopped at once: what is on disk is whole", file=sys.stderr)

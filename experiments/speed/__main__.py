@@ -25,6 +25,7 @@ Each prints a table and writes it as CSV, with a picture.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,8 +33,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.shared.command_line import parse
 from experiments.shared.devices import prepare_devices
+from experiments.shared.run import run, start
 from experiments.speed.timing import Clock, use_one_core
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
@@ -160,25 +161,32 @@ Options = (
 )
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    options = parse(Options, arguments, "speed", __doc__)
-    # Imported late: the cores must be chosen before JAX starts its threads.
+def prepare(options: Common) -> None:
+    """Check what is asked for, and make the folder.
+
+    Raises:
+      ValueError, OSError: what is wrong, in one line.
+    """
+    # Imported late, here and below: the cores must be chosen before JAX starts its threads.
     from experiments.speed import commands
     from simbyz import records
 
-    try:
-        commands.check(options)
-        records.prepare_folder(options.results)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    commands.check(options)
+    records.prepare_folder(options.results)
+
+
+def execute(options: Common, prepared: None, stop: object) -> None:
+    """Measure, print and write."""
+    from experiments.speed import commands
+
     commands.COMMANDS[type(options).__name__](options)
-    return 0
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "speed", __doc__, prepare, execute, polled=False)
 
 
 if __name__ == "__main__":
-    if "grid" in sys.argv[1:2]:
-        prepare_devices(keep_programs=False)
-    else:
-        use_one_core()
-    sys.exit(command())
+    on_all_cores = functools.partial(prepare_devices, keep_programs=False)
+    start(command, on_all_cores if "grid" in sys.argv[1:2] else use_one_core)

@@ -9,7 +9,7 @@ from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.rules import PAPER_RULES
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.shared.option_checks import check_options
-from experiments.speed import report
+from experiments.speed import tables
 from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
 from experiments.speed.problems import refuse_unborne
@@ -24,10 +24,6 @@ def check(options) -> None:
     """
     kind = type(options).__name__
     check_options(options)
-    if kind in ("Rules", "Step", "Run", "Searches") and options.repetitions < 1:
-        raise ValueError(f"repetitions must be at least 1, got {options.repetitions}")
-    if kind in ("Step", "Run", "Grid") and options.steps is not None and options.steps < 1:
-        raise ValueError(f"steps must be at least 1, got {options.steps}")
     if kind in ("Rules", "Searches"):
         size = (options.n, options.d, options.f)
         if any(part is not None for part in size) and None in size:
@@ -77,9 +73,9 @@ def rules(options) -> None:
         released=options.released,
     )
     console = Console(width=100)
-    for one_size in report.table(frame):
+    for one_size in tables.table(frame):
         console.print(one_size)
-    _write(options, "rules", frame, report.plot(frame))
+    _write(options, "rules", frame, tables.plot(frame))
 
 
 def steps(options) -> None:
@@ -92,10 +88,7 @@ def steps(options) -> None:
         clock=options.clock,
     )
     title = f"{options.dataset}: a step, one core, float32, {options.clock} clock, medians"
-    report.show(frame, title)
-    _write(
-        options, "step", frame, report.bars(frame, "milliseconds", "milliseconds a step or part")
-    )
+    _show_and_write(options, "step", frame, title, "milliseconds", "milliseconds a step or part")
 
 
 def runs(options) -> None:
@@ -109,31 +102,30 @@ def runs(options) -> None:
         clock=options.clock,
     )
     title = f"{options.dataset}: a run, one core, float32, {options.clock} clock, medians"
-    report.show(frame, title)
-    _write(options, "run", frame, report.bars(frame, "seconds", "seconds"))
+    _show_and_write(options, "run", frame, title, "seconds", "seconds")
     if options.start:
         frame = run.measure_start(options.dataset, f[0], rules=options.rule or ("median", "krum"))
-        report.show(frame, "from the start of Python to a first step")
-        _write(options, "start", frame, report.bars(frame, "seconds", "seconds"))
+        title = "from the start of Python to a first step"
+        _show_and_write(options, "start", frame, title, "seconds", "seconds")
 
 
 def whole_grid(options) -> None:
-    report.show(grid.count(), "programs of the paper's grid")
+    tables.show(grid.count(), "programs of the paper's grid")
     if options.devices:
         steps = {} if options.steps is None else {"steps": options.steps}
         frame = grid.measure_devices(options.dataset[0], **steps)
-        report.show(frame, "a device a core")
+        tables.show(frame, "a device a core")
         frame.to_csv(options.results / "devices.csv", index=False)
     frame = grid.measure(
         options.dataset, quick=options.quick, steps=options.steps, clock=options.clock
     )
-    report.show(frame, f"seconds a run, all devices busy, {options.clock} clock")
     total, hours = grid.estimate(frame, options.dataset)
+    title = f"seconds a run, all devices busy, {options.clock} clock"
+    _show_and_write(options, "grid", frame, title, "seconds", "seconds a run")
     print(
         f"{total} runs of {', '.join(options.dataset)}: {hours:.2f} hours on this machine, by "
         f"{frame['measured'].sum()} measured runs of {len(frame)} programs"
     )
-    _write(options, "grid", frame, report.bars(frame, "seconds", "seconds a run"))
 
 
 def _sizes(options) -> tuple[tuple[int, int, int], ...]:
@@ -147,25 +139,24 @@ def all_searches(options) -> None:
         repetitions=options.repetitions,
         clock=options.clock,
     )
-    report.show(frame, f"searched attacks, one core, float32, {options.clock} clock, medians")
-    _write(
-        options,
-        "searches",
-        frame,
-        report.bars(frame, "aggregations", "time, in aggregations by the same rule"),
-    )
+    title = f"searched attacks, one core, float32, {options.clock} clock, medians"
+    label = "time, in aggregations by the same rule"
+    _show_and_write(options, "searches", frame, title, "aggregations", label)
 
 
 def memories(options) -> None:
     sizes = memory.SIZES if options.n is None else ((options.n, options.d),)
     frame = memory.measure(sizes, rules=options.rule)
-    report.show(frame, "memory of a step, as XLA plans it")
-    _write(
-        options,
-        "memory",
-        frame,
-        report.bars(frame, "over_floor", "peak memory, over that of stack and momenta"),
-    )
+    label = "peak memory, over that of stack and momenta"
+    title = "memory of a step, as XLA plans it"
+    _show_and_write(options, "memory", frame, title, "over_floor", label)
+
+
+def _show_and_write(
+    options, name: str, frame: pd.DataFrame, title: str, column: str, label: str
+) -> None:
+    tables.show(frame, title)
+    _write(options, name, frame, tables.bars(frame, column, label))
 
 
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:

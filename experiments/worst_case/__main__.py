@@ -10,19 +10,18 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pandas as pd
-from tqdm import tqdm
 
-from experiments.distributed_momentum.running.mixing import completed, refuse_different_code
-from experiments.shared.command_line import parse
-from experiments.shared.devices import prepare_devices
-from experiments.shared.option_checks import check_options
-from experiments.worst_case import report
+from experiments.shared.mixing import refuse_other_code
+from experiments.shared.option_checks import check_below_half, check_options
+from experiments.shared.progress import bar
+from experiments.shared.run import KEPT, run, start
+from experiments.worst_case import tables
 from experiments.worst_case.rules import RuleName, rule_of
 from experiments.worst_case.search import search
 from simbyz import records
@@ -92,18 +91,7 @@ def prepare(options: Options) -> list[dict]:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options, "rule", "f", "d")
-    for f in options.f:
-        if not 1 <= f < options.n / 2:
-            raise ValueError(
-                f"f must be from 1 to below n / 2 = {options.n / 2:g}, the floor's domain, got {f}"
-            )
-    for name, values in (
-        ("d", options.d),
-        ("restarts", [options.restarts]),
-        ("steps", [options.steps]),
-    ):
-        if min(values) < 1:
-            raise ValueError(f"{name} must be at least 1, got {min(values)}")
+    check_below_half(options.f, options.n)
     grid = itertools.product(
         dict.fromkeys(options.rule), dict.fromkeys(options.f), dict.fromkeys(options.d)
     )
@@ -124,13 +112,7 @@ def prepare(options: Options) -> list[dict]:
             for seed in options.seeds
         ]
     if not options.allow_mixed:
-        todo = {
-            file_of(one): name_of(one)
-            for one in searches
-            if not records.is_finished(options.results, name_of(one), one)
-        }
-        wanted = set(map(file_of, searches))
-        refuse_different_code(completed(todo, wanted, options.results, _code()))
+        refuse_other_code([(name_of(one), one) for one in searches], options.results, _code())
     records.prepare_folder(options.results)
     records.clean(options.results)
     return searches
@@ -141,14 +123,16 @@ def main(options: Options) -> pd.DataFrame:
     return compute(prepare(options), options.results)
 
 
-def compute(searches: Sequence[dict], folder: Path) -> pd.DataFrame:
-    with tqdm(searches, unit="search", disable=None) as bar:
-        for one in bar:
-            bar.set_postfix_str(name_of(one), refresh=False)
+def compute(
+    searches: Sequence[dict], folder: Path, stop: Callable[[], bool] = lambda: False
+) -> pd.DataFrame:
+    with bar(len(searches), "search", stop) as progress:
+        for one in searches:
             if not records.is_finished(folder, name_of(one), one):
                 _search(one, folder)
+            progress(1, name_of(one))
     wanted = list(map(file_of, searches))
-    return report.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
+    return tables.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
 
 
 def name_of(one: dict) -> str:
@@ -184,38 +168,25 @@ def _code() -> str:
     return code_digest(here.with_name("search.py"), here.with_name("rules.py"))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 1 anything else."""
-    options = parse(Options, arguments, "worst_case", __doc__)
-    try:
-        searches = prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        summary = compute(searches, options.results)
-        report.print_table(summary)
-        table = options.results / "worst_case.csv"
-        summary.to_csv(table, index=False)
-        files = [table]
-        for ending in ("pdf", "png"):
-            files.append(table.with_suffix(f".{ending}"))
-            report.plot(summary).savefig(files[-1], dpi=150)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"stopped: finished searches are in {options.results}; the same command goes on",
-            file=sys.stderr,
-        )
-        return 130
+def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) -> None:
+    """Search what is missing; print and write all of it."""
+    summary = compute(searches, options.results, stop)
+    tables.print_table(summary)
+    table = options.results / "worst_case.csv"
+    summary.to_csv(table, index=False)
+    files = [table]
+    for ending in ("pdf", "png"):
+        files.append(table.with_suffix(f".{ending}"))
+        tables.plot(summary).savefig(files[-1], dpi=150)
     print("written: " + ", ".join(map(str, files)))
-    for line in report.contradictions(summary):
+    for line in tables.contradictions(summary):
         print(f"contradiction: {line}", file=sys.stderr)
-    return 0
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "worst_case", __doc__, prepare, execute, stopped=KEPT)
 
 
 if __name__ == "__main__":
-    prepare_devices()
-    sys.exit(command())
+    start(command)

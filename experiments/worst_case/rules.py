@@ -51,6 +51,7 @@ _EXACT: dict[str, Callable] = {
 }
 
 
+@functools.cache  # one object a name, so that what is compiled of it is found again
 def rule_of(name: str) -> Callable:
     """(updates (n, d), f) -> (d,); `mixed_`: after nearest-neighbour mixing."""
     plain = name.removeprefix("mixed_")

@@ -10,6 +10,7 @@ it is kept where it makes the coefficient larger. All in float64, so that no rou
 case.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -126,6 +127,20 @@ def climb(rule: Rule, rows: jax.Array, f: int, key: jax.Array, iterations: int):
     return rows, jnp.concatenate([first[None], values])
 
 
+@functools.cache
+def program(rule: Rule, n: int, f: int, d: int, iterations: int) -> Callable:
+    """(keys, kinds of starts) -> what each climber reaches, and its coefficients; one for all
+    seeds.
+    """
+
+    def one(key: jax.Array, kind: jax.Array):
+        start_key, climb_key = jax.random.split(key)
+        rows = normalised(start(start_key, kind, n, f, d), f)
+        return climb(rule, rows, f, climb_key, iterations)
+
+    return jax.jit(jax.vmap(one))
+
+
 def search(
     rule: Rule, n: int, f: int, d: int, *, restarts: int, iterations: int, seed: int
 ) -> Found:
@@ -134,16 +149,10 @@ def search(
     Raises:
       ValueError: whatever the rule refuses.
     """
-
-    def one(key: jax.Array, kind: jax.Array):
-        start_key, climb_key = jax.random.split(key)
-        rows = normalised(start(start_key, kind, n, f, d), f)
-        return climb(rule, rows, f, climb_key, iterations)
-
     with jax.enable_x64(True):
         kinds = jnp.arange(restarts) % len(STARTS)
         keys = jax.random.split(jax.random.key(seed), restarts)
-        rows, values = jax.jit(jax.vmap(one))(keys, kinds)
+        rows, values = program(rule, n, f, d, iterations)(keys, kinds)
         rows, values = np.asarray(rows), np.asarray(values)
     best = int(np.argmax(values[:, -1]))
     return Found(

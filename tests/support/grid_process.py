@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.commands import grid
 from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
 from experiments.distributed_momentum.running import campaign
 from experiments.shared import hosts
@@ -52,5 +51,5 @@ parts = images[:200], labels[:200], images[200:], labels[200:]
 dataset = data.Dataset("mnist", *parts, 10, 255.0, (0.5,), (0.3,), False)
 for settings in (PAPER, SETTINGS):
     settings["mnist"] = dataclasses.replace(PAPER["mnist"], steps=3, batch_size=2)
-grid.data.load = lambda name, data_dir: dataset
+data.load = lambda name, data_dir: dataset
 sys.exit(command(["grid", *sys.argv[1:]]))

@@ -7,7 +7,6 @@ certified runs in the folders, a table of their certificates.
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -37,8 +36,9 @@ from experiments.distributed_momentum.analysis.pairs import (
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import certificates
 from experiments.distributed_momentum.grid.rules import DIVERGENT
-from experiments.distributed_momentum.running.mixing import kind_lines, refuse_mixed
-from experiments.shared.command_line import NONE, parse
+from experiments.shared.command_line import NONE
+from experiments.shared.mixing import kind_lines, refuse_mixed
+from experiments.shared.run import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,19 +77,19 @@ def folders_of(options: Options) -> tuple[Path, ...]:
     return options.results if alone else ()
 
 
-def command(arguments: Sequence[str]) -> int:
-    options = parse(Options, arguments, "distributed_momentum analyse", __doc__)
-    try:
-        runs = read(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
+    """Print what the runs say."""
     print_analysis(runs)
     for folder in folders_of(options):
         some = certificates.runs_in(folder)
         for dataset, own in some.groupby("dataset"):
             certificates.print_tables(own, f"{dataset}, {len(own)} runs in {folder}")
-    return 0
+
+
+def command(arguments: Sequence[str]) -> int:
+    """The command line: see `run` for exit codes."""
+    name = "distributed_momentum analyse"
+    return run(Options, arguments, name, __doc__, read, execute, polled=False)
 
 
 def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:

@@ -11,24 +11,21 @@ those of `python -m experiments.distributed_momentum grid`.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments.distributed_momentum.analysis.run_table import recorded_files
-from experiments.distributed_momentum.commands.grid import Work, carry_out
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.rules import Conventions
 from experiments.distributed_momentum.grid.settings import APPENDIX
-from experiments.distributed_momentum.running.campaign import plan
+from experiments.distributed_momentum.running.work import Work, carry_out, prepare_work
 from experiments.shared import command_line
-from experiments.shared.command_line import ALL, parse
+from experiments.shared.command_line import ALL
 from experiments.shared.option_checks import check_options
-from simbyz.sweeps.checkpoints import check_every
+from experiments.shared.run import CHECKPOINTED, run
 
 
 def of_appendix(value: int) -> Any:
@@ -95,9 +92,8 @@ def select(options: Options) -> list[Run]:
     depth, width = options.depth, options.width
     if depth is not None and (depth < 10 or depth % 6 != 4):
         raise ValueError(f"depth must be 10, 16, 22, 28 ..., got {depth}")
-    for name, value in (("width", width), ("batch_size", options.batch_size)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {options.batch_size}")
     chosen = cells(
         "cifar10",
         attacks=options.attack,
@@ -120,20 +116,13 @@ def select(options: Options) -> list[Run]:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = parse(Options, arguments, "distributed_momentum appendix", __doc__)
-    try:
-        runs = select(options)
-        check_every(options.checkpoint_every)
-        recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    what = plan(runs, options.results, recorded)
-    return carry_out(
-        what,
-        options.results,
-        options.data_dir,
-        dry_run=options.dry_run,
-        checkpoint_every=options.checkpoint_every,
+    """The command line: see `run` for exit codes."""
+    return run(
+        Options,
+        arguments,
+        "distributed_momentum appendix",
+        __doc__,
+        lambda options: prepare_work(options, select(options)),
+        carry_out,
+        stopped=CHECKPOINTED,
     )

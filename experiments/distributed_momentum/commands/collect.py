@@ -5,10 +5,11 @@ and be analysed there. A run that is there already must have the same results.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
+
+import pandas as pd
 
 from experiments.distributed_momentum.analysis.run_table import (
     TABLE,
@@ -17,8 +18,9 @@ from experiments.distributed_momentum.analysis.run_table import (
     rows_of,
     write_table,
 )
-from experiments.distributed_momentum.running.mixing import refuse_mixed
-from experiments.shared.command_line import KEPT, parse
+from experiments.shared.command_line import KEPT
+from experiments.shared.mixing import refuse_mixed
+from experiments.shared.run import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,19 +33,34 @@ class Options:
     """Let runs of different code or settings stand in one table."""
 
 
+class Collected(NamedTuple):
+    table: pd.DataFrame
+    before: int  # rows that were there
+
+
+def prepare(options: Options) -> Collected:
+    """The table with the folders' runs.
+
+    Raises:
+      ValueError, OSError: it can't be read, or the runs contradict each other or are mixed.
+    """
+    table = read_table(options.table)
+    before = len(table)
+    for folder in options.results:
+        table = merge(table, rows_of(folder))
+    if not options.allow_mixed:
+        refuse_mixed(table)
+    return Collected(table, before)
+
+
+def execute(options: Options, collected: Collected, stop: object) -> None:
+    """Write the table."""
+    write_table(collected.table, options.table)
+    size, number = options.table.stat().st_size / 1e6, len(collected.table)
+    print(f"{options.table}: {number} runs, {number - collected.before} of them new, {size:.2f} MB")
+
+
 def command(arguments: Sequence[str]) -> int:
-    options = parse(Options, arguments, "distributed_momentum collect", __doc__)
-    try:
-        table = read_table(options.table)
-        before = len(table)
-        for folder in options.results:
-            table = merge(table, rows_of(folder))
-        if not options.allow_mixed:
-            refuse_mixed(table)
-        write_table(table, options.table)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    size = options.table.stat().st_size / 1e6
-    print(f"{options.table}: {len(table)} runs, {len(table) - before} of them new, {size:.2f} MB")
-    return 0
+    """The command line: see `run` for exit codes."""
+    name = "distributed_momentum collect"
+    return run(Options, arguments, name, __doc__, prepare, execute, polled=False)

@@ -12,27 +12,27 @@ them, `analyse` counts what they say, `plot` draws them, `collect` keeps them in
 """
 
 import dataclasses
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pandas as pd
 import tyro
 from matplotlib import pyplot as plt
-from tqdm import tqdm
 
 from experiments.distributed_momentum.figures import certificates, comparison
 from experiments.distributed_momentum.grid.cells import AttackName, Cell, PlaceName, cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import DatasetName, Precision
-from experiments.distributed_momentum.running.mixing import refuse_mixed, together
 from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY, check, simulate
+from experiments.distributed_momentum.running.together import together
 from experiments.shared import command_line
-from experiments.shared.command_line import OWN, parse
+from experiments.shared.command_line import OWN
+from experiments.shared.mixing import refuse_mixed
 from experiments.shared.option_checks import check_options
-from experiments.shared.stopping import stopped_line, stopping
+from experiments.shared.progress import bar
+from experiments.shared.run import CHECKPOINTED, run
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
 
@@ -98,7 +98,9 @@ class Options(Comparison, Setting, Storage):
 
 
 # Seconds, not minutes: what the tests run.
-SMOKE = Options(rule=("median", "krum"), attack=("none", "little"), f=(5,), steps=20, seeds=(1, 2))
+SMOKE = Options(
+    rule=("median", "krum"), attack=("none", "little"), n=9, f=(3,), steps=20, seeds=(1, 2)
+)
 
 
 class Results(NamedTuple):
@@ -150,12 +152,7 @@ def main(options: Options) -> Results:
 def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulation: Any) -> Results:
     """The results of the runs; `simulation` are options of `simulate`."""
     total = sum(run.cell.steps for run in runs)
-    with tqdm(total=total, unit="step", disable=None, smoothing=0.05) as bar:
-
-        def progress(steps: int, text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update(steps)
-
+    with bar(total, "step") as progress:  # which `simulate` stops, with a checkpoint
         simulate(runs, dataset, folder, progress, **simulation)
     chosen = list(dict.fromkeys(run.cell for run in runs))
     table, steps = comparison.read(folder, chosen, list(dict.fromkeys(run.seed for run in runs)))
@@ -183,40 +180,38 @@ def plot(results: Results, folder: Path) -> list[Path]:
     return files
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = parse(Options, arguments, "distributed_momentum", __doc__)
-    try:
-        runs, dataset = prepare(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def execute(
+    options: Options, prepared: tuple[list[Run], data.Dataset], stop: Callable[[], bool]
+) -> None:
+    """Run what is missing; print and draw all of it."""
+    runs, dataset = prepared
     names = sorted({run.cell.name for run in runs if not run.cell.in_paper})
     if options.dataset != "digits" and names:
         print(f"not in the paper: {', '.join(names)}")
     if dataset.notice:
         print(f"note: {dataset.notice}")
-    try:
-        with stopping() as stop:
-            results = compute(
-                runs,
-                dataset,
-                options.results,
-                checkpoint_every=options.checkpoint_every,
-                stop=stop,
-            )
-        if not results.comparison.empty:
-            comparison.print_table(results.comparison, f"{options.dataset}, seeds {options.seeds}")
-        files = plot(results, options.results)
-        if options.certify and not results.comparison.empty:
-            certificates.print_tables(results.runs, f"{options.dataset}, seeds {options.seeds}")
-            files += certificates.plot(results.runs, options.results, options.results)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(stopped_line(options.results), file=sys.stderr)
-        return stop.exit_code
+    results = compute(
+        runs, dataset, options.results, checkpoint_every=options.checkpoint_every, stop=stop
+    )
+    title = f"{options.dataset}, seeds {options.seeds}"
+    if not results.comparison.empty:
+        comparison.print_table(results.comparison, title)
+    files = plot(results, options.results)
+    if options.certify and not results.comparison.empty:
+        certificates.print_tables(results.runs, title)
+        files += certificates.plot(results.runs, options.results, options.results)
     print("pictures: " + ", ".join(map(str, files)))
     print(f"results: {options.results} ({len(results.runs)} runs)")
-    return 0
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(
+        Options,
+        arguments,
+        "distributed_momentum",
+        __doc__,
+        prepare,
+        execute,
+        stopped=CHECKPOINTED,
+    )

@@ -5,33 +5,22 @@ at the end, and the rest is run.
 """
 
 import dataclasses
-import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import jax
-
-from experiments.distributed_momentum.analysis.run_table import TABLE, recorded_files
 from experiments.distributed_momentum.grid.cells import AttackName, Cell, PlaceName, paper_cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import PAPER
-from experiments.distributed_momentum.running import estimate
-from experiments.distributed_momentum.running.campaign import Plan, execute, plan
-from experiments.distributed_momentum.running.dry_run import print_plan, print_widths
-from experiments.distributed_momentum.running.mixing import kind_lines, together
-from experiments.distributed_momentum.running.processes import own_share
-from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY
-from experiments.distributed_momentum.slurm.request import SlurmRequest
+from experiments.distributed_momentum.running.work import Prepared, Work, carry_out, prepare_work
+from experiments.distributed_momentum.slurm.request import Slurm, check_request, require_slurm
 from experiments.shared import command_line
-from experiments.shared.command_line import ALL, KEPT, parse
-from experiments.shared.hosts import Hosts, join, leave_at_once, who
+from experiments.shared.command_line import ALL
+from experiments.shared.hosts import Hosts, check_hosts, join, leave_at_once
 from experiments.shared.option_checks import check_options
-from experiments.shared.stopping import stopped_line, stopping
-from simbyz import data, records
-from simbyz.sweeps.checkpoints import check_every
+from experiments.shared.run import CHECKPOINTED, run
+from experiments.shared.stopping import Stop
 
 GridDataset = Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
 
@@ -63,20 +52,6 @@ class Selection:
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
-    """What is done of it now, and what for."""
-
-    dry_run: bool = False
-    """Only list what would be run, with estimated time and memory."""
-    skip_recorded: bool = False
-    """Runs in the table count as done too, wherever they were computed."""
-    table: Annotated[Path, KEPT] = TABLE
-    """Where `collect` keeps a row a run."""
-    checkpoint_every: float = CHECKPOINT_EVERY
-    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Storage(command_line.Storage):
     """Where results go, and where data come from."""
 
@@ -84,11 +59,8 @@ class Storage(command_line.Storage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Selection, Work, Storage):
+class Options(Selection, Work, Storage, Hosts, Slurm):
     """Empty: all that the paper has."""
-
-    hosts: Hosts = dataclasses.field(default_factory=Hosts)
-    slurm: SlurmRequest = dataclasses.field(default_factory=SlurmRequest)
 
 
 def select(options: Options) -> list[Run]:
@@ -131,83 +103,43 @@ def attackers(cell: Cell) -> int:
     return cell.f if cell.attack != "none" else PAPER[cell.dataset].n - cell.n
 
 
-def command(arguments: Sequence[str]) -> int:
-    """The command line: 0 done, 2 the user's mistake, 130 or 143 stopped, 1 anything else."""
-    options = parse(Options, arguments, "distributed_momentum grid", __doc__)
-    try:
-        options.slurm.check()
-        runs = select(options)
-        check_every(options.checkpoint_every)
-        recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
-        options.hosts.check()
-        if options.slurm.launcher == "slurm" and options.hosts.coordinator is not None:
-            raise ValueError("--coordinator goes with --launcher local, got --launcher slurm")
-        if not options.dry_run:  # which needs no others
-            join(options.hosts)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    run_plan = functools.partial(
-        carry_out,
-        results=options.results,
-        data_dir=options.data_dir,
-        dry_run=options.dry_run,
-        checkpoint_every=options.checkpoint_every,
-    )
-    what = plan(runs, options.results, recorded)
-    if options.slurm.launcher == "local" or options.dry_run:
-        return run_plan(what)
+def prepare(options: Options) -> Prepared:
+    """What there is to do, everything checked that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_request(options)
+    runs = select(options)
+    check_hosts(options)
+    if options.launcher == "slurm" and options.coordinator is not None:
+        raise ValueError("--coordinator goes with --launcher local, got --launcher slurm")
+    if not options.dry_run:  # which needs no others
+        join(options)
+    if options.launcher == "slurm" and not options.dry_run:
+        require_slurm()
+    return prepare_work(options, runs, here=options.launcher == "local")
+
+
+def execute(options: Options, prepared: Prepared, stop: Stop) -> int:
+    """List the plan, or run it here or on a cluster."""
+    if options.launcher == "local" or options.dry_run or not prepared.what.todo:
+        return carry_out(options, prepared, stop)
     # Imported late: it takes a Unix, and the local launcher does not.
     from experiments.distributed_momentum.slurm import launch
 
-    return launch.launch(what, options.results, run_plan, options.slurm)
+    return launch.launch(prepared.what.todo, options, stop)
 
 
-def carry_out(
-    what: Plan, results: Path, data_dir: Path | None, *, dry_run: bool, checkpoint_every: float
-) -> int:
-    """List or run a plan, and say how it went; returns the exit code."""
-    seconds, source = estimate.seconds_from(results)
-    if dry_run:
-        print_plan(what, seconds, source)
-        return 0
-    try:
-        what = own_share(what, seconds)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if not what.todo:
-        print(f"nothing to run: {len(what.on_disk)} runs on disk, {len(what.recorded)} recorded")
-        return 0
-    try:
-        names = dict.fromkeys(run.cell.dataset for run in what.todo)
-        datasets = {name: data.load(name, data_dir=data_dir) for name in names}
-        records.prepare_folder(results)
-        records.clean(results)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return leave_at_once(2)
-    for dataset in datasets.values():
-        if dataset.notice:
-            print(f"note: {dataset.notice}")
-    for line in kind_lines(together(what.on_disk + what.todo, results)):
-        print(f"note: {line}; tables of them will need --allow-mixed")
-    print(f"{who()}{len(what.todo)} runs to do on {jax.local_device_count()} devices")
-    if jax.default_backend() != "cpu":
-        print_widths(what.todo)
-    try:
-        with stopping() as stop:
-            failures = execute(
-                what, datasets, results, seconds, checkpoint_every=checkpoint_every, stop=stop
-            )
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return leave_at_once(1)
-    except KeyboardInterrupt:
-        print(stopped_line(results), file=sys.stderr)
-        return leave_at_once(stop.exit_code)
-    for failure in failures:
-        reason = str(failure.error).strip().split("\n")[0]
-        print(f"failed: {failure.name}: {type(failure.error).__name__}: {reason}", file=sys.stderr)
-    print(f"results: {results} ({len(what.todo)} runs asked for, {len(failures)} cells failed)")
-    return 1 if failures else 0
+def command(arguments: Sequence[str]) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(
+        Options,
+        arguments,
+        "distributed_momentum grid",
+        __doc__,
+        prepare,
+        execute,
+        stopped=CHECKPOINTED,
+        leave=leave_at_once,
+    )

@@ -7,7 +7,6 @@ coefficient by step.
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from experiments.distributed_momentum.analysis.extent import in_grid
 from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
-from experiments.distributed_momentum.running.mixing import refuse_mixed
-from experiments.shared.command_line import parse
+from experiments.shared.mixing import refuse_mixed
+from experiments.shared.run import run
 from simbyz import records
 
 
@@ -33,24 +32,34 @@ class Options:
     """Let runs of different code or settings stand in one table."""
 
 
-def command(arguments: Sequence[str]) -> int:
-    options = parse(Options, arguments, "distributed_momentum plot", __doc__)
-    try:
-        parts = [rows_of(folder).assign(folder=str(folder)) for folder in options.results]
-        runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)
-        if runs.empty:
-            raise ValueError("there is no run to plot; `grid` runs some")
-        if not options.allow_mixed:
-            refuse_mixed(runs)
-        records.prepare_folder(options.figures, "figures")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def prepare(options: Options) -> pd.DataFrame:
+    """The runs of the folders, with the column `folder`.
+
+    Raises:
+      ValueError, OSError: they can't be read, or are mixed, or nothing is there.
+    """
+    parts = [rows_of(folder).assign(folder=str(folder)) for folder in options.results]
+    runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)
+    if runs.empty:
+        raise ValueError("there is no run to plot; `grid` runs some")
+    if not options.allow_mixed:
+        refuse_mixed(runs)
+    records.prepare_folder(options.figures, "figures")
+    return runs
+
+
+def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
+    """Draw all figures."""
     files = draw_all(runs, options.figures)
     for folder in options.results:
         files += certificates.plot(certificates.runs_in(folder), folder, options.figures)
     print(f"{len(files)} pictures in {options.figures}")
-    return 0
+
+
+def command(arguments: Sequence[str]) -> int:
+    """The command line: see `run` for exit codes."""
+    name, stopped = "distributed_momentum plot", "some pictures are in {figures}"
+    return run(Options, arguments, name, __doc__, prepare, execute, polled=False, stopped=stopped)
 
 
 def draw_all(runs: pd.DataFrame, folder: Path) -> list[Path]:

@@ -4,7 +4,6 @@ Reads the table that `collect` keeps, and folders of results besides if any are 
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +16,10 @@ from experiments.distributed_momentum.analysis.extent import in_grid
 from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import overview
-from experiments.distributed_momentum.running.mixing import refuse_mixed
 from experiments.distributed_momentum.write_up.write_up import write_up
-from experiments.shared.command_line import KEPT, NONE, parse
+from experiments.shared.command_line import KEPT, NONE
+from experiments.shared.mixing import refuse_mixed
+from experiments.shared.run import run
 from simbyz import records
 
 DPI = 100  # of figures that are kept with the code
@@ -39,24 +39,34 @@ class Options:
     """Let runs of different code or settings stand in one table."""
 
 
-def command(arguments: Sequence[str]) -> int:
-    options = parse(Options, arguments, "distributed_momentum report", __doc__)
-    try:
-        if not options.report.parent.is_dir():
-            raise ValueError(f"there is no folder {options.report.parent} for --report")
-        runs = gather(options.results, (options.table,))
-        if runs.empty:
-            raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
-        if not options.allow_mixed:
-            refuse_mixed(runs)
-        records.prepare_folder(options.figures, "figures")
-        pictures = draw(runs, options.figures)
-        options.report.write_text(write_up(runs, pictures, options.report.parent))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def prepare(options: Options) -> pd.DataFrame:
+    """The runs to report on.
+
+    Raises:
+      ValueError, OSError: they can't be read, or are mixed, or nothing is there.
+    """
+    if not options.report.parent.is_dir():
+        raise ValueError(f"there is no folder {options.report.parent} for --report")
+    runs = gather(options.results, (options.table,))
+    if runs.empty:
+        raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
+    if not options.allow_mixed:
+        refuse_mixed(runs)
+    records.prepare_folder(options.figures, "figures")
+    return runs
+
+
+def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
+    """Draw the pictures and write the page."""
+    pictures = draw(runs, options.figures)
+    options.report.write_text(write_up(runs, pictures, options.report.parent))
     print(f"{options.report}, {len(pictures)} pictures in {options.figures}")
-    return 0
+
+
+def command(arguments: Sequence[str]) -> int:
+    """The command line: see `run` for exit codes."""
+    name, stopped = "distributed_momentum report", "{report} is as it was"
+    return run(Options, arguments, name, __doc__, prepare, execute, polled=False, stopped=stopped)
 
 
 def draw(runs: pd.DataFrame, folder: Path) -> dict[str, Path]:

@@ -6,13 +6,12 @@ version of JAX, is not taken, and its runs start anew.
 
 import dataclasses
 import datetime
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments.distributed_momentum.running.simulate import CHECKPOINTS, code
-from experiments.shared.command_line import parse
+from experiments.shared.run import run
 from simbyz.records.provenance import versions
 from simbyz.sweeps import checkpoints
 
@@ -52,19 +51,22 @@ def unfinished(folder: Path) -> list[Unfinished]:
     return list(found.values())
 
 
-def command(arguments: Sequence[str]) -> int:
-    options = parse(Options, arguments, "distributed_momentum unfinished", __doc__)
-    try:
-        found = [one for folder in options.results for one in unfinished(folder)]
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def prepare(options: Options) -> list[Unfinished]:
+    return [one for folder in options.results for one in unfinished(folder)]
+
+
+def execute(options: Options, found: list[Unfinished], stop: object) -> None:
+    """Print what was found."""
     if not found:
         print(f"nothing is under way in {', '.join(map(str, options.results))}")
-        return 0
     for one in found:
         print("\n".join(lines_of(one)))
-    return 0
+
+
+def command(arguments: Sequence[str]) -> int:
+    """The command line: see `run` for exit codes."""
+    name = "distributed_momentum unfinished"
+    return run(Options, arguments, name, __doc__, prepare, execute, polled=False)
 
 
 def lines_of(one: Unfinished) -> list[str]:

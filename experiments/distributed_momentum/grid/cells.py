@@ -5,7 +5,6 @@ it.
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from experiments.distributed_momentum.grid.settings import (
     Precision,
     Setting,
 )
+from experiments.shared.option_checks import check_value
 
 AttackName = Literal["none", "little", "empire", "nan"]
 PlaceName = Literal["update", "worker", "server"]
@@ -126,13 +126,19 @@ def cells(
     rates = dict(own.learning_rates)
     learning_rates = list(rates)[:1] if learning_rates is None else learning_rates
     _check_ranges(n, f, setting, learning_rates)
-    unusual = [
+    unusual = tuple(
         name if value is True else f"{name}_{value}"
         for name, value in changes.items()
         if value != getattr(own, name)
-    ]
+    )
+    of_total = () if n == own.n else (f"total_{n}",)
     result: list[Cell] = []
-    ran: set[str] = set()
+    by_f: dict[int, list[str]] = {}
+    for tolerated in f:
+        by_f[tolerated] = _usual_rules(own.rules, n, tolerated) if rules is None else list(rules)
+        if rules is None and own.rules_once:
+            before = {rule for other in by_f if other != tolerated for rule in by_f[other]}
+            by_f[tolerated] = [rule for rule in by_f[tolerated] if rule not in before]
     for tolerated, rate, lookahead in itertools.product(f, learning_rates, nesterov):
         settings: dict[str, Any] = {
             "dataset": dataset,
@@ -140,7 +146,6 @@ def cells(
             "learning_rate": float(rate),
             "refresh": rates.get(rate),
         } | {name: getattr(setting, name) for name in SHARED_WITH_SETTING}
-        odd = tuple(unusual) + ((f"total_{n}",) if n != own.n else ())
         if "none" in attacks:
             result.append(
                 Cell(
@@ -149,32 +154,25 @@ def cells(
                     n=n - tolerated,
                     f=0,
                     momentum_at="update",
-                    unusual=tuple(unusual),
+                    unusual=unusual,
                     **settings,
                 )
             )
-        if rules is not None:
-            chosen = list(rules)
-        else:
-            skipped = ran if own.rules_once and len(f) > 1 else set()
-            usual = _usual_rules(own.rules, n, tolerated)
-            chosen = [rule for rule in usual if rule not in skipped]
-            ran = ran | set(chosen)
-        for rule, attack, place in itertools.product(chosen, attacks, places):
-            kind = conventions if rule in DIVERGENT else "released"
-            if attack != "none":
-                result.append(
-                    Cell(
-                        rule=rule,
-                        attack=attack,
-                        n=n,
-                        f=tolerated,
-                        momentum_at=place,
-                        unusual=odd + (() if kind == "released" else (kind,)),
-                        conventions=kind,
-                        **settings,
-                    )
+        attacked = [attack for attack in attacks if attack != "none"]
+        for rule, attack, place in itertools.product(by_f[tolerated], attacked, places):
+            published = conventions == "published" and rule in DIVERGENT
+            result.append(
+                Cell(
+                    rule=rule,
+                    attack=attack,
+                    n=n,
+                    f=tolerated,
+                    momentum_at=place,
+                    unusual=unusual + of_total + (("published",) if published else ()),
+                    conventions="published" if published else "released",
+                    **settings,
                 )
+            )
     return list(dict.fromkeys(result))
 
 
@@ -227,13 +225,10 @@ def _check_ranges(
     for tolerated in f:
         if not 0 <= tolerated < n:
             raise ValueError(f"f must be from 0 to n - 1 = {n - 1}, got {tolerated}")
-    if setting.steps < 1:
-        raise ValueError(f"steps must be at least 1, got {setting.steps}")
-    if not 0 <= setting.momentum < 1:
-        raise ValueError(f"momentum must be at least 0 and below 1, got {setting.momentum}")
+    check_value("steps", setting.steps)
+    check_value("momentum", setting.momentum)
     for rate in learning_rates:
-        if not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"learning_rate must be positive and finite, got {rate}")
+        check_value("learning_rate", rate)
 
 
 def _usual_rules(rules: Sequence[str], n: int, f: int) -> list[str]:

@@ -1,6 +1,5 @@
 """Cells as compiled programs: which runs share one, and what is called for a cell."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -54,25 +53,35 @@ ATTACKS: dict[str, tuple[Callable | None, dict[str, float | jax.Array]]] = {
 }
 
 
+class Program(NamedTuple):
+    """What shapes the compiled program of a cell: cells that agree in it are lanes of one."""
+
+    task: tuple  # data set, network, precision, examples a worker and a step
+    rule: tuple  # with n, f and its conventions
+    attack: Callable | None
+    places: tuple[Place, ...]
+    nesterov: bool | None  # None: the program branches
+    schedule: tuple
+    recording: tuple  # steps, and what is computed beside them
+
+
+def program_of(cell: Cell) -> Program:
+    return Program(
+        task=(cell.dataset, cell.depth, cell.width, cell.precision, cell.batch_size),
+        rule=(cell.rule, cell.n, cell.f, cell.conventions),
+        attack=ATTACKS[cell.attack][0],
+        places=_places(cell),
+        nesterov=None if _both_in_one(cell) else cell.nesterov,
+        schedule=(cell.drops, cell.decay),
+        recording=(cell.steps, cell.evaluate_every, _window(cell), cell.certify),
+    )
+
+
 def programs(runs: Iterable[Run]) -> list[list[Run]]:
     """Runs grouped by the compiled program that they share."""
-    groups: dict[Cell, list[Run]] = {}
+    groups: dict[Program, list[Run]] = {}
     for run in runs:
-        cell = run.cell
-        program = dataclasses.replace(
-            cell,
-            attack="little" if cell.attack == "empire" else cell.attack,
-            momentum_at="worker" if cell.momentum_at == "update" else cell.momentum_at,
-            nesterov=cell.nesterov and not _both_in_one(cell),
-            refresh=None,
-            learning_rate=0.0,
-            momentum=0.0,
-            l2=0.0,
-            clip=0.0,
-            unusual=(),
-            curvature_window=_window(cell) or 0,
-        )
-        groups.setdefault(program, []).append(run)
+        groups.setdefault(program_of(run.cell), []).append(run)
     return list(groups.values())
 
 

@@ -95,33 +95,34 @@ def simulate(
         simulator = simulator_of(cell, task, shared=True)
         progress(0, f"compiling {cell.rule}")
         # Without and with Nesterov one after the other: what a program branches on is not batched.
-        results = (
-            (some[result.index], result)
-            for nesterov in (False, True)
-            if (some := [run for run in todo if run.cell.nesterov == nesterov])
-            for result in sweep(
-                simulator,
-                [Lane(run.seed, hyperparameters_of(run.cell), run.file) for run in some],
-                task.data,
-                steps=cell.steps,
-                width=width,
-                look_ahead=nesterov,
-                progress=functools.partial(_tell, progress, cell.rule),
-                checkpoints=checkpoints,
-                stop=stop,
-            )
-        )
-        with jax.default_matmul_precision("float32" if cell.precision == "float32" else None):
-            for run, result in results:
-                summary = summary_of(result) | provenance() | {"notice": dataset.notice}
-                summary |= {"wall_seconds": result.seconds, "vmap_width": width}
-                summary |= {"code_digest": code()}
-                if run.cell.certify:
-                    bound = bound_of(run.cell.rule, run.cell.n, run.cell.f)
-                    summary |= summarise(result.columns, bound)
-                records.write_run(
-                    folder, run.cell.name, run.cell.configuration(run.seed), result.columns, summary
-                )
+        for nesterov in (False, True):
+            some = [run for run in todo if run.cell.nesterov == nesterov]
+            if not some:
+                continue
+            lanes = [Lane(run.seed, hyperparameters_of(run.cell), run.file) for run in some]
+            with jax.default_matmul_precision("float32" if cell.precision == "float32" else None):
+                for result in sweep(
+                    simulator,
+                    lanes,
+                    task.data,
+                    steps=cell.steps,
+                    width=width,
+                    look_ahead=nesterov,
+                    progress=functools.partial(_tell, progress, cell.rule),
+                    checkpoints=checkpoints,
+                    stop=stop,
+                ):
+                    _write(folder, some[result.index], result, dataset.notice, width)
+
+
+def _write(folder: Path, run: Run, result: Result, notice: str, width: int) -> None:
+    """The run's file."""
+    cell = run.cell
+    summary = summary_of(result) | provenance() | {"notice": notice, "code_digest": code()}
+    summary |= {"wall_seconds": result.seconds, "vmap_width": width}
+    if cell.certify:
+        summary |= summarise(result.columns, bound_of(cell.rule, cell.n, cell.f))
+    records.write_run(folder, cell.name, cell.configuration(run.seed), result.columns, summary)
 
 
 def _tell(progress: Callable[[int, str], None], rule: str, steps: int, accuracy: float) -> None:

@@ -1,235 +1,190 @@
 """A grid on a cluster: a Slurm job for each compiled program, submitted, waited for, tried again.
 
-The jobs go on when this command ends. Started again, it waits for those still queued and submits
-only what neither the disk nor a job has.
+The jobs go on when this command ends. Started again, it finds those that are queued or run by their
+name, which says whose results they are for, and their runs by what submitit wrote down for them.
 """
 
 import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
 import io
-import secrets
+import re
+import signal
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.distributed_momentum.grid.programs import Run, programs
-from experiments.distributed_momentum.running.campaign import Plan
 from experiments.distributed_momentum.running.simulate import is_finished
-from experiments.distributed_momentum.slurm import ledger
+from experiments.distributed_momentum.running.work import carry_out, prepare_work
 from experiments.distributed_momentum.slurm import queue as slurm_queue
-from experiments.distributed_momentum.slurm.job import Work
-from experiments.distributed_momentum.slurm.ledger import Busy, Job
-from experiments.distributed_momentum.slurm.log import last_error
-from experiments.distributed_momentum.slurm.queue import FORGOTTEN, Key, NoAnswer, Queued
-from experiments.distributed_momentum.slurm.request import SlurmRequest, require_slurm
+from experiments.distributed_momentum.slurm.queue import ENDED, UNKNOWN
+from experiments.distributed_momentum.slurm.request import parameters, require_slurm
+from experiments.shared.devices import prepare_devices
+from experiments.shared.plain_warnings import print_plain_warnings
 from experiments.shared.progress import Progress
+from experiments.shared.run import CHECKPOINTED, run_with
+from experiments.shared.stopping import Stop
 from simbyz import records
+from simbyz.sweeps import Stopped
 
 EVERY = 10.0  # seconds between two questions to Slurm
+# Lines of a log that tell why a job failed: this program's own, the end of a traceback.
+TELLING = re.compile(r"(error|failed): |[\w.]*(Error|Exception)\b")
 
 
-class Refused(Exception):
-    """Slurm took no job."""
+def work(runs: Sequence[Run], options: Any) -> None:
+    """A job's part of the grid, as often as Slurm starts it: by what the command does for all of it
+    on one machine.
+    """
+    # submitit holds off the one and requeues at the other, which Slurm does by itself.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    prepare_devices()
+    print_plain_warnings()
+    prepare = functools.partial(prepare_work, runs=runs)
+    if code := run_with(options, prepare, carry_out, stopped=CHECKPOINTED):
+        sys.exit(code)
 
 
-class Part(NamedTuple):
-    """Runs for one job: all of one program, so that it compiles once."""
-
-    runs: list[Run]
+class Job(NamedTuple):
+    number: str  # Slurm's, such as 123_4
+    runs: list[Run]  # all of one program, so that it compiles once
     attempt: int
 
 
-def launch(
-    what: Plan, results: Path, carry_out: Callable[[Plan], int], request: SlurmRequest
-) -> int:
-    """Run a plan on a cluster, and say how it went; returns the exit code.
+class Cluster:
+    """Jobs for a folder of results; `folder`, in it, has their logs and what submitit needs."""
 
-    Args:
-      what: the plan.
-      results: the folder of results, which the nodes of the cluster share.
-      carry_out: what each job does with its part of the plan; it is pickled.
-      request: what a job may use.
-    """
-    if not what.todo:
-        return carry_out(what)
-    try:
-        submitit = require_slurm()
-        records.prepare_folder(results)
-        executor = submitit.SlurmExecutor(ledger.folder_of(results))
-        executor.update_parameters(**request.parameters())
-        with ledger.held(results):
-            return Launch(what, results, carry_out, request, executor).run()
-    except (Refused, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Busy, NoAnswer) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    def __init__(self, options: Any):
+        self.submitit, self.results = require_slurm(), options.results.resolve()
+        self.folder = self.results / "slurm"
+        self.name = f"simbyz-{hashlib.sha256(str(self.results).encode()).hexdigest()[:12]}"
+        self.executor = self.submitit.SlurmExecutor(self.folder)
+        self.executor.update_parameters(job_name=self.name, **parameters(options))
+        local = dataclasses.replace(options, launcher="local", results=self.results)
+        self.work = functools.partial(work, options=local)
 
-
-class Launch:
-    """The jobs of one command: `jobs` is the ledger, `failed` the runs given up, by file."""
-
-    def __init__(
-        self,
-        what: Plan,
-        results: Path,
-        carry_out: Callable[[Plan], int],
-        request: SlurmRequest,
-        executor: Any,
-    ):
-        self.runs = {run.file: run for run in what.todo}
-        self.results, self.carry_out, self.request = results.absolute(), carry_out, request
-        self.executor = executor
-        self.jobs = ledger.read(results)
-        self.failed: set[str] = set()
-
-    def run(self) -> int:
-        queue = slurm_queue.ask()
-        for job in self.settle(queue):  # what an earlier command left: its attempts do not count
-            if missing := self.missing(job):
-                print(f"note: {self.told(job, missing)}", file=sys.stderr)
-        self.submit([Part(runs, 1) for runs in programs(self.free())])
-        jobs = self.waited_for()
-        print(
-            f"{len(self.runs)} runs to do in {len(jobs)} Slurm jobs, "
-            f"{sum(job.key in queue for job in jobs)} of them submitted earlier; "
-            f"logs: {ledger.folder_of(self.results)}",
-            flush=True,
-        )
-        try:
-            self.wait()
-        except KeyboardInterrupt:
-            numbers = " ".join(str(job.number) for job in self.waited_for())
-            print(
-                f"stopped waiting: the jobs {numbers} go on; the same command waits for them "
-                f"again, `scancel {numbers}` ends them",
-                file=sys.stderr,
-            )
-            return 130
-        print(
-            f"results: {self.results} ({len(self.runs)} runs asked for, {len(self.failed)} failed)"
-        )
-        return 1 if self.failed else 0
-
-    def wait(self) -> None:
-        """Until no job has runs of this command: what ends without them is tried again."""
-        progress, done, silent = Progress(len(self.runs)), 0, False
-        try:
-            while jobs := self.waited_for():
-                time.sleep(EVERY)
-                try:
-                    queue = slurm_queue.ask()
-                    silent = False
-                except NoAnswer as error:  # the jobs go on, whether or not Slurm answers
-                    if not silent:
-                        print(f"note: {error}; asking until it answers", file=sys.stderr)
-                    silent = True
-                    continue
-                self.submit([part for job in self.settle(queue) if (part := self.again(job))])
-                now = sum((self.results / file).exists() for file in self.runs)
-                progress.add(now - done, counts(jobs, queue))
-                done = now
-        finally:
-            progress.close()
-
-    def waited_for(self) -> list[Job]:
-        """The jobs that may still run and have runs of this command."""
-        return [
-            job
-            for job in self.jobs
-            if job.state is None and any(file in self.runs for file in job.files)
-        ]
-
-    def free(self) -> list[Run]:
-        """Runs that neither the disk nor a job has."""
-        taken = {file for job in self.jobs if job.state is None for file in job.files}
-        return [
-            run
-            for file, run in self.runs.items()
-            if file not in taken and not is_finished(self.results, run)
-        ]
-
-    def missing(self, job: Job) -> list[Run]:
-        """The runs that were asked of a job, and by this command, and are not on disk."""
-        mine = [self.runs[file] for file in job.files if file in self.runs]
-        return [run for run in mine if not is_finished(self.results, run)]
-
-    def settle(self, queue: Mapping[Key, Queued]) -> list[Job]:
-        """Write down what has become of the jobs; returns those that have ended since."""
-        ended = []
-        for job in self.jobs:
-            if job.state is None:
-                state = slurm_queue.state_of(job.key, queue)
-                job.number = queue[job.key].number if job.key in queue else job.number
-                if slurm_queue.has_ended(state):
-                    job.state = state
-                    ended.append(job)
-        ledger.write(self.results, self.jobs)
-        return ended
-
-    def again(self, job: Job) -> Part | None:
-        """What is left of a job that has ended, for another; None if nothing, or it's given up."""
-        missing = self.missing(job)
-        if not missing:
-            return None
-        # One that finished a run got on: only runs that nothing becomes of are given up.
-        attempt = 1 if len(missing) < len(job.files) else job.attempt + 1
-        if job.state == "CANCELLED":
-            fate = "not tried again, as somebody cancelled it; the same command does"
-        elif attempt > self.request.retries + 1:
-            fate = f"given up after {job.attempt} attempts"
-        else:
-            fate = f"these go into another job, attempt {attempt} of {self.request.retries + 1}"
-        print(f"failed: {self.told(job, missing)}; {fate}", file=sys.stderr, flush=True)
-        if job.state == "CANCELLED" or attempt > self.request.retries + 1:
-            self.failed |= {run.file for run in missing}
-            return None
-        return Part(missing, attempt)
-
-    def told(self, job: Job, missing: Sequence[Run]) -> str:
-        """What a job that has ended left, and why, as its log says."""
-        log = ledger.folder_of(self.results) / f"{job.number}_0_log.err"
-        state = "UNKNOWN" if job.state == FORGOTTEN else job.state
-        return (
-            f"job {job.number} ({state}), {len(missing)} of its {len(job.files)} runs are missing: "
-            f"{last_error(log)} [{log}]"
-        )
-
-    def submit(self, parts: Sequence[Part]) -> None:
+    def submit(self, parts: Sequence[list[Run]], attempt: int = 1) -> list[Job]:
         """One array of jobs, each with a part.
 
         Raises:
-          Refused: Slurm did not take it.
+          OSError: Slurm did not take it.
         """
         if not parts:
-            return
-        name = f"simbyz-{secrets.token_hex(4)}"
-        array = [
-            Job(name, index, [run.file for run in part.runs], part.attempt)
-            for index, part in enumerate(parts)
-        ]
-        # Written first: were this process killed after sbatch, the next one finds the jobs by name.
-        ledger.write(self.results, self.jobs + array)
-        self.executor.update_parameters(job_name=name)
-        works = [
-            Work(job.key, tuple(part.runs), self.results, self.carry_out)
-            for job, part in zip(array, parts, strict=True)
-        ]
+            return []
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats sbatch's lines there
-                submitted = self.executor.submit_array(works)
+                submitted = self.executor.map_array(self.work, parts)
         except Exception as error:  # submitit tells failures by more than one type
             lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
-            raise Refused(f"Slurm took no job: {(lines or [str(error)])[0].strip()}") from error
-        for job, handle in zip(array, submitted, strict=True):
-            job.number = handle.job_id
-        self.jobs += array
-        ledger.write(self.results, self.jobs)
+            raise OSError(f"Slurm took no job: {(lines or [str(error)])[0].strip()}") from error
+        numbers = [job.job_id for job in submitted]
+        return [Job(*job, attempt) for job in zip(numbers, parts, strict=True)]
+
+    def earlier(self) -> list[Job]:
+        """The jobs of earlier commands that may still run; their attempts do not count."""
+        return [
+            Job(number, self.submitit.SlurmJob(self.folder, number).submission().args[0], 1)
+            for number, job in slurm_queue.ask().items()
+            if job.name == self.name and job.state not in ENDED
+        ]
 
 
-def counts(jobs: Sequence[Job], queue: Mapping[Key, Queued]) -> str:
-    """How many jobs are in which state, such as "2 running, 3 pending"."""
-    states = [slurm_queue.state_of(job.key, queue).lower() for job in jobs]
-    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+def launch(todo: Sequence[Run], options: Any, stop: Stop) -> int:
+    """Compute runs on a cluster, and say how it went; returns the exit code.
+
+    Raises:
+      Stopped: `stop` said so; the jobs go on.
+      OSError: Slurm does not answer or takes no job, or another command waits for the same jobs.
+    """
+    records.prepare_folder(options.results)
+    cluster = Cluster(options)
+    cluster.folder.mkdir(exist_ok=True)
+    with open(cluster.folder / "lock", "w") as lock:  # its end, however it comes, lets go
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(f"another command waits for the jobs of {cluster.results}") from error
+        earlier = cluster.earlier()
+        taken = {run.file for job in earlier for run in job.runs}
+        asked = {run.file for run in todo}
+        jobs = [job for job in earlier if asked & {run.file for run in job.runs}]
+        before = len(jobs)
+        jobs += cluster.submit(programs(run for run in todo if run.file not in taken))
+        print(
+            f"{len(todo)} runs to do in {len(jobs)} Slurm jobs, {before} of them submitted "
+            f"earlier; logs: {cluster.folder}",
+            flush=True,
+        )
+        with contextlib.closing(Progress(len(todo))) as progress:
+            wait(cluster, jobs, todo, progress, options.retries + 1, stop)
+    failed = sum(not is_finished(cluster.results, run) for run in todo)
+    print(f"results: {cluster.results} ({len(todo)} runs asked for, {failed} failed)")
+    return 1 if failed else 0
+
+
+def wait(
+    cluster: Cluster,
+    jobs: list[Job],
+    todo: Sequence[Run],
+    progress: Progress,
+    attempts: int,
+    stop: Stop,
+) -> None:
+    """Until no job is left; what ends without its runs goes into another job."""
+    done = 0
+    while jobs:
+        if stop.within(EVERY):
+            numbers = " ".join(job.number for job in jobs)
+            raise Stopped(
+                f"the jobs {numbers} go on; the same command waits for them again, "
+                f"`scancel {numbers}` ends them"
+            )
+        try:
+            queue = slurm_queue.ask()
+        except OSError as error:  # the jobs go on, whether or not Slurm answers
+            progress.add(0, f"{error}; asking until it answers")
+            continue
+        asked_of, jobs = jobs, []
+        states = [queue.get(job.number, UNKNOWN).state for job in asked_of]
+        for job, state in zip(asked_of, states, strict=True):
+            jobs += after(cluster, job, state, attempts) if state in ENDED else [job]
+        now = sum((cluster.results / run.file).exists() for run in todo)
+        counts = (f"{states.count(state)} {state.lower()}" for state in dict.fromkeys(states))
+        progress.add(now - done, ", ".join(counts))
+        done = now
+
+
+def after(cluster: Cluster, job: Job, state: str, attempts: int) -> list[Job]:
+    """Say what a job that has ended left; the job, if any, that this goes into."""
+    missing = [run for run in job.runs if not is_finished(cluster.results, run)]
+    if not missing:
+        return []
+    # One that finished a run got on: only runs that nothing becomes of are given up.
+    attempt = 1 if len(missing) < len(job.runs) else job.attempt + 1
+    fate = f"these go into another job, attempt {attempt} of {attempts}"
+    again = True
+    if state == "CANCELLED":
+        fate, again = "not tried again, as somebody cancelled it; the same command does", False
+    elif attempt > attempts:
+        fate, again = f"given up after {job.attempt} attempts", False
+    log = cluster.folder / f"{job.number}_0_log.err"
+    print(
+        f"failed: job {job.number} ({state}), {len(missing)} of its {len(job.runs)} runs are "
+        f"missing: {last_error(log)} [{log}]; {fate}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return cluster.submit([missing], attempt) if again else []
+
+
+def last_error(log: Path) -> str:
+    """The last line of a log that tells why its job failed."""
+    if not log.exists():
+        return "it wrote no log"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return next(filter(TELLING.match, reversed(lines)), (lines or ["its log is empty"])[-1]).strip()

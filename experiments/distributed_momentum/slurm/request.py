@@ -6,26 +6,14 @@ import shutil
 from typing import Any, Literal
 
 # Options of sbatch that are set here or by submitit: what reads the jobs back counts on them.
-SET_HERE = {
-    "array",
-    "cpus-per-task",
-    "error",
-    "gpus-per-node",
-    "job-name",
-    "mem",
-    "nodes",
-    "ntasks-per-node",
-    "open-mode",
-    "output",
-    "partition",
-    "requeue",
-    "signal",
-    "time",
-}
+SET_HERE = set(
+    "array cpus-per-task error gpus-per-node job-name mem nodes ntasks-per-node open-mode output "
+    "partition requeue signal time".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class SlurmRequest:
+class Slurm:
     """Where the grid is run, and what each job on a cluster may use."""
 
     launcher: Literal["local", "slurm"] = "local"
@@ -47,48 +35,41 @@ class SlurmRequest:
     sbatch: tuple[str, ...] = ()
     """More options of sbatch, such as account=lab qos=high."""
 
-    def check(self) -> None:
-        """Raises:
-        ValueError: a value is out of range, or goes with another launcher.
-        """
-        if self.launcher == "local":
-            for field in dataclasses.fields(self):
-                if getattr(self, field.name) != field.default:
-                    option = field.name.replace("_", "-")
-                    raise ValueError(f"--{option} is for a cluster: it needs --launcher slurm")
-        for name, least in (("time", 1), ("cpus", 1), ("jobs_at_once", 1), ("gpus", 0)):
-            if getattr(self, name) < least:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} must be at least {least}, got {getattr(self, name)}")
-        if self.retries < 0:
-            raise ValueError(f"--retries must be at least 0, got {self.retries}")
-        if not 0 < self.memory < float("inf"):
-            raise ValueError(f"--memory must be a positive number of GB, got {self.memory}")
-        if re.search(r"\s", self.partition):
-            raise ValueError(f"--partition must be a name without blanks, got {self.partition!r}")
-        for option in self.sbatch:
-            name, equals, _ = option.partition("=")
-            if not equals or not re.fullmatch(r"[a-z][a-z-]*", name):
-                raise ValueError(f"--sbatch takes name=value, such as account=lab, got {option!r}")
-            if name in SET_HERE:
-                raise ValueError(f"--sbatch can't set {name}, which this command sets by itself")
 
-    def parameters(self) -> dict[str, Any]:
-        """As submitit's executor for Slurm takes them."""
-        more = dict(option.split("=", 1) for option in self.sbatch)
-        parameters: dict[str, Any] = {
-            "time": self.time,
-            "mem": f"{max(1, round(1024 * self.memory))}MB",
-            "cpus_per_task": self.cpus,
-            "array_parallelism": self.jobs_at_once,
-            # After a preemption or the loss of a node, Slurm itself starts the job again.
-            "additional_parameters": more | {"requeue": True},
-        }
-        if self.partition:
-            parameters["partition"] = self.partition
-        if self.gpus:
-            parameters["gpus_per_node"] = self.gpus
-        return parameters
+def check_request(request: Slurm) -> None:
+    """What the ranges of single options do not say.
+
+    Raises:
+      ValueError: an option goes with another launcher, or can't be one of sbatch.
+    """
+    if request.launcher == "local":
+        for field in dataclasses.fields(Slurm):
+            if getattr(request, field.name) != field.default:
+                option = field.name.replace("_", "-")
+                raise ValueError(f"--{option} is for a cluster: it needs --launcher slurm")
+    if re.search(r"\s", request.partition):
+        raise ValueError(f"--partition must be a name without blanks, got {request.partition!r}")
+    for option in request.sbatch:
+        name, equals, _ = option.partition("=")
+        if not equals or not re.fullmatch(r"[a-z][a-z-]*", name):
+            raise ValueError(f"--sbatch takes name=value, such as account=lab, got {option!r}")
+        if name in SET_HERE:
+            raise ValueError(f"--sbatch can't set {name}, which this command sets by itself")
+
+
+def parameters(request: Slurm) -> dict[str, Any]:
+    """The request as submitit's executor for Slurm takes it."""
+    more = dict(option.split("=", 1) for option in request.sbatch)
+    return {
+        "time": request.time,
+        "mem": f"{max(1, round(1024 * request.memory))}MB",
+        "cpus_per_task": request.cpus,
+        "array_parallelism": request.jobs_at_once,
+        # After a preemption or the loss of a node, Slurm itself starts the job again.
+        "additional_parameters": more | {"requeue": True},
+        **({"partition": request.partition} if request.partition else {}),
+        **({"gpus_per_node": request.gpus} if request.gpus else {}),
+    }
 
 
 def require_slurm() -> Any:

@@ -31,8 +31,8 @@ from experiments.distributed_momentum.figures.comparison import DIVERGED
 from experiments.distributed_momentum.grid.cells import paper_cells
 from experiments.distributed_momentum.grid.rules import DIVERGENT, PAPER_RULES
 from experiments.distributed_momentum.grid.settings import PAPER
-from experiments.distributed_momentum.running.mixing import kind_lines
 from experiments.distributed_momentum.write_up.prose import DEVIATIONS, HEAD, METHOD
+from experiments.shared.mixing import kind_lines
 
 LIMIT = 0.2  # of the accuracy that an attack costs, in the paper's claim
 NEAR = 0.05  # accuracies this close to guessing are taken for it

@@ -97,6 +97,14 @@ class TestGrid:
         )
         assert not other.in_paper
 
+    def test_every_learning_rate_has_every_rule(self):
+        """At small scale, where each rule is run at one f."""
+        one, two = (
+            Counter(c.rule for c in cells("digits", learning_rates=r)) for r in ([0.5], [0.5, 0.1])
+        )
+        assert set(one) == {"average", "krum", "median", "trmean", "phocas", "meamed", "bulyan"}
+        assert two == {rule: 2 * count for rule, count in one.items()}
+
     def test_settings_that_are_numbers_only_share_a_program(self):
         grid = cells("mnist", learning_rates=(0.5, 0.02))
         # a rule at an f, and the unattacked run with n - f workers
@@ -125,7 +133,7 @@ class TestSmallRun:
         assert len(results.steps) == len(results.runs) * (options.steps + 1)
         assert results.runs["highest_accuracy"].between(0, 1).all()
         unattacked = results.runs[results.runs["attack"] == "none"]
-        assert (unattacked["n"] == 20).all()
+        assert (unattacked["n"] == 6).all()
         assert (unattacked["highest_accuracy"] > 0.5).all()
 
     def test_a_run_carries_what_defines_it(self, finished):
@@ -213,7 +221,7 @@ class TestBadInput:
         "empty batch": ("--batch-size 0", "batch_size must be from 1 to 1437"),
         "no step": ("--steps 0", "steps must be at least 1, got 0"),
         "learning rate": ("--learning-rate -0.1", "learning_rate must be positive and finite"),
-        "momentum": ("--momentum 1.5", "momentum must be at least 0 and below 1, got 1.5"),
+        "momentum": ("--momentum 1.5", "momentum must be from 0 to below 1, got 1.5"),
         "seed": ("--seeds -3", "seeds must be from 0"),
     }
 
@@ -276,7 +284,7 @@ class TestBadInput:
             written.append(real(*arguments))
 
         monkeypatch.setattr(records, "write_run", write_two)
-        options = "--rule median --attack little --f 5 --steps 3 --results".split()
+        options = "--rule median --attack little --n 7 --f 2 --steps 3 --results".split()
         assert command([*options, str(tmp_path)]) == 1
         assert "No space left on device" in capsys.readouterr().err
         assert len(records.read_runs(tmp_path)) == 2
@@ -284,7 +292,7 @@ class TestBadInput:
 
 def test_the_module_runs_as_a_program(tmp_path):
     """The command line as a user starts it: its own process, its own devices."""
-    arguments = "--rule median --attack none little --f 5 --steps 4 --seeds 1 2 3".split()
+    arguments = "--rule median --attack none little --n 7 --f 2 --steps 4 --seeds 1 2 3".split()
     result = subprocess.run(
         [
             sys.executable,

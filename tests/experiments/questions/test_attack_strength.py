@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.attack_strength import __main__ as experiment
-from experiments.attack_strength import report
+from experiments.attack_strength import tables
 from experiments.attack_strength.__main__ import SMOKE, command, main, plot
 from experiments.attack_strength.measure import bears, fixed_attacks
 from simbyz import records
@@ -46,13 +46,13 @@ def test_smoke(tmp_path, monkeypatch):
         patch.setattr(experiment, "record", None)
         again = main(options)
     pd.testing.assert_frame_equal(again.measured, measured)
-    files[0].write_bytes(b"")
-    with pytest.warns(RuntimeWarning, match=f"skipped {files[0]}"):
+    files[1].write_bytes(b"")
+    with pytest.warns(RuntimeWarning, match=f"skipped {files[1]}"):
         again = main(options)
     pd.testing.assert_frame_equal(again.measured, measured)
     assert [file.stat().st_mtime_ns > time for file, time in zip(files, times, strict=True)] == [
-        True,
         False,
+        True,
     ]
     files[0].unlink()
     monkeypatch.setattr(experiment, "_code", lambda: "0123456789")
@@ -97,12 +97,12 @@ def some_results():
     ]
     table = pd.DataFrame(rows)
     table.loc[table["attack"] == "nan", "strength"] = np.nan
-    return report.summarise(table)
+    return tables.summarise(table)
 
 
 def test_report():
     summary = some_results()
-    best = report.strongest(summary)
+    best = tables.strongest(summary)
     assert len(best) == 6
     assert set(best["fixed_attack"]) == {"relocated_orthogonal_perturbation"}
     rows = summary[(summary["rule"] == "krum") & (summary["f"] == 12)].set_index("attack")
@@ -111,12 +111,12 @@ def test_report():
     assert shown["gain"] == shown["climbed_strength"] / max(
         shown["fixed_strength"], shown["searched_strength"]
     )
-    assert "climbed" in printed(report.print_table, best, "title")
-    written = report.markdown(summary, "Title", "python -m experiments.attack_strength")
+    assert "climbed" in printed(tables.print_table, best, "title")
+    written = tables.markdown(summary, "Title", "python -m experiments.attack_strength")
     assert written.startswith("# Title\n")
     assert "not finite" in written
     assert written.count("\n| gradient_ascent |") == 2
-    assert len(report.plot(summary, "title").axes) == 3  # two sizes and the scale
+    assert len(tables.plot(summary, "title").axes) == 3  # two sizes and the scale
 
 
 def test_a_rule_is_left_out_where_it_has_no_guarantee():

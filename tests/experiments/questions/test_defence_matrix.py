@@ -1,6 +1,7 @@
 """The defence matrix: the max-min choice, lanes against the library, resuming, the command line."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.defence_matrix import lanes, pictures, report
+from experiments.defence_matrix import lanes, pictures, tables
 from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, prepare
 from experiments.defence_matrix.choose import best_defences, matrix
 from experiments.defence_matrix.defences import coefficient_bound, defence
@@ -113,9 +114,9 @@ def test_of_equal_settings_the_first_is_taken_and_a_lost_run_has_infinite_loss()
         figure.canvas.draw()
         marked = [text.get_text() for axes in figure.axes for text in axes.texts]
         assert marked and all("✕" in text for text in marked)
-    shown = printed(report.print_matrix, table, "title")
+    shown = printed(tables.print_matrix, table, "title")
     assert "✕: some runs diverged" in " ".join(shown.split())
-    assert "✕" not in printed(report.print_matrix, matrix(made_up()), "title")
+    assert "✕" not in printed(tables.print_matrix, matrix(made_up()), "title")
 
 
 def test_the_best_defence_is_chosen_on_validation():
@@ -229,6 +230,8 @@ def test_certified_runs(finished, tmp_path):
     assert (mixed["coefficient_bound"] == behind).all() and (mixed["certified_share"] == 1).all()
     assert mixed["mean_acceptance"].isna().all()
     # What is not certified reads as ever in a folder that holds certified runs.
+    for path in options.results.glob("*.parquet"):
+        shutil.copy(path, tmp_path)
     beside = dataclasses.replace(options, results=tmp_path)
     pd.testing.assert_frame_equal(main(beside), table)
 
@@ -338,7 +341,7 @@ def test_table_stays_within_100_columns():
             "heterogeneity": {"extreme": "gamma:0.66"},
         }
     )
-    shown = printed(report.print_matrix, matrix(runs), "title")
+    shown = printed(tables.print_matrix, matrix(runs), "title")
     for word in ("geometric_median", "gamma:0.66", " alie"):
         assert word in shown
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.error_floor import report
+from experiments.error_floor import tables
 from experiments.error_floor.__main__ import SMOKE, command, main
 from experiments.error_floor.simulate import ATTACKS, DATA, DIMENSION, problems
 from simbyz.simulator.keys import BATCHES, INITIALISE
@@ -84,8 +84,8 @@ def test_the_problems_differ_in_their_tilts_alone():
 
 def test_table_and_picture(finished, tmp_path):
     _, results = finished
-    assert "trimmed_mean" in printed(report.print_table, results.summary, "title")
-    report.plot(results.runs).savefig(tmp_path / "floor.png", dpi=50)
+    assert "trimmed_mean" in printed(tables.print_table, results.summary, "title")
+    tables.plot(results.runs).savefig(tmp_path / "floor.png", dpi=50)
 
 
 def test_runs_that_diverged_are_no_part_of_a_mean(finished):
@@ -94,9 +94,9 @@ def test_runs_that_diverged_are_no_part_of_a_mean(finished):
     runs = results.runs.copy()
     lost = (runs["zeta"] == 10) & (runs["data"] == "spread") & (runs["attack"] == "flipped")
     runs.loc[lost & (runs["seed"] == 1), "squared_gradient_norm"] = np.inf
-    shown = printed(report.print_table, report.summarise(runs), "title")
+    shown = printed(tables.print_table, tables.summarise(runs), "title")
     assert "diverged" in shown and "spread, flipped" in shown
-    told = [text.get_text() for axes in report.plot(runs).axes for text in axes.texts]
+    told = [text.get_text() for axes in tables.plot(runs).axes for text in axes.texts]
     cases = len(runs.drop_duplicates(["zeta", "data", "attack"]))
     assert told == [f"1 of {cases} diverged"]
 

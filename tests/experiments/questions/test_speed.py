@@ -5,7 +5,7 @@ import pytest
 
 from experiments.distributed_momentum.grid import cells
 from experiments.distributed_momentum.grid.settings import SMALL
-from experiments.speed import floor, report
+from experiments.speed import floor, tables
 from experiments.speed.__main__ import command
 from experiments.speed.measured import grid, memory, run
 from experiments.speed.measured.rules import measure, rules
@@ -26,9 +26,9 @@ def test_measure_and_report():
     assert list(frame["what"])[:3] == ["floor: one pass", "floor: n × n × d product", "median"]
     assert (frame["milliseconds"] > 0).all()
     assert frame.set_index("what").loc["floor: one pass", "passes"] == 1
-    (table,) = report.table(frame)
+    (table,) = tables.table(frame)
     assert "median" in printed(lambda console: console.print(table))
-    assert len(report.plot(frame).axes) == 1
+    assert len(tables.plot(frame).axes) == 1
 
 
 def test_functions_take_turns():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.worst_case import report
+from experiments.worst_case import tables
 from experiments.worst_case.__main__ import SMOKE, command
 from experiments.worst_case.rules import RULES, bound_of, rule_of
 from experiments.worst_case.search import coefficient, normalised, search
@@ -134,7 +134,7 @@ def test_rows_that_agree_but_for_rounding_count_for_nothing():
 def test_contradictions_are_told():
     row = {"rule": "median", "n": 5, "f": 1, "d": 1, "found": 9.0, "bound": 8.0, "file": "a"}
     summary = pd.DataFrame([row, row | {"found": 7.0}, row | {"bound": np.nan}])
-    (line,) = report.contradictions(summary)
+    (line,) = tables.contradictions(summary)
     assert "median at n = 5, f = 1, d = 1 reaches 9, above its published bound 8: see a" in line
 
 
@@ -191,4 +191,4 @@ def test_a_contradiction_stands_out_in_the_table():
         "bound": 8.0,
         "file": "a",
     }
-    assert "9.000!" in printed(report.print_table, pd.DataFrame([row]))
+    assert "9.000!" in printed(tables.print_table, pd.DataFrame([row]))

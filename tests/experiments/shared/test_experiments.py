@@ -113,14 +113,14 @@ class Third:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grouped(First, Second):
-    third: Third = dataclasses.field(default_factory=Third)
+class Grouped(First, Second, Third):
+    """All three."""
 
 
 def test_groups_of_options_are_parsed_as_one_dataclass():
     assert parse(Grouped, [], "it", "What.") == Grouped()
     given = "--words b c --flag --number 2".split()
-    expected = Grouped(number=2, words=("b", "c"), third=Third(flag=True))
+    expected = Grouped(number=2, words=("b", "c"), flag=True)
     assert parse(Grouped, given, "it", "What.") == expected
     assert parse(First, ["--number", "3"], "it", "What.") == First(3)
     assert parse(First | Second, ["second", "--words"], "it", "What.") == Second(words=())

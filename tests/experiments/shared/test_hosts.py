@@ -17,7 +17,7 @@ import pytest
 from experiments.distributed_momentum.commands.grid import Options, select
 from experiments.distributed_momentum.grid.programs import programs
 from experiments.distributed_momentum.running.processes import owners
-from experiments.shared.hosts import Hosts
+from experiments.shared.hosts import Hosts, check_hosts
 from simbyz import records
 from tests.support.fake_runs import FEW, FEW_ARGUMENTS
 from tests.support.paths import ROOT
@@ -184,9 +184,9 @@ def test_shares_of_equal_time(processes: int) -> None:
 )
 def test_wrong_processes(given, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        Hosts(*given).check()
+        check_hosts(Hosts(*given))
 
 
 @pytest.mark.parametrize("given", [(None, None, None), ("h:1", 1, 0), ("[::1]:65535", 4, 3)])
 def test_right_processes(given) -> None:
-    Hosts(*given).check()
+    check_hosts(Hosts(*given))

@@ -12,10 +12,11 @@ from experiments.distributed_momentum.analysis.run_table import TABLE, read_tabl
 from experiments.distributed_momentum.commands.grid import select
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.programs import Run
-from experiments.distributed_momentum.running.mixing import refuse_mixed, together
 from experiments.distributed_momentum.running.simulate import code
+from experiments.distributed_momentum.running.together import together
 from experiments.report.__main__ import command as report
 from experiments.report.gather import gather
+from experiments.shared.mixing import refuse_mixed
 from simbyz import records
 from simbyz.records.provenance import digest_of, provenance
 from tests.support import fake_runs

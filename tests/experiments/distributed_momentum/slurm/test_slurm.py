@@ -166,6 +166,6 @@ def test_a_requeued_job_goes_on_and_a_new_command_waits_for_it(grid):
 @pytest.mark.parametrize("grid", [ONE_PROGRAM], indirect=True)
 def test_a_partition_that_is_not_there(grid):
     _, error = (command := grid.start("--partition nowhere")).communicate(timeout=60)
-    assert command.returncode == 2
+    assert command.returncode == 1
     assert error.count("\n") == 1 and "invalid partition" in error
     assert not grid.seen

@@ -1,4 +1,4 @@
-"""The measured strengths to tables and a heatmap."""
+"""Tables and the heatmap of the measured strengths."""
 
 from collections.abc import Sequence
 from pathlib import Path

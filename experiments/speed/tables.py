@@ -1,4 +1,4 @@
-"""Timings to tables and a picture."""
+"""Tables and pictures of timings."""
 
 from collections.abc import Iterator
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What the searches found to a table and a picture."""
+"""The table and the picture of what the searches found."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The matrix as a table in the terminal."""
+"""The matrix as a table in a terminal."""
 
 import pandas as pd
 from rich.console import Console

@@ -1,4 +1,4 @@
-"""The runs to a table and a picture."""
+"""The table and the picture of the runs."""
 
 import numpy as np
 import pandas as pd

@@ -4,13 +4,11 @@ A run says which code computed it (`code_digest`, and the version of JAX). Runs 
 recorded are of unknown code, all of them alike.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from experiments.distributed_momentum.grid.programs import Run
-from experiments.distributed_momentum.running.simulate import code, is_finished
 from simbyz import records
 from simbyz.records.provenance import versions
 
@@ -47,6 +45,22 @@ def refuse_different_code(runs: pd.DataFrame) -> None:
         raise ValueError(f"runs of different code: {', '.join(kinds)}; {REMEDY}")
 
 
+def refuse_other_code(runs: Iterable[tuple[str, Mapping]], folder: Path, digest: str) -> None:
+    """Check that what a folder lacks of these runs, (name, configuration), would be of the code of
+    those that it has.
+
+    Raises:
+      ValueError: it would not.
+    """
+    todo, wanted = {}, set()
+    for name, configuration in runs:
+        file = records.run_path("", name, configuration).name
+        wanted.add(file)
+        if not records.is_finished(folder, name, configuration):
+            todo[file] = name
+    refuse_different_code(completed(todo, wanted, folder, digest))
+
+
 def kind_lines(runs: pd.DataFrame) -> list[str]:
     """What to say beside a table of runs that are mixed; nothing if they are not."""
     return (
@@ -69,16 +83,6 @@ def code_of(runs: pd.DataFrame) -> pd.Series:
         runs.get(name, missing).fillna("").astype(str) for name in ("code_digest", "jax_version")
     )
     return ("code " + digest + " with jax " + version).where(digest != "", "unknown code")
-
-
-def together(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
-    """What the folder will hold of these runs once all are run by the present code.
-
-    Returns:
-      A row a run, as `refuse_mixed` asks for.
-    """
-    todo = {run.file: run.cell.name for run in runs if not is_finished(folder, run)}
-    return completed(todo, {run.file for run in runs}, folder, code())
 
 
 def completed(

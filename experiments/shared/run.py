@@ -1,0 +1,98 @@
+"""The one runner of all command lines: parse, check, execute; refusals, stops and errors end alike.
+
+An experiment's `command` is a call of `run`, and `python -m experiments.NAME` a call of `start`.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from experiments.shared.command_line import parse
+from experiments.shared.plain_warnings import print_plain_warnings
+from experiments.shared.stopping import Stop, stopping
+
+# How to go on after a stop, where runs or measurements are files.
+KEPT = "what is finished is in {results}; the same command goes on from there"
+CHECKPOINTED = (
+    "what is finished is in {results}, and what was under way in its checkpoints; "
+    "the same command goes on from there"
+)
+
+
+def run(
+    options: Any,
+    arguments: Sequence[str] | None,
+    name: str,
+    description: str | None,
+    prepare: Callable[[Any], Any],
+    execute: Callable[[Any, Any, Stop], int | None],
+    *,
+    polled: bool = True,
+    stopped: str = "nothing was written",
+    leave: Callable[[int], int] = lambda code: code,
+) -> int:
+    """Run a command to its exit code: 0 done, 2 the user's mistake, 130 or 143 stopped by SIGINT or
+    SIGTERM, 1 anything else.
+
+    Args:
+      options: a dataclass of options, see `parse`.
+      arguments: of the command line; sys.argv if None.
+      name: of the experiment, and of what it is asked to do.
+      description: for --help.
+      prepare: options -> what `execute` needs; checks all that can be before the first step, and
+        raises a ValueError or OSError, told in one line, before anything is written.
+      execute: (options, prepared, stop) -> exit code, None for 0; its OSErrors are told in a line.
+      polled: whether `execute` looks at `stop`; else a signal interrupts it.
+      stopped: what a stop leaves, with the options' values by name; an exception's own text goes
+        before it.
+      leave: gives the exit code of what ended early.
+    """
+    given = parse(options, arguments, name, description or "")
+    return run_with(given, prepare, execute, polled=polled, stopped=stopped, leave=leave)
+
+
+def run_with(
+    given: Any,
+    prepare: Callable[[Any], Any],
+    execute: Callable[[Any, Any, Stop], int | None],
+    *,
+    polled: bool = True,
+    stopped: str = "nothing was written",
+    leave: Callable[[int], int] = lambda code: code,
+) -> int:
+    """`run` with options that are known."""
+    try:
+        with stopping(polled=False) as stop:
+            prepared = prepare(given)
+    except (ValueError, OSError) as error:
+        return leave(_say(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        return leave(_say("stopped: nothing was begun", stop.exit_code))
+    try:
+        with stopping(polled=polled) as stop:
+            return execute(given, prepared, stop) or 0
+    except OSError as error:
+        return leave(_say(f"error: {error}", 1))
+    except KeyboardInterrupt as asked:
+        text = str(asked) or stopped.format(**vars(given))
+        return leave(_say(f"stopped: {text}", stop.exit_code))
+
+
+def start(command: Callable[[], int], devices: Callable[[], None] | None = None) -> NoReturn:
+    """Run a command as the program that was started, and exit.
+
+    devices: called before, for what JAX has to be told; `prepare_devices` if None.
+    """
+    if devices is None:
+        # Imported late: not every program needs JAX.
+        from experiments.shared.devices import prepare_devices
+
+        devices = prepare_devices
+    devices()
+    print_plain_warnings()
+    sys.exit(command())
+
+
+def _say(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code
