@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from simbyz.records.whole_files import write_whole
 
-NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.simulator.config", b"simbyz.summary"
+NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
