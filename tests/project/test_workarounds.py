@@ -1,4 +1,4 @@
-"""Faults of the compiler that docs/workarounds.md lists: what passes here may lose its workaround."""
+"""Faults of the compiler in docs/workarounds.md: what passes here may lose its workaround."""
 
 import jax
 import jax.numpy as jnp
