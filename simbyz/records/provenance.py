@@ -1,4 +1,4 @@
-"""What computed a run: its code, versions, device and time.
+"""Provenance: which code, versions, device and time.
 
 The digest of the code is one of what the sources say, not of how they are laid out. Comments,
 docstrings, line breaks and the types of arguments don't count, nor do the files that only keep or
