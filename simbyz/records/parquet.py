@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 
 from simbyz.records.whole_files import write_whole
 
-NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.simulator.config", b"simbyz.summary"
+NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -31,7 +32,7 @@ UNREADABLE = (OSError, ValueError, pa.ArrowException)
 TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.parquet\.[0-9]+-[0-9a-f]{8}\.tmp")
 
 
-def run_path(folder: str | os.PathLike, name: str, configuration: Mapping) -> Path:
+def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[str, Any]) -> Path:
     """Where the run of this configuration lies once it is finished.
 
     Args:
@@ -53,12 +54,14 @@ def run_path(folder: str | os.PathLike, name: str, configuration: Mapping) -> Pa
     return Path(folder) / file
 
 
-def settings_digest(configuration: Mapping) -> str:
+def settings_digest(configuration: Mapping[str, Any]) -> str:
     """A digest of a configuration without its seed: that of all runs to be averaged over."""
     return _digest({key: value for key, value in configuration.items() if key != "seed"})
 
 
-def is_finished(folder: str | os.PathLike, name: str, configuration: Mapping) -> bool:
+def is_finished(
+    folder: str | os.PathLike[str], name: str, configuration: Mapping[str, Any]
+) -> bool:
     """Whether the run of this configuration is on disk, readable and of just this configuration."""
     path = run_path(folder, name, configuration)
     try:
@@ -69,11 +72,11 @@ def is_finished(folder: str | os.PathLike, name: str, configuration: Mapping) ->
 
 
 def write_run(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     name: str,
-    configuration: Mapping,
+    configuration: Mapping[str, Any],
     columns: Mapping[str, np.ndarray],
-    summary: Mapping,
+    summary: Mapping[str, Any],
 ) -> Path:
     """Writes a finished run in place of any earlier one of its configuration; returns the path.
 
@@ -100,7 +103,7 @@ def write_run(
     return path
 
 
-def read_runs(folder: str | os.PathLike) -> pd.DataFrame:
+def read_runs(folder: str | os.PathLike[str]) -> pd.DataFrame:
     """Reads what every run in `folder` was and gave, one row a run.
 
     Returns:
@@ -118,7 +121,7 @@ def read_runs(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def read_steps(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     *,
     files: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
@@ -134,7 +137,7 @@ def read_steps(
       The columns name, seed and digest, to join on with `read_runs`, then those of the runs. A
       damaged or foreign file is skipped with a warning.
     """
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     tables = []
     for path in _files(folder) if files is None else [Path(folder) / file for file in files]:
         try:
@@ -158,7 +161,7 @@ def read_steps(
     return steps
 
 
-def prepare_folder(folder: str | os.PathLike, holds: str = "results") -> Path:
+def prepare_folder(folder: str | os.PathLike[str], holds: str = "results") -> Path:
     """Creates the folder of results and makes sure, before any step is computed, that it works.
 
     Args:
@@ -184,7 +187,7 @@ def prepare_folder(folder: str | os.PathLike, holds: str = "results") -> Path:
     return folder
 
 
-def clean(folder: str | os.PathLike, *, older_than: float = 60.0) -> list[Path]:
+def clean(folder: str | os.PathLike[str], *, older_than: float = 60.0) -> list[Path]:
     """Removes what interrupted writers left in `folder`, and returns the paths removed.
 
     Args:
@@ -215,20 +218,20 @@ def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _files(folder: str | os.PathLike) -> list[Path]:
+def _files(folder: str | os.PathLike[str]) -> list[Path]:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}")
     return sorted(Path(folder).glob("*.parquet"))
 
 
-def _run_row(path: Path, schema: pa.Schema) -> dict:
+def _run_row(path: Path, schema: pa.Schema) -> dict[str, Any]:
     name, configuration, summary = _read_metadata(schema)
     row = {"name": name, "digest": _digest(configuration)}
     row |= {"settings": settings_digest(configuration), "file": path.name}
     return row | configuration | summary
 
 
-def _read_metadata(schema: pa.Schema) -> tuple[str, dict, dict]:
+def _read_metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
     metadata = schema.metadata or {}
     if not {NAME, CONFIGURATION, SUMMARY} <= metadata.keys():
         raise ValueError("it is not a run of simbyz")
@@ -241,15 +244,15 @@ def _warn_of(path: Path, error: Exception) -> None:
     warnings.warn(f"skipped {path}: {error}", RuntimeWarning, stacklevel=3)
 
 
-def _digest(configuration: Mapping) -> str:
+def _digest(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(_to_json(configuration).encode()).hexdigest()[:10]
 
 
-def _to_json(values: Mapping) -> str:
+def _to_json(values: Mapping[str, Any]) -> str:
     return json.dumps(_plain(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -261,7 +264,7 @@ def _plain(value):
     return value
 
 
-def _from_json(value):
+def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _from_json(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,9 @@
-"""What computed a run: its code, versions, device and time.
+"""Provenance: which code, versions, device and time.
 
-The digest of the code is one of what the sources say, not of how they are laid out: comments,
-docstrings and line breaks don't count, nor do the files that only keep or describe results.
+The digest of the code is one of what the sources say, not of how they are laid out. Comments,
+docstrings, line breaks and the types of arguments don't count, nor do the files that only keep or
+describe results. Where a file lies doesn't either: a name that is imported stands for what the file
+says that it comes from, so that files may move and runs from before stay runs of the same code.
 """
 
 import ast
@@ -10,15 +12,18 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 PACKAGES = ("simbyz", "jax", "jaxlib", "flax", "optax", "numpy")
 # Of simbyz, without influence on a run's numbers: folders, and files by their paths.
 NO_NUMBERS = (
+    "__init__.py",
     "records/",
     "theory/",
     "sweeps/checkpoints.py",
@@ -26,6 +31,8 @@ NO_NUMBERS = (
     "sweeps/resume.py",
     "_arrays/shapes.py",
 )
+IMPORTED = re.compile(r'\{"imported":"(\w+)"\}')
+NOTHING = '["Module",{}]'
 
 
 def provenance() -> dict[str, str | int]:
@@ -68,29 +75,97 @@ def code_digest(*own: Path) -> str:
         for path in package.rglob("*.py")
         if not path.relative_to(package).as_posix().startswith(NO_NUMBERS)
     ]
-    return digest_of([*ours, *own], package.parent)
+    return digest_of([*ours, *own])
 
 
-def digest_of(sources: Iterable[Path], root: Path) -> str:
-    """The digest of what Python files say, by their paths under `root`."""
-    said = {
-        path.relative_to(root).as_posix(): _said(ast.parse(path.read_bytes())) for path in sources
-    }
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+def digest_of(sources: Iterable[Path]) -> str:
+    """The digest of what Python files say, wherever they lie.
 
-
-def _said(node):
-    """A syntax tree without places and docstrings; what is empty is left out, as versions of Python
-    differ in it.
+    Args:
+      sources: the files. Others of the same packages don't count, nor does what is imported from
+        them.
     """
-    if isinstance(node, list):
-        return [_said(item) for item in node]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = dict(ast.iter_fields(node))
-    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-        fields["body"] = fields["body"][1:]
-    kept = {name: _said(value) for name, value in fields.items() if value not in (None, [])}
-    return [type(node).__name__, kept]
+    trees = {_module(path): ast.parse(path.read_bytes()) for path in sources}
+    imported = {module: _imported(tree) for module, tree in trees.items()}
+    said = {module: _said(tree, imported[module]) for module, tree in trees.items()}
+    packages = {module.partition(".")[0] for module in trees}
+
+    def origin(name: str) -> tuple[str, str]:
+        """The module that a dotted name comes from, behind re-exports, and its name there."""
+        module, _, last = name.rpartition(".")
+        if name in trees:
+            return name, ""
+        if last in imported.get(module, ()):
+            return origin(imported[module][last])
+        return module, last
+
+    def digest(module: str, files: Mapping[str, str]) -> str:
+        def stands_for(name: str) -> object:
+            origin_module, last = origin(name)
+            if origin_module in trees:
+                return [files.get(origin_module, ""), last]
+            return "" if name.partition(".")[0] in packages else name
+
+        names = {own: stands_for(name) for own, name in imported[module].items()}
+        return _digest(IMPORTED.sub(lambda found: json.dumps(names[found[1]]), said[module]))
+
+    # First of each file by itself, then with these for the files whose names it imports.
+    alone = {module: digest(module, {}) for module in trees}
+    counted = sorted(digest(module, alone) for module in trees if said[module] != NOTHING)
+    return _digest(json.dumps(counted))[:10]
+
+
+def _module(path: Path) -> str:
+    """The dotted name that a file is imported by."""
+    path = path.resolve()
+    packages = itertools.takewhile(lambda one: (one / "__init__.py").exists(), path.parents)
+    names = [path.stem, *(package.name for package in packages)]
+    return ".".join(reversed(names)).removesuffix(".__init__")
+
+
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """The dotted name behind each name that a file imports, inside its functions too."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                found[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _said(tree: ast.Module, imported: Collection[str]) -> str:
+    """A syntax tree as JSON, without places, docstrings, imports and signatures' types; a name that
+    is imported as `IMPORTED` has it. What is empty is left out, as versions of Python differ in it.
+    """
+
+    def say(node: object) -> object:
+        if isinstance(node, list):
+            return [said for item in node if (said := say(item))]
+        if isinstance(node, ast.Import | ast.ImportFrom) or _is_public_list(node):
+            return []
+        if isinstance(node, ast.Name) and node.id in imported:
+            return {"imported": node.id}
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        fields = dict(ast.iter_fields(node))
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            fields["body"] = fields["body"][1:]
+        if isinstance(node, ast.arg | ast.FunctionDef | ast.AsyncFunctionDef):
+            fields |= {"annotation": None, "returns": None}
+        said = {name: say(value) for name, value in fields.items() if value is not None}
+        return [type(node).__name__, {name: one for name, one in said.items() if one != []}]
+
+    return json.dumps(say(tree), sort_keys=True, separators=(",", ":"))
+
+
+def _is_public_list(node: object) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"

@@ -18,7 +18,8 @@ from experiments.report.__main__ import command as report
 from experiments.report.gather import gather
 from experiments.shared.mixing import refuse_mixed
 from simbyz import records
-from simbyz.records.provenance import digest_of, provenance
+from simbyz.records import provenance
+from simbyz.records.provenance import digest_of
 from tests.support import fake_runs
 from tests.support.fake_runs import FEW
 
@@ -37,7 +38,7 @@ class TestDigest:
     def of(self, tmp_path, text, name="one.py"):
         path = tmp_path / name
         path.write_text(text)
-        return digest_of([path], tmp_path)
+        return digest_of([path])
 
     @pytest.mark.parametrize(
         "change",
@@ -46,6 +47,8 @@ class TestDigest:
             ('    """One step."""\n', ""),
             ("RATE = 0.5", "RATE = 0.5  # the paper's"),
             ("rate * x", "(rate\n        * x)"),
+            ("(x, rate=RATE)", "(x: float, rate: float = RATE) -> float"),
+            ("RATE = 0.5", "import math\n\nRATE = 0.5\n__all__ = ['RATE']"),
         ],
     )
     def test_layout_and_words_about_the_code_don_t_count(self, tmp_path, change):
@@ -62,14 +65,80 @@ class TestDigest:
     def test_a_string_that_is_no_docstring_counts(self, tmp_path):
         assert self.of(tmp_path, "x = 1\n'a'\n") != self.of(tmp_path, "x = 1\n'b'\n")
 
-    def test_names_of_files_count_and_their_order_does_not(self, tmp_path):
-        assert self.of(tmp_path, SOURCE, "two.py") != self.of(tmp_path, SOURCE)
+    def test_the_order_of_files_does_not_count(self, tmp_path):
         paths = [tmp_path / "one.py", tmp_path / "two.py"]
-        assert digest_of(paths, tmp_path) == digest_of(paths[::-1], tmp_path)
+        for path, text in zip(paths, (SOURCE, SOURCE.replace("0.5", "0.25")), strict=True):
+            path.write_text(text)
+        assert digest_of(paths) == digest_of(paths[::-1]) != digest_of(paths[:1])
+
+
+HALF, THIRD = "def step(x):\n    return x / 2\n", "def step(x):\n    return x / 3\n"
+FLAT = {
+    "halves.py": HALF,
+    "thirds.py": THIRD,
+    "run.py": "from house.halves import step\n\n\ndef run(x):\n    return step(step(x))\n",
+    "all.py": "from house import halves, thirds\n\nBOTH = (halves.step, thirds.step)\n",
+}
+IN_ROOMS = {
+    "steps/__init__.py": '"""Steps."""\n\nfrom house.steps.by_two import step as halved\n',
+    "steps/by_two.py": HALF,
+    "steps/by_three.py": THIRD,
+    "runs/__init__.py": "",
+    "runs/run.py": FLAT["run.py"].replace("halves import step", "steps import halved as step"),
+    "all.py": ("from house.steps import by_three, by_two\n\nBOTH = (by_two.step, by_three.step)\n"),
+}
+
+
+class TestMovedFiles:
+    """Runs from before a move are runs of the same code; those from before a change are not."""
+
+    def of(self, folder, files, without=()):
+        house = folder / "house"
+        for name, text in {"__init__.py": "", **files}.items():
+            (house / name).parent.mkdir(parents=True, exist_ok=True)
+            (house / name).write_text(text)
+        return digest_of(path for path in house.rglob("*.py") if path.name not in without)
+
+    def test_where_files_lie_does_not_count(self, tmp_path):
+        assert self.of(tmp_path / "old", FLAT) == self.of(tmp_path / "new", IN_ROOMS)
+
+    @pytest.mark.parametrize("name", ["steps/by_two.py", "steps/by_three.py", "runs/run.py"])
+    def test_a_changed_body_does(self, tmp_path, name):
+        changed = IN_ROOMS | {name: IN_ROOMS[name].replace("return ", "return -")}
+        assert self.of(tmp_path / "old", FLAT) != self.of(tmp_path / "new", changed)
+
+    def test_so_does_a_namesake_from_another_file(self, tmp_path):
+        changed = FLAT | {"run.py": FLAT["run.py"].replace("halves", "thirds")}
+        assert self.of(tmp_path / "old", FLAT) != self.of(tmp_path / "new", changed)
+
+    def test_so_does_another_package(self, tmp_path):
+        one, other = (f"from {name} import log\n\nx = log(2)\n" for name in ("math", "cmath"))
+        assert self.of(tmp_path / "old", {"a.py": one}) != self.of(
+            tmp_path / "new", {"a.py": other}
+        )
+
+    def test_files_that_decide_no_number_do_not(self, tmp_path):
+        without = {"all.py", "log.py"}
+        told = FLAT["run.py"].replace("import step", "import step\nfrom house.log import tell")
+        told = told.replace("    return", "    tell(x)\n    return")
+        before = self.of(tmp_path / "old", FLAT | {"run.py": told, "log.py": HALF}, without)
+        moved = FLAT | {"run.py": told.replace("house.log", "house.logs.log"), "logs/log.py": THIRD}
+        assert before == self.of(tmp_path / "new", moved | {"logs/__init__.py": ""}, without)
+
+
+def test_the_digest_of_the_library_counts_what_decides_numbers(monkeypatch):
+    counted = []
+    monkeypatch.setattr(provenance, "digest_of", lambda paths: counted.extend(paths))
+    provenance.code_digest.__wrapped__(Path("mine.py"))
+    package = Path(provenance.__file__).parents[1]
+    names = {str(path.relative_to(package)) for path in counted if path.is_absolute()}
+    assert Path("mine.py") in counted
+    assert {"simulator/step.py", "aggregators/distance.py", "attacks/fixed.py"} <= names
+    assert not {name for name in names if name.startswith(("records/", "theory/"))}
 
 
 def test_what_a_run_s_file_says():
-    found = provenance()
+    found = provenance.provenance()
     assert found["jax_version"] != "unknown" and found["python_version"].startswith("3.")
     assert found["device_platform"] and found["num_devices"] >= 1 and found["num_cpus"] >= 1
     assert pd.Timestamp(found["time_utc"]).tz is not None

@@ -50,6 +50,11 @@ def test_a_run_comes_back_as_it_went_in(tmp_path):
     assert set(steps["name"]) == {NAME} and set(steps["seed"]) == {1}
 
 
+def test_the_names_in_a_file_s_schema_are_those_of_kept_runs(tmp_path):
+    metadata = pq.read_schema(write(tmp_path)).metadata
+    assert {b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"} <= metadata.keys()
+
+
 def test_runs_and_steps_join(tmp_path):
     for seed in (3, 1, 2):
         write(tmp_path, seed=seed, columns={"step": np.arange(seed)})
