@@ -1,7 +1,7 @@
 """Speed on this machine, beside the floor and the peers.
 
 Float32, compiled, warm, every call blocked on; what is compared takes turns, and medians and ratios
-are given. All but `grid` keep to one core.
+are given. All but `grid` and `gpu` keep to one core.
 
 `rules` times every aggregation rule: the floor is a sum of the rows (one pass over the n × d stack)
 and the n × n × d matrix product that distances take. ByzFL is timed beside where it is installed
@@ -21,11 +21,18 @@ uses the cores, and estimates the hours of the MNIST and Fashion-MNIST half.
 
 `memory` shows what compiled steps ask for, beside the stack and the workers' momenta.
 
-Each prints a table and writes it as CSV, with a picture.
+`gpu` checks an accelerator in one command: that rules and runs give the CPU's values, how fast
+steps, sweeps and convolutions are beside what the device can do, and how long the grid would take.
+Its results are lines of JSON, each written at once (docs/speed-gpu.md).
+
+`pack` and `unpack` carry a cached data set to a machine without a network.
+
+The others print a table and write it as CSV, with a picture.
 """
 
 import dataclasses
 import sys
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,6 +43,7 @@ from experiments.shared.command_line import parse
 from experiments.shared.devices import prepare_devices
 from experiments.speed.timing import Clock, use_one_core
 
+PartName = Literal["ceilings", "right", "training", "timed", "convolution", "widths", "projection"]
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 
 
@@ -150,6 +158,35 @@ class Memory(Common):
     """Names of rules."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Gpu(Common):
+    """All that is to be known of an accelerator, in one command."""
+
+    parts: tuple[PartName, ...] = typing.get_args(PartName)
+    """In this order; of several each is a process of its own."""
+    minutes: float = 7.5
+    """For all of them together; what is not reached is named."""
+    small: bool = False
+    """A rehearsal for a CPU: the same calls on small sizes, whose times mean nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried(Common):
+    """A cached data set, in files of at most 56 MiB in the folder of results."""
+
+    dataset: Literal["mnist", "fashion_mnist", "cifar10", "cifar100"] = "cifar10"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pack(Carried):
+    """Out of the cache (SIMBYZ_CACHE) into files that can be carried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unpack(Carried):
+    """From such files into the cache."""
+
+
 Options = (
     Annotated[Rules, tyro.conf.subcommand("rules")]
     | Annotated[Step, tyro.conf.subcommand("step")]
@@ -157,6 +194,9 @@ Options = (
     | Annotated[Grid, tyro.conf.subcommand("grid")]
     | Annotated[Searches, tyro.conf.subcommand("searches")]
     | Annotated[Memory, tyro.conf.subcommand("memory")]
+    | Annotated[Gpu, tyro.conf.subcommand("gpu")]
+    | Annotated[Pack, tyro.conf.subcommand("pack")]
+    | Annotated[Unpack, tyro.conf.subcommand("unpack")]
 )
 
 
@@ -172,13 +212,14 @@ def command(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    commands.COMMANDS[type(options).__name__](options)
-    return 0
+    return commands.COMMANDS[type(options).__name__](options) or 0
 
 
 if __name__ == "__main__":
     if "grid" in sys.argv[1:2]:
         prepare_devices(keep_programs=False)
+    elif "gpu" in sys.argv[1:2]:
+        prepare_devices()
     else:
         use_one_core()
     sys.exit(command())
