@@ -1,8 +1,8 @@
 """A cached data set in a few files that can be carried to a machine without a network, and back.
 
-Colour images are kept as lossless WebP, in columns as high as the format allows: 0.55 of their
-size, where a general compressor leaves 0.8 of it. Everything else is deflated. Each array is
-checked by its SHA-256 on arrival, and the notice of what the copy is not goes along.
+Colour images are kept as lossless WebP, in columns as high as the format allows: CIFAR-10's take
+0.54 of their size. Everything else is deflated. Each array is checked by its SHA-256 on arrival,
+and the notice of what the copy is not goes along.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ MOST_PIXELS = 16_383
 
 
 def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
-    """Writes a cached data set as files of at most `part` bytes.
+    """Writes a cached data set as files of at most `part` bytes, as few as that takes, all alike.
 
     Raises:
       FileNotFoundError: it is not cached.
@@ -49,9 +49,10 @@ def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
         archive.writestr(MANIFEST, json.dumps(known | {"arrays": arrays}))
     whole = packed.getbuffer()
     count = -(-len(whole) // part)
+    each = -(-len(whole) // count)
     paths = [folder / f"{name}.{number}-of-{count}" for number in range(1, count + 1)]
     for number, path in enumerate(paths):
-        path.write_bytes(whole[number * part : (number + 1) * part])
+        path.write_bytes(whole[number * each : (number + 1) * each])
     return paths
 
 

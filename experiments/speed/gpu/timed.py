@@ -41,11 +41,14 @@ def measure(sizes: Sizes, until: float, known: Sequence[Result]) -> Iterator[Res
     steps, runs, rules = _steps(sizes), _runs(sizes), _rules(sizes, copied)
     some = 4 * len(sizes.timed)
     order = [*steps[:1], *rules[:some], *steps[1:], *runs, *rules[some:]]
-    for number, (_, work) in enumerate(order):
+    for number, (what, work) in enumerate(order):
         if time.monotonic() > until:
             yield {"what": "not reached", "names": [name for name, _ in order[number:]]}
             return
-        yield from work()
+        try:
+            yield from work()
+        except Exception as error:  # a compiler's or a device's own; the next may do
+            yield {"what": what, "error_message": f"{type(error).__name__}: {error}"[:300]}
 
 
 def _steps(sizes: Sizes) -> list[Work]:
@@ -70,29 +73,22 @@ def _runs(sizes: Sizes) -> list[Work]:
 
 def _rules(sizes: Sizes, copied: float) -> list[Work]:
     """A rule at every size, then the next."""
-    usable = {size: every_rule.rules(size[0], size[2]) for size in sizes.timed}
-    names = dict.fromkeys([*FIRST, *(name for some in usable.values() for name in some)])
     return [
         (f"{name}, n = {size[0]}, f = {size[2]}", functools.partial(_rule, name, size, copied))
-        for name in names
+        for name in dict.fromkeys([*FIRST, *every_rule.NAMES])
         for size in sizes.timed
-        if name in usable[size]
     ]
 
 
 def _rule(name: str, size: tuple[int, int, int], copied: float) -> Iterator[Result]:
+    """Its time and the floor's; nothing where (n, f) does not bear it."""
     n, d, _ = size
     lanes = floor.lanes(n, d)
-    try:
-        frame = every_rule.measure(
-            [size], repetitions=5, only=[name], beside_peers=False, lanes=lanes
-        )
-    except Exception as error:  # a compiler's or a device's own; the next rule may do
-        yield {"what": name, "kind": "rule", "error_message": f"{type(error).__name__}: {error}"}
-        return
+    frame = every_rule.measure([size], repetitions=5, only=[name], beside_peers=False, lanes=lanes)
     frame["lanes"] = lanes
     frame["copies"] = 1e-3 * frame["milliseconds"] * copied / (8 * n * d)
-    yield from _results("rule", frame[frame["what"].isin([name, "floor: one pass"])])
+    if name in set(frame["what"]):
+        yield from _results("rule", frame[frame["what"].isin([name, "floor: one pass"])])
 
 
 def _results(kind: str, frame: pd.DataFrame) -> Iterator[Result]:

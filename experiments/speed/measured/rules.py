@@ -26,8 +26,8 @@ NAMES: dict[str, Callable[..., Any]] = {
 }
 
 
-def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
-    """Every rule that (n, f) bears, as a function of the stack alone."""
+def bound(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
+    """Every rule, whether (n, f) bears it or not, as a function of the stack alone."""
     options: dict[str, dict[str, Any]] = {
         "centered_clipping": {"radius": 1.0},
         "clipping": {"radius": 1.0},
@@ -36,14 +36,22 @@ def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
         "krum (released)": {"neighbours": n - f - 1, "squared": False},
         "bulyan (released)": {"variant": "released"},
     }
+    return {
+        name: functools.partial(rule, f=f, **options.get(name, {})) for name, rule in NAMES.items()
+    }
+
+
+def rules(n: int, f: int, only: Sequence[str] = ()) -> dict[str, Callable[[jax.Array], jax.Array]]:
+    """Those that (n, f) bears, or of them those named, if any are."""
     usable: dict[str, Callable[[jax.Array], jax.Array]] = {}
-    for name, rule in NAMES.items():
-        bound = functools.partial(rule, f=f, **options.get(name, {}))
+    for name, rule in bound(n, f).items():
+        if only and name not in only:
+            continue
         try:
-            jax.eval_shape(bound, jax.ShapeDtypeStruct((n, 2), jnp.float32))
+            jax.eval_shape(rule, jax.ShapeDtypeStruct((n, 2), jnp.float32))
         except (ValueError, TypeError):  # refused at this (n, f), or it needs a trusted vector
             continue
-        usable[name] = bound
+        usable[name] = rule
     return usable
 
 
@@ -70,7 +78,7 @@ def measure(
         programs = {
             "floor: one pass": moments.mean,
             "floor: n × n × d product": lambda x: jnp.matmul(x, x.T, precision="highest"),
-        } | {name: rule for name, rule in rules(n, f).items() if not only or name in only}
+        } | rules(n, f, only)
         calls, compile_seconds = {}, {}
         for name, function in programs.items():
             calls[name], compile_seconds[name] = compiled_lanes(function, stacks)
