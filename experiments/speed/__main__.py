@@ -1,7 +1,7 @@
 """Speed on this machine, beside the floor and the peers.
 
 Float32, compiled, warm, every call blocked on; what is compared takes turns, and medians and ratios
-are given. All but `grid` keep to one core.
+are given. All but `grid` and `gpu` keep to one core.
 
 `rules` times every aggregation rule: the floor is a sum of the rows (one pass over the n × d stack)
 and the n × n × d matrix product that distances take. ByzFL is timed beside where it is installed
@@ -21,12 +21,19 @@ uses the cores, and estimates the hours of the MNIST and Fashion-MNIST half.
 
 `memory` shows what compiled steps ask for, beside the stack and the workers' momenta.
 
-Each prints a table and writes it as CSV, with a picture.
+`gpu` checks an accelerator in one command: that rules and runs give the CPU's values, how fast
+steps, sweeps and convolutions are beside what the device can do, and how long the grid would take.
+Its results are lines of JSON, each written at once (docs/speed-gpu.md).
+
+`pack` and `unpack` carry a cached data set to a machine without a network.
+
+The others print a table and write it as CSV, with a picture.
 """
 
 import dataclasses
 import functools
 import sys
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +44,7 @@ from experiments.shared.devices import prepare_devices
 from experiments.shared.run import run, start
 from experiments.speed.timing import Clock, use_one_core
 
+PartName = Literal["ceilings", "right", "training", "timed", "convolution", "widths", "projection"]
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 
 
@@ -151,6 +159,35 @@ class Memory(Common):
     """Names of rules."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Gpu(Common):
+    """All that is to be known of an accelerator, in one command."""
+
+    parts: tuple[PartName, ...] = typing.get_args(PartName)
+    """In this order; of several each is a process of its own."""
+    minutes: float = 7.5
+    """For all of them together; what is not reached is named."""
+    small: bool = False
+    """A rehearsal for a CPU: the same calls on small sizes, whose times mean nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried(Common):
+    """A cached data set, in files of at most 56 MiB in the folder of results."""
+
+    dataset: Literal["mnist", "fashion_mnist", "cifar10", "cifar100"] = "cifar10"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pack(Carried):
+    """Out of the cache (SIMBYZ_CACHE) into files that can be carried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unpack(Carried):
+    """From such files into the cache."""
+
+
 Options = (
     Annotated[Rules, tyro.conf.subcommand("rules")]
     | Annotated[Step, tyro.conf.subcommand("step")]
@@ -158,6 +195,9 @@ Options = (
     | Annotated[Grid, tyro.conf.subcommand("grid")]
     | Annotated[Searches, tyro.conf.subcommand("searches")]
     | Annotated[Memory, tyro.conf.subcommand("memory")]
+    | Annotated[Gpu, tyro.conf.subcommand("gpu")]
+    | Annotated[Pack, tyro.conf.subcommand("pack")]
+    | Annotated[Unpack, tyro.conf.subcommand("unpack")]
 )
 
 
@@ -175,11 +215,11 @@ def prepare(options: Common) -> None:
     records.prepare_folder(options.results)
 
 
-def execute(options: Common, prepared: None, stop: object) -> None:
+def execute(options: Common, prepared: None, stop: object) -> int | None:
     """Measure, print and write."""
     from experiments.speed import commands
 
-    commands.COMMANDS[type(options).__name__](options)
+    return commands.COMMANDS[type(options).__name__](options)
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
@@ -189,4 +229,5 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     on_all_cores = functools.partial(prepare_devices, keep_programs=False)
-    start(command, on_all_cores if "grid" in sys.argv[1:2] else use_one_core)
+    devices = {"grid": on_all_cores, "gpu": functools.partial(prepare_devices)}
+    start(command, devices.get("".join(sys.argv[1:2]), use_one_core))

@@ -1,6 +1,7 @@
 """What each sub-command of the speed experiment measures, prints and writes."""
 
 import itertools
+import sys
 
 import pandas as pd
 from rich.console import Console
@@ -10,6 +11,7 @@ from experiments.distributed_momentum.grid.rules import PAPER_RULES
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.shared.option_checks import check_options
 from experiments.speed import tables
+from experiments.speed.gpu import carry, parts
 from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
 from experiments.speed.problems import refuse_unborne
@@ -36,6 +38,10 @@ def check(options) -> None:
         _known(options.rule, list(every_rule.NAMES) if kind == "Rules" else PAPER_RULES)
     if kind == "Rules" and options.released is not None and not options.released.is_dir():
         raise ValueError(f"there is no folder {options.released} of the released program")
+    if kind == "Gpu" and not (options.parts and options.minutes > 0):
+        raise ValueError(
+            f"parts must name at least one, and minutes be above 0, got {options.minutes}"
+        )
     if kind == "Grid" and not options.dataset:
         raise ValueError("dataset must name at least one")
     if kind == "Searches":
@@ -159,6 +165,33 @@ def _show_and_write(
     _write(options, name, frame, tables.bars(frame, column, label))
 
 
+def accelerator(options) -> int:
+    # A part alone runs here.
+    if len(options.parts) == 1:
+        return parts.one(options.parts[0], options.results, options.minutes, options.small)
+    return parts.several(options.parts, options.results, options.minutes, options.small)
+
+
+def pack(options) -> int:
+    try:
+        paths = carry.pack(options.dataset, options.results)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("written: " + ", ".join(f"{path} ({path.stat().st_size:,} bytes)" for path in paths))
+    return 0
+
+
+def unpack(options) -> int:
+    try:
+        folder = carry.unpack(options.dataset, options.results)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.dataset} is in the cache: {folder}")
+    return 0
+
+
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
     csv, *pictures = (options.results / f"{name}.{ending}" for ending in ("csv", "pdf", "png"))
     frame.to_csv(csv, index=False)
@@ -174,4 +207,7 @@ COMMANDS = {
     "Grid": whole_grid,
     "Searches": all_searches,
     "Memory": memories,
+    "Gpu": accelerator,
+    "Pack": pack,
+    "Unpack": unpack,
 }

@@ -1,6 +1,10 @@
-"""The floor of a step: its matrix products at the machine's rate, and passes over its stack."""
+"""The floor of a step: its matrix products at the device's rate, and passes over its stack.
 
-from typing import NamedTuple
+What is timed has to fill the device. On a CPU's core one small product and one stack do; elsewhere
+the product is larger, and as many stacks are taken at once as leave every cache.
+"""
+
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +12,21 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz.tasks.models import Dense
 
-# Side of the square product that tells the machine's rate.
-SIDE = 1024
+# Bytes of stacks at once, where one is too small to be timed.
+FILLING = 2**30
+MOST_LANES = 64
+# How float32 factors of a product are rounded, as JAX calls it; None: as is usual on the device.
+Precision = Literal["tensorfloat32", "float32"]
+
+
+def side() -> int:
+    """Of the square product that tells the device's rate."""
+    return 1024 if jax.default_backend() == "cpu" else 8192
+
+
+def lanes(n: int, d: int) -> int:
+    """How many float32 stacks (n, d) to time at once, as lanes of a sweep are."""
+    return 1 if jax.default_backend() == "cpu" else max(1, min(MOST_LANES, FILLING // (4 * n * d)))
 
 
 class Product(NamedTuple):
@@ -51,14 +68,14 @@ def products(
     ]
 
 
-def square_product(a: jax.Array) -> jax.Array:
+def square_product(a: jax.Array, precision: Precision | None = None) -> jax.Array:
     """Its time tells the rate of matrix products: `rate`."""
-    return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(a, a, precision=precision)
 
 
 def rate(seconds: float) -> float:
-    """Operations a second, from the time of `square_product` on SIDE × SIDE."""
-    return 2 * SIDE**3 / seconds
+    """Operations a second, from the time of `square_product` of `side()`."""
+    return 2 * side() ** 3 / seconds
 
 
 def forward(images: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -34,6 +34,15 @@ def compiled(function: Callable, *arguments: Any) -> tuple[Callable[[], object],
     return lambda: jax.block_until_ready(program(*arguments)), seconds
 
 
+def compiled_lanes(
+    function: Callable[[jax.Array], Any], stacks: jax.Array
+) -> tuple[Callable[[], object], float]:
+    """`compiled`, of a function of one stack, for all of the stacks (lanes, n, d) at once."""
+    if len(stacks) == 1:
+        return compiled(function, stacks[0])
+    return compiled(jax.vmap(function), stacks)
+
+
 def interleaved(
     functions: Mapping[str, Callable[[], object]], repetitions: int, clock: Clock = "wall"
 ) -> dict[str, Timing]:

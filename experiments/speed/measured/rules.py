@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.speed.peers import peers
-from experiments.speed.timing import Timing, compiled, interleaved
+from experiments.speed.timing import Timing, compiled_lanes, interleaved
 from simbyz import aggregators, preaggregators
 from simbyz._arrays import moments
 
@@ -26,8 +26,8 @@ NAMES: dict[str, Callable[..., Any]] = {
 }
 
 
-def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
-    """Every rule that (n, f) bears, as a function of the stack alone."""
+def bound(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
+    """Every rule, whether (n, f) bears it or not, as a function of the stack alone."""
     options: dict[str, dict[str, Any]] = {
         "centered_clipping": {"radius": 1.0},
         "clipping": {"radius": 1.0},
@@ -36,14 +36,22 @@ def rules(n: int, f: int) -> dict[str, Callable[[jax.Array], jax.Array]]:
         "krum (released)": {"neighbours": n - f - 1, "squared": False},
         "bulyan (released)": {"variant": "released"},
     }
+    return {
+        name: functools.partial(rule, f=f, **options.get(name, {})) for name, rule in NAMES.items()
+    }
+
+
+def rules(n: int, f: int, only: Sequence[str] = ()) -> dict[str, Callable[[jax.Array], jax.Array]]:
+    """Those that (n, f) bears, or of them those named, if any are."""
     usable: dict[str, Callable[[jax.Array], jax.Array]] = {}
-    for name, rule in NAMES.items():
-        bound = functools.partial(rule, f=f, **options.get(name, {}))
+    for name, rule in bound(n, f).items():
+        if only and name not in only:
+            continue
         try:
-            jax.eval_shape(bound, jax.ShapeDtypeStruct((n, 2), jnp.float32))
+            jax.eval_shape(rule, jax.ShapeDtypeStruct((n, 2), jnp.float32))
         except (ValueError, TypeError):  # refused at this (n, f), or it needs a trusted vector
             continue
-        usable[name] = bound
+        usable[name] = rule
     return usable
 
 
@@ -54,6 +62,7 @@ def measure(
     only: Sequence[str] = (),
     beside_peers: bool = True,
     released: Path | None = None,
+    lanes: int = 1,
     tell: Callable[[str], None] = print,
 ) -> pd.DataFrame:
     """One row a rule and size: milliseconds, passes over the stack, compile time.
@@ -61,19 +70,20 @@ def measure(
     `passes` is the time over that of summing the rows once (the floor). `beyond_product` is the
     same after taking off one n × n × d matrix product, for the rules that need distances.
     `against_torch` and `against_numpy`: how many times as long the fastest peer of that kind takes.
+    lanes: so many stacks at once, as in a sweep; times are one's.
     """
     rows = []
     for n, d, f in sizes:
-        stack = jax.random.normal(jax.random.key(n), (n, d), jnp.float32)
+        stacks = jax.random.normal(jax.random.key(n), (lanes, n, d), jnp.float32)
         programs = {
             "floor: one pass": moments.mean,
             "floor: n × n × d product": lambda x: jnp.matmul(x, x.T, precision="highest"),
-        } | {name: rule for name, rule in rules(n, f).items() if not only or name in only}
+        } | rules(n, f, only)
         calls, compile_seconds = {}, {}
         for name, function in programs.items():
-            calls[name], compile_seconds[name] = compiled(function, stack)
+            calls[name], compile_seconds[name] = compiled_lanes(function, stacks)
         if beside_peers:
-            host = np.array(stack)
+            host = np.array(stacks[0])
             theirs, left_out = peers(host, f, released)
             for reason in left_out:
                 tell(reason)
@@ -93,9 +103,9 @@ def measure(
                     "d": d,
                     "f": f,
                     "what": name,
-                    "milliseconds": 1e3 * timing.median,
-                    "least": 1e3 * timing.least,
-                    "most": 1e3 * timing.most,
+                    "milliseconds": 1e3 * timing.median / lanes,
+                    "least": 1e3 * timing.least / lanes,
+                    "most": 1e3 * timing.most / lanes,
                     "passes": timing.median / one_pass,
                     "beyond_product": (timing.median - product) / one_pass,
                     "compile_seconds": compile_seconds.get(name, np.nan),

@@ -13,7 +13,7 @@ import jax
 import pandas as pd
 
 from experiments.distributed_momentum.grid.cells import Cell
-from experiments.distributed_momentum.grid.programs import hyperparameters_of
+from experiments.distributed_momentum.grid.programs import hyperparameters_of, workers_at_once
 from experiments.speed.measured.step import evaluation, gradients
 from experiments.speed.problems import cells_of, problem_of, random_images
 from experiments.speed.timing import Clock, compiled, interleaved
@@ -45,7 +45,7 @@ def measure(
         some = next(problem for rule, problem in problems.items() if rule != "average")
         cell = some.cell
         chunk = min(CHUNK, cell.steps)
-        function, arguments = gradients(some, chunk)
+        function, arguments = gradients(some, chunk, workers_at_once(cell))
         calls = {
             "gradients": compiled(function, *arguments)[0],
             "evaluation": compiled(evaluation(some), *some.arguments)[0],

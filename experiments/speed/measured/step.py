@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.distributed_momentum.grid.programs import workers_at_once
 from experiments.speed import floor
 from experiments.speed.problems import Problem, cells_of, problem_of, random_images
-from experiments.speed.timing import Clock, compiled, interleaved
+from experiments.speed.timing import Clock, compiled, compiled_lanes, interleaved
 from simbyz._arrays.stacking import PyTree
 from simbyz.data import Dataset
 from simbyz.data.batches import normalise, take
@@ -55,12 +55,13 @@ def _measure_one(
     testing = floor.products(shape, images.num_classes, len(images.test_images), gradient=False)
 
     key = jax.random.key(0)
-    rows = jax.random.normal(key, (cell.n, dimension))
-    square = jax.random.normal(key, (floor.SIDE, floor.SIDE))
-    function, arguments = gradients(some, steps)
+    lanes = floor.lanes(cell.n, dimension)
+    stacks = jax.random.normal(key, (lanes, cell.n, dimension))
+    square = jax.random.normal(key, (floor.side(), floor.side()))
+    function, arguments = gradients(some, steps, workers_at_once(cell))
     calls = {
         "product": compiled(floor.square_product, square)[0],
-        "one pass over the n × d stack": compiled(floor.one_pass, rows)[0],
+        "one pass over the n × d stack": compiled_lanes(floor.one_pass, stacks)[0],
         "gradients": compiled(function, *arguments)[0],
         "their images": compiled(gathering(images), *arguments[2:4])[0],
         f"batches of {steps} steps": compiled(
@@ -84,7 +85,7 @@ def _measure_one(
     rate = floor.rate(timings.pop("product").median)
     products = sum(product.flops for product in training) / rate
     tested = sum(product.flops for product in testing) / rate
-    one_pass = timings["one pass over the n × d stack"].median
+    one_pass = timings["one pass over the n × d stack"].median / lanes
     themselves = (timings["gradients"].median - timings["their images"].median) / steps
     floors = {
         "gradients": products,
@@ -101,7 +102,9 @@ def _measure_one(
         )
     ]
     for name, timing in timings.items():
-        each = steps if name in {*problems, "gradients", "their images"} else 1
+        each = {"one pass over the n × d stack": lanes}.get(name, 1)
+        if name in {*problems, "gradients", "their images"}:
+            each = steps
         row: dict[str, Any] = {
             "what": f"step: {name}" if name in problems else name,
             "milliseconds": 1e3 * timing.median / each,
@@ -156,12 +159,12 @@ def gathering(dataset: Dataset) -> Callable:
     return compute
 
 
-def gradients(problem: Problem, steps: int) -> tuple[Callable, tuple]:
-    """Every honest worker's gradient alone, as the simulator takes them, so many times on other
-    batches; and the arguments.
+def gradients(problem: Problem, steps: int, at_once: int | None) -> tuple[Callable, tuple]:
+    """Every honest worker's gradient alone, so many workers at once (all if None), so many times on
+    other batches; and the arguments.
     """
     cell, task = problem.cell, problem.task
-    honest, at_once = cell.n - cell.f, workers_at_once(cell)
+    honest = cell.n - cell.f
     key = jax.random.key(0)
     batches = task.batches(problem.arguments[2], key, jnp.int32(0), steps, honest)
 
