@@ -19,8 +19,9 @@ from simbyz._arrays import geometry
 from tests.reference import preaggregators as reference
 from tests.support.compiled import compiled, compiled_gradient, compiled_lanes
 
+pytestmark = pytest.mark.thorough
+
 KEY = jax.random.key(3)
-thorough = pytest.mark.thorough
 
 
 class Part(NamedTuple):
@@ -137,9 +138,7 @@ bad_rows = st.lists(st.lists(bad_values, min_size=D, max_size=D), min_size=F, ma
 
 
 @every_part
-@pytest.mark.parametrize(
-    "rule", ["median", *(pytest.param(r, marks=thorough) for r in ("trimmed_mean", "krum"))]
-)
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "krum"])
 @few_examples
 @given(seed=seeds, bad=bad_rows, places=st.permutations(range(N)))
 def test_f_bad_rows_leave_a_robust_rule_behind_bounded(
@@ -205,7 +204,6 @@ def test_bfloat16_is_as_close_as_its_eight_bits(part: Part) -> None:
     assert_close(jitted(part)(rows).astype(jnp.float32), jitted(part)(wide), 2.0**-7)
 
 
-@thorough
 @every_part
 def test_jit_and_eager_agree(part: Part) -> None:
     rows = gaussian_rows(0)
@@ -293,7 +291,6 @@ def test_a_wide_stack_is_mixed_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -
     assert_close(MIXING.function(rows, f=F), MIXING.refer(rows, F), 1e-6)
 
 
-@thorough
 def test_many_rows_are_the_references() -> None:
     rows = gaussian_rows(0, n=300)
     assert_close(MIXING.function(rows, f=140), MIXING.refer(rows, 140))

@@ -16,6 +16,8 @@ from simbyz.aggregators import AGGREGATORS, SELECTIONS
 from tests.support.compiled import compiled, compiled_gradient
 from tests.support.rules import refer
 
+pytestmark = pytest.mark.thorough  # in the default suite, the laws have all these rules
+
 N, F, D = 11, 3, 40
 KEY = jax.random.key(0)
 
@@ -51,16 +53,7 @@ CONFIGURED = [
     ("clipped_clustering", {"history": np.array([4.0, np.nan, 5.0, np.inf])}),
 ]
 NAMES = [f"{i}-{name}" for i, (name, _) in enumerate(CONFIGURED)]
-# The others have their table of laws; here they are among the longer checks.
-DEFAULT = ("dnc", "fltrust", "signguard", "clipped_clustering")
-thorough = pytest.mark.thorough
-every_configuration = pytest.mark.parametrize(
-    "name, options",
-    [
-        pytest.param(name, options, marks=[] if name in DEFAULT else thorough, id=NAMES[place])
-        for place, (name, options) in enumerate(CONFIGURED)
-    ],
-)
+every_configuration = pytest.mark.parametrize("name, options", CONFIGURED, ids=NAMES)
 
 
 def jitted(name: str, options: dict) -> Callable:
@@ -85,7 +78,6 @@ def test_results_are_the_references(name: str, options: dict) -> None:
             np.testing.assert_allclose(rule(rows), expected, rtol=1e-9, atol=1e-11, err_msg=seed)
 
 
-@thorough
 @pytest.mark.parametrize("offset", [0.0, 1e3])
 @pytest.mark.parametrize("move", [0.0, 1e-2, 1.0])
 @pytest.mark.parametrize("onto_a_row", [False, True])
@@ -107,7 +99,6 @@ def test_distances_to_a_moved_centre_keep_their_digits(
         assert not np.isfinite(got[np.array([3, 4, 5])]).any()
 
 
-@thorough
 def test_distances_from_far_away() -> None:
     """Rows have no square in float32, but their distances to a centre amid them have one."""
     rows = (1e20 + 1e15 * gaussian_rows()).astype(np.float32)
@@ -149,7 +140,6 @@ def test_weights_sum_to_one(name: str, options: dict) -> None:
 MEANS = ("geometric_median", "caf", "dnc", "cge", "aksel", "monna", "faba")
 
 
-@thorough
 @pytest.mark.parametrize(
     "name, options", [(name, options) for name, options in CONFIGURED if name in MEANS]
 )
@@ -160,7 +150,6 @@ def test_weighted_rows_are_the_aggregate(name: str, options: dict) -> None:
     np.testing.assert_allclose(weights @ rows, expected, rtol=1e-4, atol=1e-6)
 
 
-@thorough
 def test_weighted_and_rescaled_rows_are_the_aggregate() -> None:
     rows = gaussian_rows().astype(np.float32) + 0.2
     rows[3] *= 2
@@ -186,7 +175,6 @@ def assert_near(result: jax.Array, expected: jax.Array) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
 
 
-@thorough
 def test_no_more_is_trusted_than_there_is() -> None:
     rows = gaussian_rows(d=3).astype(np.float32)
     against = np.abs(rows)
@@ -199,7 +187,6 @@ def test_no_more_is_trusted_than_there_is() -> None:
     np.testing.assert_allclose(still, np.full(N, 1 / N), rtol=1e-6)
 
 
-@thorough
 @pytest.mark.parametrize(
     "name, options", [("aksel", {}), ("faba", {}), ("cge", {}), ("caf", {}), ("foundation_fl", {})]
 )
@@ -211,7 +198,6 @@ def test_more_rows_than_a_sorting_network_takes(name: str, options: dict) -> Non
         np.testing.assert_allclose(result, refer(name, options, rows, 5), rtol=1e-9, atol=1e-11)
 
 
-@thorough
 @pytest.mark.parametrize("d", [64, 65, 150])
 def test_aksel_looks_at_every_coordinate_once(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 64 coordinates: the last one overlaps the one before."""
@@ -268,7 +254,6 @@ def test_batches_leaves_and_narrow_numbers(name: str, options: dict) -> None:
     np.testing.assert_allclose(narrow.astype(np.float32), wide, rtol=2.0**-7, atol=2.0**-7)
 
 
-@thorough
 def test_radii_and_smoothing_may_be_traced() -> None:
     rows = gaussian_rows().astype(np.float32)
     for rule, option in (

@@ -14,6 +14,7 @@ from simbyz.aggregators import (
 )
 
 N, D = 12, 6
+pytestmark = pytest.mark.thorough
 
 
 def two_groups(seed: int, few: int) -> np.ndarray:

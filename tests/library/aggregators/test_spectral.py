@@ -10,6 +10,8 @@ from simbyz import aggregators
 from simbyz.aggregators.spectral import draw_coordinates
 from tests.reference import center_filters as slow
 
+pytestmark = pytest.mark.thorough
+
 KEY = jax.random.key(0)
 
 
