@@ -45,7 +45,7 @@ def run(
       polled: whether `execute` looks at `stop`; else a signal interrupts it.
       stopped: what a stop leaves, with the options' values by name; an exception's own text goes
         before it.
-      leave: gives the exit code of what ended early.
+      leave: told the exit code where `execute` ends early, and gives it.
     """
     given = parse(options, arguments, name, description or "")
     return run_with(given, prepare, execute, polled=polled, stopped=stopped, leave=leave)
@@ -65,9 +65,9 @@ def run_with(
         with stopping(polled=False) as stop:
             prepared = prepare(given)
     except (ValueError, OSError) as error:
-        return leave(_say(f"error: {error}", 2))
+        return _say(f"error: {error}", 2)
     except KeyboardInterrupt:
-        return leave(_say("stopped: nothing was begun", stop.exit_code))
+        return _say("stopped: nothing was begun", stop.exit_code)
     try:
         with stopping(polled=polled) as stop:
             return execute(given, prepared, stop) or 0

@@ -17,7 +17,7 @@ from experiments.distributed_momentum.running.processes import own_share
 from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY
 from experiments.distributed_momentum.running.together import together
 from experiments.shared.command_line import KEPT
-from experiments.shared.hosts import who
+from experiments.shared.hosts import leave_at_once, who
 from experiments.shared.mixing import kind_lines
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
@@ -65,10 +65,14 @@ def prepare_work(options: Any, runs: Sequence[Run], *, here: bool = True) -> Pre
         return Prepared(what, seconds, source, {})
     what = own_share(what, seconds)
     names = dict.fromkeys(run.cell.dataset for run in what.todo)
-    datasets = {name: data.load(name, data_dir=options.data_dir) for name in names}
-    if what.todo:
-        records.prepare_folder(options.results)
-        records.clean(options.results)
+    try:
+        datasets = {name: data.load(name, data_dir=options.data_dir) for name in names}
+        if what.todo:
+            records.prepare_folder(options.results)
+            records.clean(options.results)
+    except (ValueError, OSError):
+        leave_at_once(2)  # the other processes may have their data
+        raise
     return Prepared(what, seconds, source, datasets)
 
 

@@ -200,7 +200,7 @@ def test_every_program_traces():
 @pytest.mark.thorough
 def test_a_narrow_network_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "experiments.distributed_momentum.commands.grid.data.load",
+        "simbyz.data.load",
         lambda name, data_dir: small_cifar(),
     )
     arguments = "--rule median --f 4 --attack none little --momentum-at worker --seeds 1 --depth 10"

@@ -60,7 +60,7 @@ def test_how_it_ends(prepare, execute, code, line, capsys):
     leave = lambda code: ended.append(code) or code  # noqa: E731
     assert run(Options, [], "it", "What.", prepare, execute, stopped=KEPT, leave=leave) == code
     assert capsys.readouterr().err == line
-    assert ended == ([code] if line else [])
+    assert ended == ([code] if line and prepare is done else [])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.commands import grid
 from experiments.distributed_momentum.commands.grid import Options, select
 from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.programs import (
@@ -127,7 +126,7 @@ def simulated(monkeypatch):
     failing: set[str] = set()
     digits = data.load("digits")
     monkeypatch.setattr(campaign, "simulate", simulate)
-    monkeypatch.setattr(grid.data, "load", lambda name, data_dir: digits)
+    monkeypatch.setattr(data, "load", lambda name, data_dir: digits)
     return asked, failing
 
 
@@ -238,7 +237,7 @@ def test_a_part_of_the_grid_from_runs_to_report(tmp_path, monkeypatch, capsys):
     short = dataclasses.replace(PAPER["mnist"], steps=20, batch_size=8)
     for settings in (PAPER, SETTINGS):
         monkeypatch.setitem(settings, "mnist", short)
-    monkeypatch.setattr(grid.data, "load", lambda name, data_dir: dataset)
+    monkeypatch.setattr(data, "load", lambda name, data_dir: dataset)
     results, table = str(tmp_path / "results"), str(tmp_path / "runs.parquet")
     chosen = "--dataset mnist --rule median --f 24 --attack none empire --learning-rate 0.5"
     assert command(["grid", *chosen.split(), "--seeds", "1", "2", "--results", results]) == 0
