@@ -50,7 +50,7 @@ class Round(NamedTuple):
     rate: jax.Array | float  # the learning rate that acts, the schedule's factor included
     local_rate: jax.Array | float  # that of local steps, likewise
     ahead: jax.Array | bool  # whether gradients are taken where momentum leads (Nesterov)
-    aggregate: jax.Array | None  # (d,) of the last step, where momentum at the server is kept
+    aggregate: Any  # (d,) of the last step; None without momentum at the server
     model_state: PyTree  # at the start
     data: PyTree = None  # of the task
     batch: PyTree = None  # leaves (w, ...) of all who ever compute, (k, w, ...) for k local steps

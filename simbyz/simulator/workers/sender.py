@@ -48,7 +48,7 @@ class Take(Protocol):
 
 class Send(Protocol):
     def __call__(
-        self, take: Take, point: jax.Array, memory: PyTree, round: Round
+        self, take: Take, point: jax.Array, memory: PyTree, round: Round, /
     ) -> tuple[Sent, PyTree]: ...
 
 

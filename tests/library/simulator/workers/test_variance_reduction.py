@@ -88,7 +88,7 @@ def test_against_the_recurrence(momentum):
 def test_without_decay_it_is_plain_gradients():
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.0))
     reduced, _ = run(REDUCED, hyperparameters)
-    plain, _ = run(Config(n=4, f=0, momentum_at=()), hyperparameters)
+    plain, _ = run(Config(n=4, f=0, momentum_at=()), hyperparameters._replace(worker=None))
     np.testing.assert_allclose(reduced.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
 
 
