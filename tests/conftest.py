@@ -1,6 +1,10 @@
 """Settings for all tests, made before any JAX backend starts."""
 
+import hashlib
+import os
+import platform
 import signal
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -16,6 +20,31 @@ jax.config.update("jax_num_cpu_devices", 2)
 jaxtyping.install_import_hook(
     ["simbyz.aggregators", "simbyz.preaggregators", "simbyz.attacks"], "beartype.beartype"
 )
+
+
+def pytest_configure(config):
+    """Compiling is most of the time: programs are compiled once for all processes of a run and for
+    later runs, and with few optimisations but among the longer checks.
+    """
+    folder = config.cache.mkdir("xla") / processor()
+    set_for_all_processes("compilation_cache_dir", str(folder))
+    set_for_all_processes("persistent_cache_min_compile_time_secs", 0.0)
+    set_for_all_processes("persistent_cache_min_entry_size_bytes", -1)
+    set_for_all_processes("disable_most_optimizations", config.option.markexpr != "thorough")
+
+
+def set_for_all_processes(name, value):
+    """An option of JAX, here and in the processes that tests start."""
+    jax.config.update(f"jax_{name}", value)
+    os.environ[f"JAX_{name.upper()}"] = str(int(value) if isinstance(value, bool) else value)
+
+
+def processor() -> str:
+    """A name of the kind of processor: a program compiled for another may not run here."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else platform.processor()
+    features = sorted({line for line in text.splitlines() if line.startswith(("flags", "model"))})
+    return hashlib.sha256("\n".join(features).encode()).hexdigest()[:10]
 
 
 @pytest.fixture

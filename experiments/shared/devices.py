@@ -9,10 +9,10 @@ from simbyz.data.cache import cache_folder
 
 def prepare_devices(*, keep_programs: bool = True) -> None:
     """One CPU device a core, so that runs spread over them; compiled programs kept between
-    starts, if wanted.
+    starts, if wanted, in the folder that JAX was told (JAX_COMPILATION_CACHE_DIR) or in ours.
     """
     jax.config.update("jax_num_cpu_devices", _cores())
-    if not keep_programs:
+    if not keep_programs or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

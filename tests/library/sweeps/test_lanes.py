@@ -18,9 +18,8 @@ import jax
 import numpy as np
 jax.config.update("jax_num_cpu_devices", 8)
 from simbyz import aggregators, attacks, data
-from simbyz.tasks import models
 from simbyz.sweeps import Lane, sweep
-from simbyz.tasks import classification
+from simbyz.tasks import classification, models
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 
 compilations = 0
