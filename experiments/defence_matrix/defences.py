@@ -54,7 +54,7 @@ def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
     if rule in ("krum", "geometric_median") or rule not in robustness.COEFFICIENT_BOUNDS:
         return None
     bound = robustness.COEFFICIENT_BOUNDS[rule](n, f)
-    behind = {"nnm": robustness.mixing_bound, "arc": robustness.adaptive_clipping_bound}
+    behind = {"nnm": robustness.mixing_coefficient, "arc": robustness.adaptive_clipping_coefficient}
     if pre == "none":
         return bound
     return behind[pre](n, f, bound) if pre in behind else None

@@ -65,7 +65,7 @@ def bound_of(name: str, n: int, f: int) -> float:
     known = robustness.COEFFICIENT_BOUNDS.get(plain)
     if known is None:
         return math.nan
-    return known(n, f) if plain == name else robustness.mixing_bound(n, f, known(n, f))
+    return known(n, f) if plain == name else robustness.mixing_coefficient(n, f, known(n, f))
 
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, ParamSpec
 
 import jax
 
-PyTree = Any
+from simbyz._arrays.stacking import PyTree
+
 P = ParamSpec("P")
 
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-PyTree = Any
+from simbyz._arrays.stacking import PyTree
+
 # (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
 # gradients too, an attack that takes `own` is given it: (num_byzantine, d), what they would have
 # sent.

@@ -4,19 +4,18 @@ An attack is a pure function of what the honest workers send. One that learns fr
 `StatefulAttack`: its memory is carried by the simulator.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asked, asks_for
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.stacking import PyTree
 from simbyz.attacks.base import Attack, StatefulAttack, sending
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import ATTACK, of_step
 from simbyz.simulator.participation import Identities, Round, apart, in_rounds
-
-PyTree = Any
 
 
 class Received(NamedTuple):

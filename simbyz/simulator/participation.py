@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config, Hyperparameters
 from simbyz.simulator.keys import PARTICIPATE, REDRAW, of_step
-
-PyTree = Any
 
 
 class Identities(NamedTuple):

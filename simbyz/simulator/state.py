@@ -1,15 +1,14 @@
 """What a run carries from step to step, and the functions that carry it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.metrics import Metrics, Past
 from simbyz.simulator.participation import Round
 from simbyz.simulator.server import Memory
-
-PyTree = Any
 
 
 class State(NamedTuple):

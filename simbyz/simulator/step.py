@@ -17,14 +17,13 @@ outside.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.stacking import unraveller
+from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack
 from simbyz.simulator import attackers, metrics, server, weighting
@@ -45,7 +44,6 @@ from simbyz.tasks.task import Task
 
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
 
-PyTree = Any
 Schedule = Callable[..., jax.Array | float]
 
 

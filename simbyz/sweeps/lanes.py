@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 import jax
 import numpy as np
 
-PyTree = Any
+from simbyz._arrays.stacking import PyTree
+
 Lane = TypeVar("Lane")
 Array = TypeVar("Array", jax.Array, np.ndarray)
 # Whose an argument is: each lane's own, leaves (devices, width, ...); each device's, leaves

@@ -8,19 +8,18 @@ it: a run's numbers then do not depend on which other runs went with it, to the 
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Hyperparameters, Simulator, State
 from simbyz.simulator.config import one_place
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps.checkpoints import Checkpoints, discard
 from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
 from simbyz.sweeps.resume import Keeper, joined, latest_accuracy, restored
-
-PyTree = Any
 
 # Steps in one call of the compiled program, unless it is told otherwise: results come to the host,
 # and progress is told, in between.

@@ -24,15 +24,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from simbyz._arrays.chunks import SHARD
-from simbyz._arrays.stacking import unraveller
+from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.simulator import Config, Hyperparameters, Simulator, State
 from simbyz.simulator.metrics import Metrics
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers import Sent
 from simbyz.simulator.workers.gradients import Relabel, draw_batches, make_gradients
 from simbyz.tasks.task import Task
-
-PyTree = Any
 
 
 def mesh_of(devices: Sequence[jax.Device]) -> Mesh:

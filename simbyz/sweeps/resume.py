@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.records.provenance import versions
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps.checkpoints import Checkpoint, Checkpoints, Header, find, save
 from simbyz.sweeps.lanes import gathered
-
-PyTree = Any
 
 
 class Keeper:

@@ -40,12 +40,12 @@ class ConvPool(nn.Module):
             )
             return nn.relu(pooled + jnp.broadcast_to(bias, pooled.shape))
         # Between two such layers these transpositions cancel.
-        pooled = max_pool(convolve(images.transpose(3, 1, 2, 0), kernel))
+        pooled = max_pool(convolve_windows(images.transpose(3, 1, 2, 0), kernel))
         return nn.relu(pooled + bias[:, None, None, None]).transpose(3, 1, 2, 0)
 
 
 @jax.custom_vjp
-def convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+def convolve_windows(images: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution without padding: (C, H, W, B), (s, s, C, D) -> (D, H - s + 1, W - s + 1, B).
 
     Each of its passes is one product of matrices, (s · s · C, D) and the windows of the images. The
@@ -80,7 +80,7 @@ def _backward(saved: tuple[jax.Array, jax.Array, jax.Array], gradient: jax.Array
     return *transposed(of_windows), of_kernel.reshape(kernel.shape)
 
 
-convolve.defvjp(_forward, _backward)
+convolve_windows.defvjp(_forward, _backward)
 
 
 @jax.custom_vjp

@@ -14,9 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from simbyz.tasks import dense
 from simbyz.tasks.conv_pool import ConvPool
-from simbyz.tasks.convolution import convolve
+from simbyz.tasks.layers import Affine, convolve_same
 
 # PyTorch's default of batch norm, and what the paper's program ran with.
 EPSILON = 1e-5
@@ -35,8 +34,8 @@ class Dense(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
         x = _flatten(images)
-        x = nn.relu(_dense(x, self.hidden))
-        return _dense(x, self.num_classes)
+        x = nn.relu(_dense(x, self.hidden, 0))
+        return _dense(x, self.num_classes, 1)
 
 
 class SmallConv(nn.Module):
@@ -54,8 +53,8 @@ class SmallConv(nn.Module):
         del train
         x = ConvPool(20, 5, _uniform(25 * images.shape[-1]), name="Conv_0")(images)
         x = ConvPool(50, 5, _uniform(25 * 20), name="Conv_1")(x)
-        x = nn.relu(_dense(_flatten(x), self.hidden))
-        return _dense(x, self.num_classes)
+        x = nn.relu(_dense(_flatten(x), self.hidden, 0))
+        return _dense(x, self.num_classes, 1)
 
 
 class Conv(nn.Module):
@@ -97,8 +96,8 @@ class Conv(nn.Module):
                 x = nn.relu(_conv(x, channels, size=3, padding="SAME"))
                 x = _batch_norm(x, self.batch_norm, train)
             x = _drop(self, _halve(x), self.dropout, train)
-        x = nn.relu(_dense(_flatten(x), hidden))
-        return _dense(_drop(self, x, self.dropout, train), self.num_classes)
+        x = nn.relu(_dense(_flatten(x), hidden, 0))
+        return _dense(_drop(self, x, self.dropout, train), self.num_classes, 1)
 
 
 class WideResNet(nn.Module):
@@ -140,7 +139,7 @@ class WideResNet(nn.Module):
                 stride = 2 if stage > 0 and block == 0 else 1
                 x = self._block(x, channels * self.width, stride, train)
         x = nn.relu(_batch_norm(x, self.batch_norm, train))
-        return _dense(jnp.mean(x, axis=(1, 2)), self.num_classes)
+        return _dense(jnp.mean(x, axis=(1, 2)), self.num_classes, 0)
 
     def _block(self, x: jax.Array, features: int, stride: int, train: bool) -> jax.Array:
         inner = nn.relu(_batch_norm(x, self.batch_norm, train))
@@ -192,9 +191,9 @@ def _uniform(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
-def _dense(x: jax.Array, features: int) -> jax.Array:
+def _dense(x: jax.Array, features: int, number: int) -> jax.Array:
     start = _uniform(x.shape[-1])
-    return dense.Dense(features, start)(x)
+    return Affine(features, start, name=f"Dense_{number}")(x)
 
 
 def _conv(
@@ -210,7 +209,7 @@ def _conv(
     if size == 3 and padding == "SAME" and jax.default_backend() == "cpu":
 
         def how(images: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
-            return convolve(images, kernel)
+            return convolve_same(images, kernel)
 
     return nn.Conv(
         features,

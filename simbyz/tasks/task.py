@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from simbyz._arrays.stacking import integer
+from simbyz._arrays.stacking import PyTree, integer
 from simbyz.data.batches import (
     normalise,
     own_draws,
@@ -21,8 +21,6 @@ from simbyz.data.batches import (
 )
 from simbyz.data.datasets import Dataset
 from simbyz.data.partition import Partition
-
-PyTree = Any
 
 
 class Task(NamedTuple):
@@ -199,8 +197,12 @@ def classification(
         data: ImageData, parameters: PyTree, model_state: PyTree, key: jax.Array
     ) -> jax.Array:
         images, labels = data.test_images, data.test_labels
-        most = test_images_at_once(jax.default_backend())
-        size = max(s for s in range(1, most + 1) if len(labels) % s == 0)
+        # As few parts of one size as will do, of which the last may be filled up: no label is -1.
+        parts = -(-len(labels) // test_images_at_once(jax.default_backend()))
+        size = -(-len(labels) // parts)
+        if missing := parts * size - len(labels):
+            images = jnp.pad(images, ((0, missing), *[(0, 0)] * (images.ndim - 1)))
+            labels = jnp.pad(labels, (0, missing), constant_values=-1)
 
         def correct(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
             number, images, labels = part
@@ -208,12 +210,12 @@ def classification(
             logits: Any = forward(parameters, model_state, images)
             return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
-        parts = (
-            jnp.arange(len(labels) // size),
-            images.reshape(-1, size, *images.shape[1:]),
-            labels.reshape(-1, size),
+        stacked = (
+            jnp.arange(parts),
+            images.reshape(parts, size, *images.shape[1:]),
+            labels.reshape(parts, size),
         )
-        return jnp.sum(jax.lax.map(correct, parts)) / len(labels)
+        return jnp.sum(jax.lax.map(correct, stacked)) / len(data.test_labels)
 
     arrays: Any = dataset  # of NumPy, which JAX takes as its own
     packed: Any = pack(arrays.train_images)

@@ -31,13 +31,13 @@ def coefficient_floor(n: int, f: int) -> float:
     return f / (n - 2 * f)
 
 
-def trimmed_mean_bound(n: int, f: int) -> float:
+def trimmed_mean_coefficient(n: int, f: int) -> float:
     """6 f / (n - 2f) · (1 + f / (n - 2f)). Raises, reference: as `coefficient_floor`."""
     floor = coefficient_floor(n, f)
     return 6 * floor * (1 + floor)
 
 
-def median_bound(n: int, f: int) -> float:
+def median_coefficient(n: int, f: int) -> float:
     """4 (1 + f / (n - 2f))², of the coordinate-wise and the exact geometric median. Raises,
     reference: as `coefficient_floor`.
 
@@ -47,7 +47,7 @@ def median_bound(n: int, f: int) -> float:
     return 4 * (1 + coefficient_floor(n, f)) ** 2
 
 
-def krum_bound(n: int, f: int) -> float:
+def krum_coefficient(n: int, f: int) -> float:
     """6 (1 + f / (n - 2f)), where each row counts n - f - 1 neighbours. Raises, reference: as
     `coefficient_floor`.
 
@@ -57,7 +57,7 @@ def krum_bound(n: int, f: int) -> float:
     return 6 * (1 + coefficient_floor(n, f))
 
 
-def least_spread_bound(n: int, f: int) -> float:
+def least_spread_coefficient(n: int, f: int) -> float:
     """4 f / (n - 2f), of `smea` and `minimum_variance_averaging`. Raises: as `coefficient_floor`.
 
     Let T be the n - f rows taken and S the honest ones. The mean of a part α of some rows is off
@@ -71,7 +71,7 @@ def least_spread_bound(n: int, f: int) -> float:
     return 4 * coefficient_floor(n, f)
 
 
-def mixing_bound(n: int, f: int, bound: float) -> float:
+def mixing_coefficient(n: int, f: int, bound: float) -> float:
     """8 f / (n - f) · (κ + 1): nearest-neighbour mixing before a rule of coefficient κ. Raises,
     reference: as `coefficient_floor`.
     """
@@ -79,7 +79,7 @@ def mixing_bound(n: int, f: int, bound: float) -> float:
     return 8 * f / (n - f) * (bound + 1)
 
 
-def adaptive_clipping_bound(n: int, f: int, bound: float) -> float:
+def adaptive_clipping_coefficient(n: int, f: int, bound: float) -> float:
     """κ + 2 f / (n - 2f): adaptive robust clipping before a rule of coefficient κ.
 
     Raises: as `coefficient_floor`.
@@ -91,10 +91,10 @@ def adaptive_clipping_bound(n: int, f: int, bound: float) -> float:
 
 # By the names of the rules; nothing is known, or nothing is true, of the others.
 COEFFICIENT_BOUNDS: dict[str, Callable[[int, int], float]] = {
-    "trimmed_mean": trimmed_mean_bound,
-    "median": median_bound,
-    "geometric_median": median_bound,
-    "krum": krum_bound,
-    "smea": least_spread_bound,
-    "minimum_variance_averaging": least_spread_bound,
+    "trimmed_mean": trimmed_mean_coefficient,
+    "median": median_coefficient,
+    "geometric_median": median_coefficient,
+    "krum": krum_coefficient,
+    "smea": least_spread_coefficient,
+    "minimum_variance_averaging": least_spread_coefficient,
 }

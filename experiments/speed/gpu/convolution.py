@@ -22,7 +22,7 @@ from experiments.speed.gpu.sizes import FULL, Sizes, conv_cell, conv_images
 from experiments.speed.measured.step import advance, evaluation, gradients
 from experiments.speed.problems import Problem, problem_of
 from simbyz.data import Dataset
-from simbyz.tasks.convolution import convolve
+from simbyz.tasks.layers import convolve_same
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -80,7 +80,7 @@ def with_kernel_gradient(
 # The convolution, and how many workers' gradients are taken at once (all if None).
 METHODS: dict[str, tuple[Convolution, int | None]] = {
     "grouped": (plain, None),
-    "products": (convolve, None),
+    "products": (convolve_same, None),
     "columns": (with_kernel_gradient(_kernel_gradient_by_columns), None),
     "folded": (
         with_kernel_gradient(jax.custom_batching.sequential_vmap(_kernel_gradient_of_one)),

@@ -1,19 +1,18 @@
 """What the workers compute in a step: each the gradient of its own batch, all in one `vmap`."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import SHARD
+from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sent, Take, who_computes
 from simbyz.tasks.task import Task
 
-PyTree = Any
 # labels of a batch -> labels
 Relabel = Callable[[jax.Array], jax.Array]
 

@@ -16,16 +16,13 @@ This is federated averaging (McMahan et al., Communication-efficient learning of
 decentralized data, AISTATS 2017) with momentum at the workers.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sender, Sent, Take
-
-PyTree = Any
 
 
 def local_steps(config: Config, sender: Sender) -> Sender:

@@ -22,11 +22,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import jax
 import optax
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.compose.optax_interface import at_workers
 from simbyz.simulator.config import Config
 from simbyz.simulator.participation import Round
 
-PyTree = Any
 Leaf = TypeVar("Leaf")
 
 

@@ -2,15 +2,14 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
-
-PyTree = Any
 
 
 class Problem(NamedTuple):

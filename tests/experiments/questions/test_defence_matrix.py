@@ -224,9 +224,9 @@ def test_certified_runs(finished, tmp_path):
     assert certified["largest_coefficient"].isin(found).all()  # of the settings that were chosen
     n, f = options.honest + 1, 1
     alone, mixed = certified.loc["none"], certified.loc["nnm"]
-    assert (alone["coefficient_bound"] == robustness.trimmed_mean_bound(n, f)).all()
+    assert (alone["coefficient_bound"] == robustness.trimmed_mean_coefficient(n, f)).all()
     assert (alone["certified_share"] == 1).all() and alone["mean_acceptance"].between(0, 1).all()
-    behind = robustness.mixing_bound(n, f, robustness.trimmed_mean_bound(n, f))
+    behind = robustness.mixing_coefficient(n, f, robustness.trimmed_mean_coefficient(n, f))
     assert (mixed["coefficient_bound"] == behind).all() and (mixed["certified_share"] == 1).all()
     assert mixed["mean_acceptance"].isna().all()
     # What is not certified reads as ever in a folder that holds certified runs.
@@ -238,7 +238,7 @@ def test_certified_runs(finished, tmp_path):
 
 def test_only_what_is_proved_of_a_defence_is_its_bound():
     n, f = 14, 4
-    median = robustness.median_bound(n, f)
+    median = robustness.median_coefficient(n, f)
     assert coefficient_bound("median", "none", n, f) == median
     assert coefficient_bound("median", "arc", n, f) == median + 2 * 4 / 6
     assert coefficient_bound("median", "nnm", n, f) == pytest.approx(8 * 4 / 10 * (median + 1))

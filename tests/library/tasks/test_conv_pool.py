@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from simbyz.tasks.conv_pool import ConvPool, convolve, max_pool
-from tests.library.tasks.test_convolution import by_loops
+from simbyz.tasks.conv_pool import ConvPool, convolve_windows, max_pool
+from tests.library.tasks.test_layers import by_loops
 
 RNG = np.random.default_rng(0)
 
 
 def test_convolution():
     images, kernel = RNG.normal(size=(4, 7, 6, 3)), RNG.normal(size=(5, 5, 3, 2))
-    got = convolve(jnp.asarray(images.transpose(3, 1, 2, 0)), jnp.asarray(kernel))
+    got = convolve_windows(jnp.asarray(images.transpose(3, 1, 2, 0)), jnp.asarray(kernel))
     np.testing.assert_allclose(got.transpose(3, 1, 2, 0), by_loops(images, kernel), atol=2e-5)
 
 

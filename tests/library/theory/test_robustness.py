@@ -13,13 +13,13 @@ from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mix
 from simbyz.simulator.certificates import realised_coefficient
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
-    adaptive_clipping_bound,
+    adaptive_clipping_coefficient,
     coefficient_floor,
-    krum_bound,
-    least_spread_bound,
-    median_bound,
-    mixing_bound,
-    trimmed_mean_bound,
+    krum_coefficient,
+    least_spread_coefficient,
+    median_coefficient,
+    mixing_coefficient,
+    trimmed_mean_coefficient,
 )
 
 N, F, D = 9, 3, 3
@@ -30,22 +30,25 @@ def krum(updates, f):
 
 
 RULES = {
-    "median": (aggregators.median, median_bound),
-    "trimmed_mean": (aggregators.trimmed_mean, trimmed_mean_bound),
-    "krum": (krum, krum_bound),
+    "median": (aggregators.median, median_coefficient),
+    "trimmed_mean": (aggregators.trimmed_mean, trimmed_mean_coefficient),
+    "krum": (krum, krum_coefficient),
     "geometric_median": (
         functools.partial(aggregators.geometric_median, smoothing=1e-6, iterations=64),
-        median_bound,
+        median_coefficient,
     ),
-    "minimum_variance_averaging": (aggregators.minimum_variance_averaging, least_spread_bound),
-    "smea": (aggregators.smea, least_spread_bound),
+    "minimum_variance_averaging": (
+        aggregators.minimum_variance_averaging,
+        least_spread_coefficient,
+    ),
+    "smea": (aggregators.smea, least_spread_coefficient),
     "mixed": (
         aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean),
-        lambda n, f: mixing_bound(n, f, trimmed_mean_bound(n, f)),
+        lambda n, f: mixing_coefficient(n, f, trimmed_mean_coefficient(n, f)),
     ),
     "clipped": (
         aggregators.chain(adaptive_robust_clipping, aggregators.trimmed_mean),
-        lambda n, f: adaptive_clipping_bound(n, f, trimmed_mean_bound(n, f)),
+        lambda n, f: adaptive_clipping_coefficient(n, f, trimmed_mean_coefficient(n, f)),
     ),
 }
 
@@ -59,13 +62,13 @@ def reference(aggregate, honest):
 
 def test_bounds_by_hand():
     assert coefficient_floor(5, 1) == pytest.approx(1 / 3)
-    assert trimmed_mean_bound(5, 1) == pytest.approx(8 / 3)
-    assert median_bound(5, 2) == pytest.approx(36)
-    assert krum_bound(7, 2) == pytest.approx(10)
-    assert least_spread_bound(7, 2) == pytest.approx(8 / 3)
-    assert mixing_bound(5, 1, trimmed_mean_bound(5, 1)) == pytest.approx(22 / 3)
-    assert adaptive_clipping_bound(7, 3, 1.0) == pytest.approx(7)
-    assert coefficient_floor(5, 0) == trimmed_mean_bound(5, 0) == 0
+    assert trimmed_mean_coefficient(5, 1) == pytest.approx(8 / 3)
+    assert median_coefficient(5, 2) == pytest.approx(36)
+    assert krum_coefficient(7, 2) == pytest.approx(10)
+    assert least_spread_coefficient(7, 2) == pytest.approx(8 / 3)
+    assert mixing_coefficient(5, 1, trimmed_mean_coefficient(5, 1)) == pytest.approx(22 / 3)
+    assert adaptive_clipping_coefficient(7, 3, 1.0) == pytest.approx(7)
+    assert coefficient_floor(5, 0) == trimmed_mean_coefficient(5, 0) == 0
 
 
 @pytest.mark.parametrize("name", COEFFICIENT_BOUNDS)
@@ -75,14 +78,16 @@ def test_no_bound_is_below_the_floor(name, n, f):
     assert set(COEFFICIENT_BOUNDS) < set(aggregators.AGGREGATORS)
 
 
-@pytest.mark.parametrize("bound", [coefficient_floor, trimmed_mean_bound, median_bound, krum_bound])
+@pytest.mark.parametrize(
+    "bound", [coefficient_floor, trimmed_mean_coefficient, median_coefficient, krum_coefficient]
+)
 def test_refused(bound):
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 1, got n=6, f=3"):
         bound(6, 3)
     with pytest.raises(ValueError, match="needs f >= 0"):
         bound(6, -1)
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 1, got n=6, f=3"):
-        mixing_bound(6, 3, 1.0)
+        mixing_coefficient(6, 3, 1.0)
 
 
 def test_realised_coefficient():

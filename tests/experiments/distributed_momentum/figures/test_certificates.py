@@ -27,7 +27,7 @@ from simbyz.simulator.participation import identities
 from simbyz.sweeps import many_runs
 from simbyz.sweeps.checkpoints import Checkpoints
 from simbyz.tasks import Task
-from simbyz.theory.robustness import COEFFICIENT_BOUNDS, trimmed_mean_bound
+from simbyz.theory.robustness import COEFFICIENT_BOUNDS, trimmed_mean_coefficient
 from tests.support.paths import DOCS
 from tests.support.printed import printed
 
@@ -216,7 +216,7 @@ def test_a_summary_by_hand():
     assert summarise(nothing, None) == dict.fromkeys(summarise(nothing, None))
     # Without attackers to trim, rounding is all that is between the aggregate and the mean.
     exact = columns | {"coefficient": np.full(5, 1e-13)}
-    assert summarise(exact, trimmed_mean_bound(N, 0))["certified_share"] == 1
+    assert summarise(exact, trimmed_mean_coefficient(N, 0))["certified_share"] == 1
 
 
 def test_a_run_without_honest_workers_has_no_certificate():
@@ -287,7 +287,7 @@ class TestExperiment:
             assert (asked is None) == (name != "krum")
 
     def test_bounds_of_the_rules(self):
-        assert bound_of("trmean", N, F) == trimmed_mean_bound(N, F)
+        assert bound_of("trmean", N, F) == trimmed_mean_coefficient(N, F)
         assert bound_of("median", N, F) == COEFFICIENT_BOUNDS["median"](N, F)
         assert all(bound_of(name, N, F) is None for name in ("krum", "bulyan", "average"))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz.tasks.convolution import convolve
+from simbyz.tasks.layers import convolve_same
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(2, 5, 4, 3))
@@ -25,7 +25,7 @@ def by_loops(images, kernel):
 
 def test_values():
     padded = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    got = convolve(jnp.asarray(IMAGES), jnp.asarray(KERNEL))
+    got = convolve_same(jnp.asarray(IMAGES), jnp.asarray(KERNEL))
     np.testing.assert_allclose(got, by_loops(padded, KERNEL), atol=2e-5)
 
 
@@ -39,7 +39,7 @@ def test_gradient_is_autodiff_s():
         return jnp.sum(jnp.sin(function(images, kernel)))
 
     arguments = [jnp.asarray(array, jnp.float32) for array in (IMAGES, KERNEL)]
-    ours = jax.grad(loss, argnums=(1, 2))(convolve, *arguments)
+    ours = jax.grad(loss, argnums=(1, 2))(convolve_same, *arguments)
     theirs = jax.grad(loss, argnums=(1, 2))(xla, *arguments)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
