@@ -1,4 +1,4 @@
-"""What the honest workers send in a training run that nobody attacks."""
+"""Recordings of what honest workers send in a training run that nobody attacks."""
 
 from collections.abc import Sequence
 

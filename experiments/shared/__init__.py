@@ -1,1 +1,1 @@
-"""What the experiments share: command lines, stopping, devices, progress."""
+"""Shared by the experiments: command lines, stopping, devices, progress."""

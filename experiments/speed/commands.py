@@ -1,4 +1,4 @@
-"""What each sub-command of the speed experiment measures, prints and writes."""
+"""Sub-commands of the speed experiment: what each measures, prints and writes."""
 
 import itertools
 import sys

@@ -1,4 +1,4 @@
-"""What is timed: the paper's cells on images of the published shapes.
+"""Problems that are timed: the paper's cells on images of the published shapes.
 
 Time does not depend on what the pixels show, so the images are random and nothing has to be
 downloaded.

@@ -43,7 +43,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def contradictions(summary: pd.DataFrame) -> list[str]:
-    """What can't be: a configuration worse than a bound that is published as proved."""
+    """Contradictions: a configuration worse than a bound that is published as proved."""
     return [
         f"{row['rule']} at n = {row['n']}, f = {row['f']}, d = {row['d']} reaches "
         f"{row['found']:.6g}, above its published bound {row['bound']:.6g}: see {row['file']}"

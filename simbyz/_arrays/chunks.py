@@ -70,7 +70,7 @@ def _sum_over_chunks(
 
 
 def first_carry(value: PyTree, stack: jax.Array) -> PyTree:
-    """What a loop over a stack starts from, fit for shard_map: where the stack varies over devices,
+    """First carry of a loop over a stack, fit for shard_map: where the stack varies over devices,
     a loop's carry has to from the start. What depends on the stack does so; XLA drops the choice
     between two equal values.
     """

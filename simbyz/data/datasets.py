@@ -194,7 +194,7 @@ def decode_prepared(name: str, data_dir: str | os.PathLike | None = None) -> cac
 
 
 def compare_with_published(name: str, splits: dict[str, dict[str, np.ndarray]]) -> str:
-    """What sets the decoded images apart from the published ones, empty when nothing does.
+    """Notice of how the decoded images differ from the published ones, empty when nothing does.
 
     A prepared CIFAR does not say what it was prepared from, but its records keep their place in the
     published binary files, so those can be rebuilt and their SHA-1 compared.

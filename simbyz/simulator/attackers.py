@@ -1,4 +1,4 @@
-"""What the server receives from everybody: the honest workers' vectors, and what an attack makes.
+"""Attackers, and the stack that the server receives: honest vectors, and what an attack makes.
 
 An attack is a pure function of what the honest workers send. One that learns from step to step is a
 `StatefulAttack`: its memory is carried by the simulator.
@@ -19,7 +19,7 @@ from simbyz.simulator.participation import Identities, Round, apart, in_rounds
 
 
 class Received(NamedTuple):
-    """What arrives at the server in a step."""
+    """Stack of a step as it arrives at the server, and the attack's memory."""
 
     stack: jax.Array  # (n, d), row i from worker i; of the p participants where some take part
     attack: PyTree  # the attack's memory
@@ -52,7 +52,7 @@ def receive(
     memory: PyTree,
     round: Round,
 ) -> Received:
-    """What the honest workers send, with what the Byzantine ones do, in the workers' order.
+    """The honest workers' rows and the Byzantine ones, in the workers' order.
 
     Args:
       config: of the run.

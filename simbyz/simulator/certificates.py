@@ -51,7 +51,7 @@ def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:
 
 
 def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[str, float | None]:
-    """What the certificates of a run come to.
+    """Summary of a run's certificates.
 
     A bound proved for f holds for the honest rows however many they are, if those are n - f or
     more: their mean is the mean over their subsets of n - f rows, and a square of a mean is at most

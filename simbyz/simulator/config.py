@@ -26,7 +26,7 @@ COUNTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What shapes the compiled program.
+    """Settings that shape the compiled program.
 
     n: workers. f: Byzantine workers that the rule is told to tolerate. num_byzantine: those present
     (f if None), from none to all. byzantine_gradients: those present compute gradients too, and

@@ -198,7 +198,7 @@ def study(
 
 
 class Seen(NamedTuple):
-    """What a step made, as the columns tell of it: of the w workers that compute, and of all n."""
+    """Values of a step, for its columns: of the w workers that compute, and of all n."""
 
     sampled: jax.Array  # (w, d)
     losses: jax.Array  # (w,)

@@ -39,7 +39,7 @@ class Participants(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What the phases of a step are told: made once, and handed down."""
+    """Round: all that the phases of a step are told, made once and handed down."""
 
     hyperparameters: Hyperparameters
     key: jax.Array  # of the run; see `simbyz.simulator.keys`

@@ -24,7 +24,7 @@ from simbyz.simulator.participation import Round
 
 
 class Memory(NamedTuple):
-    """What the server remembers beside the parameters and the rule's memory."""
+    """Memory of the server, beside the parameters and the rule's."""
 
     aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
     momentum: jax.Array | None  # (d,) at the update
@@ -32,7 +32,7 @@ class Memory(NamedTuple):
 
 
 def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
-    """What a rule knows before the first step; None for one without memory."""
+    """Memory of a rule before the first step; None for one without memory."""
     return rule.start(zeros) if isinstance(rule, StatefulRule) else None
 
 

@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and the functions that carry it."""
+"""State: all that a run carries from step to step, and the functions that carry it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from simbyz.simulator.server import Memory
 
 
 class State(NamedTuple):
-    """What a run carries from step to step; parameters as one vector (d,). Each phase has its own
+    """State of a run between two steps; parameters as one vector (d,). Each phase has its own
     memory.
     """
 

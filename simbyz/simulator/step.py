@@ -48,7 +48,7 @@ Schedule = Callable[..., jax.Array | float]
 
 
 def sender_of(config: Config, more: Sequence[Sender]) -> Sender:
-    """What workers do to their gradients, as a configuration has it."""
+    """Sender of each worker, as a configuration has it."""
     own = [clip()]
     if config.variance_reduction:
         own.append(variance_reduction(config))

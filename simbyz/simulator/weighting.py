@@ -23,7 +23,7 @@ from simbyz.simulator.participation import Participants
 
 
 class Weighting(NamedTuple):
-    """What is known of the workers' masses before a run; see `by_counts`."""
+    """Masses of the workers, as far as they are known before a run; see `by_counts`."""
 
     counts: np.ndarray  # (n,), or those of the workers that compute where the others claim
     claimed: np.ndarray | None  # (), or (b,) of the Byzantine workers

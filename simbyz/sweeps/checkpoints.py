@@ -1,4 +1,4 @@
-"""What runs carry from step to step, on disk, so that a process that died can go on.
+"""Checkpoints: the state of runs on disk, so that a process that died can go on.
 
 A file holds the state and the metrics so far of runs that are computed together, at one step. Its
 first line, JSON, says of which runs, at which step and by what program; arrays follow, and a

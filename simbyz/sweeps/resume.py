@@ -1,4 +1,4 @@
-"""What a sweep carries from chunk to chunk, to a checkpoint and back, bit for bit."""
+"""Resuming: a sweep's state from chunk to chunk, to a checkpoint and back, bit for bit."""
 
 import dataclasses
 import time

@@ -1,4 +1,4 @@
-"""What is learnt: a model on a data set, as the pure functions that the simulator calls."""
+"""Task: a model on a data set, as the pure functions that the simulator calls."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

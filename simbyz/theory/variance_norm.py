@@ -1,4 +1,4 @@
-"""What the theory asks of honest vectors before it promises anything."""
+"""Bounds on the variance-norm ratio of honest vectors, below which a rule promises anything."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the pictures of curves have in common: panels, a mean with its band, crosses."""
+"""Common ground of the pictures of curves: panels, a mean with its band, crosses."""
 
 import os
 from collections.abc import Iterable

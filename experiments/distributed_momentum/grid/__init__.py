@@ -1,1 +1,1 @@
-"""What is run: the settings of the paper, the cells of its grid, the programs that compute them."""
+"""The grid: the settings of the paper, the cells of its grid, the programs that compute them."""

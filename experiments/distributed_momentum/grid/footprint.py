@@ -1,4 +1,4 @@
-"""What a run takes of a device: its network, its memory, and so how many are run at once."""
+"""Footprint of a run on a device: its network, its memory, and so how many are run at once."""
 
 import functools
 import math

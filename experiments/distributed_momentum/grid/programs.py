@@ -54,7 +54,7 @@ ATTACKS: dict[str, tuple[Callable | None, dict[str, float | jax.Array]]] = {
 
 
 class Program(NamedTuple):
-    """What shapes the compiled program of a cell: cells that agree in it are lanes of one."""
+    """Fields that shape the compiled program of a cell: cells that agree in it are lanes of one."""
 
     task: tuple  # data set, network, precision, examples a worker and a step
     rule: tuple  # with n, f and its conventions

@@ -1,4 +1,4 @@
-"""What each data set is trained with, in the paper and at small scale."""
+"""Settings of each data set, in the paper and at small scale."""
 
 import dataclasses
 from typing import Literal
@@ -14,7 +14,7 @@ Precision = Literal["default", "float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a data set is trained with. The l2 factor is the one that acts: the paper gives its
+    """Settings of a data set. The l2 factor is the one that acts: the paper gives its
     root.
 
     learning_rates: (rate, refresh) pairs; a rate is divided by 1 + step / 167, taken anew every

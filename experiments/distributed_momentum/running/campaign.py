@@ -18,7 +18,7 @@ class Failure(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a folder and a table leave to do."""
+    """Runs that a folder and a table leave to do."""
 
     todo: list[Run]
     on_disk: list[Run]

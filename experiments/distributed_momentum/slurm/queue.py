@@ -1,4 +1,4 @@
-"""What Slurm says of jobs."""
+"""Queue: the states of jobs, as Slurm tells them."""
 
 import os
 import subprocess

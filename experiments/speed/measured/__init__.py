@@ -1,1 +1,1 @@
-"""What is timed: rules, steps, runs, the grid, searches, memory."""
+"""Measurements: rules, steps, runs, the grid, searches, memory."""

@@ -187,7 +187,7 @@ def label_shards(key: jax.Array, labels: np.ndarray, n: int, *, k: int = 2) -> P
 def start(
     key: jax.Array, labels: np.ndarray, n: int
 ) -> tuple[np.random.Generator, np.ndarray, int]:
-    """What every scheme starts from, checked: a generator seeded by the key, labels, n."""
+    """Checked start of every scheme: a generator seeded by the key, labels, n."""
     if isinstance(labels, jax.core.Tracer):
         raise TypeError(
             "a partition has a shape that depends on the labels: make it outside jit and vmap"

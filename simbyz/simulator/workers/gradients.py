@@ -1,4 +1,4 @@
-"""What the workers compute in a step: each the gradient of its own batch, all in one `vmap`."""
+"""Gradients of the workers in a step: each the gradient of its own batch, all in one `vmap`."""
 
 from collections.abc import Callable
 

@@ -41,7 +41,7 @@ class Sent(NamedTuple):
 
 
 class Take(Protocol):
-    """What workers make of their gradients at a point (d,), or (w, d) where each has its own."""
+    """Vectors made of the gradients at a point (d,), or (w, d) where each worker has its own."""
 
     def __call__(self, point: jax.Array, round: Round) -> Sent: ...
 

@@ -1,4 +1,4 @@
-"""What the problems share: a task from the losses of workers, and how workers differ."""
+"""Problem, common to all: a task from the losses of workers, and how workers differ."""
 
 import operator
 from collections.abc import Callable
