@@ -130,7 +130,7 @@ def test_a_rule_is_left_out_where_it_has_no_guarantee():
         ("--rule bulyan --n 25 --f 11", "none of bulyan bears n = 25, f = 11"),
         ("--f 30", "f must be from 1 to n - 2 = 23, got 30"),
         ("--at-step -1", "at_step must be at least 0, got -1"),
-        ("--climbers 0", "climbers at least 1, got 60 and 0"),
+        ("--climbers 0", "climbers must be at least 1, got 0"),
         ("--seed -1", "seed must be from 0 to 2^31 - 1, got -1"),
         ("--rule", "rule must name at least one"),
     ],
