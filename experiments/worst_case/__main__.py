@@ -81,7 +81,7 @@ class Options(Search, Climbing, Storage):
 
 
 # Seconds, not minutes: what the tests run.
-SMOKE = Options(rule=("median", "average"), n=5, f=(1,), d=(1,), restarts=16, steps=60)
+SMOKE = Options(rule=("median", "average"), n=5, f=(1,), d=(1,), restarts=32, steps=120)
 
 
 def prepare(options: Options) -> list[dict]:

@@ -57,9 +57,9 @@ def device_memory() -> int | None:
     return None if stats is None else stats.get("bytes_limit")
 
 
-def network_of(cell: Cell, channels: int, num_classes: int) -> nn.Module:
-    if cell.depth:
-        return models.WideResNet(cell.depth, cell.width, num_classes=num_classes)
+def network_of(depth: int, width: int, channels: int, num_classes: int) -> nn.Module:
+    if depth:
+        return models.WideResNet(depth, width, num_classes=num_classes)
     if channels == 3:
         return models.Conv(num_classes=num_classes)
     return models.Dense(num_classes=num_classes)
@@ -82,11 +82,14 @@ def memory_of(cell: Cell, width: int, platform: str) -> float:
     return 4 * width * floats + images * math.prod(shape)
 
 
-@functools.cache
 def dimension(cell: Cell) -> int:
-    shape, _ = IMAGES[cell.dataset]
-    classes = PREPROCESSING[cell.dataset]["num_classes"]
-    module = network_of(cell, shape[-1], classes)
+    return _dimension(cell.dataset, cell.depth, cell.width)
+
+
+@functools.cache  # traced once for all cells that learn the same network
+def _dimension(dataset: str, depth: int, width: int) -> int:
+    shape, _ = IMAGES[dataset]
+    module = network_of(depth, width, shape[-1], PREPROCESSING[dataset]["num_classes"])
     variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))
     return sum(leaf.size for leaf in jax.tree.leaves(variables))
 
