@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz._arrays import geometry
+from simbyz._arrays import chunks, geometry
 from simbyz._arrays.geometry import squared_distances
 
 
@@ -27,7 +27,7 @@ def by_loops(rows):
 
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 1), (7, 5), (7, 64), (7, 130)])
 def test_against_loops_whatever_the_chunk(n, d, jitted, monkeypatch):
-    monkeypatch.setattr(geometry, "CHUNK", 64 * n)  # one chunk, one and a bit, two and a bit
+    monkeypatch.setattr(chunks, "CHUNK", 64 * n)  # one chunk, one and a bit, two and a bit
     rows = np.random.default_rng(d).normal(size=(n, d)).astype(np.float32)
     got = jitted(rows)
     np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5, atol=1e-6)
