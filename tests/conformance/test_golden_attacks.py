@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from simbyz import attacks
+from tests.conformance.golden import attack_and_options
 from tests.reference import attacks as reference_attacks
 from tests.support.paths import GOLDEN
 
@@ -46,37 +47,6 @@ class Case(NamedTuple):
     num_byzantine: int
     expected: np.ndarray
     draws: np.ndarray | None  # the random numbers that it used
-
-
-def attack_and_options(name: str, params: dict) -> tuple[str, dict] | None:
-    """Which of our attacks, with which options, theirs is; None if none is."""
-    sign = -1 if params.get("negative") else 1
-    if name == "little":
-        return "a_little_is_enough", {"factor": sign * params["factor"]}
-    if name == "empire":
-        return "fall_of_empires", {"factor": sign * params["factor"]}
-    if name == "empire-strict":
-        return "inner_product_manipulation", {"tau": float(params["epsilon"])}
-    if name == "bulyan":
-        target = params.get("target_idx", -1)
-        coordinate = None if target == "all" else target
-        factor = sign * params["factor"]
-        return "hidden_vulnerability", {"factor": factor, "coordinate": coordinate}
-    if name == "anticge":
-        return "anti_cge", {"f": params["f_decl"]}
-    if name == "ALittleIsEnough":
-        return "a_little_is_enough", {"factor": params["tau"]}
-    if name == "InnerProductManipulation":
-        return "inner_product_manipulation", {"tau": params["tau"]}
-    if name == "SignFlipping":
-        return "sign_flipping", {}
-    if name == "Mimic":
-        return "mimic", {"worker": params["epsilon"]}
-    if name == "Inf":
-        return "inf", {}
-    if name == "Gaussian":
-        return "gaussian", {"mean": params["mu"], "scale": params["sigma"]}
-    return None
 
 
 @functools.cache

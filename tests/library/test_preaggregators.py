@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simbyz import aggregators, preaggregators
-from simbyz._arrays import geometry
 from tests.reference import preaggregators as reference
 from tests.support.compiled import compiled, compiled_gradient, compiled_lanes
 
@@ -285,9 +284,8 @@ def test_of_equally_far_rows_the_earlier_one_is_mixed_in() -> None:
         assert_close(jitted(MIXING)(rows), MIXING.refer(rows, F), 1e-6)
 
 
-def test_a_wide_stack_is_mixed_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geometry, "CHUNK", 4 * N)
-    rows = gaussian_rows(0, d=10)
+def test_a_wide_stack_is_mixed_chunk_by_chunk() -> None:
+    rows = gaussian_rows(0, d=2**17 // N * 2 + 5)  # chunks of 2^17 values
     assert_close(MIXING.function(rows, f=F), MIXING.refer(rows, F), 1e-6)
 
 

@@ -198,10 +198,9 @@ def test_more_rows_than_a_sorting_network_takes(name: str, options: dict) -> Non
         np.testing.assert_allclose(result, refer(name, options, rows, 5), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("d", [64, 65, 150])
-def test_aksel_looks_at_every_coordinate_once(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 64 coordinates: the last one overlaps the one before."""
-    monkeypatch.setattr(geometry, "CHUNK", 5 * 64)
+@pytest.mark.parametrize("d", [64, 2**15, 2**15 + 1, 70_000])
+def test_aksel_looks_at_every_coordinate_once(d: int) -> None:
+    """Chunks of 2^17 values, hence of 26,214 coordinates: the last overlaps the one before."""
     rows = gaussian_rows(0, 5, d).astype(np.float32)
     squares = np.sum((rows.astype(np.float64) - np.median(rows, axis=0)) ** 2, axis=1)
     chosen = np.argsort(squares)[:3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz._arrays import chunks, geometry
+from simbyz._arrays import geometry
 from simbyz._arrays.geometry import squared_distances
 
 
@@ -25,9 +25,9 @@ def by_loops(rows):
     return np.array([[np.sum((a - b) ** 2) for b in rows] for a in rows])
 
 
-@pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 1), (7, 5), (7, 64), (7, 130)])
-def test_against_loops_whatever_the_chunk(n, d, jitted, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK", 64 * n)  # one chunk, one and a bit, two and a bit
+# At last more than one chunk of 2^17 values, and more than two.
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 1), (7, 5), (7, 20_000), (7, 40_000)])
+def test_against_loops_whatever_the_chunk(n, d, jitted):
     rows = np.random.default_rng(d).normal(size=(n, d)).astype(np.float32)
     got = jitted(rows)
     np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5, atol=1e-6)

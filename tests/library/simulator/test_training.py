@@ -10,43 +10,8 @@ from simbyz import aggregators, attacks, data
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.sweeps import Lane, sweep
-from simbyz.tasks import Task, classification, models
-
-TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
-
-
-def quadratic(noise=0.1):
-    """Worker losses ||θ - target - noise||² / 2: the optimum is the target."""
-
-    def batches(arrays, key, first_step, num_steps, num_workers):
-        def draw(step):
-            return jax.random.normal(jax.random.fold_in(key, step), (num_workers, len(TARGET)))
-
-        return jax.vmap(draw)(first_step + jnp.arange(num_steps))
-
-    def loss(arrays, parameters, model_state, batch, key):
-        return jnp.sum(jnp.square(parameters - TARGET - noise * batch)) / 2, model_state
-
-    return Task(
-        data={},
-        initialise=lambda key: (jax.random.normal(key, TARGET.shape), {}),
-        batches=batches,
-        loss=loss,
-        accuracy=lambda arrays, parameters, model_state, key: (
-            -jnp.sum(jnp.square(parameters - TARGET))
-        ),
-        batch_size=1,
-    )
-
-
-def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, **options):
-    task = quadratic() if task is None else task
-    simulator = make_simulator(config, task, rule, attack, **options)
-    key = jax.random.key(seed)
-    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
-        simulator.initialise(key), hyperparameters, task.data, key, 0, steps
-    )
-    return state, metrics
+from simbyz.tasks import classification, models
+from tests.library.simulator.quadratic import TARGET, quadratic, run
 
 
 def distance(state):

@@ -213,6 +213,6 @@ def test_one_program_runs_with_and_without_nesterov():
         )
         key = jax.random.key(1)
         state, _ = jax.jit(alone.advance, static_argnums=5)(
-            alone.initialise(key), given.hyperparameters, task.data, key, 0, STEPS
+            jax.jit(alone.initialise)(key), given.hyperparameters, task.data, key, 0, STEPS
         )
         np.testing.assert_allclose(got.parameters, state.parameters, rtol=1e-4, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from simbyz.tasks.conv_pool import ConvPool, convolve_windows, max_pool
-from tests.library.tasks.test_layers import by_loops
+from tests.reference.convolution import by_loops
 
 RNG = np.random.default_rng(0)
 

@@ -1,6 +1,7 @@
 """Momentum variance reduction against its recurrence in NumPy, and against plain momentum."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,13 @@ from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.simulator.participation import participants
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Task
+from tests.library.simulator import quadratic
 
 SCALE = np.array([1.0, 0.5, 2.0], np.float32)
 REDUCED = Config(n=4, f=0, variance_reduction=True)
 
 
+@functools.cache
 def noisy(shared):
     """Losses Σ scale · ((1 + shared · z_1) θ² / 2 - (1 - shared) z_2 θ), z of the batch: noise of
     the curvature, which moves along with θ, or of the gradient, which doesn't.
@@ -45,11 +48,7 @@ def noisy(shared):
 
 def run(config, hyperparameters, rule=aggregators.average, attack=None, steps=25, task=None):
     task = noisy(0.5) if task is None else task
-    simulator = make_simulator(config, task, rule, attack)
-    key = jax.random.key(0)
-    return jax.jit(simulator.advance, static_argnums=5)(
-        simulator.initialise(key), hyperparameters, task.data, key, 0, steps
-    )
+    return quadratic.run(config, hyperparameters, rule, attack, steps, task)
 
 
 @pytest.mark.parametrize(
