@@ -18,7 +18,7 @@ def blocks() -> list[str]:
 
 def test_short(blocks):
     *own, loop = [sum(map(bool, block.splitlines())) for block in blocks]
-    assert len(own) == 6
+    assert len(own) == 7
     assert max(own) < 15
     assert loop < 20
 
