@@ -74,7 +74,7 @@ CALLS = {
     "sample without a key": (
         lambda: aggregators.signguard(ROWS, 2, sample=2),
         ValueError,
-        "a sample together with a key",
+        "signguard takes a sample together with a key",
     ),
     "trusted": (
         lambda: aggregators.fltrust(ROWS, 2, trusted=np.ones(5, np.float32)),
