@@ -1,6 +1,6 @@
 """Every aggregation rule, configured, with its reference and the laws that it keeps.
 
-A rule joins the tests of tests/library/aggregators/laws with one line in RULES. Shapes are the same
+A rule joins the tests of tests/wings/aggregators/laws with one line in RULES. Shapes are the same
 everywhere, since every new one compiles every rule again.
 """
 

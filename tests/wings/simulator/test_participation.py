@@ -9,7 +9,7 @@ from simbyz import aggregators, attacks
 from simbyz.simulator import Config, Hyperparameters, Momentum
 from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.simulator.participation import participants
-from tests.library.simulator.quadratic import TARGET, quadratic, run
+from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 N, B, P = 8, 2, 5
 KEY = jax.random.key(0)

@@ -12,7 +12,7 @@ from simbyz.attacks import DATA_ATTACKS
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.workers.gradients import draw_batches, make_gradients
 from simbyz.tasks import classification, models
-from tests.library.simulator.quadratic import run
+from tests.wings.simulator.quadratic import run
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.simulator.participation import participants
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Task
-from tests.library.simulator import quadratic
+from tests.wings.simulator import quadratic
 
 SCALE = np.array([1.0, 0.5, 2.0], np.float32)
 REDUCED = Config(n=4, f=0, variance_reduction=True)

@@ -12,7 +12,7 @@ from simbyz import aggregators, attacks
 from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.keys import BATCHES, INITIALISE
-from tests.library.simulator.quadratic import TARGET, quadratic, run
+from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 N, F, ROUNDS, K = 7, 2, 6, 3
 

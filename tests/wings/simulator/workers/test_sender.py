@@ -11,7 +11,7 @@ from simbyz.simulator import Config, Hyperparameters, Momentum
 from simbyz.simulator.participation import participants
 from simbyz.simulator.workers import Sender, Sent, chain, clip, momentum, optax_sender
 from simbyz.simulator.workers.sender import no_memory
-from tests.library.simulator.quadratic import quadratic, run
+from tests.wings.simulator.quadratic import quadratic, run
 
 W, D, STEPS = 3, 2, 8
 ROWS = np.random.default_rng(0).normal(size=(4, W, D)).astype(np.float32)

@@ -20,7 +20,7 @@ from simbyz.simulator.participation import (
     identities,
     participants,
 )
-from tests.library.simulator.quadratic import TARGET, quadratic, run
+from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 N, B, STEPS = 7, 2, 12
 KEY = jax.random.key(0)

@@ -11,7 +11,7 @@ from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import classification, models
-from tests.library.simulator.quadratic import TARGET, quadratic, run
+from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 
 def distance(state):

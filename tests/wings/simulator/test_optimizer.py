@@ -9,7 +9,7 @@ import pytest
 from simbyz import aggregators, attacks
 from simbyz.simulator import Config, Hyperparameters, Momentum
 from simbyz.simulator.keys import BATCHES, INITIALISE
-from tests.library.simulator.quadratic import TARGET, quadratic, run
+from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 CONFIG = Config(n=7, f=2, momentum_at=("worker",))
 HYPERPARAMETERS = Hyperparameters(0.1, worker=Momentum(0.8), attack={"factor": -1.5})
