@@ -138,7 +138,15 @@ RULES = [
     ),
     # Clipped rows may leave the box around the honest ones, towards zero.
     Rule("signguard", {}, 2, 1, breaks=("translation", "robustness", "ties")),
-    Rule("clipped_clustering", {}, 2, 1, breaks=("translation", "robustness", "ties")),
+    # Of two clusters of as many rows, the one of the earliest row.
+    Rule(
+        "clipped_clustering",
+        {},
+        2,
+        1,
+        orderless=False,
+        breaks=("translation", "robustness", "ties"),
+    ),
     # Bad rows that disagree on the extremes are copied themselves.
     Rule("foundation_fl", {}, 2, 1, breaks=("robustness", "ties")),
 ]

@@ -23,7 +23,8 @@ from tests.support.rules import (
 @few_examples
 @given(seed=seeds)
 def test_order_of_workers_does_not_matter(rule: Rule, seed: int) -> None:
-    # From f = 3 on, every choice of the published Bulyan is by two neighbours or more.
+    # From f = 3 on, every choice of the published Bulyan is by two neighbours or more; two clusters
+    # of an odd number of rows are never equal.
     n, f = (N, F) if rule.orderless else (15, 3)
     rows = gaussian_rows(seed, n)
     shuffled = np.random.default_rng(seed + 1).permutation(rows)
