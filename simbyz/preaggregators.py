@@ -239,7 +239,9 @@ def _ratio(radius: jax.Array, norms: jax.Array) -> jax.Array:
 
 
 @_ratio.defjvp
-def _ratio_moves(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _ratio_moves(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
     """Without the 1 / norm² of JAX's own, which is no float32 where the norm is 1e-20."""
     (radius, norms), (radius_moves, norms_move) = primals, tangents
     ratio = _ratio(radius, norms)

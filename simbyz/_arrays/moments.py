@@ -49,7 +49,9 @@ def weighted_sum(stack: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 @weighted_sum.defjvp
-def _weighted_sum_moves(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _weighted_sum_moves(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
     return jax.jvp(_sum_of_used, primals, tangents)
 
 
@@ -96,7 +98,9 @@ def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> j
 
 
 @means_of_chosen.defjvp
-def _means_move(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _means_move(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
     (stack, chosen, finite), (moves, _, _) = primals, tangents
     return jax.jvp(lambda stack: _means_of_finite(stack, chosen, finite), (stack,), (moves,))
 

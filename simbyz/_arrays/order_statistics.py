@@ -127,7 +127,9 @@ def sorted_columns(stack: jax.Array) -> jax.Array:
 
 
 @sorted_columns.defjvp
-def _columns_with_tangents(primals, tangents):
+def _columns_with_tangents(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     return jax.jvp(lambda stack: jnp.sort(stack, axis=0), primals, tangents)
 
 
@@ -149,7 +151,12 @@ def _through_network(
 
 
 @_through_network.defjvp
-def _with_tangents(ranks, sets, primals, tangents):
+def _with_tangents(
+    ranks: tuple[int, ...],
+    sets: tuple[tuple[int, ...], ...],
+    primals: tuple[list[jax.Array]],
+    tangents: tuple[list[jax.Array]],
+) -> tuple[list[jax.Array], list[jax.Array]]:
     """A tangent moves with its value: to the value's place in sorted order.
 
     The network, differentiated, has an output for each row, and XLA recomputes it for each: 30 s to

@@ -158,7 +158,9 @@ def _squared_distances_to(
 
 
 @_squared_distances_to.defjvp
-def _derivative_blanked(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _derivative_blanked(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
     """A row that is not finite has derivative 0. To blank it before, for this alone, would make a
     copy of the stack. What was known before, of the same rows, has no part in it.
     """
@@ -222,8 +224,8 @@ def weiszfeld(
     else:
         known = Reached(center, squared_distances_to(center, stack))
 
-    def step(_, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        center, _ = carry
+    def step(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        center = carry[0]
         distances, finite = distances_to(center, stack, known)
         pulls = 1 if masses is None else masses
         weights = jnp.where(finite, pulls / jnp.maximum(smoothing, distances), 0)

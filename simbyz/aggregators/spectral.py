@@ -158,12 +158,13 @@ def _caf_weights(stack: jax.Array, f: int) -> jax.Array:
     f = require("caf", n, f, 2, 1)
     squares, good = _clean_distances(stack)
     start = good.astype(squares.dtype)
+    Carry = tuple[jax.Array, jax.Array, jax.Array, int]
 
-    def goes_on(carry: tuple) -> jax.Array:
+    def goes_on(carry: Carry) -> jax.Array:
         weights, _, _, turn = carry
         return (jnp.sum(weights) > n - 2 * f) & (turn < n)
 
-    def turn(carry: tuple) -> tuple:
+    def turn(carry: Carry) -> Carry:
         weights, least, best, turn = carry
         value, shares = _top_direction(squares, weights)
         better = value < least

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Decoded:
     notice: str = ""
 
 
-def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
+def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The folder of all cached data sets: the argument, else SIMBYZ_CACHE, else the user's."""
     chosen = cache_dir or os.environ.get("SIMBYZ_CACHE")
     if chosen:
@@ -184,7 +185,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(file) -> None:
+def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
 

@@ -90,8 +90,8 @@ PUBLISHED = {
 def load(
     name: str,
     *,
-    data_dir: str | os.PathLike | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Loads a data set by name: "mnist", "fashion_mnist", "cifar10", "cifar100" or "digits".
 
@@ -143,7 +143,7 @@ def decode_digits() -> cache.Decoded:
     return cache.Decoded(dict(zip(cache.ARRAYS, parts, strict=True)), {"library": "scikit-learn"})
 
 
-def decode_prepared(name: str, data_dir: str | os.PathLike | None = None) -> cache.Decoded:
+def decode_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -> cache.Decoded:
     """Decodes a data set that TensorFlow Datasets has prepared, preparing it first if need be.
 
     Images stay in the order of the prepared files.
@@ -223,7 +223,7 @@ def compare_with_published(name: str, splits: dict[str, dict[str, np.ndarray]]) 
     )
 
 
-def _read_split(source: Sequence[dict], description: str) -> dict[str, np.ndarray]:
+def _read_split(source: Sequence[dict[str, Any]], description: str) -> dict[str, np.ndarray]:
     from tqdm import tqdm  # comes with TensorFlow Datasets, and only reading from it is slow
 
     size = 500
@@ -241,7 +241,7 @@ def _read_split(source: Sequence[dict], description: str) -> dict[str, np.ndarra
     return {column: np.concatenate(values) for column, values in parts.items()}
 
 
-def _fingerprints(name: str, data_dir: str | os.PathLike | None) -> set[str]:
+def _fingerprints(name: str, data_dir: str | os.PathLike[str] | None) -> set[str]:
     if data_dir is None:
         return set()
     infos = Path(data_dir).expanduser().glob(f"{name}/*/dataset_info.json")

@@ -51,10 +51,12 @@ def padded(task: Task, devices: int) -> Task:
         parameters, model_state = task.initialise(key)
         return (parameters, jnp.zeros(missing)), model_state
 
-    def loss(data, parameters, *rest, **options):
+    def loss(
+        data: PyTree, parameters: PyTree, *rest: Any, **options: Any
+    ) -> tuple[jax.Array, PyTree]:
         return task.loss(data, parameters[0], *rest, **options)
 
-    def accuracy(data, parameters, *rest):
+    def accuracy(data: PyTree, parameters: PyTree, *rest: Any) -> jax.Array:
         return task.accuracy(data, parameters[0], *rest)
 
     return task._replace(initialise=initialise, loss=loss, accuracy=accuracy)

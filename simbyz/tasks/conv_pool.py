@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+Saved = tuple[jax.Array, jax.Array, jax.Array]  # images, kernel, windows
+
 
 class ConvPool(nn.Module):
     """Convolution without padding, 2 × 2 max-pool, bias, ReLU.
@@ -61,7 +63,7 @@ def _windows(images: jax.Array, size: int) -> jax.Array:
     return jnp.stack([columns[:, :, i : i + height] for i in range(size)])
 
 
-def _forward(images: jax.Array, kernel: jax.Array):
+def _forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Saved]:
     windows = _windows(images, len(kernel))
     shape, kernel_matrix = windows.shape[3:], kernel.reshape(-1, kernel.shape[-1])
     windows = windows.reshape(len(kernel_matrix), -1)
@@ -69,7 +71,7 @@ def _forward(images: jax.Array, kernel: jax.Array):
     return products.reshape(-1, *shape), (images, kernel, windows)
 
 
-def _backward(saved: tuple[jax.Array, jax.Array, jax.Array], gradient: jax.Array):
+def _backward(saved: Saved, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     images, kernel, windows = saved
     by_pixel = gradient.reshape(len(gradient), -1)
     of_kernel = jnp.einsum("kn,dn->kd", windows, by_pixel)

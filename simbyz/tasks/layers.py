@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+Saved = tuple[jax.Array, jax.Array]  # images, kernel
+
 
 class Affine(nn.Module):
     """x · kernelᵀ + bias: (..., inputs) -> (..., features), the kernel kept as (features, inputs).
@@ -47,11 +49,11 @@ def convolve_same(images: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
-def _forward(images: jax.Array, kernel: jax.Array):
+def _forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Saved]:
     return convolve_same(images, kernel), (images, kernel)
 
 
-def _backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
+def _backward(saved: Saved, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     images, kernel = saved
     _, height, width, channels = images.shape
     mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)

@@ -8,7 +8,7 @@ too are computed in inference mode, the default.
 Parameters start as PyTorch starts them, weights and biases uniform in ±1/√fan_in.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -208,7 +208,7 @@ def _conv(
     how = None  # flax's own
     if size == 3 and padding == "SAME" and jax.default_backend() == "cpu":
 
-        def how(images: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+        def how(images: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
             return convolve_same(images, kernel)
 
     return nn.Conv(

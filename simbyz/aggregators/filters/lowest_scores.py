@@ -167,7 +167,7 @@ def _faba_rows(stack: jax.Array, f: int) -> jax.Array:
     # A row that is not finite is far from all others, and the others from that row alone.
     squares = jnp.minimum(squares, jnp.finfo(squares.dtype).max / n)
 
-    def remove(left: jax.Array, _) -> tuple[jax.Array, None]:
+    def remove(left: jax.Array, _: None) -> tuple[jax.Array, None]:
         scores = jnp.sum(jnp.where(left[None, :], squares, 0), axis=1)
         farthest = jnp.argmax(jnp.where(left, scores, -1))
         return left.at[farthest].set(False), None

@@ -30,7 +30,9 @@ def weighted_middle_row(stack: jax.Array, masses: jax.Array) -> jax.Array:
 
 
 @weighted_middle_row.defjvp
-def _with_tangents(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _with_tangents(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
     """The tangent of the first row that holds the middle value."""
     (stack, masses), (moving, _) = primals, tangents
     # The barrier keeps the network from being computed again for each row that is compared.

@@ -28,6 +28,9 @@ class Start(NamedTuple):
     gain: jax.Array  # (1,) or (d,)
 
 
+Climbed = tuple[Start, jax.Array]  # the best rows, and how far a step goes or what was better
+
+
 def rays(honest: jax.Array, deviation: jax.Array, own_coordinates: bool) -> jax.Array:
     """Directions (r, d), each as long as the deviation: ± the deviation, against the mean, and
     unless each coordinate is climbed on its own, from the mean towards each honest row and the
@@ -103,11 +106,11 @@ def climb(
         usable = jnp.isfinite(square) & (square > 0)
         return jnp.where(usable, slope / jnp.sqrt(jnp.where(usable, square, 1)), 0) * jnp.sqrt(b)
 
-    def iteration(state: tuple[Start, jax.Array], key: jax.Array):
+    def iteration(state: Climbed, key: jax.Array) -> tuple[Climbed, None]:
         (rows, value), size = state
         slope = uphill(rows) * scale[None]
 
-        def propose(best: tuple[Start, jax.Array], inputs: tuple[jax.Array, jax.Array]):
+        def propose(best: Climbed, inputs: tuple[jax.Array, jax.Array]) -> tuple[Climbed, None]:
             (best_rows, best_value), better = best
             i, key = inputs
             mix_key, share_key = jax.random.split(key)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 Function = Callable[[jax.Array], jax.Array]
+Probed = tuple[jax.Array, jax.Array]  # probes, values
 
 
 class Search(NamedTuple):
@@ -48,7 +49,9 @@ def sequential(function: Function, evaluations: int, dtype: DTypeLike = jnp.floa
     """
     evaluations = _at_least_one(evaluations)
 
-    def one_step(state: tuple[_Walk, jax.Array], i: jax.Array):
+    def one_step(
+        state: tuple[_Walk, jax.Array], i: jax.Array
+    ) -> tuple[tuple[_Walk, jax.Array], Probed]:
         walk, value = state
         x = _next_probe(walk)
         new = _no_nan(function(x))
@@ -91,7 +94,9 @@ def looking_ahead(
     """
     rounds = -(-_at_least_one(evaluations) // 2)
 
-    def one_round(state, number: jax.Array):
+    State = tuple[_Walk, jax.Array, jax.Array, jax.Array]
+
+    def one_round(state: State, number: jax.Array) -> tuple[State, None]:
         walk, value, probes, values = state
         i = 2 * number
         first = _next_probe(walk)
@@ -157,7 +162,7 @@ def bracketing(
     fractions = jnp.arange(1, width, dtype=dtype) / width
     powers = 2.0 ** jnp.arange(1, width + 1, dtype=dtype)
 
-    def one_round(state: tuple[jax.Array, jax.Array], i: jax.Array):
+    def one_round(state: Probed, i: jax.Array) -> tuple[Probed, None]:
         probes, values = state
         best = probes[jnp.argmax(values)]
         left = jnp.max(jnp.where(probes < best, probes, 0))

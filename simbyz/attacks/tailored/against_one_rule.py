@@ -1,6 +1,7 @@
 """Attacks made against one defence: comparative elimination, the plain mean, centered clipping."""
 
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +158,7 @@ def relocating() -> StatefulAttack:
         aggregate: jax.Array,
         *,
         own: jax.Array | None = None,
-        **options,
+        **options: Any,
     ) -> tuple[jax.Array, jax.Array]:
         del own
         rows = relocated_orthogonal_perturbation(

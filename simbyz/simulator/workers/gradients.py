@@ -107,12 +107,12 @@ def make_gradients(
 
         def worker(
             parameters: PyTree, batch: PyTree, key: jax.Array, byzantine: jax.Array | None = None
-        ):
+        ) -> tuple[tuple[jax.Array, PyTree], jax.Array]:
             options = {}
             if byzantine is not None:
                 options["relabel"] = lambda labels: jnp.where(byzantine, change(labels), labels)
 
-            def loss(parameters: PyTree):
+            def loss(parameters: PyTree) -> tuple[jax.Array, PyTree]:
                 return task.loss(round.data, parameters, model_state, batch, key, **options)
 
             outcome, gradient = jax.value_and_grad(loss, has_aux=True)(parameters)

@@ -33,12 +33,13 @@ def local_steps(config: Config, sender: Sender) -> Sender:
     the first one, and the model state is averaged after each.
     """
 
+    Carry = tuple[jax.Array, jax.Array, PyTree, PyTree]
     count, workers = config.local_steps, config.rounds[0].computing
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         start, rate = jnp.atleast_2d(point), round.local_rate
 
-        def one(carry: tuple, inputs: tuple[jax.Array, PyTree]) -> tuple[tuple, jax.Array]:
+        def one(carry: Carry, inputs: tuple[jax.Array, PyTree]) -> tuple[Carry, jax.Array]:
             sampled, vectors, memory, model_state = carry
             number, batch = inputs
             local = round._replace(

@@ -37,7 +37,7 @@ class Sent(NamedTuple):
     sampled: jax.Array  # (w, d) the clipped gradients behind it
     losses: jax.Array  # (w,) where the first gradients were taken
     model_state: PyTree  # afterwards
-    memories: tuple = ()  # of the senders passed so far, in their order: for `chain`
+    memories: tuple[PyTree, ...] = ()  # of the senders passed so far, in their order: for `chain`
 
 
 class Take(Protocol):
@@ -76,7 +76,7 @@ def no_memory(parameters: jax.Array, workers: int) -> None:
 def chain(*senders: Sender) -> Sender:
     """One sender after the other; its memory is the tuple of theirs."""
 
-    def init(parameters: jax.Array, workers: int) -> tuple:
+    def init(parameters: jax.Array, workers: int) -> tuple[PyTree, ...]:
         return tuple(sender.init(parameters, workers) for sender in senders)
 
     def linked(take: Take, sender: Sender, memory: PyTree) -> Take:
@@ -86,14 +86,16 @@ def chain(*senders: Sender) -> Sender:
 
         return beyond
 
-    def send(take: Take, point: jax.Array, memory: tuple, round: Round) -> tuple[Sent, tuple]:
+    def send(
+        take: Take, point: jax.Array, memory: tuple[PyTree, ...], round: Round
+    ) -> tuple[Sent, tuple[PyTree, ...]]:
         for sender, own in zip(senders, memory, strict=True):
             take = linked(take, sender, own)
         sent = take(point, round)
         before = len(sent.memories) - len(senders)
         return sent._replace(memories=sent.memories[:before]), sent.memories[before:]
 
-    def ahead(point: jax.Array, memory: tuple, round: Round) -> jax.Array:
+    def ahead(point: jax.Array, memory: tuple[PyTree, ...], round: Round) -> jax.Array:
         for sender, own in zip(reversed(senders), reversed(memory), strict=True):
             point = sender.ahead(point, own, round)
         return point

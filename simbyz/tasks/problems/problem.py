@@ -31,8 +31,8 @@ class Problem(NamedTuple):
 
 
 def functions(
-    data: PyTree, local: Callable, workers: int, dimension: int, least: float
-) -> tuple[Task, Callable, Callable]:
+    data: PyTree, local: Callable[..., jax.Array], workers: int, dimension: int, least: float
+) -> tuple[Task, Callable[..., jax.Array], Callable[..., jax.Array]]:
     """The task, and the exact gradients and mean, of worker losses local(data, number,
     parameters).
     """

@@ -256,6 +256,10 @@ def test_means_that_are_moved_where_they_should(honest):
         assert sign * product >= -1e-4
 
 
+def test_the_module_names_all_that_the_dicts_hold():
+    assert {*ATTACKS, *attacks.DATA_ATTACKS} < {*attacks.__all__}
+
+
 @pytest.mark.thorough
 def test_factors_may_be_traced():
     honest = drawn(0, 0.5)
