@@ -38,7 +38,7 @@ BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that krum and bulya
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What is measured."""
+    """The cases measured."""
 
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
@@ -49,7 +49,7 @@ class Measurement:
     f: Annotated[tuple[int, ...], BORNE] = ()
     """Byzantine workers, present and tolerated."""
     send: Literal["momenta", "gradients"] = "momenta"
-    """What the honest workers send."""
+    """The vectors of the honest workers."""
     at_step: tuple[int, ...] = (20, 100, 250)
     """Steps of the training run whose rows are attacked."""
     seed: int = 1
@@ -77,7 +77,7 @@ class Storage(command_line.Storage):
 
 @dataclasses.dataclass(frozen=True)
 class Options(Measurement, Climbing, Storage):
-    """What is measured, and how."""
+    """The cases measured, and how."""
 
 
 # Seconds, not minutes: what the tests run.

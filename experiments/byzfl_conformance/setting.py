@@ -1,4 +1,4 @@
-"""What both sides run: the defaults of ByzFL's benchmark."""
+"""The setting that both sides run: the defaults of ByzFL's benchmark."""
 
 import dataclasses
 from typing import Literal

@@ -40,7 +40,7 @@ AttackName = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """What the matrix has: all combinations of these are trained."""
+    """The matrix: all combinations of these are trained."""
 
     dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
     """digits needs no download."""
@@ -67,7 +67,7 @@ class Matrix:
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """What is chosen for each defence, by its worst attack on the validation split."""
+    """Choices for each defence, by its worst attack on the validation split."""
 
     learning_rate: tuple[float, ...] = (0.1, 0.5)
     """The same in all steps."""
@@ -110,7 +110,7 @@ class Storage(command_line.Storage):
 
 @dataclasses.dataclass(frozen=True)
 class Options(Matrix, Tuning, Setting, Storage):
-    """What is trained, and how."""
+    """The training, and how it is done."""
 
 
 # Seconds, not minutes: what the tests run.

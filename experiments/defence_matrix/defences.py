@@ -46,7 +46,7 @@ def selection(rule: str, pre: str) -> Callable[..., jax.Array] | None:
 
 
 def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
-    """What is proved of the defence's (f, κ)-robustness, if anything is.
+    """The proved κ of the defence's (f, κ)-robustness, if anything is proved.
 
     None for krum and the geometric median, as they are not those of the proofs: krum counts n - f -
     2 neighbours here, and three iterations from zero may end anywhere.

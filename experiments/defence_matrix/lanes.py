@@ -39,7 +39,7 @@ def kind(attack: str) -> str:
 
 
 def options(attack: str) -> dict[str, float | jax.Array]:
-    """What tells a lane its attack, as the attack's traced keyword arguments."""
+    """The attack's traced keyword arguments, which tell a lane its attack."""
     if attack in FIXED:
         return {"which": list(FIXED).index(attack)}
     empire, little = SEARCHED[attack]

@@ -163,7 +163,7 @@ def _columns(of: list[int], rows: list[dict], curves: list[Curves]) -> dict:
 
 
 def _versions(rows: list[dict]) -> list[str]:
-    """What computed the runs; more than one line says that runs of different kinds are shown."""
+    """The code and devices behind the runs: several lines if runs of different kinds are shown."""
     kinds = Counter(tuple(str(row.get(name, "unknown")) for name in VERSIONS) for row in rows)
     return [
         f"{count} runs: simbyz {simbyz}, jax {jax}, on {device}, {code}"

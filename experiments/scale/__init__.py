@@ -1,4 +1,4 @@
-"""What limits n and d, and what one run takes of each of many devices.
+"""Limits of n and d, and the share of one run that each of many devices takes.
 
 `limits` is arithmetic from measured rates. `sharded` cuts workers and coordinates over devices:
 memory as XLA plans it and what the devices send, for programs that are compiled and not run, so

@@ -1,4 +1,4 @@
-"""What limits the number of workers and of parameters: arithmetic from measured rates.
+"""Limits of the number of workers and of parameters: arithmetic from measured rates.
 
 Prints the tables of docs/scale.md: what each family of rules holds, computes and sends in a step of
 n workers and d parameters, and how small sketches and samples may be for a stated error.

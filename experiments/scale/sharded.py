@@ -1,4 +1,4 @@
-"""What one run takes of each device when workers and coordinates are cut over many of them.
+"""The share of one run that a device takes when workers and coordinates are cut over many.
 
 Programs of one step are compiled for virtual devices and not run: XLA's plan says what each device
 holds and sends. A small run is really run, on one device and on eight. About two minutes on two

@@ -1,4 +1,4 @@
-"""What every experiment asks of JAX before its first computation."""
+"""Settings that every experiment asks of JAX before its first computation."""
 
 import os
 

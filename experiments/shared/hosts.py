@@ -94,7 +94,7 @@ def join(hosts: Hosts) -> None:
 
 
 def everybodys(values: np.ndarray) -> np.ndarray:
-    """What every process gives, by its number: (num_processes, *shape). All must give one shape."""
+    """The arrays of all processes, by number: (num_processes, *shape). All must give one shape."""
     devices = [
         next(device for device in jax.devices() if device.process_index == process)
         for process in range(jax.process_count())

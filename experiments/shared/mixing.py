@@ -62,7 +62,7 @@ def refuse_other_code(runs: Iterable[tuple[str, Mapping]], folder: Path, digest:
 
 
 def kind_lines(runs: pd.DataFrame) -> list[str]:
-    """What to say beside a table of runs that are mixed; nothing if they are not."""
+    """The note beside a table of runs that are mixed; none if they are not."""
     return (
         [f"runs of different code: {', '.join(found)}"] if len(found := kinds_of(runs)) > 1 else []
     )
@@ -88,7 +88,7 @@ def code_of(runs: pd.DataFrame) -> pd.Series:
 def completed(
     todo: Mapping[str, str], wanted: Collection[str], folder: Path, digest: str
 ) -> pd.DataFrame:
-    """What the folder will hold of the files wanted, once those to do are run.
+    """The mixture that the folder will hold of the files wanted, once those to do are run.
 
     Args:
       todo: the name of the run of each file that is not finished.

@@ -36,7 +36,7 @@ RANGES: dict[str, Range] = {
 
 
 def check_options(options: Any, *named: str) -> None:
-    """What depends on more than one option is each experiment's own to check.
+    """Checks of single options; those of several at once are each experiment's own.
 
     Args:
       options: a dataclass.

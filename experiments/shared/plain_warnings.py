@@ -5,7 +5,7 @@ import warnings
 
 
 def print_plain_warnings() -> None:
-    """What is told of files and checkpoints, on one line; other warnings stay as they are."""
+    """Warnings of files and checkpoints on one line; others stay as they are."""
     usual = warnings.formatwarning
 
     def formatted(message, category, *place, **more):

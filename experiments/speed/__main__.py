@@ -149,7 +149,7 @@ class Searches(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Memory(Common):
-    """What compiled steps ask for."""
+    """The memory that compiled steps ask for."""
 
     n: int | None = None
     """Workers: with --d, one size in place of the table's."""

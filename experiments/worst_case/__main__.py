@@ -30,7 +30,7 @@ from simbyz.records.provenance import code_digest, provenance
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What is searched: all combinations of these."""
+    """The searches: all combinations of these."""
 
     rule: tuple[RuleName, ...] = (
         "median",
@@ -77,7 +77,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Options(Search, Climbing, Storage):
-    """What is searched, and how."""
+    """The searches, and how they are made."""
 
 
 # Seconds, not minutes: what the tests run.

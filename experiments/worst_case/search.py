@@ -51,7 +51,7 @@ def normalised(rows: jax.Array, f: int) -> jax.Array:
 
 
 def coefficient(rule: Rule, rows: jax.Array, f: int) -> jax.Array:
-    """What the rule makes of normalised rows, as a coefficient; -1, which no climb keeps, where
+    """The rule's coefficient of normalised rows; -1, which no climb keeps, where
     that is not finite or the honest rows agree.
 
     Against the rows' own mean, which is 0 but for rounding: a climb finds that. Likewise rows that

@@ -123,7 +123,7 @@ class Config:
 
     @property
     def rounds(self) -> "tuple[Config, ...]":
-        """What a step may be: that of a run of the participants alone, by how many of them are
+        """The steps there may be: that of a run of the participants alone, by how many of them are
         Byzantine, in increasing order.
         """
         if self.participants is None:

@@ -100,8 +100,8 @@ def metrics_of(config: Config, columns: dict[str, jax.Array], own: dict[str, jax
 
 
 class Past(NamedTuple):
-    """What the composite curvature s_t = μ Σ_{i=0}^{w-1} μ^i <s̄_t, s̄_{t-1-i}> remembers of
-    earlier steps.
+    """Memory of earlier steps for the composite curvature
+    s_t = μ Σ_{i=0}^{w-1} μ^i <s̄_t, s̄_{t-1-i}>.
 
     The sum is kept as one vector, P_t = Σ μ^i s̄_{t-1-i}, by P_{t+1} = s̄_t + μ P_t - μ^w s̄_{t-w}:
     O(d) a step for any window w. Without a window nothing leaves the sum, and no past vector has to
@@ -114,7 +114,7 @@ class Past(NamedTuple):
 
 
 def no_past(dimension: int, window: int | None) -> Past:
-    """What is known before the first step; window None: all past gradients count."""
+    """The memory before the first step; window None: all past gradients count."""
     zero = jnp.zeros(dimension)
     return Past(
         previous=zero,

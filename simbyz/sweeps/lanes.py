@@ -50,7 +50,7 @@ def over_lanes(
 
 
 def quickly_compiled(mapped: jax.stages.Wrapped) -> Callable[..., Any]:
-    """What `over_lanes` gave of a function of arrays, for what takes longer to compile than to run:
+    """A program of `over_lanes`, of a function of arrays that takes longer to compile than to run:
     on a CPU, LLVM is asked for its first level of optimisation instead of its third.
     """
 

@@ -72,7 +72,7 @@ def sign_flipping(honest, num_byzantine, scale=1.0, own=None):
 
 
 def scaled_sign_flipping(honest, num_byzantine):
-    """What makes the sum of all n rows zero."""
+    """The row that makes the sum of all n rows zero."""
     total = np.zeros(honest.shape[1])
     for row in honest:
         total += row

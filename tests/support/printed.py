@@ -1,4 +1,4 @@
-"""What tables look like where they are read."""
+"""Tables as they look where they are read."""
 
 import io
 from collections.abc import Callable
@@ -10,7 +10,7 @@ WIDTH = 100
 
 
 def printed(prints: Callable[..., Any], *arguments: Any) -> str:
-    """What `prints(*arguments, console)` prints: within 100 columns, and nothing of it cut off."""
+    """The print of `prints(*arguments, console)`: within 100 columns, and nothing of it cut off."""
     text = io.StringIO()
     prints(*arguments, Console(file=text, width=WIDTH))
     assert max(map(len, text.getvalue().splitlines())) <= WIDTH

@@ -1,4 +1,4 @@
-"""What each experiment's command owes to the user's mistake."""
+"""Refusals that each experiment's command owes to the user's mistake."""
 
 
 def assert_refused(command, arguments, message, tmp_path, capsys):

@@ -49,7 +49,7 @@ def condition_lines(runs: pd.DataFrame) -> list[str]:
 
 
 def ratio_lines(pairs: pd.DataFrame) -> list[str]:
-    """What momentum at the workers does to the variance-norm ratio, by data set and rate."""
+    """The change of the variance-norm ratio by momentum at the workers, by data set and rate."""
     lines = []
     for (dataset, rate, attack), some in pairs.groupby(["dataset", "learning_rate", "attack"]):
         within = _factor(mean(some["by_momentum"], some["seed"]))

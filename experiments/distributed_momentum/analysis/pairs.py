@@ -1,5 +1,5 @@
-"""What the paper counts: for each attacked configuration and seed, the unattacked run (ref), the
-attacked one with momentum at the update (upd), and with momentum at the workers (wrk).
+"""Pairs, as the paper counts, for each attacked configuration and seed: the unattacked run (ref),
+the attacked one with momentum at the update (upd), and with momentum at the workers (wrk).
 """
 
 from collections.abc import Callable
@@ -111,7 +111,7 @@ def _at_worker() -> list[Cell]:
 
 
 def counts(pairs: pd.DataFrame) -> dict[str, Share]:
-    """What the released program prints of a subset's pairs, each with its interval.
+    """The counts that the released program prints of a subset's pairs, each with its interval.
 
     effective_x: loss > x, of all. gain_above_x and positive_x: gain > x and gain > 0, of those
     where the attack is effective at x. lost_x: gain < -x, of all. below_x: those that lost (gain <

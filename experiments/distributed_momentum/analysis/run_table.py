@@ -74,7 +74,7 @@ STEP_COLUMNS = (
 
 
 def results_of(steps: pd.DataFrame, rule: str, n: int, f: int) -> dict[str, float]:
-    """What the steps of a run tell about it, beyond its accuracies.
+    """Summaries of a run's steps, beyond its accuracies.
 
     diverged_step: the first at which the loss or the parameters are not finite; NaN if none. Means
     of logarithms are over the steps before any of `STEP_COLUMNS` is not finite. counted_steps:

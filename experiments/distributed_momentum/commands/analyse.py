@@ -1,4 +1,4 @@
-"""What the runs say: how often the attacks are effective, what momentum at the workers gains and
+"""The runs' answers: how often the attacks are effective, what momentum at the workers gains and
 loses, how often the theory's condition holds, and each sentence of the paper's claim.
 
 Works on any part of the grid, and says which part. Intervals: paired bootstrap over seeds. Of

@@ -41,7 +41,7 @@ BORNE = tyro.conf.arg(help_behavior_hint="(default: all that n and f allow)")
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What is compared: all combinations of these are run."""
+    """The comparison: all combinations of these are run."""
 
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
@@ -76,7 +76,7 @@ class Setting:
     conventions: Conventions = "released"
     """krum and bulyan as the paper's program defines them, or as they were published."""
     precision: Annotated[Precision | None, OWN] = None
-    """What the networks compute in: default is float32, TF32 in a recent GPU's products."""
+    """The networks' precision: default is float32, TF32 in a recent GPU's products."""
     certify: bool = False
     """Also: each aggregate's distance from the honest mean, and the bound published."""
 

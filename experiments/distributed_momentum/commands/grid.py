@@ -104,7 +104,7 @@ def attackers(cell: Cell) -> int:
 
 
 def prepare(options: Options) -> Prepared:
-    """What there is to do, everything checked that can be before the first step.
+    """The plan of what there is to do, everything checked that can be before the first step.
 
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.

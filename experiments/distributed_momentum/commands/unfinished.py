@@ -1,4 +1,4 @@
-"""What stopped or killed processes left under way: which runs, how far, and whether they can go on.
+"""Runs that stopped or killed processes left under way: how far, and whether they can go on.
 
 The command that was stopped goes on from there by itself; a checkpoint of other code, or of another
 version of JAX, is not taken, and its runs start anew.

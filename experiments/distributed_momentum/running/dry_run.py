@@ -1,4 +1,4 @@
-"""What a plan would run, program by program, with estimated time and memory."""
+"""The dry run: what a plan would run, program by program, with estimated time and memory."""
 
 from collections.abc import Callable, Sequence
 

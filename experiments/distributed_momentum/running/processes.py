@@ -24,7 +24,7 @@ def owners(runs: list[Run], seconds: Callable[[Run], float], processes: int) -> 
 
 
 def own_share(what: Plan, seconds: Callable[[Run], float]) -> Plan:
-    """What is left to this process, by the disk and the times that process 0 sees: a folder may
+    """The runs left to this process, by the disk and the times that process 0 sees: a folder may
     change while the others look.
 
     Raises:

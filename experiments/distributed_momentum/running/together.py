@@ -11,7 +11,7 @@ from experiments.shared.mixing import completed
 
 
 def together(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
-    """What the folder will hold of these runs once all are run by the present code.
+    """The mixture that the folder will hold of these runs once all are run by the present code.
 
     Returns:
       A row a run, as `refuse_mixed` asks for.

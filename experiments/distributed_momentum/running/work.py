@@ -25,7 +25,7 @@ from simbyz.sweeps.checkpoints import check_every
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is done of it now, and what for."""
+    """The work to do of it now, and its purpose."""
 
     dry_run: bool = False
     """Only list what would be run, with estimated time and memory."""

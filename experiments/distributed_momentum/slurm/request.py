@@ -1,4 +1,4 @@
-"""What a grid asks of a cluster: the options of `--launcher slurm`."""
+"""A grid's request to a cluster: the options of `--launcher slurm`."""
 
 import dataclasses
 import re
@@ -37,7 +37,7 @@ class Slurm:
 
 
 def check_request(request: Slurm) -> None:
-    """What the ranges of single options do not say.
+    """Checks beyond the ranges of single options.
 
     Raises:
       ValueError: an option goes with another launcher, or can't be one of sbatch.

@@ -1,4 +1,4 @@
-"""What the report says whatever the runs are: its head, how to read it, where the runs differ."""
+"""The report's words whatever the runs are: its head, how to read it, where the runs differ."""
 
 HEAD = """# Distributed momentum: what our runs say about the paper's claim
 

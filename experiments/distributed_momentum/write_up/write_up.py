@@ -244,7 +244,7 @@ def _beside(runs: pd.DataFrame) -> str:
 
 
 def _notices(runs: pd.DataFrame) -> str:
-    """What is to be known of the data."""
+    """The section on the data."""
     return "".join(f"\nNote: {notice}\n" for notice in sorted(set(runs["notice"]) - {""}))
 
 

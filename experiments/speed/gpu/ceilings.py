@@ -1,4 +1,4 @@
-"""What the device can do at best: the rates of a copy and of large matrix products."""
+"""Ceilings of the device: the rates of a copy and of large matrix products."""
 
 import functools
 import statistics
@@ -58,7 +58,7 @@ def of(results: Sequence[Result]) -> dict[str, float]:
 
 
 def memory(program: jax.stages.Compiled) -> Result:
-    """What a compiled program asks for, and the most that the device has held so far, in GB."""
+    """The memory that a compiled program asks for, and the device's peak so far, in GB."""
     plan = program.memory_analysis()
     stats: PyTree = jax.local_devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")

@@ -164,7 +164,7 @@ def _problem(sizes: Sizes, images: Dataset, rule: str, f: int, half: bool) -> Pr
 def _gradients(
     problem: Problem, images: Dataset, steps: int, method: str, precision: str
 ) -> tuple[Result, np.ndarray]:
-    """What they took, and those of the last step, (h · d,)."""
+    """Their seconds, and those of the last step, (h · d,)."""
     cell = problem.cell
     function, arguments = gradients(problem, steps, METHODS[method][1])
     program, seconds = compile_by(function, arguments, method, precision)

@@ -1,4 +1,4 @@
-"""What is done again, and for whom."""
+"""Redoing: what is computed again, and for whom."""
 
 import jax
 import jax.numpy as jnp

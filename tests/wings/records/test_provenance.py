@@ -1,4 +1,4 @@
-"""What computed a run: a digest that the layout of the code doesn't change, and its words do."""
+"""The code behind a run: a digest that the layout of the code doesn't change, and its words do."""
 
 import dataclasses
 from pathlib import Path

@@ -55,7 +55,7 @@ def test_layer_and_its_gradients_are_flax_s(backend, monkeypatch):
 
 
 def test_two_layers_do_not_transpose_in_between():
-    """What the one ends with and the other begins with cancels in the compiled program."""
+    """The end of the one layer and the beginning of the other cancel in the compiled program."""
     start = nn.initializers.normal(1.0)
     network = nn.Sequential([ConvPool(2, 5, start), ConvPool(3, 5, start)])
     images = jnp.zeros((7, 28, 28, 1))

@@ -1,4 +1,4 @@
-"""What a grid plans and tells: the dry run, its estimates, the progress."""
+"""A grid's plan and what it tells: the dry run, its estimates, the progress."""
 
 import io
 

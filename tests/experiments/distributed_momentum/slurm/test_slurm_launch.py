@@ -236,7 +236,7 @@ def test_without_submitit_or_slurm(tmp_path, capsys, monkeypatch):
 
 
 def test_submitit_takes_all_of_a_request(tmp_path, monkeypatch):
-    """What is asked for stands in the script that sbatch reads."""
+    """The request stands in the script that sbatch reads."""
     monkeypatch.setenv("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # it would take pytest's streams
     submitit = pytest.importorskip("submitit")
     monkeypatch.setattr(slurm_request.shutil, "which", lambda name: "/bin/true")

@@ -105,7 +105,7 @@ def test_vmap_over_keys_is_a_loop() -> None:
 
 
 def first_line(rule: Callable, n: int, f: int) -> str:
-    """What is said when the chain is traced, before anything is computed."""
+    """Refusals when the chain is traced, before anything is computed."""
     with pytest.raises(ValueError) as raised:
         jax.eval_shape(functools.partial(rule, f=f), jax.ShapeDtypeStruct((n, D), jnp.float32))
     # Under a transformation JAX appends a note of its own.

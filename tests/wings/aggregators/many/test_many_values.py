@@ -1,4 +1,4 @@
-"""What is not finite among many coordinates: XLA:CPU's maximum of thousands of values passes over
+"""Non-finite values among many coordinates: XLA:CPU's maximum of thousands of values passes over
 NaN, that of a few does not.
 """
 

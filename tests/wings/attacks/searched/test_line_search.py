@@ -102,7 +102,7 @@ def test_nan_never_wins(search):
 
 
 def test_a_cliff_is_approached_from_below():
-    """What a rule that drops the attackers beyond some factor looks like."""
+    """A function as of a rule that drops the attackers beyond some factor."""
     for edge in (1.3, 2.9, 5.7, 100.0):
         found = bracketing(lambda x, edge=edge: jnp.where(x <= edge, x, 0), 16)
         assert 0.95 * edge <= float(found.factor) <= edge or edge == 100.0
