@@ -84,6 +84,11 @@ def needed_outputs(
     return kept[::-1]
 
 
+def sorted_by_columns(stack: jax.Array) -> list[jax.Array]:
+    """As `sorted_rows`, by a sort of each column, whose program is short whatever n."""
+    return list(sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
+
+
 def sorted_rows(
     updates: jax.Array | Sequence[jax.Array],
     ranks: Iterable[int] | None = None,
@@ -100,8 +105,7 @@ def sorted_rows(
     n = len(updates)
     ranks = range(n) if ranks is None else ranks
     if n > MAX_NETWORK_ROWS:
-        stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
-        return list(sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
+        return sorted_by_columns(jnp.stack(updates) if isinstance(updates, Sequence) else updates)
     sets = tuple(map(tuple, sets)) if n > MAX_ORDERED_ROWS else ()
     return _through_network(
         tuple(ranks), sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]

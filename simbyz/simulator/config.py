@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.stacking import integer
+from simbyz._arrays.checks import integer
 
 Place = Literal["worker", "update", "server"]
 # The fields of Config that are numbers, or None.

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from simbyz._arrays.stacking import PyTree, integer
+from simbyz._arrays.checks import integer
+from simbyz._arrays.stacking import PyTree
 from simbyz.data.batches import (
     normalise,
     own_draws,

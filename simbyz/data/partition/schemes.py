@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from simbyz._arrays.stacking import integer
+from simbyz._arrays.checks import floor_of_product, integer
 from simbyz.data.host_random import generator
 
 
@@ -88,7 +88,7 @@ def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float
     rng, labels, n = start(key, labels, n)
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be from 0 to 1, got {gamma}")
-    order, number = rng.permutation(len(labels)), int(gamma * len(labels))
+    order, number = rng.permutation(len(labels)), floor_of_product(gamma, len(labels))
     random = np.array_split(order[:number], n)
     sizes = [len(part) for part in np.array_split(order, n)]
     ends = np.cumsum([size - len(part) for size, part in zip(sizes, random, strict=True)])
