@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 PyTree = Any
@@ -98,9 +99,11 @@ def integer(name: str, value: Any) -> int:
     """The value as an int.
 
     Raises:
-      TypeError: it is none, or is traced.
+      TypeError: it is none, such as True, or is traced.
     """
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         return operator.index(value)
     except TypeError as error:
         raise TypeError(f"{name} must be an int, got {value!r}") from error

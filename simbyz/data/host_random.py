@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 
+from simbyz._arrays.calling import require_key
+
 
 def generator(key: jax.Array) -> np.random.Generator:
     """A NumPy generator seeded by a key: float64, and the same numbers whatever the device.
@@ -12,8 +14,7 @@ def generator(key: jax.Array) -> np.random.Generator:
     """
     if isinstance(key, jax.core.Tracer):
         raise TypeError("this is made once on the host, from a key: call it outside jit and vmap")
-    if not isinstance(key, jax.Array):
-        raise TypeError(f"key must be a jax.random.key, got {key!r}: use jax.random.key(0)")
+    require_key(key)
     data = np.asarray(jax.random.key_data(key))
     if data.ndim != 1:
         raise TypeError(f"key must be one jax.random.key, got {data.shape[:-1]} of them")
