@@ -71,13 +71,13 @@ def check_kind(name: str, value: Any, hint: Any) -> None:
     """Raises ValueError if an option that a notebook gives is not what a command line would make:
     one name in place of a tuple of them, an unknown one, text for a flag.
     """
-    allowed = list(_leaves(hint))
+    allowed = [what for what in _leaves(hint) if what is not type(None)]
     several = isinstance(value, tuple | list)
     of_several = any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
     if of_several and not several and value is not None:
         raise ValueError(f"{name} must be a tuple, such as ({value!r},), got {value!r}")
     for one in value if several else (value,):
-        if not any(_fits(one, what) for what in allowed):
+        if one is not None and not any(_fits(one, what) for what in allowed):
             words = " or ".join(getattr(what, "__name__", str(what)) for what in allowed)
             raise ValueError(f"{name} must be {words}, got {one!r}")
 
