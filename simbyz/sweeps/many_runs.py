@@ -105,7 +105,8 @@ def sweep(
     chunk = CHUNK if chunk is None else chunk
     for name, value in {"steps": steps, "width": width, "chunk": chunk}.items():
         if integer(name, value) < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+            none = " or None" if name == "chunk" else ""
+            raise ValueError(f"{name} must be at least 1{none}, got {value}")
     flag("look_ahead", look_ahead)
     require_callable("progress", progress, "lambda run_steps, accuracy: None")
     require_callable("stop", stop, "lambda: False")

@@ -182,7 +182,7 @@ CALLS = {
     "0 steps": (lambda: swept(steps=0), ValueError, "steps must be at least 1, got 0"),
     "-1 steps": (lambda: swept(steps=-1), ValueError, "steps must be at least 1, got -1"),
     "width": (lambda: swept(width=0), ValueError, "width must be at least 1, got 0"),
-    "chunk": (lambda: swept(chunk=0), ValueError, "chunk must be at least 1, got 0"),
+    "chunk": (lambda: swept(chunk=0), ValueError, "chunk must be at least 1 or None, got 0"),
     "look ahead": (lambda: swept(look_ahead="off"), TypeError, "look_ahead must be True or False"),
     "lanes": (lambda: swept([1, 2]), TypeError, "must be a list of Lane"),
     "one lane": (lambda: swept(Lane(1, RATE)), TypeError, "must be a list of Lane"),
