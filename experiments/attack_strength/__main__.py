@@ -22,6 +22,7 @@ from experiments.attack_strength import tables
 from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
 from experiments.attack_strength.recording import cell_of, record
 from experiments.distributed_momentum.grid.cells import Cell
+from experiments.distributed_momentum.grid.footprint import refuse_large
 from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.running.simulate import check
 from experiments.shared import command_line
@@ -104,11 +105,15 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     """
     check_options(options, "rule", "at_step")
     sizes = []
+    least = 3 if options.f else 5
     for n in options.n or (SETTINGS[options.dataset].n,):
-        for f in dict.fromkeys(options.f or ((n - 3) // 2, (n - 3) // 4)):
+        if n < least:
+            raise ValueError(f"n must be at least {least}, so that a rule bears f = 1, got {n}")
+        for f in options.f or dict.fromkeys(max(1, (n - 3) // part) for part in (2, 4)):
             if not 1 <= f <= n - 2:
                 raise ValueError(f"f must be from 1 to n - 2 = {n - 2}, got {f}")
-            rules = [rule for rule in dict.fromkeys(options.rule) if bears(rule, n, f)]
+            refuse_large(cell_of(options.dataset, n, f))
+            rules = [rule for rule in options.rule if bears(rule, n, f)]
             if not rules:
                 raise ValueError(f"none of {', '.join(options.rule)} bears n = {n}, f = {f}")
             sizes.append(Size(n, f, rules, cell_of(options.dataset, n, f)))

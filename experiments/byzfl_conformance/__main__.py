@@ -65,9 +65,8 @@ def compare(
     """One row an attack; NaN in ByzFL's columns where it can't be imported."""
     rows = []
     missing = ""
-    attacks = list(dict.fromkeys(options.attack))
-    with bar(2 * len(attacks), "sweep", stop) as progress:
-        for attack in attacks:
+    with bar(2 * len(options.attack), "sweep", stop) as progress:
+        for attack in options.attack:
             setting = Setting(attack, f=options.f, gamma=options.gamma, steps=options.steps)
             mine = ours.run(setting, dataset, options.seeds)
             progress(1, attack)

@@ -47,7 +47,10 @@ def run(
         before it.
       leave: told the exit code where `execute` ends early, and gives it.
     """
-    given = parse(options, arguments, name, description or "")
+    try:
+        given = parse(options, arguments, name, description or "")
+    except ValueError as error:
+        return _say(f"error: {error}", 2)
     return run_with(given, prepare, execute, polled=polled, stopped=stopped, leave=leave)
 
 

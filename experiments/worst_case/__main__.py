@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.option_checks import check_below_half, check_options
+from experiments.shared.option_checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import KEPT, run, start
 from experiments.worst_case import tables
@@ -91,10 +91,11 @@ def prepare(options: Options) -> list[dict]:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options, "rule", "f", "d")
-    check_below_half(options.f, options.n)
-    grid = itertools.product(
-        dict.fromkeys(options.rule), dict.fromkeys(options.f), dict.fromkeys(options.d)
+    check_below_half(options)
+    check_memory(
+        4 * options.restarts * options.n**2, f"n = {options.n}, restarts = {options.restarts}"
     )
+    grid = itertools.product(options.rule, options.f, options.d)
     searches = []
     for rule, f, d in grid:
         stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)

@@ -20,7 +20,7 @@ def integer(name: str, value: Any) -> int:
             f"{name} must be an int, got a traced value: under a transformation fix it before, by "
             f'functools.partial or jax.jit(..., static_argnames="{name}")'
         )
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be an int, got {value}")
     try:
         return operator.index(value)
@@ -72,6 +72,42 @@ def random_key(of: str, key: Any) -> None:
     raw = dtype == jnp.uint32 and shape is not None and len(shape) == 1
     if not typed and not raw:
         raise TypeError(f"{of} needs a key as jax.random.key(0) gives, got {key!r}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value, if it is True or False.
+
+    Raises:
+      TypeError: it is neither: any other would count as one of them in silence.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def require_callable(what: str, value: Any, example: str) -> None:
+    """Raises TypeError where a function is asked for, such as the example, and none is given."""
+    if not callable(value):
+        raise TypeError(f"{what} must be a function, such as {example}, got {value!r}")
+
+
+def require_shape(what: str, value: Any, shape: tuple[int, ...], words: str) -> None:
+    """Whether a user's function gave an array of this shape.
+
+    Args:
+      what: gave it, such as "the rule krum".
+      value: that it gave.
+      shape: expected.
+      words: what this stands for, such as "an aggregate (d,)".
+
+    Raises:
+      ValueError: it gave another.
+    """
+    kinds = jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic | float | int
+    is_array = isinstance(value, kinds)
+    if not is_array or np.shape(value) != shape:
+        got = f"shape {np.shape(value)}" if is_array else type(value).__name__
+        raise ValueError(f"{what} must return {words} of shape {shape}, got {got}")
 
 
 def floor_of_product(share: Any, number: Any) -> Any:

@@ -45,6 +45,7 @@ class Checkpoints:
     finished: Callable[[str], bool]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))  # a notebook may give text
         check_every(self.every)
 
 

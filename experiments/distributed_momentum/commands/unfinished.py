@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.distributed_momentum.running.simulate import CHECKPOINTS, code
+from experiments.shared.option_checks import check_options
 from experiments.shared.run import run
 from simbyz.records.provenance import versions
 from simbyz.sweeps import checkpoints
@@ -52,6 +53,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
 
 
 def prepare(options: Options) -> list[Unfinished]:
+    check_options(options, "results")
     return [one for folder in options.results for one in unfinished(folder)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import floor_of_product
+from simbyz._arrays.checks import floor_of_product, require_callable
 from simbyz.data.partition.schemes import Partition, iid, start
 
 Share = Callable[[jax.Array, np.ndarray, int], Partition]
@@ -90,6 +90,7 @@ def _thin(
     share: Share,
 ) -> Partition:
     """Classes of sizes in proportion to the profile, as large as they allow, shared by `share`."""
+    require_callable("share", share, "simbyz.data.partition.iid")
     members = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     scale = min(len(some) / part for some, part in zip(members, profile, strict=True))
     # The class that sets the scale keeps all it has, whatever the rounding.

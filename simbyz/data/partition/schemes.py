@@ -7,7 +7,7 @@ labels. It is computed in NumPy from the key alone, so that it is the same on ev
 import bisect
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,6 +24,15 @@ class Partition(NamedTuple):
 
     indices: np.ndarray | jax.Array  # (n, largest) int32
     counts: np.ndarray | jax.Array  # (n,) int32, each at least 1
+
+
+def require_partition(partition: Any) -> None:
+    """Raises TypeError where a `Partition` is asked for, and something else is given."""
+    if not isinstance(partition, Partition):
+        raise TypeError(
+            "partition must be a Partition, such as simbyz.data.partition.iid gives, "
+            f"got {type(partition).__name__}"
+        )
 
 
 def iid(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
