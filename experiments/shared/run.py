@@ -13,6 +13,7 @@ from experiments.shared.stopping import Stop, stopping
 
 # How to go on after a stop, where runs or measurements are files.
 KEPT = "what is finished is in {results}; the same command goes on from there"
+BEGUN = "nothing was begun"
 CHECKPOINTED = (
     "what is finished is in {results}, and what was under way in its checkpoints; "
     "the same command goes on from there"
@@ -61,21 +62,30 @@ def run_with(
     leave: Callable[[int], int] = lambda code: code,
 ) -> int:
     """`run` with options that are known."""
+    stop = Stop()
     try:
-        with stopping(polled=False) as stop:
+        with stopping(polled=False, stop=stop):
             prepared = prepare(given)
-    except (ValueError, OSError) as error:
-        return _say(f"error: {error}", 2)
+            if stop():  # a callback of compiled code swallows the interrupt
+                raise KeyboardInterrupt
+    except Exception as error:
+        # A decoder or a compiler that is interrupted raises errors of its own.
+        if not (stop() or isinstance(error, ValueError | OSError)):
+            raise
+        return _stopped(BEGUN, stop) if stop() else _say(f"error: {error}", 2)
     except KeyboardInterrupt:
-        return _say("stopped: nothing was begun", stop.exit_code)
+        return _stopped(BEGUN, stop)
     try:
-        with stopping(polled=polled) as stop:
+        with stopping(polled=polled, stop=stop):
             return execute(given, prepared, stop) or 0
-    except OSError as error:
+    except Exception as error:
+        if stop() and not polled:
+            return leave(_stopped(stopped.format(**vars(given)), stop))
+        if not isinstance(error, OSError):
+            raise
         return leave(_say(f"error: {error}", 1))
     except KeyboardInterrupt as asked:
-        text = str(asked) or stopped.format(**vars(given))
-        return leave(_say(f"stopped: {text}", stop.exit_code))
+        return leave(_stopped(str(asked) or stopped.format(**vars(given)), stop))
 
 
 def start(command: Callable[[], int], devices: Callable[[], None] | None = None) -> NoReturn:
@@ -91,6 +101,10 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     devices()
     print_plain_warnings()
     sys.exit(command())
+
+
+def _stopped(what: str, stop: Stop) -> int:
+    return _say(f"stopped: {what}", stop.exit_code)
 
 
 def _say(line: str, code: int) -> int:
