@@ -13,7 +13,6 @@ from experiments.shared.stopping import Stop, stopping
 
 # How to go on after a stop, where runs or measurements are files.
 KEPT = "what is finished is in {results}; the same command goes on from there"
-BEGUN = "nothing was begun"
 CHECKPOINTED = (
     "what is finished is in {results}, and what was under way in its checkpoints; "
     "the same command goes on from there"
@@ -66,26 +65,16 @@ def run_with(
     try:
         with stopping(polled=False, stop=stop):
             prepared = prepare(given)
-            if stop():  # a callback of compiled code swallows the interrupt
+            if stop():  # what the interrupt met has swallowed it, as callbacks of compiled code do
                 raise KeyboardInterrupt
-    except Exception as error:
-        # A decoder or a compiler that is interrupted raises errors of its own.
-        if not (stop() or isinstance(error, ValueError | OSError)):
-            raise
-        return _stopped(BEGUN, stop) if stop() else _say(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        return _stopped(BEGUN, stop)
+    except BaseException as error:
+        return _ended(error, stop, stop(), "nothing was begun", 2, (ValueError, OSError))
     try:
         with stopping(polled=polled, stop=stop):
             return execute(given, prepared, stop) or 0
-    except Exception as error:
-        if stop() and not polled:
-            return leave(_stopped(stopped.format(**vars(given)), stop))
-        if not isinstance(error, OSError):
-            raise
-        return leave(_say(f"error: {error}", 1))
-    except KeyboardInterrupt as asked:
-        return leave(_stopped(str(asked) or stopped.format(**vars(given)), stop))
+    except BaseException as error:
+        left = stopped.format(**vars(given))
+        return leave(_ended(error, stop, stop() and not polled, left, 1, (OSError,)))
 
 
 def start(command: Callable[[], int], devices: Callable[[], None] | None = None) -> NoReturn:
@@ -103,8 +92,30 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     sys.exit(command())
 
 
-def _stopped(what: str, stop: Stop) -> int:
-    return _say(f"stopped: {what}", stop.exit_code)
+def _ended(
+    error: BaseException,
+    stop: Stop,
+    interrupted: bool,
+    left: str,
+    code: int,
+    told: tuple[type[Exception], ...],
+) -> int:
+    """Say in a line how what raised the error ended, and return the exit code.
+
+    Args:
+      error: raised again if it is neither a stop nor told.
+      stop: which signal came.
+      interrupted: any error is the stop's: decoders and compilers make their own of an interrupt.
+      left: by a stop that says nothing itself.
+      code: of an error that is told.
+      told: errors that are told in a line.
+    """
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        own = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        return _say(f"stopped: {own or left}", stop.exit_code)
+    if isinstance(error, told):
+        return _say(f"error: {error}", code)
+    raise error
 
 
 def _say(line: str, code: int) -> int:

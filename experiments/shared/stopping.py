@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from tqdm import tqdm
@@ -66,6 +67,10 @@ def stopping(*, polled: bool = True, stop: Stop | None = None) -> Iterator[Stop]
 
     def interrupt(*_: object) -> None:
         if not polled:
+            # The thread notes it first: who handles the exception may ask the `Stop`.
+            until = time.monotonic() + 1
+            while stop.signal is None and time.monotonic() < until:
+                time.sleep(0.001)
             raise KeyboardInterrupt
 
     # A process that was told to ignore one, as nohup does, goes on ignoring it.

@@ -39,7 +39,8 @@ def test_a_full_disk_names_the_path_and_leaves_the_earlier_file(tmp_path, monkey
 def test_what_is_written(tmp_path):
     for name, write in WRITERS.items():
         write(tmp_path / name)
-    assert Image.open(tmp_path / "picture.png").size == (50, 50)
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (50, 50)
     assert (tmp_path / "picture.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "table.csv").read_text() == "a\n1\n2\n"
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == "né\n"
