@@ -9,6 +9,7 @@ to compile. What is measured before is not measured again. Writes a file a rule,
 
 import dataclasses
 import functools
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.running.simulate import check
 from experiments.shared import command_line
 from experiments.shared.command_line import OWN
+from experiments.shared.files import save_table, save_text
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.option_checks import check_options
 from experiments.shared.progress import bar
@@ -249,11 +251,11 @@ def execute(
     text = tables.markdown(
         results.summary,
         _title(options),
-        " ".join(["python -m experiments.attack_strength", *given]),
+        shlex.join(["python", "-m", "experiments.attack_strength", *given]),
     )
     written = [options.results / "strength.md", options.results / "strength.csv"]
-    written[0].write_text(text, encoding="utf-8")
-    results.measured.to_csv(written[1], index=False)
+    save_text(text, written[0])
+    save_table(results.measured, written[1])
     print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
+from experiments.shared.files import save_table
 from experiments.shared.option_checks import check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
@@ -143,7 +144,7 @@ def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> Non
     table = compare(options, dataset, stop)
     print_table(table)
     path = options.results / "byzfl_conformance.csv"
-    table.to_csv(path, index=False)
+    save_table(table, path)
     print(f"written: {path}")
 
 

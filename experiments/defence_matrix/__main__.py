@@ -19,6 +19,7 @@ from experiments.defence_matrix.defences import PreName, RuleName
 from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.shared import command_line
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.option_checks import check_memory, check_options
 from experiments.shared.progress import Progress
@@ -205,10 +206,10 @@ def compute(
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """The table as CSV, and each figure as PDF and PNG."""
     paths = [folder / "defence_matrix.csv"]
-    table.to_csv(paths[0], index=False)
+    save_table(table, paths[0])
     for (name, figure), ending in itertools.product(pictures.figures(table), ("png", "pdf")):
         paths.append(folder / f"{name}.{ending}")
-        figure.savefig(paths[-1], dpi=110)
+        save_figure(figure, paths[-1], dpi=110)
     return paths
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from experiments.error_floor import tables
 from experiments.error_floor.simulate import check, measure
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.option_checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
@@ -103,10 +104,10 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
     )
     table = options.results / "runs.csv"
     pictures = [options.results / f"error_floor.{ending}" for ending in ("pdf", "png")]
-    results.runs.to_csv(table, index=False)
+    save_table(results.runs, table)
     figure = tables.plot(results.runs)
     for picture in pictures:
-        figure.savefig(picture, dpi=150)
+        save_figure(figure, picture, dpi=150)
     print("written: " + ", ".join(map(str, [table, *pictures])))
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.scale import measure
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.option_checks import by_default, check_options
 from experiments.shared.run import run
 from simbyz import records
@@ -163,10 +164,10 @@ def prepare(options: Options) -> None:
 def execute(options: Options, prepared: None, stop: object) -> None:
     """Plan and run; print and write all of it."""
     results = main(options)
-    results.plans.to_csv(options.results / "plans.csv", index=False)
+    save_table(results.plans, options.results / "plans.csv")
     figure = plot(results)
     for kind in ("pdf", "png"):
-        figure.savefig(options.results / f"memory.{kind}", dpi=150)
+        save_figure(figure, options.results / f"memory.{kind}", dpi=150)
     console = Console(width=100)
     console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))

@@ -1,4 +1,6 @@
-"""Ranges of the values on a command line: an option has the same in every experiment."""
+"""Ranges of the values on a command line, and how names of files write them: alike in every
+experiment.
+"""
 
 import dataclasses
 import math
@@ -160,3 +162,8 @@ def check_seeds(seeds: Sequence[int]) -> None:
         raise ValueError("seeds must name at least one seed")
     if any(not 0 <= seed <= LARGEST for seed in seeds):
         raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(seeds)}")
+
+
+def as_name(value: float) -> str:
+    """A number in names of runs and pictures: in six digits, or in all of them if it has more."""
+    return short if float(short := f"{value:g}") == value else repr(float(value))

@@ -9,6 +9,7 @@ from rich.console import Console
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.rules import PAPER_RULES, require_borne
 from experiments.distributed_momentum.grid.settings import SETTINGS
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.option_checks import check_memory, check_options
 from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
@@ -132,7 +133,7 @@ def whole_grid(options) -> None:
         steps = {} if options.steps is None else {"steps": options.steps}
         frame = grid.measure_devices(options.dataset[0], **steps)
         tables.show(frame, "a device a core")
-        frame.to_csv(options.results / "devices.csv", index=False)
+        save_table(frame, options.results / "devices.csv")
     frame = grid.measure(
         options.dataset, quick=options.quick, steps=options.steps, clock=options.clock
     )
@@ -205,9 +206,9 @@ def unpack(options) -> int:
 
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
     csv, *pictures = (options.results / f"{name}.{ending}" for ending in ("csv", "pdf", "png"))
-    frame.to_csv(csv, index=False)
+    save_table(frame, csv)
     for picture in pictures:
-        figure.savefig(picture, dpi=150)
+        save_figure(figure, picture, dpi=150)
     print("written: " + ", ".join(map(str, [csv, *pictures])))
 
 

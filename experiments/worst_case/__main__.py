@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.option_checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
@@ -174,11 +175,11 @@ def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) ->
     summary = compute(searches, options.results, stop)
     tables.print_table(summary)
     table = options.results / "worst_case.csv"
-    summary.to_csv(table, index=False)
+    save_table(summary, table)
     files = [table]
     for ending in ("pdf", "png"):
         files.append(table.with_suffix(f".{ending}"))
-        tables.plot(summary).savefig(files[-1], dpi=150)
+        save_figure(tables.plot(summary), files[-1], dpi=150)
     print("written: " + ", ".join(map(str, files)))
     for line in tables.contradictions(summary):
         print(f"contradiction: {line}", file=sys.stderr)

@@ -22,7 +22,7 @@ from experiments.distributed_momentum.grid.settings import (
     Precision,
     Setting,
 )
-from experiments.shared.option_checks import check_value
+from experiments.shared.option_checks import as_name, check_value
 
 AttackName = Literal["none", "little", "empire", "nan"]
 PlaceName = Literal["update", "worker", "server"]
@@ -71,7 +71,7 @@ class Cell:
     def name(self) -> str:
         """The paper's name of the configuration, with what is unusual about it behind."""
         dataset = self.dataset.replace("_", "")
-        rate = "lr_pow" if self.drops else f"lr_{self.learning_rate:g}"
+        rate = "lr_pow" if self.drops else f"lr_{as_name(self.learning_rate)}"
         if self.attack == "none":
             parts = [dataset, self.rule, f"n_{self.n}", rate]
         else:
@@ -92,7 +92,7 @@ class Cell:
                 del values[field.name]
         values["unusual"] = " ".join(self.unusual)
         if self.drops:
-            values["drops"] = " ".join(f"{step}:{factor:g}" for step, factor in self.drops)
+            values["drops"] = " ".join(f"{step}:{as_name(factor)}" for step, factor in self.drops)
         return values | {"seed": seed, "in_paper": self.in_paper}
 
 

@@ -81,7 +81,7 @@ def simulate(
         folder / CHECKPOINTS,
         checkpoint_every,
         {"code_digest": code()},
-        lambda file: (folder / file).exists(),
+        lambda file: records.is_whole(folder / file),
     )
     discard(checkpoints.folder, checkpoints.finished)
     for group in programs(runs):
