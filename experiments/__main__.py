@@ -38,6 +38,8 @@ def command(arguments: Sequence[str] | None = None) -> int:
         "python -m experiments.NAME --help says what it can do.",
     )
     _, more = parser.parse_known_args(arguments)
+    if more and more[0].startswith("-"):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     if more:
         told = f"there is none of the name {more[0]!r}: it has {', '.join(found)}"
         if more[0] in found:
