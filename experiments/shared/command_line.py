@@ -5,12 +5,15 @@ A dataclass of options that inherits from others has a group of --help for each 
 
 import dataclasses
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+
+from experiments.shared.synonyms import translated
 
 WIDTH = 100
 # What stands in --help in place of an empty default.
@@ -32,7 +35,8 @@ class Storage:
 
 
 def parse(options: Any, arguments: Sequence[str] | None, name: str, description: str) -> Any:
-    """An instance of `options` from the command line; sys.argv if `arguments` is None.
+    """An instance of `options` from the command line; sys.argv if `arguments` is None. Rules and
+    attacks may be called by their `SYNONYMS`.
 
     Args:
       options: a dataclass, or a union of some. Each dataclass that it inherits from is a group of
@@ -43,9 +47,10 @@ def parse(options: Any, arguments: Sequence[str] | None, name: str, description:
     groups: list[Any] = [base for base in bases if dataclasses.is_dataclass(base)]
     # tyro makes a group of a field that is a dataclass.
     fields = [(base.__name__.lower(), base, base()) for base in groups]
+    given = translated(sys.argv[1:] if arguments is None else arguments, options)
     found = tyro.cli(
         dataclasses.make_dataclass(options.__name__, fields) if groups else options,
-        args=arguments,
+        args=given,
         prog=f"python -m experiments.{name}",
         description=filled(description),
         config=(tyro.conf.OmitArgPrefixes,),

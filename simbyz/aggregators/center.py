@@ -224,7 +224,7 @@ def weiszfeld(
     else:
         known = Reached(center, squared_distances_to(center, stack))
 
-    def step(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def step(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center = carry[0]
         distances, finite = distances_to(center, stack, known)
         pulls = 1 if masses is None else masses

@@ -158,7 +158,7 @@ def _caf_weights(stack: jax.Array, f: int) -> jax.Array:
     f = require("caf", n, f, 2, 1)
     squares, good = _clean_distances(stack)
     start = good.astype(squares.dtype)
-    Carry = tuple[jax.Array, jax.Array, jax.Array, int]
+    Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
     def goes_on(carry: Carry) -> jax.Array:
         weights, _, _, turn = carry
@@ -173,7 +173,7 @@ def _caf_weights(stack: jax.Array, f: int) -> jax.Array:
 
     # A while_loop has no reverse-mode derivative, and needs none: its input carries no derivative.
     infinity = first_carry(jnp.asarray(jnp.inf, squares.dtype), stack)
-    _, _, best, _ = jax.lax.while_loop(goes_on, turn, (start, infinity, start, 0))
+    _, _, best, _ = jax.lax.while_loop(goes_on, turn, (start, infinity, start, jnp.asarray(0)))
     return best
 
 

@@ -242,7 +242,7 @@ def _larger_cluster(points: jax.Array, valid: jax.Array) -> jax.Array:
         total = jnp.sum(jnp.where(members[:, None], points, 0), axis=0)
         return jnp.where(count > 0, total / jnp.maximum(count, 1), otherwise)
 
-    def turn(_: int, centers: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def turn(_: jax.Array, centers: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         second = near_last(centers)
         return mean(valid & ~second, centers[0]), mean(valid & second, centers[1])
 

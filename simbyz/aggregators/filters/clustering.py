@@ -132,7 +132,7 @@ def _larger_cluster(apart: jax.Array, valid: jax.Array, linkage: str) -> jax.Arr
     rows = jnp.arange(n)
     pairs = valid[:, None] & valid[None, :] & (rows[:, None] != rows[None, :])
 
-    def join(_: int, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def join(_: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         apart, sizes, cluster, left = carry
         i, j = jnp.divmod(jnp.argmin(apart), n)  # i < j: the first of two equal entries
         if linkage == "average":

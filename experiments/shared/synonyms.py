@@ -1,0 +1,65 @@
+"""Synonyms of rules and attacks, understood on every command line; results show an experiment's own
+names.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+# The paper's program, this library, others.
+SYNONYMS = (
+    ("trmean", "trimmed_mean"),
+    ("little", "a_little_is_enough", "alie"),
+    ("empire", "fall_of_empires"),
+    ("average", "mean"),
+    ("geometric_median", "rfa"),
+    ("minimum_diameter_averaging", "mda"),
+    ("nearest_neighbor_mixing", "nnm"),
+    ("adaptive_robust_clipping", "arc"),
+)
+
+
+def translated(arguments: Sequence[str], options: Any) -> list[str]:
+    """The arguments with values that an option does not know, but a synonym of, replaced by it.
+
+    Args:
+      arguments: of the command line.
+      options: a dataclass of options, whose types name the values, or a union of some.
+    """
+    known = dict(_choices(options))
+    result, choices = [], frozenset[str]()
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            choices = known.get(name.replace("_", "-"), frozenset())
+            result.append(name + equals + _own(value, choices))
+        else:
+            result.append(_own(argument, choices))
+    return result
+
+
+def _own(value: str, choices: Iterable[str]) -> str:
+    """The value, or the one of the choices that is its only synonym among them."""
+    if value in choices:
+        return value
+    names = {name for group in SYNONYMS if value in group for name in group}
+    own = sorted(names & set(choices))
+    return own[0] if len(own) == 1 else value
+
+
+def _choices(options: Any) -> Iterator[tuple[str, frozenset[str]]]:
+    """The values that each option takes, of those that name them."""
+    if not dataclasses.is_dataclass(options):
+        for part in get_args(options):
+            yield from _choices(part)
+        return
+    for name, kind in get_type_hints(options, include_extras=True).items():
+        yield "--" + name.replace("_", "-"), frozenset(_values(kind))
+
+
+def _values(kind: Any) -> Iterator[str]:
+    if get_origin(kind) is Literal:
+        yield from (value for value in get_args(kind) if isinstance(value, str))
+    else:
+        for part in get_args(kind):
+            yield from _values(part)

@@ -1,0 +1,47 @@
+"""The README's Python, and the page on problems of one's own, run as they stand."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.paths import DOCS, ROOT
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_a_rule_and_an_attack_are_called():
+    (block,) = [block for block in blocks_of(ROOT / "README.md") if "updates = " in block]
+    *calls, refused = block.strip().splitlines()
+    names: dict = {}
+    exec("\n".join(calls), names)
+    assert names["updates"].shape == (10, 1000)
+    with pytest.raises(ValueError, match=re.escape(refused.partition("# ValueError: ")[2])):
+        exec(refused, names)
+
+
+@pytest.mark.thorough
+def test_a_training_run(tmp_path, monkeypatch):
+    (block,) = [block for block in blocks_of(ROOT / "README.md") if "sweep(" in block]
+    assert sum(map(bool, block.splitlines())) <= 15
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict = {}
+    exec(block, names)
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+    accuracy = names["run"].columns["accuracy"][::10]
+    assert accuracy.shape == (31,) and np.nanmax(accuracy) > 0.8
+
+
+@pytest.mark.thorough
+def test_problems_of_ones_own():
+    names: dict = {}
+    for block in blocks_of(DOCS / "your-own-problem.md"):
+        exec(block, names)
+    errors = -names["run"](names["regression"]).columns["accuracy"]
+    assert errors[0] > 100 and errors[-1] < 0.03
+    errors = -names["run"](names["with_nnx"], learning_rate=0.01, steps=200).columns["accuracy"]
+    assert errors[0] > 100 and errors[-1] < 0.3
