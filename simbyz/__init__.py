@@ -36,10 +36,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in (*__all__, "torch"):  # not in `import *`, as PyTorch may not be there
         return importlib.import_module(f"simbyz.{name}")
     raise AttributeError(f"module 'simbyz' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "torch", "__version__"]

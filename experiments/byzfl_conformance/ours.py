@@ -1,6 +1,5 @@
 """The simulator's side: all seeds in one compiled program."""
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.byzfl_conformance.search import expand_then_shrink
-from experiments.byzfl_conformance.setting import Setting
-from simbyz import aggregators, attacks
+from experiments.byzfl_conformance.setting import ATTACKS, Setting
+from experiments.from_byzfl import parts
+from experiments.from_byzfl.parts import part
+from simbyz import aggregators
 from simbyz.data import Dataset
 from simbyz.data.partition import gamma_similarity
 from simbyz.preaggregators import nearest_neighbor_mixing
@@ -30,19 +30,11 @@ class Outcome(NamedTuple):
 
 
 def attack_of(setting: Setting) -> Callable[..., jax.Array]:
-    if setting.attack == "sign_flipping":
-        return attacks.sign_flipping
-    if setting.attack == "a_little_is_enough":
-        return functools.partial(attacks.a_little_is_enough, factor=1.5)
-    direction: str | Callable = "little"
-    if setting.attack == "optimal_inner_product_manipulation":
-
-        def direction(key, honest, num_byzantine, *, factor):
-            return attacks.inner_product_manipulation(key, honest, num_byzantine, tau=factor)
-
-    return attacks.adaptive(
-        direction, RULE, evaluations=setting.evaluations, search=expand_then_shrink
-    )
+    name, parameters = ATTACKS[setting.attack]
+    if name.startswith("Optimal"):
+        parameters = parameters | {"evals": setting.evaluations}
+    attack = part("attack", parts.ATTACKS, name, parameters)
+    return parts.attack_of(attack, RULE, setting.f)
 
 
 def task_of(setting: Setting, dataset: Dataset) -> Task:

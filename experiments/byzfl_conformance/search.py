@@ -10,16 +10,23 @@ from simbyz.attacks.searched.line_search import Search
 
 
 def expand_then_shrink(
-    function: Callable[[jax.Array], jax.Array], evaluations: int, dtype: DTypeLike = jnp.float32
+    function: Callable[[jax.Array], jax.Array],
+    evaluations: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    start: float = 0.0,
+    delta: float = 10.0,
+    ratio: float = 0.8,
 ) -> Search:
-    """Probes at 0, then at best + step, the step being 10 at first.
+    """Probes at `start`, then at best + step, the step being `delta` at first.
 
-    Every improvement doubles the step, until a probe is none; from then on the step shrinks by 0.8
-    after each probe, an improvement or not. So no probe lies left of the best.
+    Every improvement doubles the step, until a probe is none; from then on the step shrinks by
+    `ratio` after each probe, an improvement or not. So no probe lies left of the best.
 
     Args:
       function: scalar -> scalar, of dtype.
       evaluations: how often it is called, at least 1.
+      start, delta, ratio: ByzFL's parameters.
 
     Returns:
       The search; of equal values the earlier probe wins.
@@ -27,10 +34,10 @@ def expand_then_shrink(
 
     def probe(state, number):
         best, value, step, expanding = state
-        x = jnp.where(number == 0, 0, best + step).astype(dtype)
+        x = jnp.where(number == 0, start, best + step).astype(dtype)
         found = function(x)
         better = found > value
-        following = jnp.where(expanding & better, 2 * step, 0.8 * step)
+        following = jnp.where(expanding & better, 2 * step, ratio * step)
         state = (
             jnp.where(better, x, best),
             jnp.where(better, found, value),
@@ -39,11 +46,11 @@ def expand_then_shrink(
         )
         return state, (x, found)
 
-    start = (
-        jnp.zeros((), dtype),
+    first = (
+        jnp.array(start, dtype),
         jnp.array(-jnp.inf, dtype),
-        jnp.array(10, dtype),
+        jnp.array(delta, dtype),
         jnp.array(True),
     )
-    (best, value, *_), (probes, values) = jax.lax.scan(probe, start, jnp.arange(evaluations))
+    (best, value, *_), (probes, values) = jax.lax.scan(probe, first, jnp.arange(evaluations))
     return Search(best, value, probes, values)

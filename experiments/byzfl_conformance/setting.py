@@ -10,6 +10,14 @@ AttackName = Literal[
     "optimal_inner_product_manipulation",
 ]
 
+# ByzFL's names and parameters.
+ATTACKS: dict[str, tuple[str, dict]] = {
+    "sign_flipping": ("SignFlipping", {}),
+    "a_little_is_enough": ("ALittleIsEnough", {"tau": 1.5}),
+    "optimal_a_little_is_enough": ("Optimal_ALittleIsEnough", {}),
+    "optimal_inner_product_manipulation": ("Optimal_InnerProductManipulation", {}),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:

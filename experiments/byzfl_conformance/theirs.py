@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 
 from experiments.byzfl_conformance.ours import Outcome
-from experiments.byzfl_conformance.setting import Setting
+from experiments.byzfl_conformance.setting import ATTACKS, Setting
 from experiments.shared.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 
 VERSION = "0.0.11"
-ATTACKS: dict[str, tuple[str, dict]] = {
-    "sign_flipping": ("SignFlipping", {}),
-    "a_little_is_enough": ("ALittleIsEnough", {"tau": 1.5}),
-    "optimal_a_little_is_enough": ("Optimal_ALittleIsEnough", {}),
-    "optimal_inner_product_manipulation": ("Optimal_InnerProductManipulation", {}),
-}
 
 
 def tensors(dataset: Dataset, images: np.ndarray, labels: np.ndarray) -> Any:

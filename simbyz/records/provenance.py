@@ -30,6 +30,7 @@ NO_NUMBERS = (
     "sweeps/mesh.py",
     "sweeps/resume.py",
     "_arrays/shapes.py",
+    "torch.py",
 )
 IMPORTED = re.compile(r'\{"imported":"(\w+)"\}')
 NOTHING = '["Module",{}]'

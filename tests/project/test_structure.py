@@ -18,6 +18,7 @@ WINGS = (
     "simbyz.aggregators",
     "simbyz.preaggregators",
     "simbyz.theory",
+    "simbyz.torch",
     "simbyz.data",
     "simbyz.records",
     "simbyz._arrays",
@@ -37,7 +38,7 @@ PARTS = tuple(
     )
 )
 MOST_ENTRIES = 11
-NO_ROOMS = {"__init__.py", "__pycache__", "py.typed"}
+NO_ROOMS = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
 
 
 def imported(path: Path) -> Iterator[str]:

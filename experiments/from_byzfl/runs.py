@@ -1,0 +1,159 @@
+"""One run that a file asks for: all that defines it, and its place on disk."""
+
+import dataclasses
+import itertools
+import re
+
+from experiments.from_byzfl.parts import Part, Rule, attack_of, defence
+from experiments.from_byzfl.reading import Benchmark
+from simbyz import records
+from simbyz.simulator import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    dataset: str
+    network: str
+    steps: int
+    batch_size: int
+    evaluate_every: int
+    train_share: float
+    learning_rate_decay: float
+    milestones: tuple[int, ...]
+    honest: int
+    f: int
+    tolerated: int
+    scheme: str  # ByzFL's name of the partition
+    heterogeneity: str
+    rule: Part
+    pre: tuple[Part, ...]
+    attack: Part | None
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    partition_seed: int
+    seed: int
+
+    @property
+    def configuration(self) -> dict:
+        """Flat, parts by their labels."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {
+            "milestones": list(self.milestones),
+            "rule": self.rule.label,
+            "pre": self.pre_label,
+            "attack": self.attack_label,
+        }
+
+    @property
+    def pre_label(self) -> str:
+        return " + ".join(pre.label for pre in self.pre) or "none"
+
+    @property
+    def attack_label(self) -> str:
+        return "none" if self.attack is None else self.attack.label
+
+    @property
+    def name(self) -> str:
+        parts = (
+            self.dataset,
+            self.network,
+            f"h_{self.honest}",
+            f"f_{self.f}",
+            f"d_{self.tolerated}",
+            self.heterogeneity,
+            self.rule.label,
+            self.pre_label,
+            self.attack_label,
+            f"lr_{self.learning_rate:g}",
+            f"mom_{self.momentum:g}",
+        )
+        # 150 leaves room for seed and digest, which tells runs of a cut name apart.
+        return re.sub(r"[^\w.+=-]+", "_", "-".join(parts))[:150]
+
+    @property
+    def file(self) -> str:
+        return records.run_path("", self.name, self.configuration).name
+
+    @property
+    def program(self) -> tuple:
+        """What runs of one compiled program share."""
+        return self.rule, self.pre, self.attack, self.honest, self.f, self.tolerated
+
+    @property
+    def config(self) -> Config:
+        return Config(
+            n=self.honest + self.f,
+            f=self.tolerated,
+            num_byzantine=self.f,
+            evaluate_every=self.evaluate_every,
+            study=False,
+        )
+
+    @property
+    def defence(self) -> Rule:
+        return defence(self.rule, self.pre)
+
+    def attack_on(self, rule: Rule):
+        """The attack on this rule; None without attackers."""
+        return None if self.attack is None else attack_of(self.attack, rule, self.tolerated)
+
+
+def runs_of(benchmark: Benchmark) -> list[Run]:
+    """All combinations, in the order of ByzFL's own: hyperparameters and seeds last.
+
+    Raises:
+      ValueError: no honest worker would be left, or no number of attackers is tolerated.
+    """
+    runs = []
+    for workers, f in itertools.product(benchmark.honest, benchmark.f):
+        honest = workers - f if benchmark.honest_are_all else workers
+        if honest < 1:
+            raise ValueError(f"nb_honest_clients of {workers} with f = {f} leaves no honest worker")
+        tolerated = (f,) if benchmark.tolerated is None else benchmark.tolerated
+        axes = itertools.product(
+            *(
+                [each for each in tolerated if each >= f],
+                benchmark.heterogeneity,
+                benchmark.pres,
+                benchmark.rules,
+                benchmark.attacks if f else (None,),
+                benchmark.learning_rate,
+                benchmark.momentum,
+                benchmark.weight_decay,
+                benchmark.partition_seeds,
+                benchmark.seeds,
+            )
+        )
+        for each, (scheme, level), pre, rule, attack, rate, momentum, decay, share, seed in axes:
+            runs.append(
+                Run(
+                    dataset=benchmark.dataset,
+                    network=benchmark.network,
+                    steps=benchmark.steps,
+                    batch_size=benchmark.batch_size,
+                    evaluate_every=benchmark.evaluate_every,
+                    train_share=benchmark.train_share,
+                    learning_rate_decay=benchmark.learning_rate_decay,
+                    milestones=benchmark.milestones,
+                    honest=honest,
+                    f=f,
+                    tolerated=each,
+                    scheme=scheme,
+                    heterogeneity=level,
+                    rule=rule,
+                    pre=pre,
+                    attack=attack,
+                    learning_rate=rate,
+                    momentum=momentum,
+                    weight_decay=decay,
+                    partition_seed=share,
+                    seed=seed,
+                )
+            )
+    if not runs:
+        raise ValueError(
+            f"tolerated_f of {list(benchmark.tolerated or ())} is below each f of "
+            f"{list(benchmark.f)}: no run is left, in ByzFL neither"
+        )
+    return runs

@@ -1,0 +1,48 @@
+"""Values in a file: numbers in their ranges, and what a misspelt word may have meant."""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+class Number(NamedTuple):
+    """A number: its default, which says whether it is whole, and the ends of its range."""
+
+    default: float
+    least: float = -math.inf
+    most: float = math.inf
+
+    def read(self, name: str, value: Any) -> Any:
+        """The value, as an int or a float.
+
+        Raises:
+          ValueError: it is none, or out of range.
+        """
+        whole = isinstance(self.default, int)
+        kinds = (int,) if whole else (int, float)
+        kind = "a whole number" if whole else "a number"
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+            raise ValueError(f"{name} must be {kind}, got {value!r}")
+        if not self.least <= value <= self.most:
+            ends = (
+                f"at least {self.least:g}"
+                if self.most == math.inf
+                else (f"from {self.least:g} to {self.most:g}")
+            )
+            raise ValueError(f"{name} must be {ends}, got {value}")
+        return value if whole else float(value)
+
+
+def did_you_mean(word: str, known: Iterable[str], others: Mapping[str, str] = {}) -> str:
+    """The known word that is meant, or all of them.
+
+    others: further spellings, and the known word that each stands for.
+    """
+    known = list(known)
+    meant = {name.lower(): name for name in known} | dict(others)
+    close = difflib.get_close_matches(word.lower(), meant, n=1)
+    close += [name for name in meant if len(word) > 2 and word.lower() in name]
+    if close:
+        return f"did you mean {meant[close[0]]}?"
+    return f"expected {', '.join(known)}" if known else "it has none"
