@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
+from simbyz._arrays.many_rows import sum_of
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if, repaired
 from simbyz._arrays.scales import LEAST, unit_of, unit_of_largest, wide
@@ -34,7 +35,8 @@ def mean(stack: jax.Array) -> jax.Array:
     """The mean row (d,) of an (n, d) stack."""
     n = len(stack)
     if n > MAX_NETWORK_ROWS:
-        return jnp.mean(stack, axis=0)
+        dtype = jnp.promote_types(stack.dtype, jnp.float32)
+        return (sum_of(lambda row: row.astype(dtype), stack) / n).astype(stack.dtype)
     return mean_rows(list(stack))
 
 
@@ -181,9 +183,11 @@ def variance(stack: jax.Array) -> jax.Array:
     n = len(stack)
     if n == 1:
         return jnp.full_like(stack[0], jnp.nan)
-    if n > MAX_NETWORK_ROWS:
-        return jnp.var(stack, axis=0, ddof=1)
     center = mean(stack)
+    if n > MAX_NETWORK_ROWS:
+        dtype = jnp.promote_types(stack.dtype, jnp.float32)
+        squares = sum_of(lambda row: jnp.square(row - center).astype(dtype), stack)
+        return (squares / (n - 1)).astype(stack.dtype)
     return (sum_rows([jnp.square(row - center) for row in stack]) / (n - 1)).astype(stack.dtype)
 
 

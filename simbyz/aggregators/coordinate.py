@@ -19,6 +19,7 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import require
 from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.many_rows import mean_of_ranks
 from simbyz._arrays.moments import bearable, in_part, mean_rows, sum_rows
 from simbyz._arrays.order_statistics import (
     MAX_NETWORK_ROWS,
@@ -75,7 +76,7 @@ def _median(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network, as far as it bears on the middle; a sort above 128 rows.
+    Cost: one sorting network, as far as it bears on the middle; ranks by bisection above 128 rows.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     Convention: for an even n the paper's program (torch.median) takes the lower middle value, the
       default; ByzFL, krum and Blades take the midpoint.
@@ -116,7 +117,7 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network; a sort above 128 rows.
+    Cost: one sorting network; ranks by bisection above 128 rows.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     Convention: some implementations are told a share β of the rows to cut at each end, instead of
       their number f = β n.
@@ -126,6 +127,9 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
     require("trimmed_mean", n, f, 2, 1)
 
     def rule(stack: jax.Array) -> jax.Array:
+        if n > MAX_NETWORK_ROWS:
+            stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+            return mean_of_ranks(stack, f, n - f - 1).astype(stack.dtype)
         rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
         return mean_rows(rows[f : n - f])
 
@@ -151,7 +155,7 @@ def _phocas(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network and f comparisons a coordinate; a sort above 128 rows.
+    Cost: one sorting network and f comparisons a coordinate; ranks by bisection above 128 rows.
     Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept.
     """
