@@ -50,16 +50,21 @@ def are_usual(squares: jax.Array) -> jax.Array:
 def unit_of_rows(stack: jax.Array, center: jax.Array | None = None) -> jax.Array:
     """A unit () for the rows (n, d) that are neither at a centre (d,), zero if None, nor infinitely
     far from it. The middle one of them is brought to between 1/2 and 1; or down to 2^-40, where its
-    square still is a number with all digits, if that is needed for the squares of the farthest.
+    square still is a number with all digits, if that is needed for the squares of the farthest. 1
+    where that is from 2^-40 to 2^40.
     """
     unit = _unit_of_middle(stack)
     if center is None:
-        return unit
+        return _one_if_usual(unit)
     # In that unit, since the difference of two large floats may be none, and of two small ones 0.
     apart = wide(stack) * unit - (wide(center) * unit)[None]
     limits = jnp.finfo(unit.dtype)
     most, least = 2.0**-limits.minexp, 2.0 ** (28 - limits.maxexp)
-    return jnp.clip(unit * _unit_of_middle(apart), least, most)
+    return _one_if_usual(jnp.clip(unit * _unit_of_middle(apart), least, most))
+
+
+def _one_if_usual(unit: jax.Array) -> jax.Array:
+    return jnp.where((unit > 2.0**-40) & (unit < 2.0**40), 1, unit)
 
 
 def _unit_of_middle(stack: jax.Array) -> jax.Array:
@@ -81,8 +86,7 @@ def unit_of_largest(values: jax.Array) -> jax.Array:
 
 def unit_where_unusual(values: jax.Array) -> jax.Array:
     """`unit_of_largest`; 1 where the square of the largest is of usual size."""
-    unit = unit_of_largest(values)
-    return jnp.where((unit > 2.0**-40) & (unit < 2.0**40), 1, unit)
+    return _one_if_usual(unit_of_largest(values))
 
 
 def length_of(vector: jax.Array) -> jax.Array:
