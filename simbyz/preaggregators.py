@@ -24,8 +24,7 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import finite_rows, mean_rows, means_of_chosen
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.scales import OwnLengths, own_lengths
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import PyTree, ravel
+from simbyz._arrays.stacking import PyTree, Updates, ravel
 
 
 def _nearest_neighbor_mixing(updates: Updates, f: int) -> Halves:

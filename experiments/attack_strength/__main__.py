@@ -26,11 +26,11 @@ from experiments.distributed_momentum.grid.cells import Cell
 from experiments.distributed_momentum.grid.footprint import refuse_large
 from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.running.simulate import check
-from experiments.shared import command_line
-from experiments.shared.command_line import OWN
 from experiments.shared.files import save_table, save_text
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.option_checks import check_options
+from experiments.shared.options import command_line
+from experiments.shared.options.checks import check_options
+from experiments.shared.options.command_line import OWN
 from experiments.shared.progress import bar
 from experiments.shared.run import KEPT, run, start
 from simbyz import data, records

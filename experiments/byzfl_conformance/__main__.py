@@ -19,7 +19,7 @@ from rich.table import Table
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
 from experiments.shared.files import save_table
-from experiments.shared.option_checks import check_options
+from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
 from simbyz import records

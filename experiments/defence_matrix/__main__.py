@@ -18,10 +18,10 @@ from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import PreName, RuleName
 from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
 from experiments.defence_matrix.simulate import check, code, simulate, split
-from experiments.shared import command_line
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.option_checks import check_memory, check_options
+from experiments.shared.options import command_line
+from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.progress import Progress
 from experiments.shared.run import KEPT, run, start
 from simbyz import records

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.shared.option_checks import as_name
+from experiments.shared.options.checks import as_name
 from simbyz import records
 from simbyz.data import partition
 from simbyz.data.partition import Partition

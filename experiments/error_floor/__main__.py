@@ -16,7 +16,7 @@ import pandas as pd
 from experiments.error_floor import tables
 from experiments.error_floor.simulate import check, measure
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.option_checks import check_below_half, check_memory, check_options
+from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
 from simbyz import records

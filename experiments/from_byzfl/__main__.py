@@ -24,8 +24,8 @@ from experiments.from_byzfl.networks import DATASETS
 from experiments.from_byzfl.reading import Benchmark, read
 from experiments.from_byzfl.runs import Run, runs_of
 from experiments.from_byzfl.simulate import check, code, simulate, split
-from experiments.shared.command_line import TFDS
 from experiments.shared.mixing import refuse_other_code
+from experiments.shared.options.command_line import TFDS
 from experiments.shared.progress import Progress
 from experiments.shared.run import KEPT, run, start
 from simbyz import records

@@ -15,7 +15,7 @@ from experiments.from_byzfl import parts
 from experiments.from_byzfl.networks import DATASETS, NETWORKS, fitting
 from experiments.from_byzfl.parts import Part
 from experiments.from_byzfl.values import Number, did_you_mean
-from experiments.shared.option_checks import LARGEST
+from experiments.shared.options.checks import LARGEST
 
 COUNT, SEED = Number(1, least=1, most=LARGEST), Number(0, least=0, most=LARGEST)
 # Every key of the file, by section; what acts is read below.

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from experiments.scale import measure
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.option_checks import by_default, check_options
+from experiments.shared.options.checks import by_default, check_options
 from experiments.shared.run import run
 from simbyz import records
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from experiments.shared.command_line import parse
+from experiments.shared.options.command_line import parse
 from experiments.shared.plain_warnings import print_plain_warnings
 from experiments.shared.stopping import Stop, stopping
 

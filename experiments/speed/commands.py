@@ -10,7 +10,7 @@ from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.rules import PAPER_RULES, require_borne
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.option_checks import check_memory, check_options
+from experiments.shared.options.checks import check_memory, check_options
 from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
 from experiments.speed.measured import grid, memory, run, searches, step

@@ -19,7 +19,7 @@ import pandas as pd
 
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.option_checks import check_below_half, check_memory, check_options
+from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import KEPT, run, start
 from experiments.worst_case import tables

@@ -1,13 +1,34 @@
-"""A pytree whose leaves have a leading worker axis, as one (n, d) matrix, and back."""
+"""A pytree whose leaves have a leading worker axis: its type, and it as one (n, d) matrix, and back.
+
+In types, `Updates` and their kind are an array or a pytree of arrays of n workers, h of them honest,
+b Byzantine; `*?shape` is a leaf's own shape, the same on the way in and out, and T the structure of
+the tree. The tests check them at every call.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 PyTree = Any
+
+if TYPE_CHECKING:  # to a type checker, a pytree is anything
+    Updates = Any
+    Row = Any
+    Honest = Any
+    Byzantine = Any
+else:
+    import jaxtyping
+    import numpy as np
+    from jaxtyping import Float
+
+    Given = jax.Array | np.ndarray
+    Updates = jaxtyping.PyTree[Float[Given, "n *?shape"], "T"]
+    Row = jaxtyping.PyTree[Float[Given | np.generic, "*?shape"], "T"]
+    Honest = jaxtyping.PyTree[Float[Given, "h *?shape"], "T"]
+    Byzantine = jaxtyping.PyTree[Float[jax.Array, "b *?shape"], "T"]
 
 
 def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:

@@ -21,8 +21,7 @@ from simbyz._arrays.geometry import (
 )
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import PyTree, ravel
+from simbyz._arrays.stacking import PyTree, Updates, ravel
 
 __all__ = [
     "centered_clipping",

@@ -29,8 +29,7 @@ from simbyz._arrays.order_statistics import (
 )
 from simbyz._arrays.redo import repaired
 from simbyz._arrays.scales import wide
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Updates, ravel
 
 __all__ = [
     "average",

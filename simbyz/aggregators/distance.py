@@ -24,8 +24,7 @@ from simbyz._arrays.order_statistics import (
     sorted_rows,
 )
 from simbyz._arrays.redo import repaired
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
 from simbyz.aggregators.coordinate import (
     bounds_of_closest,
@@ -242,9 +241,10 @@ def _krum_scores(
     neighbours = _within(rule, "neighbours", neighbours, n - 1, n, f)
     distances = squared_distances(stack)
     scores = _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
-    # Where most rows are infinitely far from each other, those that are from all are no choice.
+    # Where all scores are infinite, at most f rows that are infinitely far from all are no choice.
     somewhere = jnp.any(jnp.isfinite(_without_self(distances)), axis=1)
-    return jnp.where(somewhere, jnp.minimum(scores, jnp.finfo(scores.dtype).max), scores)
+    others = somewhere & (jnp.sum(~somewhere) <= f)
+    return jnp.where(others, jnp.minimum(scores, jnp.finfo(scores.dtype).max), scores)
 
 
 def _within(rule: str, name: str, value: int, most: int, n: int, f: int) -> int:

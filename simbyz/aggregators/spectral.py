@@ -17,8 +17,7 @@ from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances, squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Updates, ravel
 
 __all__ = ["caf", "caf_selection", "dnc", "dnc_selection"]
 

@@ -20,8 +20,7 @@ from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if, repaired
 from simbyz._arrays.scales import are_usual, unit_of_rows, unit_where_unusual, wide
-from simbyz._arrays.shapes import Row, Updates
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Row, Updates, ravel
 from simbyz.aggregators.center import Lengths, lengths_to, row_like, safe_sqrt
 from simbyz.aggregators.coordinate import (
     trimmed_mean,

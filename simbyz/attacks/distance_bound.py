@@ -14,8 +14,7 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.scales import unit_of, unit_where_unusual, wide
-from simbyz._arrays.shapes import Byzantine, Honest
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Byzantine, Honest, ravel
 from simbyz.attacks.rows import kept, repeat, seen, unit
 
 Direction = Literal["unit", "sign", "deviation"]

@@ -7,8 +7,7 @@ import jax
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
-from simbyz._arrays.shapes import Byzantine, Honest
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Byzantine, Honest, ravel
 from simbyz.attacks.rows import repeat, seen
 
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
-from simbyz._arrays.shapes import Byzantine, Honest
-from simbyz._arrays.stacking import PyTree, ravel
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.attacks.rows import count, repeat
 
 

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer, random_key
 from simbyz._arrays.scales import unit_where_unusual, wide
-from simbyz._arrays.shapes import Byzantine, Honest
-from simbyz._arrays.stacking import PyTree, ravel
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.rows import repeat
 

@@ -11,7 +11,7 @@ from experiments.__main__ import command as list_experiments
 from experiments.distributed_momentum.__main__ import command as comparison_command
 from experiments.distributed_momentum.commands import compare as comparison
 from experiments.distributed_momentum.commands import grid as grid_command
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused
 
 # (experiment, options, what the error says)
 COMMANDS = [

@@ -38,7 +38,7 @@ CALLS = {
     ),
     "f too large": (lambda: aggregators.median(ROWS, 5), ValueError, r"n >= 2f \+ 1, got n=9, f=5"),
     "f negative": (lambda: aggregators.krum(ROWS, -1), ValueError, "f >= 0, got n=9, f=-1"),
-    "f a fraction": (lambda: aggregators.krum(ROWS, 1.5), TypeError, "float"),
+    "f a fraction": (lambda: aggregators.krum(ROWS, 1.5), TypeError, "int, got 1.5"),
     "f traced": (lambda: jax.jit(aggregators.krum)(ROWS, 2), TypeError, "traced|concrete|Tracer"),
     "f too large for krum": (lambda: aggregators.krum(ROWS, 4), ValueError, r"2f \+ 3, got n=9"),
     "f too large for bulyan": (lambda: aggregators.bulyan(ROWS, 2), ValueError, r"4f \+ 3, got"),
@@ -114,7 +114,11 @@ CALLS = {
         ValueError,
         "num_byzantine must be at least 0, got -1",
     ),
-    "attackers a fraction": (lambda: attacks.fall_of_empires(KEY, ROWS, 0.5), TypeError, "float"),
+    "attackers a fraction": (
+        lambda: attacks.fall_of_empires(KEY, ROWS, 0.5),
+        TypeError,
+        "int, got 0.5",
+    ),
     "one honest row": (
         lambda: attacks.a_little_is_enough(KEY, ROWS[:1], 1),
         ValueError,

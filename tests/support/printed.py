@@ -1,4 +1,4 @@
-"""Tables as they look where they are read."""
+"""Tables and refusals as they look where they are read."""
 
 import io
 from collections.abc import Callable
@@ -16,3 +16,12 @@ def printed(prints: Callable[..., Any], *arguments: Any) -> str:
     assert max(map(len, text.getvalue().splitlines())) <= WIDTH
     assert "…" not in text.getvalue()
     return text.getvalue()
+
+
+def assert_refused(command, arguments, message, tmp_path, capsys):
+    """One line that says what is wrong, exit code 2, and nothing written."""
+    assert command([*arguments.split(), "--results", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()

@@ -36,8 +36,8 @@ from experiments.distributed_momentum.analysis.pairs import (
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import certificates
 from experiments.distributed_momentum.grid.rules import DIVERGENT
-from experiments.shared.command_line import NONE
 from experiments.shared.mixing import kind_lines, refuse_mixed
+from experiments.shared.options.command_line import NONE
 from experiments.shared.run import run
 
 

@@ -22,9 +22,9 @@ from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.rules import Conventions
 from experiments.distributed_momentum.grid.settings import APPENDIX
 from experiments.distributed_momentum.running.work import Work, carry_out, prepare_work
-from experiments.shared import command_line
-from experiments.shared.command_line import ALL
-from experiments.shared.option_checks import check_options
+from experiments.shared.options import command_line
+from experiments.shared.options.checks import check_options
+from experiments.shared.options.command_line import ALL
 from experiments.shared.run import CHECKPOINTED, run
 
 

@@ -18,9 +18,9 @@ from experiments.distributed_momentum.analysis.run_table import (
     rows_of,
     write_table,
 )
-from experiments.shared.command_line import KEPT
 from experiments.shared.mixing import refuse_mixed
-from experiments.shared.option_checks import check_options
+from experiments.shared.options.checks import check_options
+from experiments.shared.options.command_line import KEPT
 from experiments.shared.run import run
 
 

@@ -27,11 +27,11 @@ from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import DatasetName, Precision
 from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY, check, simulate
 from experiments.distributed_momentum.running.together import together
-from experiments.shared import command_line
-from experiments.shared.command_line import OWN
 from experiments.shared.files import save_figure
 from experiments.shared.mixing import refuse_mixed
-from experiments.shared.option_checks import as_name, check_options
+from experiments.shared.options import command_line
+from experiments.shared.options.checks import as_name, check_options
+from experiments.shared.options.command_line import OWN
 from experiments.shared.progress import bar
 from experiments.shared.run import CHECKPOINTED, run
 from simbyz import data, records

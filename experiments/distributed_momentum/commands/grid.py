@@ -15,10 +15,10 @@ from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.distributed_momentum.running.work import Prepared, Work, carry_out, prepare_work
 from experiments.distributed_momentum.slurm.request import Slurm, check_request, require_slurm
-from experiments.shared import command_line
-from experiments.shared.command_line import ALL
 from experiments.shared.hosts import Hosts, check_hosts, join, leave_at_once
-from experiments.shared.option_checks import check_options
+from experiments.shared.options import command_line
+from experiments.shared.options.checks import check_options
+from experiments.shared.options.command_line import ALL
 from experiments.shared.run import CHECKPOINTED, run
 from experiments.shared.stopping import Stop
 

@@ -18,7 +18,7 @@ from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
 from experiments.shared.mixing import refuse_mixed
-from experiments.shared.option_checks import check_options
+from experiments.shared.options.checks import check_options
 from experiments.shared.run import run
 from simbyz import records
 

@@ -19,9 +19,9 @@ from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import overview
 from experiments.distributed_momentum.write_up.write_up import write_up
-from experiments.shared.command_line import KEPT, NONE
 from experiments.shared.files import save_text
 from experiments.shared.mixing import refuse_mixed
+from experiments.shared.options.command_line import KEPT, NONE
 from experiments.shared.run import run
 from simbyz import records
 from simbyz.records.whole_files import write_whole

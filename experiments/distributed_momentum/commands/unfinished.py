@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.distributed_momentum.running.simulate import CHECKPOINTS, code
-from experiments.shared.option_checks import check_options
+from experiments.shared.options.checks import check_options
 from experiments.shared.run import run
 from simbyz import records
 from simbyz.records.provenance import versions

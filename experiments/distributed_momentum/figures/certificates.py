@@ -17,7 +17,7 @@ from rich.table import Table
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
 from experiments.distributed_momentum.figures.panels import panels
-from experiments.shared.option_checks import as_name
+from experiments.shared.options.checks import as_name
 from simbyz import records
 from simbyz.theory.robustness import coefficient_floor
 

@@ -22,7 +22,7 @@ from experiments.distributed_momentum.grid.settings import (
     Precision,
     Setting,
 )
-from experiments.shared.option_checks import as_name, check_value
+from experiments.shared.options.checks import as_name, check_value
 
 AttackName = Literal["none", "little", "empire", "nan"]
 PlaceName = Literal["update", "worker", "server"]

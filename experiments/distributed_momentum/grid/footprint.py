@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.distributed_momentum.grid.cells import Cell
-from experiments.shared.option_checks import check_memory
+from experiments.shared.options.checks import check_memory
 from simbyz.data.datasets import PREPROCESSING
 from simbyz.tasks import models
 from simbyz.tasks.task import test_images_at_once

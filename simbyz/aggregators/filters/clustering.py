@@ -15,8 +15,7 @@ from simbyz._arrays.chunks import first_carry, sum_over_chunks
 from simbyz._arrays.geometry import lower_gram, mirrored
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import PyTree, ravel
+from simbyz._arrays.stacking import PyTree, Updates, ravel
 from simbyz.aggregators.center import Lengths, lengths_to, safe_sqrt
 
 __all__ = ["clipped_clustering", "clipped_clustering_selection", "remember_norms"]

@@ -21,8 +21,7 @@ from simbyz._arrays.geometry import (
 )
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.scales import wide
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
 
 __all__ = [

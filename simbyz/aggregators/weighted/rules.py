@@ -21,8 +21,7 @@ from jax.typing import ArrayLike
 from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.center import lengths_to, unknown_start, weiszfeld
 from simbyz.aggregators.coordinate import shares_between
 from simbyz.aggregators.weighted.middle import weighted_middle_row

@@ -15,8 +15,7 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import integer, random_key
 from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.scales import unit_of_rows, wide
-from simbyz._arrays.shapes import Byzantine, Honest
-from simbyz._arrays.stacking import ravel
+from simbyz._arrays.stacking import Byzantine, Honest, ravel
 from simbyz.attacks.fixed import mean_and_deviation
 from simbyz.attacks.rows import count, kept, seen
 

@@ -17,7 +17,7 @@ from experiments.distributed_momentum.running.simulate import check
 from simbyz import records
 from simbyz.data import Dataset
 from simbyz.tasks.models import WideResNet
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused
 
 IMAGES = jnp.zeros((2, 32, 32, 3))
 

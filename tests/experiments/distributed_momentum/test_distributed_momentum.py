@@ -31,8 +31,7 @@ from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.distributed_momentum.running.simulate import simulate
 from simbyz import attacks, data, records
 from tests.support.paths import ROOT, SHARED
-from tests.support.printed import printed
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused, printed
 
 
 def paper_grid():

@@ -12,8 +12,7 @@ from experiments.attack_strength.__main__ import SMOKE, command, main, plot
 from experiments.attack_strength.measure import bears, fixed_attacks
 from simbyz import records
 from simbyz.attacks import ATTACKS
-from tests.support.printed import printed
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused, printed
 
 
 def test_smoke(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from experiments.shared.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 from simbyz.simulator.workers.gradients import draw_batches
 from tests.reference import searches as reference_searches
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused
 
 
 @functools.cache

@@ -22,8 +22,7 @@ from simbyz.simulator.certificates import realised_coefficient
 from simbyz.tasks import classification
 from simbyz.tasks.models import Dense
 from simbyz.theory import robustness
-from tests.support.printed import printed
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused, printed
 
 ROWS = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
 

@@ -10,8 +10,7 @@ from experiments.error_floor import tables
 from experiments.error_floor.__main__ import SMOKE, command, main
 from experiments.error_floor.simulate import ATTACKS, DATA, DIMENSION, problems
 from simbyz.simulator.keys import BATCHES, INITIALISE
-from tests.support.printed import printed
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused, printed
 
 
 @pytest.fixture(scope="module")

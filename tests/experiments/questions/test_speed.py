@@ -11,8 +11,7 @@ from experiments.speed.measured import grid, memory, run
 from experiments.speed.measured.rules import measure, rules
 from experiments.speed.timing import interleaved
 from simbyz import data
-from tests.support.printed import printed
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused, printed
 
 
 def test_rules_that_refuse_are_left_out():

@@ -18,8 +18,7 @@ from tests.reference import center_filters as reference_center_filters
 from tests.reference import preaggregators as reference_preaggregators
 from tests.reference import rules as reference
 from tests.reference import subsets as reference_subsets
-from tests.support.printed import printed
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused, printed
 
 found_at = functools.cache(
     lambda rule, n, f, d, steps=120: search(

@@ -13,7 +13,7 @@ import pytest
 
 from experiments.__main__ import WIDTH, command, experiments
 from experiments.distributed_momentum.__main__ import COMMANDS
-from experiments.shared.command_line import KEPT, parse
+from experiments.shared.options.command_line import KEPT, parse
 from experiments.speed.__main__ import Options as SpeedOptions
 from tests.support.paths import ROOT
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.shared.files import save_figure, save_table, save_text
-from experiments.shared.option_checks import as_name
+from experiments.shared.options.checks import as_name
 
 WRITERS = {
     "picture.png": lambda path: save_figure(Figure(figsize=(1, 1)), path, dpi=50),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.shared.option_checks import RANGES, check_options
+from experiments.shared.options.checks import RANGES, check_options
 from experiments.shared.run import KEPT, run
 from simbyz.sweeps import Stopped
 from tests.support.paths import ROOT

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from experiments.shared.command_line import parse
-from experiments.shared.synonyms import translated
+from experiments.shared.options.command_line import parse
+from experiments.shared.options.synonyms import translated
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from experiments.distributed_momentum.running import campaign
 from simbyz import aggregators, data, records
 from tests.support import fake_runs
 from tests.support.fake_runs import FEW, FEW_ARGUMENTS
-from tests.support.refusals import assert_refused
+from tests.support.printed import assert_refused
 
 # As the first results were written: a changed digest would orphan them.
 FIRST_FILES = {

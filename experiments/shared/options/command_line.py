@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.shared.synonyms import translated
+from experiments.shared.options.synonyms import translated
 
 WIDTH = 100
 # What stands in --help in place of an empty default.

@@ -4,7 +4,7 @@ names.
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 # The paper's program, this library, others.
 SYNONYMS = (
@@ -53,8 +53,8 @@ def _choices(options: Any) -> Iterator[tuple[str, frozenset[str]]]:
         for part in get_args(options):
             yield from _choices(part)
         return
-    for name, kind in get_type_hints(options, include_extras=True).items():
-        yield "--" + name.replace("_", "-"), frozenset(_values(kind))
+    for field in dataclasses.fields(options):
+        yield "--" + field.name.replace("_", "-"), frozenset(_values(field.type))
 
 
 def _values(kind: Any) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Options of command lines: how they are read, checked, and called otherwise."""
