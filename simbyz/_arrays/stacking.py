@@ -1,8 +1,8 @@
 """A pytree whose leaves have a leading worker axis: its type, and as one (n, d) matrix and back.
 
 In types, `Updates` and their kind are an array or a pytree of arrays of n workers, h of them
-honest, b Byzantine; `*?shape` is a leaf's own shape, the same on the way in and out, and T the structure of
-the tree. The tests check them at every call.
+honest, b Byzantine; `*?shape` is a leaf's own shape, the same on the way in and out, and T the
+structure of the tree. The tests check them at every call.
 """
 
 from collections.abc import Callable
