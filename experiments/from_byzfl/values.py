@@ -28,9 +28,9 @@ class Number(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
             raise ValueError(f"{name} must be {kind}, got {value!r}")
         if not self.least <= value <= self.most:
-            ends = f"from {self.least:g} to {self.most:g}"
+            ends = f"from {self.least} to {self.most}"
             if self.most == math.inf:
-                ends = f"at least {self.least:g}"
+                ends = f"at least {self.least}"
             ends = self.words or ends
             raise ValueError(f"{name} must be {ends}, got {value}")
         return value if whole else float(value)
