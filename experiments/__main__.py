@@ -31,12 +31,21 @@ def experiments() -> Iterator[tuple[str, str]]:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake."""
-    argparse.ArgumentParser(
+    found = dict(experiments())
+    parser = argparse.ArgumentParser(
         prog="python -m experiments",
         description="Lists the experiments. Each is a program of its own: "
         "python -m experiments.NAME --help says what it can do.",
-    ).parse_args(arguments)
-    found = dict(experiments())
+    )
+    _, more = parser.parse_known_args(arguments)
+    if more and more[0].startswith("-"):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        told = f"there is none of the name {more[0]!r}: it has {', '.join(found)}"
+        if more[0] in found:
+            told = f"each is a program of its own: python -m experiments.{' '.join(more)}"
+        print(f"error: python -m experiments lists the experiments; {told}", file=sys.stderr)
+        return 2
     width = max(map(len, found))
     print("python -m experiments.NAME --help says more of each:\n")
     for name, question in found.items():

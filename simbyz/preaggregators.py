@@ -11,7 +11,6 @@ Non-finite values: from at most f rows of NaN or ±inf come at most f rows that 
 should be, so a robust rule behind stays finite. Each function says what becomes of such rows.
 """
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import finite_rows, mean_rows, means_of_chosen
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.scales import OwnLengths, own_lengths
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import PyTree, ravel, require
+from simbyz._arrays.stacking import PyTree, ravel
 
 
 def _nearest_neighbor_mixing(updates: Updates, f: int) -> Halves:
@@ -72,14 +73,14 @@ def _clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> 
     """Every row is shortened to at most a given length: x_i · min(1, radius / ||x_i||).
 
     Args:
-      radius: the greatest norm that is left alone; may be traced.
+      radius: the greatest norm that is left alone, 0 or more; may be traced.
 
     Returns:
-      The rows. A row that is not finite has no direction to keep and becomes zero, as does a row
-      too long for its dtype (1e38 in float32): no row is longer than the radius.
+      The rows. A row that is not finite has no direction to keep and becomes zero. A finite one is
+      shortened however long it is.
 
     Raises:
-      ValueError: f < 0.
+      ValueError: f < 0, or a radius that is negative or NaN (if not traced).
 
     Cost: three passes over the stack.
     Reference: Pascanu et al., On the difficulty of training recurrent neural networks, ICML 2013.
@@ -87,7 +88,10 @@ def _clipping(updates: Updates, f: int = 0, *, radius: jax.typing.ArrayLike) -> 
     """
     stack, unravel = ravel(updates)
     require("clipping", len(stack), f, 0, 1)
-    return _clipped(stack, _norms(stack), radius, unravel)
+    not_negative("clipping", "radius", radius)
+    lengths = own_lengths(stack)
+    bound = jnp.asarray(radius, lengths.values.dtype)
+    return _shortened(stack, lengths, bound, unravel)
 
 
 clipping = halves(_clipping)[0]
@@ -111,9 +115,13 @@ def _adaptive_robust_clipping(updates: Updates, f: int) -> Halves:
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("adaptive_robust_clipping", n, f, 2, 1)
-    norms = _norms(stack)
+    lengths = own_lengths(stack)
     num_clipped = 2 * f * (n - f) // n
-    return _clipped(stack, norms, jnp.sort(norms)[n - 1 - num_clipped], unravel)
+    norms = lengths.values / lengths.units
+    # A small part of them all, where a row is too long for its norm to be a float.
+    part = jnp.where(jnp.any(jnp.isfinite(lengths.values) & jnp.isinf(norms)), 2.0**-20, 1)
+    bound = jnp.sort(lengths.values * (part / lengths.units))[n - 1 - num_clipped]
+    return _shortened(stack, lengths._replace(units=lengths.units / part), bound, unravel)
 
 
 adaptive_robust_clipping = halves(_adaptive_robust_clipping)[0]
@@ -146,11 +154,12 @@ def _bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) ->
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("bucketing", n, f, 0, 1)
-    bucket_size = operator.index(bucket_size)
+    bucket_size = integer("bucket_size", bucket_size)
     if not 1 <= bucket_size <= n:
         raise ValueError(
             f"bucketing needs 1 <= bucket_size <= {n}, got bucket_size={bucket_size}, n={n}, f={f}"
         )
+    random_key("bucketing", key)
     order = jax.random.permutation(key, n)
 
     def weights() -> jax.Array:
@@ -191,61 +200,21 @@ def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax
     return jnp.stack(means)
 
 
-def _norms(stack: jax.Array) -> jax.Array:
-    """The length of each row, at least float32; +inf for a row that is not finite.
-
-    Each row is divided by its largest entry first: the square of 1e30 is no float32. That entry is
-    kept away from the ends of the range, where XLA's 1 / scale would be rounded to 0 or inf.
-    """
-    dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    most = float(jnp.finfo(dtype).max) ** 0.75
-    sizes = jnp.abs(jax.lax.stop_gradient(stack.astype(dtype)))
-    # XLA:CPU's maximum of many values passes over NaN.
-    largest = jnp.max(jnp.where(jnp.isnan(sizes), jnp.inf, sizes), axis=1)
-    finite = jnp.isfinite(largest)
-    scale = jnp.where(finite, jnp.clip(largest, 1 / most, most), 1)
-    # Blanked for the derivative, where 0 · NaN would come back.
-    rows = jnp.where(finite[:, None], stack, 0)
-    squares = jnp.sum(jnp.square(rows / scale[:, None]), axis=1)
-    # The root has no derivative at 0: take that of a constant.
-    positive = squares > 0
-    roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
-    return jnp.where(finite, scale * roots, jnp.inf)
-
-
-def _clipped(
+def _shortened(
     stack: jax.Array,
-    norms: jax.Array,
-    radius: jax.typing.ArrayLike,
+    lengths: OwnLengths,
+    bound: jax.Array,
     unravel: Callable[[jax.Array], PyTree],
 ) -> Halves:
-    """x_i · min(1, radius / norm_i), and zero where the norm is not finite."""
-    finite = jnp.isfinite(norms)
-    long = finite & (norms > radius)
-    factors = jnp.where(
-        long, _ratio(jnp.asarray(radius, norms.dtype), jnp.where(long, norms, 1)), 1
-    )
+    """x_i, no longer than a bound, and zero where it is not finite."""
+    finite = jnp.isfinite(lengths.values)
+    units, ratios = lengths.factors(bound)
 
     def rows() -> jax.Array:
         kept = jnp.where(finite[:, None], stack, 0)
-        return (kept * factors[:, None]).astype(stack.dtype)
+        return (kept * units[:, None] * ratios[:, None]).astype(stack.dtype)
 
-    return Halves(lambda: unravel(rows()), lambda: jnp.diag(jnp.where(finite, factors, 0)))
-
-
-@jax.custom_jvp
-def _ratio(radius: jax.Array, norms: jax.Array) -> jax.Array:
-    return radius / norms
-
-
-@_ratio.defjvp
-def _ratio_moves(
-    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
-) -> tuple[jax.Array, jax.Array]:
-    """Without the 1 / norm² of JAX's own, which is no float32 where the norm is 1e-20."""
-    (radius, norms), (radius_moves, norms_move) = primals, tangents
-    ratio = _ratio(radius, norms)
-    return ratio, (radius_moves - ratio * norms_move) / norms
+    return Halves(lambda: unravel(rows()), lambda: jnp.diag(jnp.where(finite, units * ratios, 0)))
 
 
 PREAGGREGATORS: dict[str, Callable[..., Any]] = {

@@ -9,6 +9,7 @@ to compile. What is measured before is not measured again. Writes a file a rule,
 
 import dataclasses
 import functools
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from experiments.attack_strength import tables
 from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
 from experiments.attack_strength.recording import cell_of, record
 from experiments.distributed_momentum.grid.cells import Cell
+from experiments.distributed_momentum.grid.footprint import refuse_large
 from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.running.simulate import check
 from experiments.shared import command_line
 from experiments.shared.command_line import OWN
+from experiments.shared.files import save_table, save_text
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.option_checks import check_options
 from experiments.shared.progress import bar
@@ -104,11 +107,15 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     """
     check_options(options, "rule", "at_step")
     sizes = []
+    least = 3 if options.f else 5
     for n in options.n or (SETTINGS[options.dataset].n,):
-        for f in dict.fromkeys(options.f or ((n - 3) // 2, (n - 3) // 4)):
+        if n < least:
+            raise ValueError(f"n must be at least {least}, so that a rule bears f = 1, got {n}")
+        for f in options.f or dict.fromkeys(max(1, (n - 3) // part) for part in (2, 4)):
             if not 1 <= f <= n - 2:
                 raise ValueError(f"f must be from 1 to n - 2 = {n - 2}, got {f}")
-            rules = [rule for rule in dict.fromkeys(options.rule) if bears(rule, n, f)]
+            refuse_large(cell_of(options.dataset, n, f))
+            rules = [rule for rule in options.rule if bears(rule, n, f)]
             if not rules:
                 raise ValueError(f"none of {', '.join(options.rule)} bears n = {n}, f = {f}")
             sizes.append(Size(n, f, rules, cell_of(options.dataset, n, f)))
@@ -244,11 +251,11 @@ def execute(
     text = tables.markdown(
         results.summary,
         _title(options),
-        " ".join(["python -m experiments.attack_strength", *given]),
+        shlex.join(["python", "-m", "experiments.attack_strength", *given]),
     )
     written = [options.results / "strength.md", options.results / "strength.csv"]
-    written[0].write_text(text, encoding="utf-8")
-    results.measured.to_csv(written[1], index=False)
+    save_text(text, written[0])
+    save_table(results.measured, written[1])
     print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
 
 

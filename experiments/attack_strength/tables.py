@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments.shared.files import save_figure
+
 KINDS = ("fixed", "searched", "climbed")
 
 
@@ -150,7 +152,7 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
 def write(figure: Figure, folder: Path, names: Sequence[str]) -> list[Path]:
     files = [folder / name for name in names]
     for file in files:
-        figure.savefig(file, dpi=150)
+        save_figure(figure, file, dpi=150)
     return files
 
 

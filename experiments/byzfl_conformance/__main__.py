@@ -18,6 +18,7 @@ from rich.table import Table
 
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
+from experiments.shared.files import save_table
 from experiments.shared.option_checks import check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
@@ -65,9 +66,8 @@ def compare(
     """One row an attack; NaN in ByzFL's columns where it can't be imported."""
     rows = []
     missing = ""
-    attacks = list(dict.fromkeys(options.attack))
-    with bar(2 * len(attacks), "sweep", stop) as progress:
-        for attack in attacks:
+    with bar(2 * len(options.attack), "sweep", stop) as progress:
+        for attack in options.attack:
             setting = Setting(attack, f=options.f, gamma=options.gamma, steps=options.steps)
             mine = ours.run(setting, dataset, options.seeds)
             progress(1, attack)
@@ -144,7 +144,7 @@ def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> Non
     table = compare(options, dataset, stop)
     print_table(table)
     path = options.results / "byzfl_conformance.csv"
-    table.to_csv(path, index=False)
+    save_table(table, path)
     print(f"written: {path}")
 
 

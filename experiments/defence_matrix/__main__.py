@@ -19,8 +19,9 @@ from experiments.defence_matrix.defences import PreName, RuleName
 from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.shared import command_line
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.option_checks import check_options
+from experiments.shared.option_checks import check_memory, check_options
 from experiments.shared.progress import Progress
 from experiments.shared.run import KEPT, run, start
 from simbyz import records
@@ -153,8 +154,10 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     for f in options.f or ():
         if f < 1:
             raise ValueError(f"f must be at least 1, got {f}")
-    for level in options.heterogeneity:
-        parse_heterogeneity(level)
+    check_memory(4 * options.honest**2, f"honest = {options.honest}")
+    levels = [parse_heterogeneity(level) for level in options.heterogeneity]
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"heterogeneity must differ, got {' '.join(options.heterogeneity)}")
     runs = runs_of(options)
     check(runs)
     dataset = load(options.dataset, data_dir=options.data_dir)
@@ -203,10 +206,10 @@ def compute(
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """The table as CSV, and each figure as PDF and PNG."""
     paths = [folder / "defence_matrix.csv"]
-    table.to_csv(paths[0], index=False)
+    save_table(table, paths[0])
     for (name, figure), ending in itertools.product(pictures.figures(table), ("png", "pdf")):
         paths.append(folder / f"{name}.{ending}")
-        figure.savefig(paths[-1], dpi=110)
+        save_figure(figure, paths[-1], dpi=110)
     return paths
 
 
@@ -218,7 +221,7 @@ def execute(
     tables.print_matrix(
         table,
         f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
-        f"{len(set(options.seeds))} seeds",
+        f"{len(options.seeds)} seeds",
     )
     paths = write(table, options.results)
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")

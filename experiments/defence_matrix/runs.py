@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.shared.option_checks import as_name
 from simbyz import records
 from simbyz.data import partition
 from simbyz.data.partition import Partition
@@ -44,8 +45,8 @@ class Run:
             f"f_{self.f}",
             self.heterogeneity.replace(":", "_"),
             self.attack,
-            f"lr_{self.learning_rate:g}",
-            f"momentum_{self.momentum:g}",
+            f"lr_{as_name(self.learning_rate)}",
+            f"momentum_{as_name(self.momentum)}",
         )
         return "-".join((*parts, "certify") if self.certify else parts)
 

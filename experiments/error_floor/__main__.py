@@ -15,7 +15,8 @@ import pandas as pd
 
 from experiments.error_floor import tables
 from experiments.error_floor.simulate import check, measure
-from experiments.shared.option_checks import check_below_half, check_options
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.option_checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
 from simbyz import records
@@ -67,7 +68,8 @@ def prepare(options: Options) -> None:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options, "rule", "f", "zeta")
-    check_below_half(options.f, options.n)
+    check_below_half(options)
+    check_memory(4 * options.n**2, f"n = {options.n}")
     check(options.rule, options.n, options.f)
     records.prepare_folder(options.results)
 
@@ -81,10 +83,10 @@ def main(options: Options) -> Results:
 def compute(options: Options, stop: Callable[[], bool] = lambda: False) -> Results:
     with bar(len(options.rule) * len(options.f), "program", stop) as progress:
         runs = measure(
-            list(dict.fromkeys(options.rule)),
+            options.rule,
             options.n,
-            list(dict.fromkeys(options.f)),
-            list(dict.fromkeys(options.zeta)),
+            options.f,
+            options.zeta,
             options.seeds,
             sigma=options.sigma,
             steps=options.steps,
@@ -102,10 +104,10 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
     )
     table = options.results / "runs.csv"
     pictures = [options.results / f"error_floor.{ending}" for ending in ("pdf", "png")]
-    results.runs.to_csv(table, index=False)
+    save_table(results.runs, table)
     figure = tables.plot(results.runs)
     for picture in pictures:
-        figure.savefig(picture, dpi=150)
+        save_figure(figure, picture, dpi=150)
     print("written: " + ", ".join(map(str, [table, *pictures])))
 
 

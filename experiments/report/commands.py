@@ -1,31 +1,62 @@
-"""A run's cell from what its file says, and the command that gives the run again."""
+"""A run's cell from what its file says, and the command that gives the run again.
 
-import dataclasses
+A file may come from anywhere, and the page has its command copied into a shell: names are those
+that the experiment knows, or the run is of no cell.
+"""
+
+import shlex
 from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
 
-import pandas as pd
+from experiments.distributed_momentum.grid.cells import ADDED, AttackName, Cell, PlaceName, cells
+from experiments.distributed_momentum.grid.rules import Conventions, RuleName
+from experiments.distributed_momentum.grid.settings import APPENDIX, SETTINGS, Precision
 
-from experiments.distributed_momentum.grid.cells import ADDED, Cell, cells
-from experiments.distributed_momentum.grid.settings import APPENDIX, SETTINGS
-
-FIELDS = {field.name: field for field in dataclasses.fields(Cell)}
+FIELDS = get_type_hints(Cell)
+TEXT = ("unusual", "drops")  # in a file
+KNOWN = {
+    "dataset": tuple(SETTINGS),
+    "rule": get_args(RuleName),
+    "attack": get_args(AttackName),
+    "momentum_at": get_args(PlaceName),
+    "conventions": get_args(Conventions),
+    "precision": get_args(Precision),
+}
 
 
 def cell_of(row: Mapping) -> Cell | None:
     """The cell of a row of `records.read_runs`; None if it is of another experiment."""
-    # A run without a field, in a table with runs that have it, reads NaN there.
-    values = {name: row[name] for name in FIELDS if name in row and not pd.isna(row[name])}
+    values = {name: _whole(name, row[name]) for name in FIELDS if _is_given(row.get(name))}
     if not FIELDS.keys() <= values.keys() | {"refresh", *ADDED}:
         return None
-    for name, value in values.items():
-        # Whole numbers beside NaN have become floats.
-        if isinstance(value, float) and FIELDS[name].type is not float:
-            values[name] = int(value)
+    if not all(_fits(name, value) for name, value in values.items()):
+        return None
     values["unusual"] = tuple(values["unusual"].split())
     if "drops" in values:
-        drops = [drop.split(":") for drop in values["drops"].split()]
-        values["drops"] = tuple((int(step), float(factor)) for step, factor in drops)
+        drops = [drop.partition(":") for drop in values["drops"].split()]
+        try:
+            values["drops"] = tuple((int(step), float(factor)) for step, _, factor in drops)
+        except ValueError:
+            return None
     return Cell(**{"refresh": None} | values)
+
+
+def _is_given(value: Any) -> bool:
+    """A run without a field, in a table with runs that have it, reads NaN there."""
+    return value is not None and value == value
+
+
+def _whole(name: str, value: Any) -> Any:
+    """Whole numbers beside NaN have become floats."""
+    is_whole = isinstance(value, float) and value.is_integer() and FIELDS[name] is not float
+    return int(value) if is_whole else value
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in KNOWN:
+        return value in KNOWN[name]
+    kind = str if name in TEXT else int | float if FIELDS[name] is float else FIELDS[name]
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def command_of(cell: Cell) -> str | None:
@@ -75,6 +106,8 @@ def command_of(cell: Cell) -> str | None:
         if cell.depth
         else "experiments.distributed_momentum"
     )
-    words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
+    words = ["python", "-m", *module.split()]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
     words += ["--certify"] * bool(certify)
-    return " ".join(["python -m", module, *words])
+    return shlex.join(words)

@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def gather(
     found, cells = {}, {}
     for row in runs.to_dict("records"):
         cell = cell_of(row)
-        if cell is None:
+        if cell is None or not _is_seed(row["seed"]):
             tell(f"left out {row['file']}: it is of no configuration of the experiment")
         else:
             found[row["digest"]], cells[row["digest"]] = row, cell
@@ -171,5 +172,10 @@ def _versions(rows: list[dict]) -> list[str]:
     ]
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int | float) and value >= 0 and float(value).is_integer()
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and np.isfinite(value)
+    return float(value) if is_number else None

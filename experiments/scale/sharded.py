@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.scale import measure
-from experiments.shared.option_checks import check_options
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.option_checks import by_default, check_options
 from experiments.shared.run import run
 from simbyz import records
-from simbyz.simulator.config import Config
 
 RuleName = Literal[
     "average", "median", "trimmed_mean", "multi_krum", "geometric_median", "centered_clipping"
@@ -68,7 +68,13 @@ def check(options: Options) -> None:
     check_options(options, "rule", "devices")
     if wrong := [number for number in options.devices if not 1 <= number <= MOST]:
         raise ValueError(f"devices must be from 1 to {MOST}, got {wrong[0]}")
-    Config(n=options.n, f=options.f)
+    if options.n < 2:
+        raise ValueError(f"n must be at least 2, got {options.n}")
+    if not 0 <= options.f < options.n:
+        raise ValueError(
+            f"f must be from 0 to n - 1 = {options.n - 1}, "
+            f"got {options.f}{by_default(options, 'f')}"
+        )
 
 
 def check_rules(options: Options) -> None:
@@ -158,10 +164,10 @@ def prepare(options: Options) -> None:
 def execute(options: Options, prepared: None, stop: object) -> None:
     """Plan and run; print and write all of it."""
     results = main(options)
-    results.plans.to_csv(options.results / "plans.csv", index=False)
+    save_table(results.plans, options.results / "plans.csv")
     figure = plot(results)
     for kind in ("pdf", "png"):
-        figure.savefig(options.results / f"memory.{kind}", dpi=150)
+        save_figure(figure, options.results / f"memory.{kind}", dpi=150)
     console = Console(width=100)
     console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))

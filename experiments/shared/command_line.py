@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +43,12 @@ def parse(options: Any, arguments: Sequence[str] | None, name: str, description:
       options: a dataclass, or a union of some. Each dataclass that it inherits from is a group of
         --help.
       name: of the experiment, and of what it is asked to do.
+
+    Raises:
+      ValueError: see `refuse_slips`.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    refuse_slips(arguments)
     bases: tuple[Any, ...] = getattr(options, "__bases__", ())
     groups: list[Any] = [base for base in bases if dataclasses.is_dataclass(base)]
     # tyro makes a group of a field that is a dataclass.
@@ -59,6 +65,37 @@ def parse(options: Any, arguments: Sequence[str] | None, name: str, description:
         return found
     values = [vars(group) for group in vars(found).values()]
     return options(**{name: value for group in values for name, value in group.items()})
+
+
+# Bytes of a file's name and path, in the systems of our days; a run's own name comes behind.
+LONGEST_NAME, LONGEST_PATH = 255, 3800
+
+
+def refuse_slips(arguments: Sequence[str]) -> None:
+    """What would pass for something else: the last of two equal options, an empty path for here.
+
+    Raises:
+      ValueError: an option is given twice, or a value is empty or longer than a file's name can be.
+    """
+    option, options = "the command", []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--"):
+            option = name.replace("_", "-")
+            options.append(option.replace("--no-", "--", 1))
+        elif argument:
+            equals, value = "", argument
+        if not argument or (equals and not value):
+            raise ValueError(f"{option} was given an empty value: leave it out, or give one")
+        longest = max(len(part.encode()) for part in value.split("/"))
+        if longest > LONGEST_NAME or len(value.encode()) > LONGEST_PATH:
+            raise ValueError(
+                f"{option} was given a name too long for a file: at most {LONGEST_NAME} bytes, "
+                f"{LONGEST_PATH} with its folders, got {value[:20]}..."
+            )
+    twice = [name for name, count in Counter(options).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} was given twice: of an option the last alone would count")
 
 
 def filled(text: str) -> str:

@@ -1,9 +1,14 @@
-"""Ranges of the values on a command line: an option has the same in every experiment."""
+"""Ranges of the values on a command line, and how names of files write them: alike in every
+experiment.
+"""
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import numbers
+import os
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 LARGEST = 2**31 - 1  # that a compiled program can hold
 
@@ -43,18 +48,63 @@ def check_options(options: Any, *named: str) -> None:
       named: its fields that must hold a value at least.
 
     Raises:
-      ValueError: one of these holds none, a value is out of its range or too large for int32, or
-        `seeds`, if there are such, are not what `check_seeds` asks for.
+      ValueError: one of these holds none, a value is of another kind (see `check_kind`), out of
+        its range or too large for int32, two of an option's values are the same, or `seeds`, if
+        there are such, are not what `check_seeds` asks for.
     """
     for name in named:
         if not getattr(options, name):
             raise ValueError(f"{name} must name at least one")
+    hints = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        for one in value if isinstance(value, tuple) else (value,):
+        check_kind(field.name, value, hints[field.name])
+        several = isinstance(value, tuple | list)
+        for one in value if several else (value,):
             check_value(field.name, one)
+        if several and len(set(value)) < len(value):
+            listed = ", ".join(map(str, value))
+            raise ValueError(f"{field.name} must differ from each other, got [{listed}]")
     if hasattr(options, "seeds"):
         check_seeds(options.seeds)
+
+
+def check_kind(name: str, value: Any, hint: Any) -> None:
+    """Raises ValueError if an option that a notebook gives is not what a command line would make:
+    one name in place of a tuple of them, an unknown one, text for a flag.
+    """
+    allowed = [what for what in _leaves(hint) if what is not type(None)]
+    several = isinstance(value, tuple | list)
+    of_several = any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
+    if of_several and not several and value is not None:
+        raise ValueError(f"{name} must be a tuple, such as ({value!r},), got {value!r}")
+    for one in value if several else (value,):
+        if one is not None and not any(_fits(one, what) for what in allowed):
+            words = " or ".join(getattr(what, "__name__", str(what)) for what in allowed)
+            raise ValueError(f"{name} must be {words}, got {one!r}")
+
+
+def _fits(value: Any, what: Any) -> bool:
+    """Whether a value is of a type, whole numbers being floats too and flags no numbers, or is the
+    one that is allowed.
+    """
+    if not isinstance(what, type):
+        return value == what
+    if what in (int, float) and isinstance(value, numbers.Integral):
+        return not isinstance(value, bool)
+    return isinstance(value, what)
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """The types and values that a type hint of an option allows, of a tuple those in it."""
+    if typing.get_origin(hint) is Literal:
+        yield from typing.get_args(hint)
+    elif parts := typing.get_args(hint):
+        for part in parts:
+            if part is not ...:
+                yield from _leaves(part)
+    else:
+        yield hint
 
 
 def check_value(name: str, value: Any) -> None:
@@ -67,22 +117,53 @@ def check_value(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at most 2^31 - 1 = {LARGEST}, got {value}")
 
 
-def check_below_half(f: Sequence[int], n: int) -> None:
-    """Raises ValueError if a number of Byzantine workers is outside the domain of the floor that no
-    rule gets below, f / (n - 2f).
+def check_below_half(options: Any) -> None:
+    """Raises ValueError if `options.f`, numbers of Byzantine workers among `options.n`, are outside
+    the domain of the floor that no rule gets below, f / (n - 2f).
     """
-    for one in f:
+    n = options.n
+    if n < 3:
+        raise ValueError(f"n must be at least 3, of whom one may be Byzantine, got {n}")
+    for one in options.f:
         if not 1 <= one < n / 2:
             raise ValueError(
-                f"f must be from 1 to below n / 2 = {n / 2:g}, the floor's domain, got {one}"
+                f"f must be from 1 to below n / 2 = {n / 2:g}, the floor's domain, "
+                f"got {one}{by_default(options, 'f')}"
             )
 
 
+def by_default(options: Any, name: str) -> str:
+    """What to say behind a value that nobody gave."""
+    if getattr(options, name) != getattr(type(options), name):
+        return ""
+    return f" by default: give --{name} too"
+
+
+def check_memory(needed: float, what: str, there: float | None = None) -> None:
+    """Raises ValueError if so many bytes are more than there are, those of this machine if None.
+
+    Nothing where that is not known.
+    """
+    if there is None:
+        try:
+            there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, OSError, ValueError):  # no Unix
+            return
+    if needed > there:
+        raise ValueError(
+            f"{what} takes at least {1e-9 * needed:,.0f} GB of memory, of which there are "
+            f"{1e-9 * there:,.0f}: take fewer workers"
+        )
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Raises ValueError if there are none, one is not from 0 to 2^31 - 1, or two are the same."""
+    """Raises ValueError if there are none, or one is not from 0 to 2^31 - 1."""
     if not seeds:
         raise ValueError("seeds must name at least one seed")
     if any(not 0 <= seed <= LARGEST for seed in seeds):
         raise ValueError(f"seeds must be from 0 to 2^31 - 1, got {list(seeds)}")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must differ from each other, got {list(seeds)}")
+
+
+def as_name(value: float) -> str:
+    """A number in names of runs and pictures: in six digits, or in all of them if it has more."""
+    return short if float(short := f"{value:g}") == value else repr(float(value))

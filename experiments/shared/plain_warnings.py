@@ -5,12 +5,17 @@ import warnings
 
 
 def print_plain_warnings() -> None:
-    """Warnings of files and checkpoints on one line; others stay as they are."""
-    usual = warnings.formatwarning
+    """Warnings of files and checkpoints on one line and once, however many parts of a command
+    meet the file; other warnings stay as they are.
+    """
+    usual, told = warnings.formatwarning, set()
 
     def formatted(message, category, *place, **more):
         if category is RuntimeWarning:
-            return f"warning: {message}\n"
+            line = f"warning: {message}\n"
+            again = line in told
+            told.add(line)
+            return "" if again else line
         return usual(message, category, *place, **more)
 
     warnings.formatwarning = formatted

@@ -47,7 +47,10 @@ def run(
         before it.
       leave: told the exit code where `execute` ends early, and gives it.
     """
-    given = parse(options, arguments, name, description or "")
+    try:
+        given = parse(options, arguments, name, description or "")
+    except ValueError as error:
+        return _say(f"error: {error}", 2)
     return run_with(given, prepare, execute, polled=polled, stopped=stopped, leave=leave)
 
 
@@ -61,21 +64,20 @@ def run_with(
     leave: Callable[[int], int] = lambda code: code,
 ) -> int:
     """`run` with options that are known."""
+    stop = Stop()
     try:
-        with stopping(polled=False) as stop:
+        with stopping(polled=False, stop=stop):
             prepared = prepare(given)
-    except (ValueError, OSError) as error:
-        return _say(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        return _say("stopped: nothing was begun", stop.exit_code)
+            if stop():  # what the interrupt met has swallowed it, as callbacks of compiled code do
+                raise KeyboardInterrupt
+    except BaseException as error:
+        return _ended(error, stop, stop(), "nothing was begun", 2, (ValueError, OSError))
     try:
-        with stopping(polled=polled) as stop:
+        with stopping(polled=polled, stop=stop):
             return execute(given, prepared, stop) or 0
-    except OSError as error:
-        return leave(_say(f"error: {error}", 1))
-    except KeyboardInterrupt as asked:
-        text = str(asked) or stopped.format(**vars(given))
-        return leave(_say(f"stopped: {text}", stop.exit_code))
+    except BaseException as error:
+        left = stopped.format(**vars(given))
+        return leave(_ended(error, stop, stop() and not polled, left, 1, (OSError,)))
 
 
 def start(command: Callable[[], int], devices: Callable[[], None] | None = None) -> NoReturn:
@@ -91,6 +93,32 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     devices()
     print_plain_warnings()
     sys.exit(command())
+
+
+def _ended(
+    error: BaseException,
+    stop: Stop,
+    interrupted: bool,
+    left: str,
+    code: int,
+    told: tuple[type[Exception], ...],
+) -> int:
+    """Say in a line how what raised the error ended, and return the exit code.
+
+    Args:
+      error: raised again if it is neither a stop nor told.
+      stop: which signal came.
+      interrupted: any error is the stop's: decoders and compilers make their own of an interrupt.
+      left: by a stop that says nothing itself.
+      code: of an error that is told.
+      told: errors that are told in a line.
+    """
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        own = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        return _say(f"stopped: {own or left}", stop.exit_code)
+    if isinstance(error, told):
+        return _say(f"error: {error}", code)
+    raise error
 
 
 def _say(line: str, code: int) -> int:

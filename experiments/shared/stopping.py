@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from tqdm import tqdm
@@ -39,16 +40,17 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stopping(*, polled: bool = True) -> Iterator[Stop]:
+def stopping(*, polled: bool = True, stop: Stop | None = None) -> Iterator[Stop]:
     """Watches for signals; before and after, they do what they did.
 
     polled: the block looks at the `Stop` now and then; if not, the first signal raises
       KeyboardInterrupt in it.
+    stop: what is told; a new one if None.
 
     A thread watches, as Python itself hears of a signal only when compiled code returns. Outside
     the main thread, where no signal can be handled, nothing is watched.
     """
-    stop = Stop()
+    stop = Stop() if stop is None else stop
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -65,6 +67,10 @@ def stopping(*, polled: bool = True) -> Iterator[Stop]:
 
     def interrupt(*_: object) -> None:
         if not polled:
+            # The thread notes it first: who handles the exception may ask the `Stop`.
+            until = time.monotonic() + 1
+            while stop.signal is None and time.monotonic() < until:
+                time.sleep(0.001)
             raise KeyboardInterrupt
 
     # A process that was told to ignore one, as nohup does, goes on ignoring it.

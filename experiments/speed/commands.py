@@ -7,14 +7,14 @@ import pandas as pd
 from rich.console import Console
 
 from experiments.distributed_momentum.grid.cells import cells
-from experiments.distributed_momentum.grid.rules import PAPER_RULES
+from experiments.distributed_momentum.grid.rules import PAPER_RULES, require_borne
 from experiments.distributed_momentum.grid.settings import SETTINGS
-from experiments.shared.option_checks import check_options
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.option_checks import check_memory, check_options
 from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
 from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
-from experiments.speed.problems import refuse_unborne
 from simbyz.aggregators import AGGREGATORS
 
 
@@ -30,12 +30,16 @@ def check(options) -> None:
         size = (options.n, options.d, options.f)
         if any(part is not None for part in size) and None in size:
             raise ValueError("--n, --d and --f make one size: give all three")
-        if options.n is not None and (min(options.n, options.d) < 1 or options.f < 0):
-            raise ValueError(
-                "n and d must be at least 1 and f at least 0, "
-                f"got n={options.n}, d={options.d}, f={options.f}"
-            )
+        if options.n is not None:
+            _check_size(options.n, options.d, options.f)
         _known(options.rule, list(every_rule.NAMES) if kind == "Rules" else PAPER_RULES)
+    if kind == "Rules" and options.n is not None and options.rule:
+        borne = every_rule.rules(options.n, options.f, options.rule)
+        if unborne := [name for name in options.rule if name not in borne]:
+            raise ValueError(
+                f"{', '.join(unborne)} can't be timed: n={options.n}, f={options.f} is refused, or "
+                "a trusted vector is asked for"
+            )
     if kind == "Rules" and options.released is not None and not options.released.is_dir():
         raise ValueError(f"there is no folder {options.released} of the released program")
     if kind == "Gpu" and not (options.parts and options.minutes > 0):
@@ -59,9 +63,17 @@ def check(options) -> None:
         usual = setting.f if kind == "Step" else setting.f[:1]
         try:
             for rule, f in itertools.product(options.rule, options.f or usual):
-                refuse_unborne(rule, setting.n, f)
+                require_borne(rule, setting.n, f)
         except ValueError as error:
             raise ValueError(f"{error}: give another --rule or --f") from error
+
+
+def _check_size(n: int, d: int, f: int) -> None:
+    if min(n, d) < 1 or f < 0:
+        raise ValueError(f"n and d must be at least 1 and f at least 0, got n={n}, d={d}, f={f}")
+    if f >= n:
+        raise ValueError(f"f must be below n, of whom one at least is honest, got n={n}, f={f}")
+    check_memory(4 * n * (d + n), f"n = {n}, d = {d}")
 
 
 def _known(names, known) -> None:
@@ -121,7 +133,7 @@ def whole_grid(options) -> None:
         steps = {} if options.steps is None else {"steps": options.steps}
         frame = grid.measure_devices(options.dataset[0], **steps)
         tables.show(frame, "a device a core")
-        frame.to_csv(options.results / "devices.csv", index=False)
+        save_table(frame, options.results / "devices.csv")
     frame = grid.measure(
         options.dataset, quick=options.quick, steps=options.steps, clock=options.clock
     )
@@ -194,9 +206,9 @@ def unpack(options) -> int:
 
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
     csv, *pictures = (options.results / f"{name}.{ending}" for ending in ("csv", "pdf", "png"))
-    frame.to_csv(csv, index=False)
+    save_table(frame, csv)
     for picture in pictures:
-        figure.savefig(picture, dpi=150)
+        save_figure(figure, picture, dpi=150)
     print("written: " + ", ".join(map(str, [csv, *pictures])))
 
 

@@ -4,7 +4,6 @@ Time does not depend on what the pixels show, so the images are random and nothi
 downloaded.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from experiments.distributed_momentum.grid.cells import Cell, cells
 from experiments.distributed_momentum.grid.programs import hyperparameters_of, simulator_of, task_of
-from experiments.distributed_momentum.grid.rules import rule_of
 from simbyz import data
 from simbyz.data.datasets import PREPROCESSING
 from simbyz.simulator import Hyperparameters, Simulator, State
@@ -62,16 +60,6 @@ def problem_of(cell: Cell, dataset: data.Dataset) -> Problem:
     return Problem(
         cell, task, simulator, (state, hyperparameters, jax.tree.map(jnp.asarray, task.data), key)
     )
-
-
-def refuse_unborne(rule: str, n: int, f: int) -> None:
-    """Nothing, if the rule of the paper's program takes n rows and tolerates f.
-
-    Raises:
-      ValueError: the rule's own.
-    """
-    stack = jax.ShapeDtypeStruct((n, 1), jnp.float32)
-    jax.eval_shape(functools.partial(rule_of(rule, n, f), f=f), stack)
 
 
 def cells_of(dataset: str, rules: Sequence[str], f: int, **changes) -> list[Cell]:

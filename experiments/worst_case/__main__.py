@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.option_checks import check_below_half, check_options
+from experiments.shared.option_checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import KEPT, run, start
 from experiments.worst_case import tables
@@ -91,10 +92,11 @@ def prepare(options: Options) -> list[dict]:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options, "rule", "f", "d")
-    check_below_half(options.f, options.n)
-    grid = itertools.product(
-        dict.fromkeys(options.rule), dict.fromkeys(options.f), dict.fromkeys(options.d)
+    check_below_half(options)
+    check_memory(
+        4 * options.restarts * options.n**2, f"n = {options.n}, restarts = {options.restarts}"
     )
+    grid = itertools.product(options.rule, options.f, options.d)
     searches = []
     for rule, f, d in grid:
         stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)
@@ -173,11 +175,11 @@ def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) ->
     summary = compute(searches, options.results, stop)
     tables.print_table(summary)
     table = options.results / "worst_case.csv"
-    summary.to_csv(table, index=False)
+    save_table(summary, table)
     files = [table]
     for ending in ("pdf", "png"):
         files.append(table.with_suffix(f".{ending}"))
-        tables.plot(summary).savefig(files[-1], dpi=150)
+        save_figure(tables.plot(summary), files[-1], dpi=150)
     print("written: " + ", ".join(map(str, files)))
     for line in tables.contradictions(summary):
         print(f"contradiction: {line}", file=sys.stderr)

@@ -4,6 +4,7 @@ Rules, attacks and their kind are functions of a few positional arguments. What 
 need is named here; a callable is given what it asks for, and nothing else.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from typing import Any
@@ -35,6 +36,13 @@ def signature_of_all(
             default = Parameter.empty if needed else None
             parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default))
     return Signature(parameters)
+
+
+def name_of(function: Any) -> str:
+    """A callable's name, of a configured one that of what was configured."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", repr(function))
 
 
 def _asking(function: Callable[..., Any], name: str) -> Parameter | None:

@@ -30,9 +30,12 @@ def chunk_width(stack: jax.Array) -> int:
 
 
 def sum_over_chunks(
-    function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
+    function: Callable[[jax.Array], jax.Array],
+    stack: jax.Array,
+    center: jax.Array,
+    unit: jax.Array | None = None,
 ) -> jax.Array:
-    """The sum of a function of the rows minus a centre, over chunks of coordinates.
+    """The sum of a function of the rows minus a centre, times a unit, over chunks of coordinates.
 
     For one, a chunk that was just centred is still in the cache. For another, what a loop reads is
     an array: outside of one, XLA would fuse a sorting network that makes the centre into the
@@ -42,16 +45,19 @@ def sum_over_chunks(
     """
     if in_mesh():
 
-        def own(stack: jax.Array, center: jax.Array) -> jax.Array:
-            return jax.lax.psum(_sum_over_chunks(function, stack, center), SHARD)
+        def own(stack: jax.Array, center: jax.Array, unit: jax.Array | None) -> jax.Array:
+            return jax.lax.psum(_sum_over_chunks(function, stack, center, unit), SHARD)
 
-        cut = PartitionSpec(None, SHARD), PartitionSpec(SHARD)
-        return jax.shard_map(own, in_specs=cut, out_specs=PartitionSpec())(stack, center)
-    return _sum_over_chunks(function, stack, center)
+        cut = PartitionSpec(None, SHARD), PartitionSpec(SHARD), PartitionSpec()
+        return jax.shard_map(own, in_specs=cut, out_specs=PartitionSpec())(stack, center, unit)
+    return _sum_over_chunks(function, stack, center, unit)
 
 
 def _sum_over_chunks(
-    function: Callable[[jax.Array], jax.Array], stack: jax.Array, center: jax.Array
+    function: Callable[[jax.Array], jax.Array],
+    stack: jax.Array,
+    center: jax.Array,
+    unit: jax.Array | None,
 ) -> jax.Array:
     n, d = stack.shape
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
@@ -62,6 +68,9 @@ def _sum_over_chunks(
         start = jnp.clip(turn * size, 0, d - size)
         rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1).astype(dtype)
         middle = jax.lax.dynamic_slice_in_dim(center, start, size).astype(dtype)
+        if unit is not None:
+            # Before the difference is taken, which may be no float, or flushed to 0.
+            rows, middle = rows * unit, middle * unit
         new = start + jnp.arange(size) >= turn * size
         return total + function(jnp.where(new[None], rows - middle[None], 0))
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.chunks import in_mesh, sum_over_chunks
+from simbyz._arrays.chunks import first_carry, in_mesh, sum_over_chunks
 from simbyz._arrays.order_statistics import sorted_columns, sorted_rows
 from simbyz._arrays.redo import redo_if
+from simbyz._arrays.scales import are_usual, unit_of_rows, wide
 
 # Coordinates by which a row to centre on is chosen.
 SAMPLE = 128
@@ -16,7 +17,19 @@ SAMPLE = 128
 FEW_VALUES = 2**20
 
 
+class Squares(NamedTuple):
+    """Squared lengths of any shape, in a unit (): those of the rows multiplied by it."""
+
+    values: jax.Array
+    unit: jax.Array
+
+
 def squared_distances(stack: jax.Array) -> jax.Array:
+    """`distances_between`, in whatever unit, for rules, which only compare them."""
+    return distances_between(stack).values
+
+
+def distances_between(stack: jax.Array) -> Squares:
     """||x_i - x_j||² between the rows of an (n, d) stack, through one n × n × d matrix product.
 
     ||x_i - x_j||² = G_ii + G_jj - 2 G_ij loses the digits that the rows share, so the Gram matrix G
@@ -30,23 +43,30 @@ def squared_distances(stack: jax.Array) -> jax.Array:
 
     Returns:
       (n, n), at least float32, symmetric, zero on the diagonal; a distance that is not finite is
-      +inf. Where the centre has values above 2^40, in units in which it has not: rules only compare
-      them, and the squares of 1e20 are no float32. It carries no derivative: which rows are close
-      does not change with a small change of them, and what would be the derivative compiles for
-      long.
+      +inf. The unit is 1, but where the middle row would be 1e-12 or 1e12 from the centre or more:
+      there it is about 1 in that unit. What is 1e19 times as far is infinitely far, what is 1e-19
+      times as far is in one place. It carries no derivative: which rows are close does not change
+      with a small change of them, and what would be the derivative compiles for long.
     """
-
     stack = jax.lax.stop_gradient(stack)
-    if stack.size <= FEW_VALUES or in_mesh():
-        return _distances_around(middle_row(stack), stack)[0]
-    row, hopeless = _row_amid_the_others(stack)
-    squares, norms = _distances_around(stack[row], stack)
-    again = ~hopeless & ~_keeps_digits(squares, norms)
+    if in_mesh():
+        return _in_its_unit(stack)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    one = first_carry(jnp.ones((), dtype), stack)
+    if stack.size <= FEW_VALUES:
+        squares, norms = _distances_around(middle_row(stack), stack)
+        again = ~are_usual(norms)
+    else:
+        row, hopeless = _row_amid_the_others(stack)
+        squares, norms = _distances_around(stack[row], stack)
+        again = ~hopeless & ~(_keeps_digits(squares, norms) & are_usual(norms))
+    return redo_if(again, Squares(squares, one), _in_its_unit, stack)
 
-    def around_the_median(stack: jax.Array) -> jax.Array:
-        return _distances_around(middle_row(stack), stack)[0]
 
-    return redo_if(again, squares, around_the_median, stack)
+def _in_its_unit(stack: jax.Array) -> Squares:
+    center = middle_row(stack)
+    unit = unit_of_rows(stack, center)
+    return Squares(_distances_around(center, stack, unit)[0], unit)
 
 
 def _row_amid_the_others(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -61,10 +81,11 @@ def _row_amid_the_others(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.argmin(middle), 2 * jnp.sum(broken) > n
 
 
-def _distances_around(center: jax.Array, stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _distances_around(
+    center: jax.Array, stack: jax.Array, unit: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The squared distances (n, n) by way of a centre (d,), and those to the centre (n,)."""
-    unit = _unit(center)
-    product = mirrored(sum_over_chunks(lambda rows: lower_gram(rows * unit), stack, center))
+    product = mirrored(sum_over_chunks(lower_gram, stack, center, unit))
     norms = jnp.diagonal(product)
     squares = norms[:, None] + norms[None, :] - 2 * product
     squares = jnp.where(jnp.isfinite(squares), jnp.maximum(squares, 0), jnp.inf)
@@ -118,68 +139,94 @@ def mirrored(lower: jax.Array) -> jax.Array:
     return jnp.tril(lower) + jnp.tril(lower, -1).T
 
 
-def squared_norms(stack: jax.Array) -> jax.Array:
-    """||x_i||² of the rows of an (n, d) stack: (n,), at least float32. They carry no derivative."""
-    rows = jax.lax.stop_gradient(stack)
-    return jnp.sum(jnp.square(rows.astype(jnp.promote_types(rows.dtype, jnp.float32))), axis=1)
-
-
 class Reached(NamedTuple):
     """A centre (d,), and the squared distances (n,) of the rows to it."""
 
     center: jax.Array
-    squares: jax.Array
+    squares: Squares
+
+
+def squared_norms(stack: jax.Array) -> Squares:
+    """||x_i||² of the rows of an (n, d) stack: (n,), at least float32. They carry no derivative."""
+    stack = jax.lax.stop_gradient(stack)
+
+    def norms(stack: jax.Array, unit: jax.Array | None = None) -> jax.Array:
+        rows = wide(stack)
+        return jnp.sum(jnp.square(rows if unit is None else rows * unit), axis=1)
+
+    def in_their_unit(stack: jax.Array) -> Squares:
+        unit = unit_of_rows(stack)
+        return Squares(norms(stack, unit), unit)
+
+    if in_mesh():
+        return in_their_unit(stack)
+    squares = norms(stack)
+    one = first_carry(jnp.ones((), squares.dtype), stack)
+    return redo_if(~are_usual(squares), Squares(squares, one), in_their_unit, stack)
 
 
 def squared_distances_to(
     center: jax.Array, stack: jax.Array, known: Reached | None = None
-) -> jax.Array:
+) -> Squares:
     """||x_i - c||² of the rows of an (n, d) stack to a centre (d,): (n,), at least float32.
 
     From the distances to another centre, those known or the norms of the rows, they follow by one
     product of the stack with the way between the centres, which takes a third of the time. It would
     lose digits where rows are close to the centre, or they and both centres together far from zero:
-    then each row is subtracted.
+    then each row is subtracted. So it is where the squares are not usual, in another unit.
 
-    They carry no derivative, and may be NaN or +inf where a row is not finite, or too long for its
-    square.
+    They carry no derivative, and may be NaN or +inf where a row is not finite, or 1e19 times as far
+    as the middle one.
     """
     center, stack, known = jax.lax.stop_gradient((center, stack, known))
 
-    def squares(centered: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.square(centered), axis=1)
+    def one_by_one(center: jax.Array, stack: jax.Array, unit: jax.Array) -> Squares:
+        values = _squares_around(center, stack, unit)
+        return redo_if(~are_usual(values), Squares(values, unit), _around_in_unit, center, stack)
 
-    def one_by_one(center: jax.Array, stack: jax.Array) -> jax.Array:
-        return sum_over_chunks(squares, stack, center)
-
+    if in_mesh():
+        return _around_in_unit(center, stack)
     # To another dtype, the stack would be copied.
-    if stack.dtype != center.dtype or in_mesh():
-        return one_by_one(center, stack)
+    if stack.dtype != center.dtype:
+        one = jnp.ones((), jnp.promote_types(stack.dtype, center.dtype))
+        return one_by_one(center, stack, first_carry(one, stack))
     if known is None:
         known = Reached(jnp.zeros_like(center), squared_norms(stack))
-    way = center - known.center
-    along = jnp.matmul(stack, way, precision=jax.lax.Precision.HIGHEST)
-    length, offset = jnp.sum(jnp.square(way)), jnp.sum(known.center * way)
-    moved = known.squares - 2 * (along - offset) + length
+    before, unit = known.squares
+    way = (center - known.center) * unit
+    along = jnp.matmul(stack, way, precision=jax.lax.Precision.HIGHEST) * unit
+    length, offset = jnp.sum(jnp.square(way)), jnp.sum(known.center * unit * way)
+    moved = before - 2 * (along - offset) + length
     # What rounding is proportional to: |x_i| is at most |known.center| + |x_i - known.center|.
-    sizes = 2 * jnp.linalg.norm(known.center) + jnp.sqrt(known.squares)
-    terms = known.squares + 2 * sizes * jnp.sqrt(length) + length
-    close = jnp.isfinite(known.squares) & ~(terms <= 32 * moved)
+    sizes = 2 * jnp.linalg.norm(known.center * unit) + jnp.sqrt(before)
+    terms = before + 2 * sizes * jnp.sqrt(length) + length
+    close = jnp.isfinite(before) & ~(terms <= 32 * moved)
     # A row that was too far from one centre may be near to another, if that is far from the first.
     far = ~(length < jnp.finfo(length.dtype).max / 256)
-    return redo_if(far | jnp.any(close), moved, one_by_one, center, stack)
+    bad = far | jnp.any(close) | ~are_usual(moved)
+    return redo_if(bad, Squares(moved, unit), one_by_one, center, stack, unit)
+
+
+def usual_or_again(squares: jax.Array, center: jax.Array, stack: jax.Array) -> Squares:
+    """Squared distances (n,) of the rows to a centre, taken again in a unit if they are not usual.
+    None of this has a derivative.
+    """
+    if in_mesh():
+        return _around_in_unit(center, stack)
+    one = first_carry(jnp.ones((), squares.dtype), stack)
+    return redo_if(~are_usual(squares), Squares(squares, one), _around_in_unit, center, stack)
+
+
+def _around_in_unit(center: jax.Array, stack: jax.Array) -> Squares:
+    unit = unit_of_rows(stack, center)
+    return Squares(_squares_around(center, stack, unit), unit)
+
+
+def _squares_around(center: jax.Array, stack: jax.Array, unit: jax.Array) -> jax.Array:
+    return sum_over_chunks(lambda rows: jnp.sum(jnp.square(rows), axis=1), stack, center, unit)
 
 
 def middle_row(stack: jax.Array) -> jax.Array:
     """The coordinate-wise lower median (d,) of an (n, d) stack, NaN counting as +inf."""
     middle = (len(stack) - 1) // 2
     return sorted_rows(stack, [middle])[middle]
-
-
-def _unit(center: jax.Array) -> jax.Array:
-    """A power of two to multiply rows by, which rounds nothing, so that the largest value of the
-    centre is at most 2^40; 1 where it is.
-    """
-    largest = jnp.max(jnp.abs(center.astype(jnp.promote_types(center.dtype, jnp.float32))))
-    _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))
-    return jnp.ldexp(jnp.ones_like(largest), -jnp.maximum(exponent - 40, 0))

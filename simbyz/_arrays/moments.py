@@ -5,14 +5,17 @@ own reduction over a leading axis takes 4 times (mean) to 25 times (variance) as
 79,510.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
+from simbyz._arrays.many_rows import sum_of
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.redo import redo_if
+from simbyz._arrays.redo import redo_if, repaired
+from simbyz._arrays.scales import LEAST, unit_of, unit_of_largest, wide
 
 
 def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:
@@ -32,27 +35,67 @@ def mean(stack: jax.Array) -> jax.Array:
     """The mean row (d,) of an (n, d) stack."""
     n = len(stack)
     if n > MAX_NETWORK_ROWS:
-        return jnp.mean(stack, axis=0)
+        dtype = jnp.promote_types(stack.dtype, jnp.float32)
+        return (sum_of(lambda row: row.astype(dtype), stack) / n).astype(stack.dtype)
     return mean_rows(list(stack))
 
 
+def in_part(rule: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.Array:
+    """A rule of so small a part of the rows (n, d) that their sum is a float, made whole again. Not
+    for small rows, of which a part is flushed to 0.
+    """
+    part = _part(len(stack))
+    return rule(stack * part) / part
+
+
+def bearable(stack: jax.Array) -> jax.Array:
+    """The rows (n, d), or such a part of them where a finite value is so large as to need that."""
+    part = _part(len(stack))
+    sizes = jnp.abs(stack)
+    large = jnp.isfinite(sizes) & (sizes > jnp.finfo(stack.dtype).max * part)
+    return stack * jnp.where(jnp.any(large), part, 1).astype(stack.dtype)
+
+
+def _part(n: int) -> float:
+    return 0.5 ** (n.bit_length() + 1)
+
+
+def sure_mean(stack: jax.Array) -> jax.Array:
+    """`mean`, a float even where the sum of the rows is none."""
+    return repaired(mean(stack), _mean_in_part, stack)
+
+
+def _mean_in_part(stack: jax.Array) -> jax.Array:
+    return in_part(mean, stack)
+
+
 @jax.custom_jvp
-def weighted_sum(stack: jax.Array, weights: jax.Array) -> jax.Array:
-    """Σ weights_i x_i in at least float32, rows of weight 0 left out whatever they hold."""
+def weighted_mean(stack: jax.Array, weights: jax.Array, total: jax.Array | float) -> jax.Array:
+    """Σ weights_i x_i / total in at least float32, rows of weight 0 left out whatever they hold; a
+    float even where the sum is none, as of several rows of 1e38.
+    """
     # To another dtype, the stack would be copied.
     if stack.dtype != weights.dtype or in_mesh():
-        return _sum_of_used(stack, weights)
+        return _mean_of_used(stack, weights, total)
     # It reads a stack faster than a sum of rows, but counts those of weight 0, by 0 · inf = NaN.
-    total = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST)
-    bad = ~jnp.all(jnp.isfinite(total))
-    return redo_if(bad, total, _sum_of_used, stack, weights)
+    mean = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST) / total
+    bad = ~jnp.all(jnp.isfinite(mean))
+    return redo_if(bad, mean, _mean_of_used, stack, weights, total)
 
 
-@weighted_sum.defjvp
-def _weighted_sum_moves(
-    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+@weighted_mean.defjvp
+def _weighted_mean_moves(
+    primals: tuple[Any, ...], tangents: tuple[Any, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    return jax.jvp(_sum_of_used, primals, tangents)
+    return jax.jvp(_mean_of_used, primals, tangents)
+
+
+def _mean_of_used(stack: jax.Array, weights: jax.Array, total: jax.Array | float) -> jax.Array:
+    mean = _sum_of_used(stack, weights) / total
+    # In parts of the weights with a sum below 1, which small rows would not bear.
+    part = unit_of(jax.lax.stop_gradient(jnp.sum(weights)))
+    in_parts = _sum_of_used(stack, weights * part) / (total * part)
+    return jnp.where(jnp.isfinite(mean), mean, in_parts)
 
 
 def _sum_of_used(stack: jax.Array, weights: jax.Array) -> jax.Array:
@@ -71,7 +114,7 @@ def mean_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     used = jnp.zeros(len(stack), dtype).at[chosen].set(1)
-    return (weighted_sum(stack, used) / len(chosen)).astype(stack.dtype)
+    return weighted_mean(stack, used, len(chosen)).astype(stack.dtype)
 
 
 def finite_rows(stack: jax.Array) -> jax.Array:
@@ -140,7 +183,38 @@ def variance(stack: jax.Array) -> jax.Array:
     n = len(stack)
     if n == 1:
         return jnp.full_like(stack[0], jnp.nan)
-    if n > MAX_NETWORK_ROWS:
-        return jnp.var(stack, axis=0, ddof=1)
     center = mean(stack)
+    if n > MAX_NETWORK_ROWS:
+        dtype = jnp.promote_types(stack.dtype, jnp.float32)
+        squares = sum_of(lambda row: jnp.square(row - center).astype(dtype), stack)
+        return (squares / (n - 1)).astype(stack.dtype)
     return (sum_rows([jnp.square(row - center) for row in stack]) / (n - 1)).astype(stack.dtype)
+
+
+@jax.custom_jvp
+def mean_and_deviation(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Coordinate-wise mean and sample deviation (d,) of an (n, d) stack of two rows or more, in at
+    least float32, whatever the size of the rows.
+    """
+    # In float16 a square overflows at 256, in bfloat16 it keeps two digits.
+    rows = wide(stack)
+    center, deviation = mean(rows), jnp.sqrt(variance(rows))
+    finite = jnp.all(jnp.isfinite(center + deviation))
+    usual = finite & (jnp.max(deviation) > LEAST**0.5)
+    return redo_if(~usual, (center, deviation), _in_units, rows)
+
+
+def _in_units(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
+    rows = wide(stack)
+    unit = unit_of_largest(rows)
+    rows = rows * unit
+    center = mean(rows)
+    apart = rows - center[None]
+    finer = unit_of_largest(apart)
+    deviation = jnp.sqrt(jnp.sum(jnp.square(apart * finer), axis=0) / (len(rows) - 1))
+    return center / unit, deviation / finer / unit
+
+
+@mean_and_deviation.defjvp
+def _in_units_move(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+    return mean_and_deviation(*primals), jax.jvp(_in_units, primals, tangents)[1]

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.many_rows import values_of_ranks
+
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
 # 128).
 MAX_NETWORK_ROWS = 128
@@ -23,6 +25,8 @@ MAX_NETWORK_ROWS = 128
 # the recorded runs keep their order, hence their bits. Beyond, LLVM gives up vectorising a long
 # network, which then takes 5 times as long.
 MAX_ORDERED_ROWS = 64
+# Of more rows than a network takes, so many ranks are found sooner than all by a sort.
+FEW_RANKS = 4
 
 
 def comparators(n: int) -> list[tuple[int, int]]:
@@ -84,6 +88,11 @@ def needed_outputs(
     return kept[::-1]
 
 
+def sorted_by_columns(stack: jax.Array) -> list[jax.Array]:
+    """As `sorted_rows`, by a sort of each column, whose program is short whatever n."""
+    return list(sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
+
+
 def sorted_rows(
     updates: jax.Array | Sequence[jax.Array],
     ranks: Iterable[int] | None = None,
@@ -98,13 +107,19 @@ def sorted_rows(
       sets: disjoint sets of these ranks that are only used together: each may come in any order.
     """
     n = len(updates)
-    ranks = range(n) if ranks is None else ranks
+    ranks = tuple(range(n) if ranks is None else dict.fromkeys(ranks))
     if n > MAX_NETWORK_ROWS:
         stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
-        return list(sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
+        if len(ranks) > FEW_RANKS:
+            return sorted_by_columns(stack)
+        stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+        rows = list(stack)
+        for rank, row in zip(ranks, values_of_ranks(stack, ranks), strict=True):
+            rows[rank] = row
+        return rows
     sets = tuple(map(tuple, sets)) if n > MAX_ORDERED_ROWS else ()
     return _through_network(
-        tuple(ranks), sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
+        ranks, sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
     )
 
 

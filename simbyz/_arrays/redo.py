@@ -1,9 +1,14 @@
 """A fast computation, done again in a slower way where its own result shows that it has to be."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
+from simbyz._arrays.chunks import SHARD, in_mesh
 from simbyz._arrays.stacking import PyTree
 
 
@@ -25,3 +30,39 @@ def redo_if(
         return bad & False, redo(*inputs)
 
     return jax.lax.while_loop(lambda carry: carry[0], turn, (bad, value))[1]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def repaired(row: jax.Array, again: Callable[..., jax.Array], *operands: PyTree) -> jax.Array:
+    """A row (d,), and what `again` gives of the operands, the stack (n, d) first, in its place
+    where it is not finite. Its derivative is that of the row. Each coordinate is on its own: in a
+    mesh each device looks at its own ones.
+    """
+
+    def whole(row: jax.Array, *operands: PyTree) -> jax.Array:
+        def mended(row: jax.Array, *operands: PyTree) -> jax.Array:
+            return jnp.where(jnp.isfinite(row), row, again(*operands))
+
+        return redo_if(~_all_finite(row), row, mended, row, *operands)
+
+    if not in_mesh():
+        return whole(row, *operands)
+    cut = PartitionSpec(SHARD)
+    others = jax.tree.map(lambda _: PartitionSpec(), operands[1:])
+    in_specs = (cut, PartitionSpec(None, SHARD), *others)
+    return jax.shard_map(whole, in_specs=in_specs, out_specs=cut)(row, *operands)
+
+
+def _all_finite(row: jax.Array) -> jax.Array:
+    """By whole numbers, whose maximum XLA:CPU takes several at a time, and NaN are above +inf."""
+    whole = jnp.dtype(f"int{8 * row.dtype.itemsize}")
+    sizes = jax.lax.bitcast_convert_type(jnp.abs(row), whole)
+    return jnp.max(sizes) < jax.lax.bitcast_convert_type(jnp.asarray(jnp.inf, row.dtype), whole)
+
+
+@repaired.defjvp
+def _moves_as_it_did(
+    again: Callable[..., jax.Array], primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    row, *operands = primals
+    return repaired(row, again, *operands), tangents[0]

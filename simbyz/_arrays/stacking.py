@@ -1,6 +1,5 @@
 """A pytree whose leaves have a leading worker axis, as one (n, d) matrix, and back."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +25,15 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
 
     Raises:
       ValueError: no leaf, no worker, no coordinate, leaves that disagree on n, leaves that are not
-        floating point, or a list of arrays of one shape.
+        floating point, a list of arrays of one shape, or a single array (n,).
     """
     leaves, structure = jax.tree.flatten(updates)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
+    if len(leaves) == 1 and leaves[0].ndim == 1 and jax.tree_util.treedef_is_leaf(structure):
+        raise ValueError(
+            "updates must be an (n, d) array or a pytree of leaves (n, ...), got one array of "
+            f"shape {leaves[0].shape}: one number from each of n workers is updates[:, None]"
+        )
     if not leaves:
         raise ValueError("updates must hold at least one array, got an empty pytree")
     shapes = [leaf.shape for leaf in leaves]
@@ -92,30 +96,3 @@ def aggregate(rule: Callable[[jax.Array], jax.Array], updates: PyTree) -> PyTree
     """A rule on stacks, (n, d) -> (d,), applied to a pytree: the pytree without its worker axis."""
     stack, unravel = ravel(updates)
     return unravel(rule(stack))
-
-
-def integer(name: str, value: Any) -> int:
-    """The value as an int.
-
-    Raises:
-      TypeError: it is none, or is traced.
-    """
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name} must be an int, got {value!r}") from error
-
-
-def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
-    """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
-
-    Raises:
-      TypeError: f is not an integer, or is traced.
-      ValueError: f is negative, or the inequality does not hold.
-    """
-    f = operator.index(f)
-    if f < 0:
-        raise ValueError(f"{rule} needs f >= 0, got n={n}, f={f}")
-    if n < slope * f + offset:
-        raise ValueError(f"{rule} needs n >= {slope}f + {offset}, got n={n}, f={f}")
-    return f

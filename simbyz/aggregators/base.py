@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asked
+from simbyz._arrays.checks import require as require
 from simbyz._arrays.halves import Halves, core_of, share_a_core
 from simbyz._arrays.halves import halves as halves
 from simbyz._arrays.moments import mean_of_chosen
 from simbyz._arrays.stacking import PyTree
 from simbyz._arrays.stacking import aggregate as aggregate
 from simbyz._arrays.stacking import ravel as ravel
-from simbyz._arrays.stacking import require as require
 
 Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key`, `state` or `masses` where asked
 

@@ -1,22 +1,28 @@
 """Rules that move a centre step by step: every row pulls, and no row pulls harder than allowed.
 
-Non-finite values: a row whose squared distance to the centre is not finite (in float32, a distance
-above 1.8e19) pulls with weight 0 and is left out of the sum, so at most f rows of NaN, ±inf or 1e38
-leave every rule here finite. Distances have zero gradient at zero.
+Non-finite values: a row that is not finite, or (in float32) some 1e19 times as far from the centre
+as the middle one, pulls with weight 0 and is left out of the sum, so at most f such rows leave
+every rule here finite. Distances have zero gradient at zero.
 """
 
-import operator
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import integer, not_negative, require
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
+from simbyz._arrays.geometry import (
+    Reached,
+    Squares,
+    middle_row,
+    squared_distances_to,
+    squared_norms,
+)
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import PyTree, ravel, require
+from simbyz._arrays.stacking import PyTree, ravel
 
 __all__ = [
     "centered_clipping",
@@ -50,7 +56,8 @@ def _geometric_median(
       The aggregate; NaN if no row is finite.
 
     Raises:
-      ValueError: n < 2f + 1, iterations < 1, or an unknown start.
+      ValueError: n < 2f + 1, iterations < 1, an unknown start, or a smoothing that is negative or
+        NaN (if not traced).
 
     Weights: those of the last step, their sum 1.
     Cost: two passes over the stack an iteration.
@@ -85,7 +92,7 @@ def _centered_clipping(
     v ← v + (1/n) Σ (x_i - v) min(1, radius / ||x_i - v||), a fixed number of times.
 
     Args:
-      radius: not negative, may be traced.
+      radius: 0 or more, may be traced.
       iterations: at least 1.
       center: v before the first step, (d,) or a pytree like the result; zeros if None. The rule is
         meant to start from its last result: keep it, and hand it back with the next updates.
@@ -94,7 +101,8 @@ def _centered_clipping(
       The aggregate: the new centre.
 
     Raises:
-      ValueError: n < 2f + 1, iterations < 1, or a center of another shape.
+      ValueError: n < 2f + 1, iterations < 1, a radius that is negative or NaN (if not traced), or a
+        center of another shape.
 
     Weights: each row's share in the move, their sum 1; equal ones if nothing moves the centre. The
       result is (1 - a) center + a Σ share_i x_i for some a.
@@ -142,16 +150,31 @@ def row_like(row: PyTree, stack: jax.Array) -> jax.Array:
 
 
 def _at_least_one(rule: str, iterations: int) -> int:
-    iterations = operator.index(iterations)
+    iterations = integer("iterations", iterations)
     if iterations < 1:
         raise ValueError(f"{rule} needs iterations >= 1, got iterations={iterations}")
     return iterations
 
 
+class Lengths(NamedTuple):
+    """Distances (n,) of rows to a centre, in a unit (); 1 where they are not finite."""
+
+    values: jax.Array
+    unit: jax.Array
+    finite: jax.Array  # (n,) booleans
+
+
+def lengths_to(center: jax.Array | None, stack: jax.Array, known: Reached | None = None) -> Lengths:
+    """The rows' distances to a centre, or to zero."""
+    squares, unit = _squared_distances_to(center, stack, known)
+    finite = jnp.isfinite(squares)
+    return Lengths(safe_sqrt(jnp.where(finite, squares, 1)), unit, finite)
+
+
 @jax.custom_jvp
 def _squared_distances_to(
     center: jax.Array | None, stack: jax.Array, known: Reached | None
-) -> jax.Array:
+) -> Squares:
     if center is None:
         return squared_norms(stack)
     return squared_distances_to(center, stack, known)
@@ -159,27 +182,19 @@ def _squared_distances_to(
 
 @_squared_distances_to.defjvp
 def _derivative_blanked(
-    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
-) -> tuple[jax.Array, jax.Array]:
+    primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> tuple[Squares, Squares]:
     """A row that is not finite has derivative 0. To blank it before, for this alone, would make a
     copy of the stack. What was known before, of the same rows, has no part in it.
     """
     (center, stack, _), (center_moves, rows_move, _) = primals, tangents
-    squares = _squared_distances_to(*primals)
+    squares, unit = _squared_distances_to(*primals)
     apart, moves = stack.astype(squares.dtype), rows_move.astype(squares.dtype)
     if center is not None:
         apart, moves = apart - center[None], moves - center_moves[None]
-    apart = jnp.where(jnp.isfinite(squares)[:, None], apart, 0)
-    return squares, 2 * jnp.sum(apart * moves, axis=1)
-
-
-def distances_to(
-    center: jax.Array | None, stack: jax.Array, known: Reached | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """The rows' distances (n,) to a centre, or to zero, and which rows are a finite one away."""
-    squares = _squared_distances_to(center, stack, known)
-    finite = jnp.isfinite(squares)
-    return safe_sqrt(jnp.where(finite, squares, 1)), finite
+    apart = jnp.where(jnp.isfinite(squares)[:, None], apart * unit, 0)
+    change = 2 * jnp.sum(apart * (moves * unit), axis=1)
+    return Squares(squares, unit), Squares(change, jnp.zeros_like(unit))
 
 
 def _weiszfeld(
@@ -190,8 +205,8 @@ def _weiszfeld(
     if start == "zeros":
         center = None
     elif start == "mean":
-        _, finite = distances_to(None, stack)
-        center = weighted_sum(stack, finite.astype(dtype)) / jnp.sum(finite)
+        finite = lengths_to(None, stack).finite
+        center = weighted_mean(stack, finite.astype(dtype), jnp.sum(finite))
     elif start == "median":
         center = middle_row(stack).astype(dtype)
     else:
@@ -218,6 +233,7 @@ def weiszfeld(
       ValueError: iterations < 1.
     """
     iterations, dtype = _at_least_one(rule, iterations), jnp.promote_types(stack.dtype, jnp.float32)
+    not_negative(rule, "smoothing", smoothing)
     smoothing = jnp.asarray(smoothing, dtype)
     if center is None:
         known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
@@ -225,11 +241,13 @@ def weiszfeld(
         known = Reached(center, squared_distances_to(center, stack))
 
     def step(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        center = carry[0]
-        distances, finite = distances_to(center, stack, known)
+        center, _ = carry
+        lengths = lengths_to(center, stack, known)
         pulls = 1 if masses is None else masses
-        weights = jnp.where(finite, pulls / jnp.maximum(smoothing, distances), 0)
-        return weighted_sum(stack, weights) / jnp.sum(weights), weights
+        # Weights in units of their own, too: only their ratios matter.
+        least = jnp.minimum(smoothing * lengths.unit, 2.0**100)
+        weights = jnp.where(lengths.finite, pulls / jnp.maximum(least, lengths.values), 0)
+        return weighted_mean(stack, weights, jnp.sum(weights)), weights
 
     start_from = first_carry((known.center, jnp.zeros(len(stack), dtype)), stack)
     return jax.lax.fori_loop(0, iterations, step, start_from)
@@ -246,6 +264,7 @@ def _clipped_steps(
     known to be zero or is not.
     """
     iterations = _at_least_one("centered_clipping", iterations)
+    not_negative("centered_clipping", "radius", radius)
     n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
     radius = jnp.asarray(radius, dtype)
 
@@ -255,10 +274,12 @@ def _clipped_steps(
         at: jax.Array | None, carry: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         center, weights = carry
-        distances, finite = distances_to(at, stack, known)
-        kept = jnp.where(finite, jnp.minimum(1, radius / distances), 0) / n
+        lengths = lengths_to(at, stack, known)
+        bound = radius * lengths.unit
+        kept = jnp.where(lengths.finite, jnp.minimum(1, bound / lengths.values), 0) / n
         total = jnp.sum(kept)
-        return center + (weighted_sum(stack, kept) - total * center), weights * (1 - total) + kept
+        moved = center + (weighted_mean(stack, kept, 1.0) - total * center)
+        return moved, weights * (1 - total) + kept
 
     carry = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)
     if from_zero:

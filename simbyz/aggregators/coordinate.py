@@ -1,7 +1,8 @@
 """Rules that look at each coordinate alone, by order statistics over the workers.
 
 Non-finite values: a NaN counts as +inf, so at most f rows of NaN or ±inf leave every rule here
-finite but `average`, which is not robust to anything.
+finite but `average`, which is not robust to anything. Where sums or differences of large values are
+no floats, they are taken once more of a part of them: what is a float comes out as one.
 
 Weights: in each coordinate a rule here averages the values between two bounds; the rows whose
 values lie between them share that coordinate equally, those of equal values at a bound, too. A
@@ -15,12 +16,21 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.checks import require
 from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import mean_rows, sum_rows
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS, sorted_rows
+from simbyz._arrays.many_rows import mean_of_ranks
+from simbyz._arrays.moments import bearable, in_part, mean_rows, sum_rows
+from simbyz._arrays.order_statistics import (
+    MAX_NETWORK_ROWS,
+    MAX_ORDERED_ROWS,
+    sorted_by_columns,
+    sorted_rows,
+)
+from simbyz._arrays.redo import repaired
+from simbyz._arrays.scales import wide
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel, require
+from simbyz._arrays.stacking import ravel
 
 __all__ = [
     "average",
@@ -49,7 +59,7 @@ def _average(updates: Updates, f: int = 0) -> Halves:
     stack, unravel = ravel(updates)
     n = len(stack)
     require("average", n, f, 0, 1)
-    return Halves(lambda: unravel(moments.mean(stack)), lambda: jnp.full(n, 1 / n))
+    return Halves(lambda: unravel(moments.sure_mean(stack)), lambda: jnp.full(n, 1 / n))
 
 
 average, average_selection = halves(_average)
@@ -66,7 +76,7 @@ def _median(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network, as far as it bears on the middle; a sort above 128 rows.
+    Cost: one sorting network, as far as it bears on the middle; ranks by bisection above 128 rows.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     Convention: for an even n the paper's program (torch.median) takes the lower middle value, the
       default; ByzFL, krum and Blades take the midpoint.
@@ -81,11 +91,19 @@ def _median(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Halves:
         rows = sorted_rows(stack, [low, high])
         return rows[low] if low == high else mean_rows([rows[low], rows[high]])
 
+    def again(stack: jax.Array) -> jax.Array:
+        rows = sorted_by_columns(stack)
+        return mean_rows([rows[low], rows[high]])
+
+    def aggregate() -> jax.Array:
+        row = by_pieces(rule)(stack)
+        return row if low == high else repaired(row, lambda rows: in_part(again, rows), stack)
+
     def weights() -> jax.Array:
         rows = sorted_rows(stack, [low, high])
         return shares_between(stack, rows[low], rows[high])
 
-    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
+    return Halves(lambda: unravel(aggregate()), weights)
 
 
 median, median_selection = halves(_median)
@@ -99,7 +117,7 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network; a sort above 128 rows.
+    Cost: one sorting network; ranks by bisection above 128 rows.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     Convention: some implementations are told a share β of the rows to cut at each end, instead of
       their number f = β n.
@@ -109,14 +127,21 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
     require("trimmed_mean", n, f, 2, 1)
 
     def rule(stack: jax.Array) -> jax.Array:
+        if n > MAX_NETWORK_ROWS:
+            stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+            return mean_of_ranks(stack, f, n - f - 1).astype(stack.dtype)
         rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
         return mean_rows(rows[f : n - f])
+
+    def aggregate() -> jax.Array:
+        row = by_pieces(rule)(stack)
+        return repaired(row, lambda rows: trimmed_mean_by_sorting(rows, f), stack)
 
     def weights() -> jax.Array:
         rows = sorted_rows(stack, [f, n - f - 1])
         return shares_between(stack, rows[f], rows[n - f - 1])
 
-    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
+    return Halves(lambda: unravel(aggregate()), weights)
 
 
 trimmed_mean, trimmed_mean_selection = halves(_trimmed_mean)
@@ -130,7 +155,7 @@ def _phocas(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network and f comparisons a coordinate; a sort above 128 rows.
+    Cost: one sorting network and f comparisons a coordinate; ranks by bisection above 128 rows.
     Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept.
     """
@@ -197,11 +222,25 @@ def _closest_to(
         rows = sorted_rows(stack, sets=sets)
         return mean_of_closest(rows, center(rows), count)
 
-    def weights() -> jax.Array:
-        rows = sorted_rows(stack)
-        return shares_between(stack, *bounds_of_closest(rows, center(rows), count))
+    def again(stack: jax.Array) -> jax.Array:
+        rows = sorted_by_columns(stack)
+        return mean_of_window(jnp.stack(rows), center(rows), count)
 
-    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
+    def aggregate() -> jax.Array:
+        row = by_pieces(rule)(stack)
+        return repaired(row, lambda rows: in_part(again, rows), stack)
+
+    def weights() -> jax.Array:
+        some = bearable(stack)
+        rows = sorted_rows(some)
+        return shares_between(some, *bounds_of_closest(rows, center(rows), count))
+
+    return Halves(lambda: unravel(aggregate()), weights)
+
+
+def trimmed_mean_by_sorting(stack: jax.Array, f: int) -> jax.Array:
+    """`trimmed_mean` (d,) of rows (n, d) that are too large for the sum of them."""
+    return in_part(lambda part: mean_rows(sorted_by_columns(part)[f : len(part) - f]), stack)
 
 
 def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: int) -> jax.Array:
@@ -213,7 +252,6 @@ def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: i
     rows' ends. The k-th smallest of sorted values y and c copies of x is min(y_k, max(x, y_k-c)).
     """
     n = len(stack)
-    require("trimmed_mean", n, f, 2, 1)
     end = min(copies, f)
     low, middle, high = range(f - end, f), range(f, n - f), range(n - f, n - f + end)
     rows = sorted_rows(stack, [*low, *middle, *high], [middle])
@@ -265,21 +303,40 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     Sliding the window from j to j + 1 puts value j + count in the place of value j, which pays
     while the former is closer; that holds for the first few j and then never again. Selecting with
     `where`, rather than adding and subtracting, keeps a value of 1e30 outside the window from
-    eating the digits inside it.
+    eating the digits inside it. Not finite where a sum or the centre is not, or an infinitely low
+    value stays as what is closer is infinitely far, too: see `repaired`.
     """
     slides = len(rows) - count
     if len(rows) > MAX_NETWORK_ROWS:
-        stack, place = jnp.stack(rows), jnp.arange(len(rows))[:, None]
-        begin = jnp.sum(stack[count:] - center[None] < center[None] - stack[:slides], axis=0)[None]
-        inside = jnp.where((begin <= place) & (place < begin + count), stack, 0)
-        dtype = jnp.promote_types(stack.dtype, jnp.float32)
-        return (jnp.sum(inside, axis=0, dtype=dtype) / count).astype(stack.dtype)
+        return _if_finite(center, mean_of_window(jnp.stack(rows), center, count))
     kept = list(rows[:count])
     for j in range(slides):
         pays = rows[j + count] - center < center - rows[j]
         kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
     # Those that are kept anyway are summed first: they need not wait in registers for the others.
-    return (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
+    mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
+    return _if_finite(center, mean)
+
+
+def _if_finite(center: jax.Array, mean: jax.Array) -> jax.Array:
+    """The mean, NaN where no value can be compared with the centre."""
+    return jnp.where(jnp.isfinite(center), mean, jnp.nan)
+
+
+def mean_of_window(stack: jax.Array, center: jax.Array, count: int) -> jax.Array:
+    """`mean_of_closest`, of whole stacks (n, d), sorted in each coordinate."""
+    slides, place = len(stack) - count, jnp.arange(len(stack))[:, None]
+    pays = _pays(stack[count:], center[None], stack[:slides])
+    begin = jnp.sum(pays, axis=0)[None]
+    inside = jnp.where((begin <= place) & (place < begin + count), stack, 0)
+    return (jnp.sum(wide(inside), axis=0) / count).astype(stack.dtype)
+
+
+def _pays(high: jax.Array, center: jax.Array, low: jax.Array) -> jax.Array:
+    """Whether a value is closer to the centre than a lower one. An infinitely low one never stays,
+    though the other's difference may be infinite as well.
+    """
+    return (high - center < center - low) | (jnp.isneginf(low) & (high < jnp.inf))
 
 
 def bounds_of_closest(
@@ -291,7 +348,7 @@ def bounds_of_closest(
     """
     low, high = rows[0], rows[count - 1]
     for j in range(len(rows) - count):
-        pays = rows[j + count] - center < center - rows[j]
+        pays = _pays(rows[j + count], center, rows[j])
         low = jnp.where(pays, rows[j + 1], low)
         high = jnp.where(pays, rows[j + count], high)
     return low, high

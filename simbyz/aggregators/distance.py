@@ -1,25 +1,38 @@
 """Rules that choose rows by their distances to each other.
 
 Non-finite values: a distance that is not finite counts as +inf, so at most f rows of NaN, ±inf or
-1e38 are never chosen, whatever size the others have: distances are in units of a row amid the
-others. They are blanked, never multiplied by a weight of 0 (0 · inf is NaN).
+1e38 are never chosen, whatever size the others have, from 1e-36 to 1e38: distances are in a unit in
+which the middle row has a square. They are blanked, never multiplied by a weight of 0 (0 · inf is
+NaN).
 """
 
-import operator
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import finite_rows, means_of_chosen
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, sorted_columns, sorted_rows
+from simbyz._arrays.moments import bearable, finite_rows, in_part, means_of_chosen
+from simbyz._arrays.order_statistics import (
+    MAX_NETWORK_ROWS,
+    sorted_by_columns,
+    sorted_columns,
+    sorted_rows,
+)
+from simbyz._arrays.redo import repaired
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel, require
+from simbyz._arrays.stacking import ravel
 from simbyz.aggregators.base import mean_of_some
-from simbyz.aggregators.coordinate import bounds_of_closest, mean_of_closest, shares_between
+from simbyz.aggregators.coordinate import (
+    bounds_of_closest,
+    mean_of_closest,
+    mean_of_window,
+    shares_between,
+)
 
 __all__ = [
     "bulyan",
@@ -133,18 +146,29 @@ def _bulyan(
       computes. It was meant to update the scores after each pick and does not.
     """
     stack, unravel = ravel(updates)
-    vectors, members = _bulyan_vectors(stack, f, m, variant)
-    count = len(vectors) - 2 * f
+    of_rows, chosen = _bulyan_vectors(stack, f, m, variant)
+    theta = len(chosen.members)
+    middle, count = (theta - 1) // 2, theta - 2 * f
 
     def aggregate() -> jax.Array:
-        rows = sorted_rows(vectors)
-        return mean_of_closest(rows, rows[(len(rows) - 1) // 2], count)
+        rows = sorted_rows(of_rows(stack, chosen))
+        # A vector may be no float though its rows are.
+        finite = jnp.isfinite(rows[0]) & jnp.isfinite(rows[-1])
+        row = jnp.where(finite, mean_of_closest(rows, rows[middle], count), jnp.nan)
+        return repaired(
+            row, lambda rows, chosen: in_part(lambda part: again(part, chosen), rows), stack, chosen
+        )
+
+    def again(stack: jax.Array, chosen: _Chosen) -> jax.Array:
+        vectors = jnp.stack(list(of_rows(stack, chosen)))
+        rows = sorted_by_columns(vectors)
+        return mean_of_window(jnp.stack(rows), rows[middle], count)
 
     def weights() -> jax.Array:
+        vectors = jnp.stack(list(of_rows(bearable(stack), chosen)))
         rows = sorted_rows(vectors)
-        bounds = bounds_of_closest(rows, rows[(len(rows) - 1) // 2], count)
-        shares = shares_between(jnp.stack(list(vectors)), *bounds)
-        each = members / jnp.sum(members, axis=1, keepdims=True)
+        shares = shares_between(vectors, *bounds_of_closest(rows, rows[middle], count))
+        each = chosen.members / jnp.sum(chosen.members, axis=1, keepdims=True)
         return jnp.sum(shares[:, None] * each, axis=0)
 
     return Halves(lambda: unravel(aggregate()), weights)
@@ -153,22 +177,28 @@ def _bulyan(
 bulyan, bulyan_selection = halves(_bulyan)
 
 
+class _Chosen(NamedTuple):
+    """The rows (θ,) that Krum picks, or all (n,) in the order of their scores, and of which rows
+    each of the θ vectors is the mean, (θ, n) booleans.
+    """
+
+    order: jax.Array
+    members: jax.Array
+
+
 def _bulyan_vectors(
     stack: jax.Array, f: int, m: int | None, variant: str
-) -> tuple[jax.Array | list[jax.Array], jax.Array]:
-    """The θ vectors that Krum makes, (θ, d) or a list of rows, and of which rows each is the mean,
-    (θ, n) booleans.
-    """
+) -> tuple[Callable[[jax.Array, _Chosen], jax.Array | list[jax.Array]], _Chosen]:
+    """What makes the θ vectors of the rows, (θ, d) or a list of them, and of which rows."""
     n = len(stack)
     require("bulyan", n, f, 4, 3)
     squares = squared_distances(stack)
-    few = n <= MAX_NETWORK_ROWS
     if variant == "published":
         if m is not None:
             raise ValueError(f"bulyan takes m in its released variant only, got m={m}")
         picked = _pick_one_by_one(squares, f)
         members = picked[:, None] == jnp.arange(n)[None, :]
-        return [stack[row] for row in picked] if few else stack[picked], members
+        return _picked_rows, _Chosen(picked, members)
     if variant == "released":
         count = _within("bulyan", "m", n - f - 2 if m is None else m, n - f - 2, n, f)
         order = jnp.argsort(_sum_of_nearest(jnp.sqrt(squares), count))
@@ -176,19 +206,31 @@ def _bulyan_vectors(
         first = jnp.arange(n - 2 * f - 2)
         last = jnp.minimum(first + count, n - f - 2)
         members = (place[None, :] >= first[:, None]) & (place[None, :] < last[:, None])
-        if few and count == n - f - 2:
-            return _means_of_rests([stack[row] for row in order[:count]], len(first)), members
-        return means_of_chosen(stack, members, finite_rows(stack)), members
+        if n <= MAX_NETWORK_ROWS and count == n - f - 2:
+            return _means_of_rests, _Chosen(order[:count], members)
+        return _means_of_members, _Chosen(order, members)
     raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
 
 
-def _means_of_rests(rows: list[jax.Array], count: int) -> list[jax.Array]:
-    """The means of rows[i:] for i < count, by a running sum from the end."""
+def _picked_rows(stack: jax.Array, chosen: _Chosen) -> jax.Array | list[jax.Array]:
+    few = len(stack) <= MAX_NETWORK_ROWS
+    return [stack[row] for row in chosen.order] if few else stack[chosen.order]
+
+
+def _means_of_members(stack: jax.Array, chosen: _Chosen) -> jax.Array:
+    return means_of_chosen(stack, chosen.members, finite_rows(stack))
+
+
+def _means_of_rests(stack: jax.Array, chosen: _Chosen) -> list[jax.Array]:
+    """The means of the rows from each of the first θ places in the order on, by a running sum from
+    the end.
+    """
+    rows = [stack[row] for row in chosen.order]
     means, total = [], jnp.zeros_like(rows[0], jnp.promote_types(rows[0].dtype, jnp.float32))
     for i in reversed(range(len(rows))):
         total = total + rows[i]
         means.append((total / (len(rows) - i)).astype(rows[0].dtype))
-    return means[::-1][:count]
+    return means[::-1][: len(chosen.members)]
 
 
 def _krum_scores(
@@ -199,11 +241,14 @@ def _krum_scores(
     neighbours = n - f - 2 if neighbours is None else neighbours
     neighbours = _within(rule, "neighbours", neighbours, n - 1, n, f)
     distances = squared_distances(stack)
-    return _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
+    scores = _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
+    # Where most rows are infinitely far from each other, those that are from all are no choice.
+    somewhere = jnp.any(jnp.isfinite(_without_self(distances)), axis=1)
+    return jnp.where(somewhere, jnp.minimum(scores, jnp.finfo(scores.dtype).max), scores)
 
 
 def _within(rule: str, name: str, value: int, most: int, n: int, f: int) -> int:
-    value = operator.index(value)
+    value = integer(name, value)
     if not 1 <= value <= most:
         raise ValueError(f"{rule} needs 1 <= {name} <= {most}, got {name}={value}, n={n}, f={f}")
     return value

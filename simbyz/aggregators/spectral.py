@@ -8,18 +8,17 @@ product is enough for any number of weights, and eigenvectors are those of n × 
 Non-finite values: a row at a distance that is not finite from half of the others has weight 0.
 """
 
-import operator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.checks import floor_of_product, integer, not_negative, random_key, require
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.geometry import squared_distances, squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel, require
+from simbyz._arrays.stacking import ravel
 
 __all__ = ["caf", "caf_selection", "dnc", "dnc_selection"]
 
@@ -51,7 +50,7 @@ def _caf(updates: Updates, f: int) -> Halves:
     weights = _caf_weights(stack, f)
     total = jnp.sum(weights)
     return Halves(
-        lambda: unravel((weighted_sum(stack, weights) / total).astype(stack.dtype)),
+        lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
         lambda: weights / total,
     )
 
@@ -100,7 +99,7 @@ def _dnc(
     kept = _dnc_rows(stack, f, key, iterations, sample, c)
     count = jnp.sum(kept)
     return Halves(
-        lambda: unravel((weighted_sum(stack, kept) / count).astype(stack.dtype)),
+        lambda: unravel(weighted_mean(stack, kept, count).astype(stack.dtype)),
         lambda: kept / count,
     )
 
@@ -183,8 +182,10 @@ def _dnc_rows(
     """1 for the rows that are averaged, 0 for the others, (n,)."""
     n, d = stack.shape
     f = require("dnc", n, f, 2, 1)
-    iterations, sample = operator.index(iterations), operator.index(sample)
-    dropped = int(c * f)
+    iterations, sample = integer("iterations", iterations), integer("sample", sample)
+    not_negative("dnc", "c", c)
+    random_key("dnc", key)
+    dropped = floor_of_product(c, f) if c < n else n
     if iterations < 1 or sample < 1 or not 0 <= dropped < n:
         raise ValueError(
             "dnc needs iterations >= 1, sample >= 1 and 0 <= c f < n, got "
@@ -192,7 +193,7 @@ def _dnc_rows(
         )
     stack = jax.lax.stop_gradient(stack)
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    finite = jnp.isfinite(jnp.sum(jnp.square(stack.astype(dtype)), axis=1))
+    finite = jnp.isfinite(squared_norms(stack).values)
 
     def keep(rows: jax.Array) -> jax.Array:
         squares, good = _clean_distances(rows)

@@ -1,26 +1,33 @@
 """Rules that decide by a reference: an update the server trusts, the signs of most rows, or rows of
 the server's own making.
 
-Non-finite values: a row whose squared norm is not finite (in float32, a norm above 1.8e19) is
-blanked and has weight 0. Each rule says what it does where nothing is left to average.
+Non-finite values: a row that is not finite, or (in float32) some 1e19 times as long as the middle
+one, is blanked and has weight 0. Each rule says what it does where nothing is left to average.
 """
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.chunks import sum_over_chunks
+from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.redo import redo_if, repaired
+from simbyz._arrays.scales import are_usual, unit_of_rows, unit_where_unusual, wide
 from simbyz._arrays.shapes import Row, Updates
-from simbyz._arrays.stacking import ravel, require
-from simbyz.aggregators.center import distances_to, row_like, safe_sqrt
-from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_with_copies
+from simbyz._arrays.stacking import ravel
+from simbyz.aggregators.center import Lengths, lengths_to, row_like, safe_sqrt
+from simbyz.aggregators.coordinate import (
+    trimmed_mean,
+    trimmed_mean_by_sorting,
+    trimmed_mean_with_copies,
+)
 from simbyz.aggregators.spectral import draw_coordinates
 
 __all__ = [
@@ -58,11 +65,14 @@ def _fltrust(updates: Updates, f: int = 0, *, trusted: Row) -> Halves:
     stack, unravel = ravel(updates)
     require("fltrust", len(stack), f, 1, 1)
     trusted = row_like(trusted, stack)
-    norms, weights = _trust(stack, trusted)
+    scale = unit_where_unusual(trusted)
+    trusted = wide(trusted) * scale
+    length = safe_sqrt(jnp.sum(jnp.square(trusted)))
+    norms, weights = _trust(stack, trusted / length)
 
     def aggregate() -> jax.Array:
-        length = safe_sqrt(jnp.sum(jnp.square(trusted.astype(norms.dtype))))
-        return weighted_sum(stack, weights * (length / norms)).astype(stack.dtype)
+        factors = weights * (length / norms.values) * norms.unit
+        return weighted_mean(stack, factors, scale).astype(stack.dtype)
 
     return Halves(lambda: unravel(aggregate()), lambda: jax.lax.stop_gradient(weights))
 
@@ -96,7 +106,8 @@ def _signguard(
       rows of usual norm are averaged. The choice carries no derivative; the clipping does.
 
     Raises:
-      ValueError: n < 2f + 1, a sample not from 1 to d, or without a key.
+      ValueError: n < 2f + 1, a sample not from 1 to d, or without a key; bounds that are negative
+        or NaN (if not traced).
 
     Weights: 1/m for each of m chosen rows, clipped as they are.
     Cost: about seven passes over the stack.
@@ -113,7 +124,7 @@ def _signguard(
 
     def aggregate() -> jax.Array:
         clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
-        return (weighted_sum(stack, clipped) / count).astype(stack.dtype)
+        return weighted_mean(stack, clipped, count).astype(stack.dtype)
 
     return Halves(lambda: unravel(aggregate()), lambda: chosen / count)
 
@@ -156,10 +167,16 @@ def _foundation_fl(
     middle, copies = _most_central(stack, f, m)
 
     def aggregate() -> jax.Array:
-        if rule is trimmed_mean:
-            return trimmed_mean_with_copies(stack, stack[middle], copies, f)
-        copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
-        return rule(jnp.concatenate([stack, copied]), f)
+        def of_all(
+            rule: Callable[[jax.Array, int], jax.Array], stack: jax.Array, middle: jax.Array
+        ) -> jax.Array:
+            copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
+            return rule(jnp.concatenate([stack, copied]), f)
+
+        if rule is not trimmed_mean:
+            return of_all(rule, stack, middle)
+        row = trimmed_mean_with_copies(stack, stack[middle], copies, f)
+        return repaired(row, functools.partial(of_all, trimmed_mean_by_sorting), stack, middle)
 
     return Halves(
         lambda: unravel(aggregate()), lambda: jnp.ones(n).at[middle].add(copies) / (n + copies)
@@ -169,23 +186,17 @@ def _foundation_fl(
 foundation_fl, foundation_fl_selection = halves(_foundation_fl)
 
 
-def _trust(stack: jax.Array, trusted: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The norms (n,) of the rows, and weights (n,) of sum 1, or all 0."""
-    norms, finite = _norms(stack)
-    trusted = trusted.astype(norms.dtype)
+def _trust(stack: jax.Array, direction: jax.Array) -> tuple[Lengths, jax.Array]:
+    """The norms of the rows, and weights (n,) of sum 1, or all 0, by a vector of length 1, so that
+    no product is larger than a norm.
+    """
+    norms = lengths_to(None, stack)
     # Blanked for the derivative by the trusted update, where 0 · NaN would come back.
-    rows = jnp.where(finite[:, None], stack, 0).astype(norms.dtype)
-    # By a vector of length 1, so that no product is larger than a norm.
-    unit = trusted / safe_sqrt(jnp.sum(jnp.square(trusted)))
-    along = jnp.sum(rows * unit[None], axis=1)
-    cosines = jnp.maximum(along / norms, 0)
+    rows = wide(jnp.where(norms.finite[:, None], stack, 0))
+    along = jnp.sum(rows * (direction * norms.unit)[None], axis=1)
+    cosines = jnp.maximum(along / norms.values, 0)
     total = jnp.sum(cosines)
     return norms, cosines / jnp.where(total > 0, total, 1)
-
-
-def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The norm (n,) of each row, 1 where its square is not finite, and which rows are finite."""
-    return distances_to(None, stack)
 
 
 def _usual_rows(
@@ -196,18 +207,23 @@ def _usual_rows(
     sample: int | None,
     key: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The norms (n,) of the rows, the median of those, and which rows are chosen (n,)."""
+    """The norms (n,) of the rows and the median of those, in one unit, and which rows are chosen
+    (n,).
+    """
     n, d = stack.shape
     require("signguard", n, f, 2, 1)
     if sample is not None and key is None:
         raise ValueError("signguard takes a sample together with a key that draws it")
-    norms, finite = _norms(stack)
+    not_negative("signguard", "lower", lower)
+    not_negative("signguard", "upper", upper)
+    norms, _, finite = lengths_to(None, stack)
     ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
     middle = ordered[(n - 1) // 2]
     usual_norm = finite & (lower * middle <= norms) & (norms <= upper * middle)
     seen = jax.lax.stop_gradient(stack)
     if sample is not None and key is not None:
-        sample = operator.index(sample)
+        random_key("signguard", key)
+        sample = integer("sample", sample)
         if not 1 <= sample <= d:
             raise ValueError(f"signguard needs 1 <= sample <= {d}, got sample={sample}")
         seen = seen[:, draw_coordinates(key, d, sample)]
@@ -255,20 +271,30 @@ def _most_central(stack: jax.Array, f: int, m: int | None) -> tuple[jax.Array, i
     """The row farthest from the nearer extreme, and the number of copies."""
     n = len(stack)
     require("foundation_fl", n, f, 2, 1)
-    m = n // 2 if m is None else operator.index(m)
+    m = n // 2 if m is None else integer("m", m)
     if m < 0:
         raise ValueError(f"foundation_fl needs m >= 0, got m={m}")
-    stack = jax.lax.stop_gradient(stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
-    finite = jnp.isfinite(jnp.sum(jnp.square(stack), axis=1))
+    stack = wide(jax.lax.stop_gradient(stack))
+    finite = jnp.isfinite(squared_norms(stack).values)
     highest = _extreme(jnp.maximum, stack, finite, -jnp.inf)
     lowest = _extreme(jnp.minimum, stack, finite, jnp.inf)
-    # A loop over the two: its input is an array, where XLA would find the extremes again for each
-    # row.
-    distances = jax.lax.map(
-        lambda extreme: jnp.sum(jnp.square(stack - extreme[None]), axis=1),
-        jnp.stack([highest, lowest]),
-    )
-    return jnp.argmax(jnp.where(finite, jnp.min(distances, axis=0), -1)), m
+
+    def to_nearer(stack: jax.Array, extremes: jax.Array, unit: jax.Array | float) -> jax.Array:
+        # A loop over the two: its input is an array, where XLA would find the extremes again for
+        # each row.
+        distances = jax.lax.map(
+            lambda extreme: jnp.sum(jnp.square(stack * unit - (extreme * unit)[None]), axis=1),
+            extremes,
+        )
+        return jnp.min(distances, axis=0)
+
+    def in_unit(stack: jax.Array, extremes: jax.Array) -> jax.Array:
+        return to_nearer(stack, extremes, unit_of_rows(stack, extremes[0]))
+
+    extremes = jnp.stack([highest, lowest])
+    squares = to_nearer(stack, extremes, 1.0)
+    squares = redo_if(~are_usual(squares), squares, in_unit, stack, extremes)
+    return jnp.argmax(jnp.where(finite, squares, -1)), m
 
 
 def _extreme(pick: Any, stack: jax.Array, finite: jax.Array, otherwise: float) -> jax.Array:

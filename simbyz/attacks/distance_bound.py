@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
+from simbyz._arrays.scales import unit_of, unit_where_unusual, wide
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import ravel
 from simbyz.attacks.rows import kept, repeat, seen, unit
@@ -59,7 +60,7 @@ def min_max(
     slopes = jnp.matmul(offsets, toward, precision=jax.lax.Precision.HIGHEST)
     # By powers of two, which rounds nothing: the product of two squares overflows at rows of 1e10,
     # and vanishes at rows of 1e-10.
-    size, length = _power_of_two(jnp.sqrt(largest)), _power_of_two(jnp.sqrt(square))
+    size, length = 1 / unit_of(jnp.sqrt(largest)), 1 / unit_of(jnp.sqrt(square))
     slopes, square = slopes / size / length, square / length / length
     # The mean is never farther from a row than two rows can be: γ = 0 is allowed.
     room = jnp.maximum(largest - squares, 0) / size / size
@@ -116,13 +117,6 @@ def min_sum(
     return unravel(repeat((row * unit_of_rows).astype(stack.dtype), num_byzantine))
 
 
-def _power_of_two(number: jax.Array) -> jax.Array:
-    """The largest power of two up to a positive number; 1 for zero and what is not finite."""
-    _, exponent = jnp.frexp(number)
-    usable = jnp.isfinite(number) & (number > 0)
-    return jnp.where(usable, jnp.ldexp(jnp.ones_like(number), exponent - 1), 1)
-
-
 def _start(
     attack: str, stack: jax.Array, direction: Direction
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -133,11 +127,8 @@ def _start(
     """
     if len(stack) < 2:
         raise ValueError(f"{attack} needs at least 2 honest rows to stay among, got 1")
-    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    largest = jnp.max(jnp.abs(rows))
-    usual = (largest > 2.0**-40) & (largest < 2.0**40)
-    unit_of_rows = jnp.where(usual, 1, _power_of_two(largest))
-    rows = rows / unit_of_rows
+    unit_of_rows = 1 / unit_where_unusual(stack)
+    rows = wide(stack) / unit_of_rows
     mean = kept(moments.mean(rows))
     if direction == "unit":
         return rows, mean, -unit(mean), unit_of_rows

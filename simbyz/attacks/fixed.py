@@ -1,13 +1,12 @@
 """Attacks by a fixed shift: multiples of the honest mean and deviation, or a constant."""
 
-import operator
 from statistics import NormalDist
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.checks import integer
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import ravel
 from simbyz.attacks.rows import repeat, seen
@@ -70,7 +69,7 @@ def z_max(n: int, f: int, *, reading: Literal["honest", "all"] = "honest") -> fl
     Convention: implementations that cite the same algorithm divide among both readings. Most take
       the first (the default here). The second allows larger shifts.
     """
-    n, f = operator.index(n), operator.index(f)
+    n, f = integer("n", n), integer("f", f)
     supporters = n // 2 + 1 - f
     if n < 3 or f < 0 or supporters < 1:
         raise ValueError(f"z_max needs n >= 3 and 0 <= f <= n / 2, got n={n}, f={f}")
@@ -98,7 +97,7 @@ def fall_of_empires(
     """
     del key
     stack, unravel = ravel(honest)
-    row = (1 - factor) * moments.mean(stack)
+    row = (1 - factor) * moments.sure_mean(stack)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -120,7 +119,7 @@ def inner_product_manipulation(
     """
     del key
     stack, unravel = ravel(honest)
-    row = -tau * moments.mean(stack)
+    row = -tau * moments.sure_mean(stack)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -149,11 +148,11 @@ def hidden_vulnerability(
     """
     del key
     stack, unravel = ravel(honest)
-    row, d = moments.mean(stack), stack.shape[1]
+    row, d = moments.sure_mean(stack), stack.shape[1]
     if coordinate is None:
         row = row + factor
     else:
-        coordinate = operator.index(coordinate)
+        coordinate = integer("coordinate", coordinate)
         if not -d <= coordinate < d:
             raise ValueError(f"coordinate must be from {-d} to {d - 1}, or None, got {coordinate}")
         row = row.at[coordinate].add(factor)
@@ -168,6 +167,4 @@ def mean_and_deviation(attack: str, stack: jax.Array) -> tuple[jax.Array, jax.Ar
     """
     if len(stack) < 2:
         raise ValueError(f"{attack} needs at least 2 honest rows for a deviation, got 1")
-    # In float16 a square overflows at 256, in bfloat16 it keeps two digits.
-    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
-    return moments.mean(rows), jnp.sqrt(moments.variance(rows))
+    return moments.mean_and_deviation(stack)

@@ -5,13 +5,13 @@ vector; where it is not, all turn the honest mean.
 """
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.checks import integer
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.rows import count, repeat
@@ -84,7 +84,7 @@ def bit_flipping(
       gradient) bit flipping: that is `bits=(32,)`, or `sign_flipping`.
     """
     del key
-    bits = [operator.index(bit) for bit in bits]
+    bits = [integer("bits", bit) for bit in bits]
     if not all(1 <= bit <= 32 for bit in bits):
         raise ValueError(f"bits must be from 1 to 32, got {bits}")
     mask = jnp.uint32(sum(1 << (bit - 1) for bit in set(bits)))
@@ -106,7 +106,7 @@ def _turned(
     num_byzantine = count(num_byzantine)
     if own is None or num_byzantine == 0:
         stack, unravel = ravel(honest)
-        return unravel(repeat(turn(moments.mean(stack)).astype(stack.dtype), num_byzantine))
+        return unravel(repeat(turn(moments.sure_mean(stack)).astype(stack.dtype), num_byzantine))
     # Without looking at the honest vectors: there may be none.
     rows, unravel = ravel(own)
     d = sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(honest))

@@ -11,10 +11,11 @@ Their gradients are computed in the same `vmap` as the honest ones, and are clip
 momentum like them.
 """
 
-import operator
-
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from simbyz._arrays.checks import integer
 
 
 def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
@@ -24,10 +25,14 @@ def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
       labels: integers from 0 to num_classes - 1.
       num_classes: an int. If it is odd, the class in the middle keeps its label.
 
+    Raises:
+      TypeError: num_classes or the labels are not integers.
+      ValueError: no class, or labels that name none (if not traced).
+
     Reference: Biggio et al., Support vector machines under adversarial label noise, ACML 2011, for
       labels; Karimireddy et al., Learning from history, ICML 2021, for this map of them.
     """
-    return num_classes - 1 - labels
+    return _checked("label_flipping", labels, num_classes) - 1 - labels
 
 
 def label_shifting(labels: jax.Array, num_classes: int) -> jax.Array:
@@ -36,8 +41,11 @@ def label_shifting(labels: jax.Array, num_classes: int) -> jax.Array:
     Args:
       labels: integers from 0 to num_classes - 1.
       num_classes: an int.
+
+    Raises:
+      TypeError, ValueError: as `label_flipping`.
     """
-    return (labels + 1) % num_classes
+    return (labels + 1) % _checked("label_shifting", labels, num_classes)
 
 
 def targeted_label_flipping(
@@ -51,14 +59,31 @@ def targeted_label_flipping(
       source, target: the two classes.
 
     Raises:
-      ValueError: a class that there is not.
+      TypeError, ValueError: as `label_flipping`; a class that there is not.
 
     Reference: Tolpegin et al., Data poisoning attacks against federated learning systems, ESORICS
       2020.
     """
-    source, target = operator.index(source), operator.index(target)
+    num_classes = _checked("targeted_label_flipping", labels, num_classes)
+    source, target = integer("source", source), integer("target", target)
     if not (0 <= source < num_classes and 0 <= target < num_classes):
         raise ValueError(
             f"source and target must be from 0 to {num_classes - 1}, got {source} and {target}"
         )
     return jnp.where(labels == source, target, labels)
+
+
+def _checked(attack: str, labels: jax.Array, num_classes: int) -> int:
+    num_classes = integer("num_classes", num_classes)
+    if num_classes < 1:
+        raise ValueError(f"{attack} needs num_classes >= 1, got {num_classes}")
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise TypeError(f"{attack} needs labels that are integers, got {jnp.result_type(labels)}")
+    if not isinstance(labels, jax.core.Tracer):
+        outside = np.extract((labels < 0) | (labels >= num_classes), labels)
+        if outside.size:
+            raise ValueError(
+                f"{attack} needs labels from 0 to num_classes - 1 = {num_classes - 1}, "
+                f"got {outside[0]}"
+            )
+    return num_classes

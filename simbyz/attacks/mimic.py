@@ -5,13 +5,14 @@ data its own view outweighs the others'. Which worker is fixed, or learned in a 
 """
 
 import functools
-import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.checks import integer, random_key
+from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.base import StatefulAttack
@@ -35,7 +36,7 @@ def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0
     """
     del key
     stack, unravel = ravel(honest)
-    worker = operator.index(worker)
+    worker = integer("worker", worker)
     if not 0 <= worker < len(stack):
         raise ValueError(f"worker must be from 0 to h - 1 = {len(stack) - 1}, got {worker}")
     return unravel(repeat(stack[worker], num_byzantine))
@@ -57,6 +58,7 @@ def start_mimic(key: jax.Array, dimension: int) -> MimicState:
       key: of the draw.
       dimension: d, coordinates of a row.
     """
+    random_key("start_mimic", key)
     direction = jax.random.normal(key, (dimension,))
     return MimicState(
         step=jnp.zeros((), jnp.int32),
@@ -95,11 +97,12 @@ def learned_mimic(
     """
     del key
     stack, unravel = ravel(honest)
-    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    rows = wide(stack)
     t = state.step.astype(rows.dtype)
-    mean = (t * state.mean + moments.mean(rows)) / (t + 1)
+    mean = (t * state.mean + moments.sure_mean(rows)) / (t + 1)
     offsets = rows - mean[None]
     along = jnp.matmul(offsets, state.direction, precision=jax.lax.Precision.HIGHEST)
+    along = along * unit_where_unusual(along)  # what matters is the direction of the sum
     varied = jnp.matmul(along, offsets, precision=jax.lax.Precision.HIGHEST)
     direction = _unit_or(t * state.direction + _unit_or(varied, state.direction), state.direction)
     reach = jnp.abs(jnp.matmul(rows, direction, precision=jax.lax.Precision.HIGHEST))
@@ -111,6 +114,7 @@ def learned_mimic(
 
 def _unit_or(vector: jax.Array, instead: jax.Array) -> jax.Array:
     """A vector divided by its norm, or another where it is zero."""
+    vector = vector * unit_where_unusual(vector)
     norm = jnp.linalg.norm(vector)
     return jnp.where(norm > 0, vector / jnp.where(norm > 0, norm, 1), instead)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import random_key
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.rows import count, repeat
@@ -47,6 +48,7 @@ def gaussian(
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     Convention: scale is 1 as in ByzFL, where all rows are equal; Krum's paper takes 200.
     """
+    random_key("gaussian", key)
     stack, unravel = _shaped(honest)
     draws = jax.random.normal(key, (count(num_byzantine), stack.shape[1]), stack.dtype)
     return unravel((mean + scale * draws).astype(stack.dtype))
@@ -62,6 +64,7 @@ def random(
 
     Convention: FedML's random mode.
     """
+    random_key("random", key)
     stack, unravel = _shaped(honest)
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype, minval=-1, maxval=1)

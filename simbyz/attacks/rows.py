@@ -1,9 +1,10 @@
 """Rows: those that an attack sees, and those that it sends."""
 
-import operator
-
 import jax
 import jax.numpy as jnp
+
+from simbyz._arrays.checks import integer
+from simbyz._arrays.scales import unit_where_unusual
 
 
 def count(num_byzantine: int) -> int:
@@ -13,7 +14,7 @@ def count(num_byzantine: int) -> int:
       TypeError: not an integer, or traced.
       ValueError: negative.
     """
-    num_byzantine = operator.index(num_byzantine)
+    num_byzantine = integer("num_byzantine", num_byzantine)
     if num_byzantine < 0:
         raise ValueError(f"num_byzantine must be at least 0, got {num_byzantine}")
     return num_byzantine
@@ -47,13 +48,14 @@ def seen(stack: jax.Array, known: int | None) -> jax.Array:
     """
     if known is None:
         return stack
-    known = operator.index(known)
+    known = integer("known", known)
     if not 1 <= known <= len(stack):
         raise ValueError(f"known must be from 1 to {len(stack)} honest rows, or None, got {known}")
     return stack[:known]
 
 
 def unit(vector: jax.Array) -> jax.Array:
-    """A vector divided by its norm; zero stays zero."""
+    """A vector divided by its norm, whatever its size; zero stays zero."""
+    vector = vector * unit_where_unusual(vector)
     norm = jnp.linalg.norm(vector)
     return vector / jnp.where(norm > 0, norm, 1)

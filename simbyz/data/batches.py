@@ -81,17 +81,18 @@ def _order(*digits: jax.Array) -> jax.Array:
 
 
 def pack(images: np.ndarray) -> np.ndarray:
-    """uint8 images (N, ...) as rows of uint32, or of bytes where their number is no multiple of 4.
+    """uint8 images (N, ...) as rows of uint32, or of bytes where their number is no multiple of 4;
+    floats as rows of themselves.
 
     XLA:CPU gathers element by element: four bytes at once take half the time.
     """
     rows = np.ascontiguousarray(images).reshape(len(images), -1)
-    return rows if rows.shape[1] % 4 else rows.view("<u4")
+    return rows if rows.dtype != np.uint8 or rows.shape[1] % 4 else rows.view("<u4")
 
 
 def take(rows: jax.Array, indices: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The images at `indices` of those that `pack` packed, (..., *shape) uint8; an index past the
-    end reads the last one.
+    """The images at `indices` of those that `pack` packed, (..., *shape); an index past the end
+    reads the last one.
     """
     taken = jnp.take(rows, indices, axis=0, mode="clip")
     if taken.dtype == jnp.uint32:
@@ -187,7 +188,11 @@ def own_draws(
 def normalise(
     images: jax.Array, scale: float, mean: tuple[float, ...], deviation: tuple[float, ...]
 ) -> jax.Array:
-    """(x / scale - mean) / deviation per channel: uint8 (..., channels) to float32."""
+    """(x / scale - mean) / deviation per channel: uint8 or float32 (..., channels) to float32."""
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        # The mean first: it may be large beside the deviation.
+        centered = images / scale - jnp.asarray(mean).reshape((1,) * (images.ndim - 1) + (-1,))
+        return centered / jnp.asarray(deviation).reshape((1,) * (images.ndim - 1) + (-1,))
     # As one multiplication and one addition, with constants computed once in double precision.
     slope = jnp.asarray([1 / (scale * s) for s in deviation], jnp.float32)
     offset = jnp.asarray([-m / s for m, s in zip(mean, deviation, strict=True)], jnp.float32)

@@ -168,11 +168,14 @@ def write(folder: Path, decoded: Decoded) -> None:
 
 def _read_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, sha256: str) -> np.ndarray:
     try:
-        if _sha256(path) != sha256:
-            raise CorruptCache(f"cached {path} is damaged (its SHA-256 is not the recorded one)")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = _sha256(path)
+        array = np.load(path, mmap_mode="r", allow_pickle=False) if found == sha256 else None
     except OSError as error:
         raise CorruptCache(f"cached {path} can't be read ({error.strerror or error})") from error
+    except (ValueError, EOFError) as error:
+        raise CorruptCache(f"cached {path} is no array ({error})") from error
+    if array is None:
+        raise CorruptCache(f"cached {path} is damaged (its SHA-256 is not the recorded one)")
     if array.shape != shape or array.dtype != dtype:
         raise CorruptCache(
             f"cached {path} holds {array.dtype} {array.shape}, its manifest says {dtype} {shape}"

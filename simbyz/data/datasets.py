@@ -15,26 +15,40 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from simbyz._arrays.checks import flag, integer
 from simbyz.data import cache
+
+SPLITS = {"train": "train", "test": "test"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels as they are published, and how pixels become inputs of a network.
 
+    Floats of any shape, such as rows of a table or embeddings, stand in place of images where they
+    are meant to: with scale 1, as `mean` and `deviation` are in their own units.
+
     Two data sets are equal only when they are the same object: arrays have no single truth value.
 
     Attributes:
       name: what `load` calls it.
-      train_images, test_images: uint8 (N, height, width, channels), read-only.
-      train_labels, test_labels: int32 (N,), read-only.
-      num_classes: labels run from 0 to num_classes - 1.
-      scale: the pixel value that is mapped to 1.
-      mean, deviation: one a channel; an input is (pixel / scale - mean) / deviation.
+      train_images, test_images: uint8 (N, height, width, channels); or floats (N, ...), features
+        last, all finite. Neither split is empty.
+      train_labels, test_labels: ints (N,), from 0 to num_classes - 1.
+      num_classes: at least 2.
+      scale: the pixel value that is mapped to 1; 1 for floats.
+      mean, deviation: one a channel or feature, or one for all; an input is (pixel / scale - mean)
+        / deviation.
       flip: whether training images are mirrored at random.
       notice: what every result made from this copy must say, empty when there is nothing to say.
+
+    Raises:
+      TypeError: an array of another kind or dtype, a number that is none.
+      ValueError: arrays of other shapes or lengths, an empty split, a label or a float out of
+        range, a normalisation that is none.
     """
 
     name: str
@@ -49,6 +63,81 @@ class Dataset:
     flip: bool
     notice: str = ""
 
+    def __post_init__(self) -> None:
+        classes = integer("num_classes", self.num_classes)
+        if classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {classes}")
+        flag("flip", self.flip)
+        for split in SPLITS:
+            inputs, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            _check_inputs(f"{split}_images", inputs, self.scale)
+            _check_labels(f"{split}_labels", labels, len(inputs), classes)
+        train, test = self.train_images, self.test_images
+        if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+            raise ValueError(
+                "train_images and test_images must be of one shape and dtype, got "
+                f"{train.dtype} {train.shape[1:]} and {test.dtype} {test.shape[1:]}"
+            )
+        if self.flip and train.ndim != 4:
+            raise ValueError(f"flip needs images (N, height, width, channels), got {train.shape}")
+        _check_normalisation(self, train.shape[-1])
+
+
+def _check_inputs(name: str, inputs: Any, scale: float) -> None:
+    if not isinstance(inputs, np.ndarray | jax.Array):
+        raise TypeError(f"{name} must be an array, got {type(inputs).__name__}: np.asarray of it")
+    floats = inputs.dtype.kind == "f"
+    if inputs.dtype != np.uint8 and not floats:
+        raise TypeError(f"{name} must be uint8 pixels or floats, got {inputs.dtype}")
+    if floats and scale != 1:
+        raise ValueError(
+            f"{name} are {inputs.dtype}: floats are given with scale=1.0, and mean and deviation "
+            f"in their own units, got scale={scale} (pixels from 0 to 255 are .astype(np.uint8))"
+        )
+    if inputs.ndim < 2 or (not floats and inputs.ndim != 4) or 0 in inputs.shape:
+        shape = "(N, ...)" if floats else "(N, height, width, channels)"
+        raise ValueError(f"{name} must be {shape}, none of them 0, got shape {inputs.shape}")
+    with np.errstate(over="ignore"):
+        finite = not floats or bool(np.all(np.isfinite(np.asarray(inputs).astype(np.float32))))
+    if not finite:
+        raise ValueError(f"{name} must be finite in float32: leave out or fill what is not")
+
+
+def _check_labels(name: str, labels: Any, count: int, classes: int) -> None:
+    if not isinstance(labels, np.ndarray | jax.Array) or labels.dtype.kind not in "iu":
+        got = getattr(labels, "dtype", type(labels).__name__)
+        raise TypeError(f"{name} must be an array of ints, got {got}")
+    if labels.shape != (count,):
+        raise ValueError(f"{name} must be one an image, ({count},), got shape {labels.shape}")
+    least, most = labels.min(), labels.max()
+    if least < 0 or most >= classes:
+        raise ValueError(
+            f"{name} must be from 0 to num_classes - 1 = {classes - 1}, got "
+            f"{least if least < 0 else most}"
+        )
+
+
+def _check_normalisation(dataset: Dataset, channels: int) -> None:
+    for name in ("mean", "deviation"):
+        values = np.asarray(getattr(dataset, name))
+        if values.shape not in ((1,), (channels,)) or values.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{name} must be a tuple of {channels} numbers, one a channel or feature, or of 1 "
+                f"for all, got {getattr(dataset, name)!r}"
+            )
+    mean, deviation = np.asarray(dataset.mean), np.asarray(dataset.deviation)
+    if len(mean) != len(deviation):
+        raise ValueError(
+            f"mean and deviation must be as many, got {len(mean)} and {len(deviation)}"
+        )
+    if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(deviation) & (deviation > 0))):
+        raise ValueError(
+            "mean must be finite, deviation positive and finite (1 for a feature that is constant)"
+            f", got {dataset.mean} and {dataset.deviation}"
+        )
+    if not (isinstance(dataset.scale, int | float) and 0 < dataset.scale < float("inf")):
+        raise ValueError(f"scale must be positive and finite, got {dataset.scale!r}")
+
 
 _CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "deviation": (0.2023, 0.1994, 0.2010), "flip": True}
 
@@ -59,8 +148,6 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
     "cifar100": dict(num_classes=100, scale=255.0, **_CIFAR),
     "digits": dict(num_classes=10, scale=16.0, mean=(0.0,), deviation=(1.0,), flip=False),
 }
-
-SPLITS = {"train": "train", "test": "test"}
 
 # The columns of labels in a record of the published binary files, and the SHA-1 of each file.
 PUBLISHED = {

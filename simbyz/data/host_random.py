@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 
+from simbyz._arrays.checks import random_key
+
 
 def generator(key: jax.Array) -> np.random.Generator:
     """A NumPy generator seeded by a key: float64, and the same numbers whatever the device.
@@ -12,9 +14,5 @@ def generator(key: jax.Array) -> np.random.Generator:
     """
     if isinstance(key, jax.core.Tracer):
         raise TypeError("this is made once on the host, from a key: call it outside jit and vmap")
-    if not isinstance(key, jax.Array):
-        raise TypeError(f"key must be a jax.random.key, got {key!r}: use jax.random.key(0)")
-    data = np.asarray(jax.random.key_data(key))
-    if data.ndim != 1:
-        raise TypeError(f"key must be one jax.random.key, got {data.shape[:-1]} of them")
-    return np.random.default_rng(data)
+    random_key("a partition", key)
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))

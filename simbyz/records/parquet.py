@@ -1,10 +1,12 @@
 """Finished runs on disk: one Parquet file a run, written whole or not at all.
 
 A file holds the columns of a run, one row a step; its name, configuration and summary lie as JSON
-in the schema's metadata. JSON has no NaN and no infinity, so these floats are written as the
-strings "NaN", "Infinity" and "-Infinity" and are floats again when read.
+in the schema's metadata, and a digest of all of it in the footer. JSON has no NaN and no infinity,
+so these floats are written as the strings "NaN", "Infinity" and "-Infinity" and are floats again
+when read.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -20,15 +22,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from simbyz.records.whole_files import write_whole
+from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 
 NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-UNREADABLE = (OSError, ValueError, pa.ArrowException)
+DAMAGED = ".damaged"  # behind the name of a file that a new run was written in place of
 TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.parquet\.[0-9]+-[0-9a-f]{8}\.tmp")
 
 
@@ -62,13 +63,29 @@ def settings_digest(configuration: Mapping[str, Any]) -> str:
 def is_finished(
     folder: str | os.PathLike[str], name: str, configuration: Mapping[str, Any]
 ) -> bool:
-    """Whether the run of this configuration is on disk, readable and of just this configuration."""
+    """Whether the run of this configuration is on disk, whole and of just this configuration.
+
+    A damaged file is named in a warning and is no finished run: `write_run` puts the run computed
+    again in its place, and sets the file aside.
+    """
     path = run_path(folder, name, configuration)
+    if not path.exists():
+        return False
     try:
-        _, found, _ = _read_metadata(pq.read_schema(path))
-    except UNREADABLE:  # what is damaged is not finished, and the run replaces it
+        _, found, _ = _metadata(read_checked(path).schema_arrow)
+    except UNREADABLE as error:
+        _warn_of(path, error)
         return False
     return _to_json(found) == _to_json(configuration)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a run at this path that can be read."""
+    try:
+        _metadata(read_checked(path).schema_arrow)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def write_run(
@@ -79,6 +96,8 @@ def write_run(
     summary: Mapping[str, Any],
 ) -> Path:
     """Writes a finished run in place of any earlier one of its configuration; returns the path.
+
+    A damaged earlier file is set aside under its name with `DAMAGED` behind; a warning says so.
 
     Args:
       folder, name, configuration: as in `run_path`.
@@ -97,9 +116,12 @@ def write_run(
         raise ValueError(f"run {name!r} gives two values for {', '.join(sorted(clashes))}")
     metadata = {NAME: name, CONFIGURATION: _to_json(configuration), SUMMARY: _to_json(summary)}
     table = pa.table(_checked(columns), metadata=metadata)
-    write_whole(
-        path, lambda file: pq.write_table(table, file, write_page_checksum=True), what="run"
-    )
+    if path.exists() and not is_whole(path):
+        aside = path.with_name(path.name + DAMAGED)
+        with contextlib.suppress(FileNotFoundError):  # another process was first
+            os.replace(path, aside)
+            warnings.warn(f"set aside: {path} as {aside.name}", RuntimeWarning, stacklevel=2)
+    write_checked(path, table, "run", write_page_checksum=True)
     return path
 
 
@@ -114,7 +136,7 @@ def read_runs(folder: str | os.PathLike[str]) -> pd.DataFrame:
     rows = []
     for path in _files(folder):
         try:
-            rows.append(_run_row(path, pq.read_schema(path)))
+            rows.append(_run_row(path, read_checked(path).schema_arrow))
         except UNREADABLE as error:
             _warn_of(path, error)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(RUN_COLUMNS))
@@ -141,9 +163,9 @@ def read_steps(
     tables = []
     for path in _files(folder) if files is None else [Path(folder) / file for file in files]:
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                row, num_rows = _run_row(path, file.schema_arrow), file.metadata.num_rows
-                table = file.read(columns=None if columns is None else list(columns))
+            file = read_checked(path)
+            row, num_rows = _run_row(path, file.schema_arrow), file.metadata.num_rows
+            table = file.read(columns=None if columns is None else list(columns))
         except UNREADABLE as error:
             _warn_of(path, error)
             continue
@@ -225,17 +247,21 @@ def _files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _run_row(path: Path, schema: pa.Schema) -> dict[str, Any]:
-    name, configuration, summary = _read_metadata(schema)
+    name, configuration, summary = _metadata(schema)
     row = {"name": name, "digest": _digest(configuration)}
     row |= {"settings": settings_digest(configuration), "file": path.name}
-    return row | configuration | summary
+    return row | configuration | summary | row
 
 
-def _read_metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
     metadata = schema.metadata or {}
     if not {NAME, CONFIGURATION, SUMMARY} <= metadata.keys():
         raise ValueError("it is not a run of simbyz")
     configuration, summary = json.loads(metadata[CONFIGURATION]), json.loads(metadata[SUMMARY])
+    if not (isinstance(configuration, dict) and isinstance(summary, dict)):
+        raise ValueError("it is not a run of simbyz: its configuration or summary has no names")
+    if "seed" not in configuration:
+        raise ValueError("it is not a run of simbyz: its configuration has no seed")
     return metadata[NAME].decode(), _from_json(configuration), _from_json(summary)
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asked, asks_for
+from simbyz._arrays.calling import asked, asks_for, name_of
+from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.stacking import PyTree
 from simbyz.attacks.base import Attack, StatefulAttack, sending
@@ -29,6 +30,7 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
     """Whether somebody makes the Byzantine rows, of what there is.
 
     Raises:
+      TypeError: the attack is no function.
       ValueError: attackers without an attack, or an attack that needs honest rows where a step may
         have none.
     """
@@ -37,6 +39,9 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
             f"{config.byzantine} Byzantine workers need an attack, or byzantine_gradients to send, "
             "got None"
         )
+    if attack is not None:
+        example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
+        require_callable("attack", sending(attack), example)
     fewest = config.rounds[-1].honest
     if attack is not None and fewest == 0 and not asks_for(sending(attack), "own"):
         raise ValueError(
@@ -75,6 +80,12 @@ def receive(
                 byzantine, learned = attack.send(*arguments, memory, **options)
             else:
                 byzantine = attack(*arguments, **options)
+            require_shape(
+                f"the attack {name_of(sending(attack))}",
+                byzantine,
+                (one.byzantine, vectors.shape[1]),
+                "a row for each Byzantine worker, (num_byzantine, d),",
+            )
         if one.redraw:
             return Received(vectors.at[who.byzantine].set(byzantine), learned)
         # Row by row: XLA:CPU would fuse the making of equal rows into one concatenation, and make

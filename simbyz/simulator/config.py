@@ -1,15 +1,19 @@
 """The settings of a run: those that shape the program, and those that may be traced."""
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.stacking import integer
+from simbyz._arrays.checks import flag, integer
 
 Place = Literal["worker", "update", "server"]
+PLACES: tuple[Place, ...] = get_args(Place)
+FLAGS = ("byzantine_gradients", "redraw", "nesterov", "certify", "study", "variance_reduction")
 # The fields of Config that are numbers, or None.
 COUNTS = (
     "n",
@@ -71,12 +75,11 @@ class Config:
     def __post_init__(self) -> None:
         for name in COUNTS:
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name in ("n", "f", "local_steps"):
                 integer(name, value)
-        if isinstance(self.momentum_at, str):
-            raise ValueError(
-                f"momentum_at must be a tuple, such as ('worker',), got {self.momentum_at!r}"
-            )
+        for name in FLAGS:
+            flag(name, getattr(self, name))
+        self._check_places()
         if self.n < 1:
             raise ValueError(f"n must be at least 1, got {self.n}")
         if self.f < 0:
@@ -91,9 +94,6 @@ class Config:
                 f"with num_byzantine = n = {self.n} no worker computes anything: "
                 "set byzantine_gradients, or take fewer"
             )
-        unknown = set(self.momentum_at) - set(get_args(Place))
-        if unknown:
-            raise ValueError(f"momentum_at takes worker, update and server, got {sorted(unknown)}")
         if self.local_steps < 1:
             raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
         self._check_variance_reduction()
@@ -147,6 +147,15 @@ class Config:
         if exactly is not None:
             return range(exactly, exactly + 1)
         return range(max(0, p - self.honest), min(self.byzantine, p) + 1)
+
+    def _check_places(self) -> None:
+        at = self.momentum_at
+        if isinstance(at, str) or not isinstance(at, Collection):
+            raise ValueError(f"momentum_at must be a tuple, such as ('worker',), got {at!r}")
+        if unknown := [place for place in at if place not in PLACES]:
+            raise ValueError(f"momentum_at takes worker, update and server, got {unknown}")
+        if len(set(at)) < len(at):
+            raise ValueError(f"momentum_at must name a place once, got {at}")
 
     def _check_variance_reduction(self) -> None:
         at = self.momentum_at
@@ -219,8 +228,70 @@ class Hyperparameters(NamedTuple):
 
 def momenta_of(hyperparameters: Hyperparameters) -> dict[Place, Momentum]:
     """The momentum at each place that has one."""
-    given = {place: getattr(hyperparameters, place) for place in get_args(Place)}
+    given = {place: getattr(hyperparameters, place) for place in PLACES}
     return {place: momentum for place, momentum in given.items() if momentum is not None}
+
+
+FINITE = "a finite number", math.isfinite
+NOT_NEGATIVE = "finite and at least 0", lambda value: 0 <= value < math.inf
+RANGES = {
+    "learning_rate": FINITE,
+    "local_learning_rate": FINITE,
+    "clip": ("at least 0, inf for none", lambda value: value >= 0),
+    "l2": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "decay": FINITE,
+    "gain": FINITE,
+}
+
+
+def check_numbers(hyperparameters: Hyperparameters) -> None:
+    """Whether all are numbers, those that are not traced in their ranges.
+
+    Raises:
+      TypeError: one is no number, or a place has something else than a `Momentum`.
+      ValueError: a number out of its range, or several in its place.
+    """
+    if not isinstance(hyperparameters, Hyperparameters):
+        raise TypeError(
+            "hyperparameters must be Hyperparameters(learning_rate=...), such as "
+            f"Hyperparameters(0.1), got {hyperparameters!r}"
+        )
+    values = hyperparameters._asdict()
+    for place in PLACES:
+        momentum = values.pop(place)
+        if not isinstance(momentum, Momentum | None):
+            raise TypeError(
+                f"{place} must be a Momentum, such as {place}=Momentum(0.9), or None, "
+                f"got {momentum!r}"
+            )
+        for name, value in () if momentum is None else momentum._asdict().items():
+            _check_number(f"{name} of Momentum at the {place}", value, *RANGES[name])
+    for name in ("attack", "schedule"):
+        options = values.pop(name)
+        if not isinstance(options, Mapping):
+            raise TypeError(f"{name} must be a dict of its keyword arguments, got {options!r}")
+        for option, value in options.items():
+            _numbers(f"{name}[{option!r}]", value)
+    for name, value in values.items():
+        if name != "local_learning_rate" or value is not None:
+            _check_number(name, value, *RANGES[name])
+
+
+def _numbers(name: str, value: Any) -> None:
+    """Raises TypeError unless it is a number, or an array of them."""
+    if not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def _check_number(name: str, value: Any, words: str, holds: Callable[[float], bool]) -> None:
+    _numbers(name, value)
+    if np.shape(value):
+        raise ValueError(
+            f"{name} must be one number, got shape {np.shape(value)}: several are runs of their own"
+        )
+    if not isinstance(value, jax.core.Tracer) and not holds(float(value)):
+        raise ValueError(f"{name} must be {words}, got {value}")
 
 
 def agree(config: Config, hyperparameters: Hyperparameters) -> None:
@@ -231,10 +302,11 @@ def agree(config: Config, hyperparameters: Hyperparameters) -> None:
     `Momentum()` at the places that are not theirs. See also `one_place`.
 
     Raises:
-      ValueError: they differ; or a local learning rate acts nowhere.
+      TypeError, ValueError: they differ; a local learning rate acts nowhere; see `check_numbers`.
     """
+    check_numbers(hyperparameters)
     kept, given = set(config.momentum_at), set(momenta_of(hyperparameters))
-    for place in get_args(Place):
+    for place in PLACES:
         if place in given - kept:
             raise ValueError(
                 f"Hyperparameters has momentum at the {place}, for which "

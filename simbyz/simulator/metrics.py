@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import asked
+from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.geometry import gram
 from simbyz.simulator.certificates import CERTIFICATES, certify
 from simbyz.simulator.config import Config, the_decay
@@ -21,7 +22,7 @@ from simbyz.simulator.participation import Identities, Round, apart, in_rounds
 
 class Metrics(NamedTuple):
     """One scalar a step and a column. NaN: not defined (no attacker, no previous step, nothing
-    evaluated). None: not asked for, see `Config.study` and `Config.certify`.
+    evaluated). None: not asked for, see `Config.study`, `Config.certify`, and weights.
 
     deviation: √(Σ_i ||v_i - v̄||² / (count - 1)); norm: ||v̄||; largest: the largest |coordinate|
     of v̄, where v̄ is the mean of the vectors of that kind (the aggregate is its own mean).
@@ -56,6 +57,7 @@ class Metrics(NamedTuple):
     # Of `Config.certify`, else None and no part of the program: see `certificates.certify`.
     coefficient: jax.Array | None = None
     distance: jax.Array | None = None
+    mass: jax.Array | None = None  # of those who take part, with weights; 0: nothing changes
     own: dict[str, jax.Array] | None = None  # the columns that a user adds, see `Column`
 
 
@@ -80,12 +82,19 @@ STUDIED -= {
     "learning_rate",
     "distance_from_start",
     "accuracy",
+    "mass",
     "own",
 }
 
 
 def check(columns: Mapping[str, Column]) -> None:
-    """Raises ValueError where a column has the name of another."""
+    """Raises TypeError where columns are no functions by name, ValueError where one has the name of
+    another.
+    """
+    if not isinstance(columns, Mapping):
+        raise TypeError(f"columns must be a dict of functions by name, got {columns!r}")
+    for name, column in columns.items():
+        require_callable(f"column {name!r}", column, "lambda *, losses: losses.max()")
     if taken := sorted(set(columns) & set(Metrics._fields)):
         raise ValueError(f"columns have names of their own, got {taken}, which every run has")
 
@@ -93,9 +102,8 @@ def check(columns: Mapping[str, Column]) -> None:
 def metrics_of(config: Config, columns: dict[str, jax.Array], own: dict[str, jax.Array]) -> Metrics:
     """The columns by name, with NaN for those that are not defined, and the user's."""
     nothing = dict.fromkeys(Metrics._fields, jnp.float32(jnp.nan)) | {"own": own or None}
-    left_out = (set() if config.certify else set(CERTIFICATES)) | (
-        set() if config.study else STUDIED
-    )
+    left_out = {"mass"} | (set() if config.certify else set(CERTIFICATES))
+    left_out |= set() if config.study else STUDIED
     return Metrics(**nothing | dict.fromkeys(left_out) | columns)
 
 
@@ -254,6 +262,8 @@ def tell(
             "hyperparameters": round.hyperparameters,
         }
         own = {name: column(**asked(column, values)) for name, column in more.items()}
+        for name, value in own.items():
+            require_shape(f"column {name!r}", value, (), "a scalar")
         own = {name: jnp.asarray(value, jnp.float32) for name, value in own.items()}
         return metrics_of(config, columns, own), new
 

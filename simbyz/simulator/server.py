@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
 from simbyz.simulator.config import Config, momenta_of
@@ -29,6 +31,14 @@ class Memory(NamedTuple):
     aggregate: jax.Array | None  # (d,) the last one, for momentum at the server
     momentum: jax.Array | None  # (d,) at the update
     optimizer: optax.OptState
+
+
+def check_rule(rule: Rule | StatefulRule, selection: Rule | None) -> None:
+    """Raises TypeError where they are no functions."""
+    call = rule.aggregate if isinstance(rule, StatefulRule) else rule
+    require_callable("rule", call, "simbyz.aggregators.median, of (updates, f)")
+    if selection is not None:
+        require_callable("selection", selection, "simbyz.aggregators.median_selection")
 
 
 def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
@@ -51,10 +61,22 @@ def defend(
     value is given it: both the same, so that the selection tells of what the rule did. Masses are
     (n,), one a row; see `simbyz.simulator.weighting`. What both have to compute, as the distances
     of `krum`, is computed once: see `together`.
+
+    Raises:
+      ValueError: either gives another shape.
     """
     aggregate_of = rule.aggregate if isinstance(rule, StatefulRule) else rule
     both = together(aggregate_of, selection)
     aggregate, weights = both(stack, f, key=key, state=state, masses=masses)
+    n, d = stack.shape
+    require_shape(f"the rule {name_of(aggregate_of)}", aggregate, (d,), "an aggregate (d,)")
+    if not jnp.issubdtype(aggregate.dtype, jnp.floating):
+        raise ValueError(
+            f"the rule {name_of(aggregate_of)} must return floats, got {aggregate.dtype}"
+        )
+    if weights is not None:
+        what = f"the selection {name_of(selection)}"
+        require_shape(what, weights, (n,), "a weight a row, (n,),")
     state = rule.learn(state, stack, aggregate) if isinstance(rule, StatefulRule) else None
     return aggregate, weights, state
 
@@ -78,12 +100,13 @@ def check(optimizer: optax.GradientTransformation, dimension: int) -> None:
     parameters = jax.ShapeDtypeStruct((dimension,), jnp.float32)
     try:
         state = jax.eval_shape(optimizer.init, parameters)
-        jax.eval_shape(optimizer.update, parameters, state, parameters)
+        updates, _ = jax.eval_shape(optimizer.update, parameters, state, parameters)
     except (TypeError, AttributeError) as error:
         raise ValueError(
             "the optimizer must be an optax transformation of (updates, state, parameters) alone, "
             f"got {optimizer!r}: {error}"
         ) from error
+    require_shape("the optimizer", updates, parameters.shape, "updates (d,)")
 
 
 def ahead(parameters: jax.Array, memory: Memory, round: Round) -> jax.Array:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack
@@ -59,6 +60,18 @@ def sender_of(config: Config, more: Sequence[Sender]) -> Sender:
     if "server" in config.momentum_at:
         own.append(server_momentum())
     return chain(*own, *more)
+
+
+def _check_kinds(config: Config, task: Task, schedule: Schedule, senders: Sequence[Sender]) -> None:
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a Config, such as Config(n=11, f=2), got {config!r}")
+    if not isinstance(task, Task):
+        remedy = "its field `task`" if hasattr(task, "task") else "one of simbyz.tasks"
+        raise TypeError(f"task must be a Task, got {type(task).__name__}: give {remedy}")
+    require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
+    given = () if isinstance(senders, Sender) or not isinstance(senders, Sequence) else senders
+    if given is not senders or not all(isinstance(one, Sender) for one in senders):
+        raise TypeError(f"senders must be a list of Sender, got {senders!r}")
 
 
 def make_simulator(
@@ -114,16 +127,22 @@ def make_simulator(
         batches; step(state, round, take, accuracy) -> (State, Metrics): what both are made of.
 
     Raises:
+      TypeError: something is of another kind than asked for, such as a rule given by its name.
       ValueError: attackers without an attack, an attack that needs honest rows where a step may
         have none, a data attack without gradients to act on, weights for a rule that takes none, a
-        column with the name of another, or an optimiser that asks for more than there is. A rule
-        that refuses (n, f), and hyperparameters with momentum at other places than `config`, say so
-        when traced.
+        column with the name of another, or an optimiser that asks for more than there is. When
+        traced: a rule that refuses (n, f), a function that returns another shape than asked for,
+        hyperparameters with momentum at other places than `config`, or out of range.
     """
+    _check_kinds(config, task, schedule, senders)
+    server.check_rule(rule, selection)
     attackers.check(config, attack)
-    if relabel is not None and not config.byzantine_gradients:
-        raise ValueError("relabel needs Config(byzantine_gradients=True)")
+    if relabel is not None:
+        require_callable("relabel", relabel, "lambda labels: 9 - labels")
+        if not config.byzantine_gradients:
+            raise ValueError("relabel needs Config(byzantine_gradients=True)")
     weighting.check(config, rule, weights)
+    vanishing = weights is not None and weighting.may_vanish(config, weights)
     metrics.check(columns)
     template, _ = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
     dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
@@ -135,11 +154,18 @@ def make_simulator(
     sender = of_participants(config, everyone)
 
     def initialise(key: jax.Array) -> State:
+        random_key("a run", key)
         parameters, model_state = task.initialise(jax.random.fold_in(key, INITIALISE))
         parameters, _ = ravel_pytree(parameters)
         return start(parameters, model_state)
 
     def start(parameters: jax.Array, model_state: PyTree) -> State:
+        given = jnp.asarray(parameters)
+        if given.shape != (dimension,) or not jnp.issubdtype(given.dtype, jnp.floating):
+            raise ValueError(
+                f"parameters must be floats of shape (d,) = ({dimension},), got {given.dtype} "
+                f"{given.shape}"
+            )
         return State(
             parameters=parameters,
             start=parameters,
@@ -158,9 +184,11 @@ def make_simulator(
         step: jax.Array,
         look_ahead: jax.Array | bool = True,
     ) -> Round:
+        random_key("a run", key)
         agree(config, hyperparameters)
         rate, local = hyperparameters.learning_rate, hyperparameters.local_learning_rate
         factor = schedule(step, **hyperparameters.schedule)
+        require_shape("the schedule", factor, (), "a factor")
         return Round(
             hyperparameters=hyperparameters,
             key=key,
@@ -183,6 +211,8 @@ def make_simulator(
             lambda: state.parameters,
         )
         sent, memories = sender.send(take, point, state.senders, round)
+        asked_for = (config.rounds[0].computing, dimension)
+        require_shape("senders", sent.vectors, asked_for, "a row for each that computes, (w, d),")
         received = receive(config, attack, sent.vectors, state.attack, round)
         rule_key = of_step(round.key, RULE, round.step)
         masses = None if weights is None else weighting.masses_of(config, weights, round.part)
@@ -193,10 +223,10 @@ def make_simulator(
             optimizer, state.parameters, aggregate, state.server, round
         )
         seen = Seen(sent.sampled, sent.losses, received.stack, aggregate, shares)
-        known = describe(state, round.step, round.rate, accuracy)
+        known = describe(state, round.step, round.rate, accuracy, masses)
         told, past = tell(config, round, seen, state.past, known, columns)
         learner = attack if isinstance(attack, StatefulAttack) else None
-        return State(
+        after = State(
             parameters=parameters,
             start=state.start,
             model_state=sent.model_state,
@@ -205,12 +235,21 @@ def make_simulator(
             rule=learned,
             server=memory,
             past=past,
-        ), told
+        )
+        if vanishing:
+            after = weighting.kept_without(known["mass"], state, after)
+        return after, told
 
     def describe(
-        state: State, step: jax.Array, rate: jax.Array | float, accuracy: jax.Array | float
+        state: State,
+        step: jax.Array,
+        rate: jax.Array | float,
+        accuracy: jax.Array | float,
+        masses: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
-        return {
+        mass = jnp.float32(jnp.nan) if masses is None else weighting.total(masses)
+        weighed = {} if weights is None else {"mass": mass}
+        return weighed | {
             "step": step,
             "training_points": step * batches_in_a_step(config) * task.batch_size,
             "learning_rate": jnp.asarray(rate, jnp.float32),
@@ -262,6 +301,9 @@ def make_simulator(
         num_steps: int,
         look_ahead: jax.Array | bool = True,
     ) -> tuple[State, Metrics]:
+        random_key("a run", key)
+        if integer("num_steps", num_steps) < 0:
+            raise ValueError(f"num_steps must be at least 0, got {num_steps}")
         k = config.local_steps
         batches = draw_batches(config, task, data, key, first_step * k, num_steps * k)
         if k > 1:

@@ -45,6 +45,7 @@ class Checkpoints:
     finished: Callable[[str], bool]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))  # a notebook may give text
         check_every(self.every)
 
 
@@ -97,7 +98,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: Path | None = None) -> Path
 
     write_whole(path, write, "checkpoint")
     # What a process that was killed left of the same runs goes too.
-    for other in [*folder.glob(f"{family}-*{SUFFIX}"), *folder.glob(f".{family}-*.tmp")]:
+    for other in _matching(folder, f"{family}-*{SUFFIX}", f".{family}-*.tmp"):
         if other not in (path, keep):
             other.unlink(missing_ok=True)
     return path
@@ -146,13 +147,20 @@ def load(path: Path) -> Checkpoint:
             raise ValueError("its checksum is wrong: it is damaged")
         file.seek(0)
         header, count = _header(file)
-        arrays = [np.lib.format.read_array(file, allow_pickle=False) for _ in range(count)]
+        try:
+            arrays = [np.lib.format.read_array(file, allow_pickle=False) for _ in range(count)]
+        except (ValueError, TypeError, KeyError, EOFError, OverflowError, MemoryError) as error:
+            raise ValueError("its arrays are none: it is damaged") from error
+        if file.tell() != content or any(
+            array.shape[:1] != (len(header.runs),) for array in arrays
+        ):
+            raise ValueError("its arrays are not those of its runs: it is damaged")
     return Checkpoint(header, arrays)
 
 
 def headers(folder: Path) -> Iterator[tuple[Path, Header]]:
     """The checkpoints in a folder that say what they are; the others are named in a warning."""
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in _matching(folder, f"*{SUFFIX}"):
         try:
             with open(path, "rb") as file:
                 header, _ = _header(file)
@@ -172,9 +180,9 @@ def discard(folder: Path, finished: Callable[[str], bool]) -> None:
         done = [path for path, header in headers(folder) if all(map(finished, header.runs))]
     for path in done:
         family = path.name.partition("-")[0]
-        for one in [*folder.glob(f"{family}-*{SUFFIX}"), *folder.glob(f".{family}-*.tmp")]:
+        for one in _matching(folder, f"{family}-*{SUFFIX}", f".{family}-*.tmp"):
             one.unlink(missing_ok=True)
-    for left in folder.glob(f".*{SUFFIX}.*.tmp"):
+    for left in _matching(folder, f".*{SUFFIX}.*.tmp"):
         with contextlib.suppress(FileNotFoundError):
             # A younger one may be of a process that is writing now.
             if time.time() - left.stat().st_mtime >= OLD:
@@ -201,9 +209,41 @@ def _header(file: BinaryIO) -> tuple[Header, int]:
         if values.pop("format") != FORMAT:
             raise ValueError
         count = values.pop("arrays")
-        return Header(**values | {"runs": tuple(values["runs"])}), count
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        header = Header(**values)
+        if not _is_sound(header) or not _is_count(count):
+            raise ValueError
+        return header._replace(runs=tuple(header.runs)), count
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError("its first line is no checkpoint's: it is damaged") from error
+
+
+def _is_sound(header: Header) -> bool:
+    """Whether the values are of the types that a header has, and fit each other."""
+    runs, step, steps, seconds, program = header
+    return (
+        isinstance(runs, list)
+        and bool(runs)
+        and all(isinstance(run, str) for run in runs)
+        and _is_count(step)
+        and _is_count(steps)
+        and step <= steps
+        and isinstance(seconds, int | float)
+        and 0 <= seconds < math.inf
+        and isinstance(program, dict)
+        and all(isinstance(value, str | int) for value in program.values())
+        and program.get("steps", steps) == steps
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _matching(folder: Path, *patterns: str) -> list[Path]:
+    """The files of these patterns, sorted; none where there is no folder, or no longer."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return []
 
 
 def _family(runs: Collection[str]) -> str:

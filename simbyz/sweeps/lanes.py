@@ -4,7 +4,9 @@
 of the last one, whose results nobody reads.
 """
 
+import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -40,13 +42,32 @@ def over_lanes(
     """
     in_a_device = tuple(0 if whose == "lane" else None for whose in arguments)
     across = tuple(0 if whose in ("lane", "device") else None for whose in arguments)
-    return jax.pmap(
-        lambda *values: jax.vmap(function, in_axes=in_a_device)(*values),
+
+    def of_a_device(*values: Any) -> Any:
+        return jax.vmap(function, in_axes=in_a_device)(*values)
+
+    mapped = jax.pmap(
+        of_a_device,
         in_axes=across,
         static_broadcasted_argnums=[i for i, whose in enumerate(arguments) if whose == "static"],
         donate_argnums=tuple(donated),
         devices=devices,
     )
+    _forget_with(mapped, of_a_device)
+    return mapped
+
+
+def _forget_with(mapped: Callable[..., Any], function: Callable[..., Any]) -> None:
+    """Let go of the programs of a mapped function together with it.
+
+    JAX 0.10.2 keeps them for good: the cache of `pmap` is weak in the function that is mapped, and
+    what it keeps of it holds the function.
+    """
+    with contextlib.suppress(ImportError, AttributeError):  # other versions
+        from jax._src.pmap import _cached_shard_map
+
+        evict = getattr(_cached_shard_map, "evict_function")  # noqa: B009 - unknown to type checkers
+        weakref.finalize(mapped, evict, function).atexit = False
 
 
 def quickly_compiled(mapped: jax.stages.Wrapped) -> Callable[..., Any]:

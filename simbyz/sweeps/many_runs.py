@@ -8,14 +8,15 @@ it: a run's numbers then do not depend on which other runs went with it, to the 
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from simbyz._arrays.checks import flag, integer, require_callable
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Hyperparameters, Simulator, State
-from simbyz.simulator.config import one_place
+from simbyz.simulator.config import check_numbers, one_place
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps.checkpoints import Checkpoints, discard
 from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
@@ -24,6 +25,10 @@ from simbyz.sweeps.resume import Keeper, joined, latest_accuracy, restored
 # Steps in one call of the compiled program, unless it is told otherwise: results come to the host,
 # and progress is told, in between.
 CHUNK = 50
+LARGEST_SEED = 2**31 - 1  # JAX keeps 32 bits of a seed: larger ones would be others' again
+
+
+Arrays = int | float | np.generic | np.ndarray | jax.Array
 
 
 class Lane(NamedTuple):
@@ -72,8 +77,8 @@ def sweep(
       simulator: of the configuration that the lanes share.
       lanes: seeds and hyperparameters, the latter of one structure.
       data: of the task.
-      steps: steps of each run.
-      width: lanes that one device runs at once.
+      steps: steps of each run, at least 1.
+      width: lanes that one device runs at once, at least 1.
       chunk: steps in one call of the compiled program, `CHUNK` if None. Batches are drawn for as
         many steps at once, which sorts all examples that a worker holds.
       look_ahead: False for lanes without Nesterov, where the simulator's program has both.
@@ -90,19 +95,70 @@ def sweep(
 
     Raises:
       Stopped: `stop` said so; a checkpoint is written.
-      ValueError: chunk < 1; there are checkpoints, and lanes have no names of their own; a lane's
-        momentum decays at two places.
+      TypeError: something is of another kind than asked for.
+      ValueError: steps, width or chunk below 1; no device; a lane's seed is not from 0 to 2^31 - 1,
+        its numbers are out of range or of another structure, or its momentum decays at two places;
+        there are checkpoints, and lanes have no names of their own.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be at least 1 or None, got {chunk}")
-    for lane in lanes:
-        one_place(lane.hyperparameters)
+    lanes = list(lanes)
+    _check_lanes(lanes)
+    chunk = CHUNK if chunk is None else chunk
+    for name, value in {"steps": steps, "width": width, "chunk": chunk}.items():
+        if integer(name, value) < 1:
+            none = " or None" if name == "chunk" else ""
+            raise ValueError(f"{name} must be at least 1{none}, got {value}")
+    flag("look_ahead", look_ahead)
+    require_callable("progress", progress, "lambda run_steps, accuracy: None")
+    require_callable("stop", stop, "lambda: False")
+    if not isinstance(simulator, Simulator):
+        raise TypeError(f"simulator must be made by make_simulator, got {simulator!r}")
+    if not all(isinstance(leaf, Arrays) for leaf in jax.tree.leaves(data)):
+        raise TypeError(f"data must be a task's arrays, task.data, got {type(data).__name__}")
     devices = jax.local_devices() if devices is None else list(devices)
-    names = [lane.name for lane in lanes]
-    chunk, keeper = chunk or CHUNK, None
+    if not devices:
+        raise ValueError("devices must name at least one, or be None for all local ones")
+    keeper = None
     if checkpoints is not None:
+        names = [lane.name for lane in lanes]
         program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
         keeper = Keeper(checkpoints, names, devices, **program)
+    look = np.bool_(look_ahead)
+    return _rounds(
+        simulator, lanes, data, devices, steps, width, chunk, look, progress, keeper, stop
+    )
+
+
+def _check_lanes(lanes: Sequence[Lane]) -> None:
+    for lane in lanes:
+        if not isinstance(lane, Lane):
+            raise TypeError(f"lanes must be a list of Lane(seed, hyperparameters), got {lane!r}")
+        if not 0 <= integer("seed", lane.seed) <= LARGEST_SEED:
+            raise ValueError(f"seed must be from 0 to 2^31 - 1, got {lane.seed}")
+        check_numbers(lane.hyperparameters)
+        one_place(lane.hyperparameters)
+    structures: list[Any] = [jax.tree.structure(lane.hyperparameters) for lane in lanes]
+    if other := [number for number, one in enumerate(structures) if one != structures[0]]:
+        raise ValueError(
+            "the hyperparameters of all lanes must name the same things, which those of lane "
+            f"{other[0]} and lane 0 don't: {lanes[other[0]].hyperparameters} and "
+            f"{lanes[0].hyperparameters}"
+        )
+
+
+def _rounds(
+    simulator: Simulator,
+    lanes: Sequence[Lane],
+    data: PyTree,
+    devices: Sequence[jax.Device],
+    steps: int,
+    width: int,
+    chunk: int,
+    look_ahead: np.bool_,
+    progress: Callable[[int, float], None],
+    keeper: Keeper | None,
+    stop: Callable[[], bool],
+) -> Iterator[Result]:
+    names = [lane.name for lane in lanes]
     programs = _programs(simulator, tuple(devices))
     data = copy_to(devices, data)
     at_once = len(devices) * width
@@ -129,7 +185,7 @@ def sweep(
         for step in range(done, steps, chunk):
             count = min(chunk, steps - step)
             states, metrics = programs.advance(
-                states, hyperparameters, data, keys, np.int32(step), count, np.bool_(look_ahead)
+                states, hyperparameters, data, keys, np.int32(step), count, look_ahead
             )
             parts.append(jax.device_get(metrics))
             progress(count * len(some), latest_accuracy(parts, len(some)))
@@ -145,8 +201,8 @@ def sweep(
         parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
         seconds = (time.perf_counter() - began) / len(some)
         yield from _results(some, parts, states, seconds)
-        if checkpoints is not None:
-            discard(checkpoints.folder, checkpoints.finished)
+        if keeper is not None:
+            discard(keeper.checkpoints.folder, keeper.checkpoints.finished)
 
 
 class _Programs(NamedTuple):

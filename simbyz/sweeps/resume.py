@@ -104,16 +104,21 @@ def restored(
     """
     rows = [checkpoint.header.runs.index(name) for name in names]
     leaves, structure = jax.tree.flatten(states)
+    columns, structure_of_columns = jax.tree.flatten(metrics)
     devices = leaves[0].shape[0]
     arrays: list[Any] = [
-        array[rows].reshape(devices, -1, *array.shape[1:]) for array in checkpoint.arrays
+        array[rows].reshape(devices, len(rows) // devices, *array.shape[1:])
+        for array in checkpoint.arrays
     ]
-    expected = [_data(leaf).shape for leaf in leaves]
-    if [array.shape for array in arrays[: len(leaves)]] != expected:
+    carried, before = arrays[: len(leaves)], arrays[len(leaves) :]
+    expected = [(_data(leaf).shape, _data(leaf).dtype.itemsize) for leaf in leaves]
+    shapes = [(*leaf.shape, checkpoint.header.step) for leaf in columns]
+    if [(array.shape, array.dtype.itemsize) for array in carried] != expected or (
+        [array.shape for array in before] != shapes
+    ):
         raise ValueError("the checkpoint is of another simulator: its arrays have other shapes")
-    carried = [_typed(array, leaf) for array, leaf in zip(arrays, leaves, strict=False)]
-    columns = jax.tree.unflatten(jax.tree.structure(metrics), arrays[len(leaves) :])
-    return jax.tree.unflatten(structure, carried), columns
+    typed = [_typed(array, leaf) for array, leaf in zip(carried, leaves, strict=True)]
+    return jax.tree.unflatten(structure, typed), jax.tree.unflatten(structure_of_columns, before)
 
 
 def joined(parts: Sequence[Metrics]) -> Metrics:

@@ -177,6 +177,8 @@ def _batch_norm(x: jax.Array, kind: str, train: bool) -> jax.Array:
 
 
 def _drop(module: nn.Module, x: jax.Array, rate: float, train: bool) -> jax.Array:
+    if not 0 <= rate <= 1:
+        raise ValueError(f"dropout must be a rate from 0 to 1, got {rate}")
     active = train and module.has_rng("dropout")
     return nn.Dropout(rate, deterministic=not active)(x)
 
@@ -192,6 +194,8 @@ def _uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 def _dense(x: jax.Array, features: int, number: int) -> jax.Array:
+    if features < 1:
+        raise ValueError(f"a layer must have at least 1 unit, got {features}")
     start = _uniform(x.shape[-1])
     return Affine(features, start, name=f"Dense_{number}")(x)
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from simbyz._arrays.stacking import PyTree, integer
+from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.stacking import PyTree
 from simbyz.data.batches import (
     normalise,
     own_draws,
@@ -21,6 +22,8 @@ from simbyz.data.batches import (
 )
 from simbyz.data.datasets import Dataset
 from simbyz.data.partition import Partition
+from simbyz.data.partition.schemes import require_partition
+from simbyz.tasks.modules import check_module, has_train
 
 
 class Task(NamedTuple):
@@ -48,7 +51,9 @@ class Task(NamedTuple):
 
 
 class ImageData(NamedTuple):
-    """The arrays of a `Dataset` on the device: uint8 images, int32 labels; and whose is which."""
+    """The arrays of a `Dataset` on the device: uint8 images or float32 inputs, int32 labels; and
+    whose is which.
+    """
 
     train_images: jax.Array  # packed: see `simbyz.data.batches.pack`
     train_labels: jax.Array
@@ -69,12 +74,12 @@ def classification(
     module: nn.Module,
     *,
     batch_size: int,
-    train_mode: bool = False,
+    train_mode: bool | None = None,
     partition: Partition | None = None,
     replacement: bool = False,
     dtype: jnp.dtype | None = None,
 ) -> Task:
-    """Image classification by a flax module, by cross-entropy.
+    """Classification of images, or of other inputs, by a flax module, by cross-entropy.
 
     Where batches come from: without a partition, from one shuffled pass that all workers share, as
     in the paper's program; with one, from each worker's own shuffled passes over its own examples;
@@ -82,11 +87,13 @@ def classification(
 
     Args:
       dataset: images and labels.
-      module: images (B, height, width, channels) -> logits (B, num_classes), called with `train`.
+      module: a flax.linen module, images (B, height, width, channels) -> logits (B, classes), of
+        at least the data set's classes. With a parameter `train` it is told whether it is trained.
       batch_size: examples a worker and a step.
-      train_mode: gradients with dropout and batch statistics. The paper's program computes them
-        with the network in inference mode (False). A short batch is filled up with its own examples
-        for its statistics.
+      train_mode: gradients with dropout and batch statistics; a short batch is filled up with its
+        own examples for its statistics. The paper's program computes them with the network in
+        inference mode: False. None: in inference mode too, and a warning says so if the network
+        has dropout or batch statistics.
       partition: of the training images, among as many workers as ask for batches. It is part of the
         task's data: another one of the same shape goes through the same compiled program.
       replacement: draw each example of a batch anew.
@@ -94,20 +101,25 @@ def classification(
         to it. Parameters, gradients and the loss stay float32. As the parameters are if None.
 
     Raises:
-      TypeError: batch_size is no int.
-      ValueError: batch_size below 1 or above the number of training images; a partition that is
-        not of these images or, when batches are traced, of another number of workers.
+      TypeError: data set, module, partition, batch_size or an option of another kind.
+      ValueError: a module that does not take these inputs, or has too few logits or no parameters;
+        train_mode for a module without a parameter `train`; batch_size below 1 or above the number
+        of training images; a partition that is not of these images or, when batches are traced, of
+        another number of workers.
     """
-    num_examples, shape = len(dataset.train_images), dataset.train_images.shape[1:]
     batch_size = integer("batch_size", batch_size)
+    _check_kinds(dataset, replacement, dtype)
+    num_examples, shape = len(dataset.train_images), dataset.train_images.shape[1:]
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
             f"batch_size must be from 1 to {num_examples}, the training images of {dataset.name}, "
             f"got {batch_size}"
         )
+    check_module(module, (1, *shape), dataset.num_classes, train_mode)
     if partition is not None:
         _check_partition(partition, num_examples, dataset.name)
 
+    inference = {"train": False} if has_train(module) else {}
     short = not replacement and (partition is not None or num_examples % batch_size > 0)
 
     def prepare(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -188,7 +200,7 @@ def classification(
                 mutable=list(model_state),
             )
         else:
-            logits = forward(parameters, model_state, images)
+            logits = forward(parameters, model_state, images, **inference)
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.sum(losses, where=present) / jnp.sum(present), model_state
@@ -207,7 +219,7 @@ def classification(
         def correct(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
             number, images, labels = part
             images = prepare(jax.random.fold_in(key, number), images)
-            logits: Any = forward(parameters, model_state, images)
+            logits: Any = forward(parameters, model_state, images, **inference)
             return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
 
         stacked = (
@@ -217,21 +229,36 @@ def classification(
         )
         return jnp.sum(jax.lax.map(correct, stacked)) / len(data.test_labels)
 
-    arrays: Any = dataset  # of NumPy, which JAX takes as its own
-    packed: Any = pack(arrays.train_images)
-    data = ImageData(
-        packed,
-        arrays.train_labels,
-        arrays.test_images,
-        arrays.test_labels,
-        partition,
-    )
     shared = partition is None and not replacement
+    data = _data_of(dataset, partition)
     return Task(data, initialise, batches, loss, accuracy, batch_size, shared)
 
 
+def _data_of(dataset: Dataset, partition: Partition | None) -> ImageData:
+    def inputs(images: np.ndarray) -> Any:  # of NumPy, which JAX takes as its own
+        return np.asarray(images, None if images.dtype == np.uint8 else np.float32)
+
+    def ints(labels: np.ndarray) -> Any:
+        return np.asarray(labels, np.int32)
+
+    train: Any = pack(inputs(dataset.train_images))
+    test = inputs(dataset.test_images)
+    return ImageData(train, ints(dataset.train_labels), test, ints(dataset.test_labels), partition)
+
+
+def _check_kinds(dataset: Dataset, replacement: bool, dtype: Any) -> None:
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be a Dataset, such as load('digits'), got {dataset!r}")
+    flag("replacement", replacement)
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be floating point, such as jnp.bfloat16, or None, got {dtype}")
+
+
 def _check_partition(partition: Partition, num_examples: int, name: str) -> None:
+    require_partition(partition)
     indices, counts = (np.asarray(leaf) for leaf in partition)
+    if not all(leaf.dtype.kind in "iu" for leaf in (indices, counts)):
+        raise TypeError(f"a partition is of ints, got {indices.dtype} and {counts.dtype}")
     if indices.ndim != 2 or counts.shape != indices.shape[:1]:
         raise ValueError(
             f"a partition has indices (n, largest) and counts (n,), got {indices.shape} and "

@@ -12,7 +12,7 @@ a column, and `summarise` tells in how many steps the bound held.
 
 from collections.abc import Callable
 
-from simbyz._arrays.stacking import require
+from simbyz._arrays.checks import require
 
 
 def coefficient_floor(n: int, f: int) -> float:

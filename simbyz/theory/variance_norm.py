@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from simbyz._arrays.stacking import require
+from simbyz._arrays.checks import require
 
 
 def krum_bound(n: int, f: int) -> float:

@@ -156,7 +156,7 @@ def test_replay(run):
         replayed.append(metrics)
     replayed = Metrics(*(np.asarray(column) for column in zip(*replayed, strict=True)))
 
-    ours_alone = {"accuracy", "learning_rate", "own", *CERTIFICATES}
+    ours_alone = {"accuracy", "learning_rate", "mass", "own", *CERTIFICATES}
     assert set(COLUMNS.values()) == set(Metrics._fields) - ours_alone
     for theirs, ours in COLUMNS.items():
         expected, got = study[theirs], getattr(replayed, ours)

@@ -1,6 +1,5 @@
 """Wrong inputs, one a row: each gets one clear error that says what was got and what is allowed."""
 
-import importlib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.distributed_momentum.commands import compare as comparison
-from experiments.distributed_momentum.commands import grid as grid_command
 from simbyz import aggregators, attacks, preaggregators, records, theory
 from simbyz.aggregators import AGGREGATORS, SELECTIONS, chain
 from simbyz.attacks import ATTACKS
@@ -21,7 +18,6 @@ from simbyz.data import load, partition
 from simbyz.simulator.config import Config
 from simbyz.sweeps import checkpoints
 from simbyz.sweeps.checkpoints import Checkpoints
-from tests.support.refusals import assert_refused
 
 KEY = jax.random.key(0)
 ROWS = np.ones((9, 4), np.float32)
@@ -155,7 +151,7 @@ CALLS = {
     "attackers present": (lambda: Config(n=5, f=1, num_byzantine=6), ValueError, "to n = 5, got 6"),
     "nobody computes": (lambda: Config(n=5, f=1, num_byzantine=5), ValueError, "take fewer"),
     "place of momentum": (
-        lambda: Config(n=5, f=1, momentum_at={"client"}),
+        lambda: Config(n=5, f=1, momentum_at=("client",)),
         ValueError,
         "takes worker, update and server, got",
     ),
@@ -218,130 +214,6 @@ def test_calls(case):
     call, error, message = CALLS[case]
     with pytest.raises(error, match=message):
         call()
-
-
-# (experiment, options, what the error says)
-COMMANDS = [
-    ("distributed_momentum", "--checkpoint-every -1", "at least 0 seconds, inf for none, got -1.0"),
-    ("distributed_momentum", "grid --checkpoint-every nan", "inf for none, got nan"),
-    ("distributed_momentum", "unfinished", "there is no results folder"),
-    ("distributed_momentum", "--attack", "attack must name at least one"),
-    ("distributed_momentum", "--nesterov", "nesterov must name at least one"),
-    ("speed", "rules --n -5 --d 4 --f 1", "n and d must be at least 1 and f at least 0, got n=-5"),
-    ("speed", "rules --released nowhere", "there is no folder nowhere of the released program"),
-    ("speed", "grid --dataset", "dataset must name at least one"),
-    (
-        "distributed_momentum",
-        "--n 2147483648",
-        "n must be at most 2^31 - 1 = 2147483647, got 2147483648",
-    ),
-    ("distributed_momentum", "--seeds 1 2 1", "seeds must differ from each other, got [1, 2, 1]"),
-    (
-        "distributed_momentum",
-        "grid --f 99999999999",
-        "f must be at most 2^31 - 1 = 2147483647, got 99999999999",
-    ),
-    (
-        "distributed_momentum",
-        "grid --skip-recorded --table no.parquet",
-        "there is no table no.parquet to skip runs of",
-    ),
-    ("distributed_momentum", "report --report no/REPORT.md", "there is no folder no for --report"),
-    ("attack_strength", "--n 5 --f 4", "f must be from 1 to n - 2 = 3, got 4"),
-    ("attack_strength", "--rule", "rule"),
-    ("attack_strength", "--n 0", "n"),
-    ("attack_strength", "--iterations 3000000000", "iterations must be at most 2^31 - 1"),
-    ("distributed_momentum", "grid --coordinator here:1", "--process-id go together, got"),
-    (
-        "distributed_momentum",
-        "grid --coordinator here --num-processes 2 --process-id 0",
-        "--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got 'here'",
-    ),
-    ("error_floor", "--n 3 --f 2", "f must be from 1 to below n / 2 = 1.5"),
-    ("error_floor", "--zeta", "zeta must name at least one"),
-    ("error_floor", "--steps 3000000000", "steps must be at most 2^31 - 1"),
-    (
-        "distributed_momentum",
-        "appendix --checkpoint-every -1",
-        "at least 0 seconds, inf for none, got -1.0",
-    ),
-    ("scale", "sharded --devices 0", "devices must be from 1 to 4096, got 0"),
-    ("scale", "sharded --devices", "devices must name at least one"),
-    ("scale", "sharded --d 0", "d must be at least 1, got 0"),
-    ("scale", "sharded --d 3000000000", "d must be at most 2^31 - 1"),
-    (
-        "scale",
-        "sharded --n 5 --f 6",
-        "num_byzantine (f if not given) must be from 0 to n = 5, got 6",
-    ),
-    ("distributed_momentum", "appendix --seeds", "seeds must name at least one"),
-    ("distributed_momentum", "appendix --momentum-at", "momentum_at must name at least one"),
-    (
-        "distributed_momentum",
-        "appendix --rule bulyan --f 6",
-        "the appendix has --f 4 and --f 2, got 6",
-    ),
-]
-
-
-@pytest.mark.parametrize(("experiment", "options", "message"), COMMANDS)
-def test_command_lines(experiment, options, message, tmp_path, capsys):
-    package = importlib.util.find_spec(f"experiments.{experiment}").submodule_search_locations
-    module = importlib.import_module(f"experiments.{experiment}" + ".__main__" * bool(package))
-    assert_refused(module.command, options, message, tmp_path, capsys)
-
-
-# What a hand or a script may well put on a command line.
-TOKENS = st.sampled_from(
-    [
-        "",
-        "-",
-        "0",
-        "-1",
-        "1e999",
-        "nan",
-        "24",
-        "0.5",
-        "9" * 30,
-        "krum",
-        "on",
-        "little",
-        "mnist",
-        "ε",
-    ]
-)
-OPTIONS = {
-    comparison: [field.replace("_", "-") for field in comparison.Options.__dataclass_fields__],
-    grid_command: [field.replace("_", "-") for field in grid_command.Options.__dataclass_fields__],
-}
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("module", OPTIONS, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsys):
-    """Nothing but exit code 2, or the work: here none is done."""
-    ran = []
-    if module is comparison:
-        monkeypatch.setattr(comparison, "compute", lambda *_, **__: ran.append(1) or exit(0))
-    else:
-        monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
-    names = st.sampled_from([*OPTIONS[module], "colour"])
-
-    @settings(max_examples=100, deadline=None)
-    @given(st.lists(st.tuples(names, st.lists(TOKENS, max_size=3)), max_size=3))
-    def check(options):
-        arguments = [word for name, values in options for word in (f"--{name}", *values)]
-        if not any(name in ("results", "data-dir", "table", "dataset") for name, _ in options):
-            arguments += ["--results", str(tmp_path)]
-            before = len(ran)
-            try:
-                code = module.command(arguments)
-            except SystemExit as exit_:
-                code = exit_.code
-            assert code == (0 if len(ran) > before else 2)
-            assert "Traceback" not in capsys.readouterr().err
-
-    check()
 
 
 def shape_of(call: Any) -> Any:

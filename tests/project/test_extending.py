@@ -6,6 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from simbyz.aggregators import average
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.sweeps import Lane, sweep
+from simbyz.tasks import classification
 from tests.support.paths import DOCS
 
 PAGE = DOCS / "extending.md"
@@ -18,9 +22,19 @@ def blocks() -> list[str]:
 
 def test_short(blocks):
     *own, loop = [sum(map(bool, block.splitlines())) for block in blocks]
-    assert len(own) == 7
+    assert len(own) == 8
     assert max(own) < 15
     assert loop < 20
+
+
+def learns_the_table(names) -> bool:
+    """Whether the float inputs of the page, by its linear model, are told apart."""
+    task = classification(names["table"], names["Linear"](num_classes=2), batch_size=16)
+    config = Config(n=3, f=0, momentum_at=(), evaluate_every=None, study=False)
+    lane = Lane(1, Hyperparameters(learning_rate=0.5))
+    simulator = make_simulator(config, task, average, None)
+    (result,) = sweep(simulator, [lane], task.data, steps=60, width=1)
+    return result.columns["accuracy"][-1] > 0.9
 
 
 def test_they_run_one_after_the_other(blocks):
@@ -38,4 +52,5 @@ def test_they_run_one_after_the_other(blocks):
     assert rows.shape == (5, 3) and (rows <= 0).all() and (rows >= -4).all()
     assert (rows == rows[:, :1]).all()  # along the mean
     assert [result.columns["accuracy"][-1] > 0.9 for result in names["results"]] == [True, True]
+    assert learns_the_table(names)
     np.testing.assert_allclose(names["params"], np.ones(4), atol=0.02)

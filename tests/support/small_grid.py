@@ -13,7 +13,6 @@ import sys
 import warnings
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from experiments.distributed_momentum.commands import grid
 from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
@@ -21,6 +20,7 @@ from experiments.shared.devices import prepare_devices
 from experiments.shared.plain_warnings import print_plain_warnings
 from simbyz import data
 from simbyz.records import parquet
+from simbyz.records.checked_files import read_checked
 from simbyz.sweeps import many_runs
 
 ARGUMENTS = (
@@ -48,9 +48,9 @@ def make_small() -> None:
 
 def content(path) -> tuple:
     """All that a run's file holds, but for the times; it must be whole."""
-    name, configuration, summary = parquet._read_metadata(pq.read_schema(path))
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read()
+    file = read_checked(path)
+    name, configuration, summary = parquet._metadata(file.schema_arrow)
+    table = file.read()
     columns = {name: table[name].to_numpy().tobytes() for name in table.column_names}
     summary = {key: value for key, value in summary.items() if key not in TIMES}
     return name, repr(sorted(configuration.items())), repr(sorted(summary.items())), columns

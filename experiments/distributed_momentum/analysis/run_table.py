@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from simbyz import records
+from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 from simbyz.records.divergence import diverged_step
-from simbyz.records.whole_files import write_whole
 from simbyz.theory import VARIANCE_NORM_BOUNDS
 
 # Carried by an installation too.
@@ -157,14 +156,14 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
     """The kept table; empty where there is none yet.
 
     Raises:
-      ValueError: the file is not such a table.
+      ValueError: the file is not such a table, or is damaged: its digest is not of its contents.
     """
     if not Path(path).exists():
         return _typed(pd.DataFrame(columns=list(COLUMNS)))
     try:
-        table = pq.read_table(path).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is no table of runs: {error}") from error
+        table = read_checked(Path(path)).read().to_pandas()
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is no table of runs: {str(error).splitlines()[0]}") from error
     table = table.assign(**{name: "" for name in ADDED if name not in table.columns})
     if missing := set(COLUMNS) - set(table.columns):
         raise ValueError(f"{path} is no table of runs: it has no column {min(missing)}")
@@ -172,13 +171,13 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Writes the table whole or not at all.
+    """Writes the table with its digest, whole or not at all.
 
     Raises:
       OSError: it can't be written.
     """
     content = pa.Table.from_pandas(table, preserve_index=False)
-    write_whole(Path(path), lambda file: pq.write_table(content, file, compression="zstd"), "table")
+    write_checked(Path(path), content, "table", compression="zstd")
 
 
 def recorded_files(path: str | os.PathLike) -> frozenset[str]:

@@ -112,6 +112,8 @@ def select(options: Options) -> list[Run]:
         for cell in chosen
         if not options.rule or cell.attack == "none" or cell.rule in options.rule
     ]
+    if set(options.attack) != {"none"} and all(cell.attack == "none" for cell in chosen):
+        raise ValueError(f"the appendix has no {options.rule[0]} with --f {options.f[0]}")
     return [Run(cell, seed) for cell in chosen for seed in options.seeds]
 
 

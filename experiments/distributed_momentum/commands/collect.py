@@ -20,6 +20,7 @@ from experiments.distributed_momentum.analysis.run_table import (
 )
 from experiments.shared.command_line import KEPT
 from experiments.shared.mixing import refuse_mixed
+from experiments.shared.option_checks import check_options
 from experiments.shared.run import run
 
 
@@ -44,6 +45,7 @@ def prepare(options: Options) -> Collected:
     Raises:
       ValueError, OSError: it can't be read, or the runs contradict each other or are mixed.
     """
+    check_options(options, "results")
     table = read_table(options.table)
     before = len(table)
     for folder in options.results:

@@ -29,8 +29,9 @@ from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY, 
 from experiments.distributed_momentum.running.together import together
 from experiments.shared import command_line
 from experiments.shared.command_line import OWN
+from experiments.shared.files import save_figure
 from experiments.shared.mixing import refuse_mixed
-from experiments.shared.option_checks import check_options
+from experiments.shared.option_checks import as_name, check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import CHECKPOINTED, run
 from simbyz import data, records
@@ -167,7 +168,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
     kinds = dict.fromkeys((cell.learning_rate, cell.nesterov) for cell in results.cells)
     for rate, nesterov in kinds:
         shown = [c for c in results.cells if (c.learning_rate, c.nesterov) == (rate, nesterov)]
-        name = f"{shown[0].dataset}-lr_{rate:g}" + "-nesterov" * nesterov
+        name = f"{shown[0].dataset}-lr_{as_name(rate)}" + "-nesterov" * nesterov
         for what, draw in (
             ("accuracy", comparison.plot_accuracy),
             ("ratio", comparison.plot_ratio),
@@ -175,7 +176,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
             figure = draw(results.steps, shown)
             for ending in ("png", "pdf"):
                 files.append(folder / f"{name}-{what}.{ending}")
-                figure.savefig(files[-1], dpi=150)
+                save_figure(figure, files[-1], dpi=150)
             plt.close(figure)
     return files
 

@@ -93,7 +93,8 @@ def select(options: Options) -> list[Run]:
             for cell in chosen
             if not wanted or of(cell) in wanted or (free and cell.attack == "none")
         ]
-    if not chosen:
+    attacked = any(attack != "none" for attack in options.attack)
+    if not chosen or (attacked and all(cell.attack == "none" for cell in chosen)):
         raise ValueError("no configuration of the grid has all the values asked for together")
     return [Run(cell, seed) for cell in chosen for seed in options.seeds]
 

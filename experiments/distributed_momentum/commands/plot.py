@@ -18,6 +18,7 @@ from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
 from experiments.shared.mixing import refuse_mixed
+from experiments.shared.option_checks import check_options
 from experiments.shared.run import run
 from simbyz import records
 
@@ -38,6 +39,7 @@ def prepare(options: Options) -> pd.DataFrame:
     Raises:
       ValueError, OSError: they can't be read, or are mixed, or nothing is there.
     """
+    check_options(options, "results")
     parts = [rows_of(folder).assign(folder=str(folder)) for folder in options.results]
     runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)
     if runs.empty:

@@ -4,6 +4,8 @@ Reads the table that `collect` keeps, and folders of results besides if any are 
 """
 
 import dataclasses
+import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +20,11 @@ from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import overview
 from experiments.distributed_momentum.write_up.write_up import write_up
 from experiments.shared.command_line import KEPT, NONE
+from experiments.shared.files import save_text
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.run import run
 from simbyz import records
+from simbyz.records.whole_files import write_whole
 
 DPI = 100  # of figures that are kept with the code
 
@@ -59,7 +63,7 @@ def prepare(options: Options) -> pd.DataFrame:
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     """Draw the pictures and write the page."""
     pictures = draw(runs, options.figures)
-    options.report.write_text(write_up(runs, pictures, options.report.parent))
+    save_text(write_up(runs, pictures, options.report.parent), options.report)
     print(f"{options.report}, {len(pictures)} pictures in {options.figures}")
 
 
@@ -81,8 +85,11 @@ def draw(runs: pd.DataFrame, folder: Path) -> dict[str, Path]:
     for title, figure in figures.items():
         name = title.lower().replace(",", "").replace(" ", "-")
         files[title] = folder / f"{name}.png"
-        figure.savefig(files[title], dpi=DPI)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=DPI)
         plt.close(figure)
-        with Image.open(files[title]) as picture:  # a palette of 256 colours: a third of the size
-            picture.convert("RGB").quantize(256).save(files[title], optimize=True)
+        # A palette of 256 colours: a third of the size.
+        picture = Image.open(drawn).convert("RGB").quantize(256)
+        save = functools.partial(picture.save, format="png", optimize=True)
+        write_whole(files[title], save, "picture")
     return files

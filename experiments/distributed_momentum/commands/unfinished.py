@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.distributed_momentum.running.simulate import CHECKPOINTS, code
+from experiments.shared.option_checks import check_options
 from experiments.shared.run import run
+from simbyz import records
 from simbyz.records.provenance import versions
 from simbyz.sweeps import checkpoints
 
@@ -44,7 +46,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
     found: dict[tuple[str, ...], Unfinished] = {}
     in_order = sorted(checkpoints.headers(folder / CHECKPOINTS), key=lambda it: it[1].step)
     for path, header in reversed(in_order):
-        runs = [run for run in header.runs if not (folder / run).exists()]
+        runs = [run for run in header.runs if not records.is_whole(folder / run)]
         obstacle = _obstacle(path, header, now)
         if runs and (header.runs not in found or found[header.runs].obstacle):
             found[header.runs] = Unfinished(path, header, runs, obstacle)
@@ -52,6 +54,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
 
 
 def prepare(options: Options) -> list[Unfinished]:
+    check_options(options, "results")
     return [one for folder in options.results for one in unfinished(folder)]
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
 from experiments.distributed_momentum.figures.panels import panels
+from experiments.shared.option_checks import as_name
 from simbyz import records
 from simbyz.theory.robustness import coefficient_floor
 
@@ -145,7 +146,7 @@ def _curve(axes: Axes, steps: pd.DataFrame, style: tuple) -> Artist:
 
 def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for (rate, nesterov), some in table.groupby(KIND):
-        yield f"learning rate {rate:g}" + ", Nesterov" * bool(nesterov), some
+        yield f"learning rate {as_name(rate)}" + ", Nesterov" * bool(nesterov), some
 
 
 def _number(value: float) -> str:

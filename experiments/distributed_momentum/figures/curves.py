@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES, mark_diverged
 from experiments.distributed_momentum.figures.panels import draw_band, draw_crosses
 from experiments.distributed_momentum.grid.rules import PAPER_RULES
+from experiments.shared.files import save_figure
 from simbyz import records
 
 STEP_COLUMNS = (
@@ -114,8 +115,8 @@ def draw(combination: Combination) -> Figure:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """As PNG and as PDF, without its date, so that equal figures are equal files."""
     files = [folder / f"{name}.png", folder / f"{name}.pdf"]
-    figure.savefig(files[0], dpi=130)
-    figure.savefig(files[1], metadata={"CreationDate": None})
+    save_figure(figure, files[0], dpi=130)
+    save_figure(figure, files[1], metadata={"CreationDate": None})
     plt.close(figure)
     return files
 

@@ -6,9 +6,15 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from experiments.distributed_momentum.grid.rules import DIVERGENT, Conventions
+from experiments.distributed_momentum.grid.rules import (
+    DIVERGENT,
+    Conventions,
+    RuleName,
+    bears,
+    require_borne,
+)
 from experiments.distributed_momentum.grid.settings import (
     APPENDIX,
     PAPER,
@@ -16,7 +22,7 @@ from experiments.distributed_momentum.grid.settings import (
     Precision,
     Setting,
 )
-from experiments.shared.option_checks import check_value
+from experiments.shared.option_checks import as_name, check_value
 
 AttackName = Literal["none", "little", "empire", "nan"]
 PlaceName = Literal["update", "worker", "server"]
@@ -65,7 +71,7 @@ class Cell:
     def name(self) -> str:
         """The paper's name of the configuration, with what is unusual about it behind."""
         dataset = self.dataset.replace("_", "")
-        rate = "lr_pow" if self.drops else f"lr_{self.learning_rate:g}"
+        rate = "lr_pow" if self.drops else f"lr_{as_name(self.learning_rate)}"
         if self.attack == "none":
             parts = [dataset, self.rule, f"n_{self.n}", rate]
         else:
@@ -86,7 +92,7 @@ class Cell:
                 del values[field.name]
         values["unusual"] = " ".join(self.unusual)
         if self.drops:
-            values["drops"] = " ".join(f"{step}:{factor:g}" for step, factor in self.drops)
+            values["drops"] = " ".join(f"{step}:{as_name(factor)}" for step, factor in self.drops)
         return values | {"seed": seed, "in_paper": self.in_paper}
 
 
@@ -116,16 +122,25 @@ def cells(
       changes: other fields of `Setting`, None for no change.
 
     Raises:
-      ValueError: n, f, steps, a learning rate or the momentum out of range.
+      ValueError: an unknown name; n, f, steps, a learning rate or the momentum out of range; a
+        rule that does not bear (n, f).
     """
+    for name, given, known in (
+        ("dataset", (dataset,), SETTINGS),
+        ("rule", rules or (), get_args(RuleName)),
+        ("attack", attacks, get_args(AttackName)),
+        ("momentum_at", places, get_args(PlaceName)),
+    ):
+        if unknown := [one for one in given if one not in known]:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {unknown[0]!r}")
     own = SETTINGS[dataset] if own is None else own
     changes = {name: value for name, value in changes.items() if value is not None}
     setting = dataclasses.replace(own, **changes)
-    n = own.n if n is None else n
+    n, by_default = own.n if n is None else n, f is None
     f = own.f if f is None else f
     rates = dict(own.learning_rates)
     learning_rates = list(rates)[:1] if learning_rates is None else learning_rates
-    _check_ranges(n, f, setting, learning_rates)
+    _check_ranges(n, f, by_default, setting, learning_rates)
     unusual = tuple(
         name if value is True else f"{name}_{value}"
         for name, value in changes.items()
@@ -135,7 +150,11 @@ def cells(
     result: list[Cell] = []
     by_f: dict[int, list[str]] = {}
     for tolerated in f:
-        by_f[tolerated] = _usual_rules(own.rules, n, tolerated) if rules is None else list(rules)
+        by_f[tolerated] = (
+            [rule for rule in own.rules if bears(rule, n, tolerated)]
+            if rules is None
+            else list(rules)
+        )
         if rules is None and own.rules_once:
             before = {rule for other in by_f if other != tolerated for rule in by_f[other]}
             by_f[tolerated] = [rule for rule in by_f[tolerated] if rule not in before]
@@ -160,6 +179,7 @@ def cells(
             )
         attacked = [attack for attack in attacks if attack != "none"]
         for rule, attack, place in itertools.product(by_f[tolerated], attacked, places):
+            require_borne(rule, n, tolerated)
             published = conventions == "published" and rule in DIVERGENT
             result.append(
                 Cell(
@@ -218,19 +238,19 @@ def reference_of(cell: Cell) -> Cell:
 
 
 def _check_ranges(
-    n: int, f: Sequence[int], setting: Setting, learning_rates: Sequence[float]
+    n: int,
+    f: Sequence[int],
+    by_default: bool,
+    setting: Setting,
+    learning_rates: Sequence[float],
 ) -> None:
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     for tolerated in f:
         if not 0 <= tolerated < n:
-            raise ValueError(f"f must be from 0 to n - 1 = {n - 1}, got {tolerated}")
+            told = " by default: give --f too, or a larger --n" if by_default else ""
+            raise ValueError(f"f must be from 0 to n - 1 = {n - 1}, got {tolerated}{told}")
     check_value("steps", setting.steps)
     check_value("momentum", setting.momentum)
     for rate in learning_rates:
         check_value("learning_rate", rate)
-
-
-def _usual_rules(rules: Sequence[str], n: int, f: int) -> list[str]:
-    least = {"krum": 2 * f + 3, "bulyan": 4 * f + 3}
-    return [rule for rule in rules if n >= least.get(rule, 2 * f + 1)]

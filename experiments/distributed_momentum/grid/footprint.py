@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.distributed_momentum.grid.cells import Cell
+from experiments.shared.option_checks import check_memory
 from simbyz.data.datasets import PREPROCESSING
 from simbyz.tasks import models
 from simbyz.tasks.task import test_images_at_once
@@ -55,6 +56,14 @@ def device_memory() -> int | None:
     """Bytes that programs may use of the first device, where JAX knows."""
     stats = jax.local_devices()[0].memory_stats()
     return None if stats is None else stats.get("bytes_limit")
+
+
+def refuse_large(cell: Cell) -> None:
+    """Raises ValueError if one run of a cell has no room, by arithmetic: tracing alone would take
+    minutes.
+    """
+    least, memory = memory_of(cell, 1, jax.default_backend()), device_memory()
+    check_memory(least, f"a run with n = {cell.n}, d = {dimension(cell):,}", memory)
 
 
 def network_of(depth: int, width: int, channels: int, num_classes: int) -> nn.Module:

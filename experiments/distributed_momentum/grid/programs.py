@@ -145,7 +145,9 @@ def task_of(cell: Cell, dataset: Dataset) -> Task:
     """The data set with the paper's network for it."""
     module = network_of(cell.depth, cell.width, dataset.train_images.shape[-1], dataset.num_classes)
     dtype = jnp.bfloat16 if cell.precision == "bfloat16" else None
-    return classification(dataset, module, batch_size=cell.batch_size, dtype=dtype)
+    return classification(
+        dataset, module, batch_size=cell.batch_size, train_mode=False, dtype=dtype
+    )
 
 
 def _both_in_one(cell: Cell) -> bool:

@@ -17,6 +17,22 @@ PAPER_RULES: tuple[str, ...] = ("krum", "median", "trmean", "phocas", "meamed", 
 DIVERGENT: tuple[str, ...] = ("krum", "bulyan")
 
 
+def require_borne(rule: str, n: int, f: int) -> None:
+    """Raises ValueError, in the rule's own name here, if it does not bear f of n rows."""
+    slope, offset = {"average": (0, 1), "krum": (2, 3), "bulyan": (4, 3)}.get(rule, (2, 1))
+    if n < slope * f + offset:
+        raise ValueError(f"{rule} needs n >= {slope}f + {offset}, got n={n}, f={f}")
+
+
+def bears(rule: str, n: int, f: int) -> bool:
+    """Whether a rule bears f of n rows."""
+    try:
+        require_borne(rule, n, f)
+    except ValueError:
+        return False
+    return True
+
+
 def rule_of(name: str, n: int, f: int, conventions: Conventions = "released") -> Callable:
     """The rule, (stack, f) -> aggregate.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.distributed_momentum.grid.cells import Cell
-from experiments.distributed_momentum.grid.footprint import width_of
+from experiments.distributed_momentum.grid.footprint import refuse_large, width_of
 from experiments.distributed_momentum.grid.programs import (
     Run,
     hyperparameters_of,
@@ -37,10 +37,11 @@ def check(cells: Iterable[Cell], dataset: Dataset) -> None:
     computed.
 
     Raises:
-      ValueError: by the rule or the configuration that refuses.
+      ValueError: by the rule or the configuration that refuses, or too little memory.
     """
     for group in programs(Run(cell, 0) for cell in cells):
         cell = group[0].cell
+        refuse_large(cell)
         task = task_of(cell, dataset)
         simulator = simulator_of(cell, task)
         key = jax.eval_shape(lambda: jax.random.key(0))
@@ -80,7 +81,7 @@ def simulate(
         folder / CHECKPOINTS,
         checkpoint_every,
         {"code_digest": code()},
-        lambda file: (folder / file).exists(),
+        lambda file: records.is_whole(folder / file),
     )
     discard(checkpoints.folder, checkpoints.finished)
     for group in programs(runs):

@@ -1,6 +1,5 @@
 """An attack that searches its factor against the rule, in times of one aggregation."""
 
-import contextlib
 import functools
 from collections.abc import Sequence
 
@@ -8,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from experiments.distributed_momentum.grid.rules import rule_of
-from experiments.speed.problems import refuse_unborne
+from experiments.distributed_momentum.grid.rules import bears, rule_of
 from experiments.speed.timing import Clock, compiled, interleaved
 from simbyz.attacks import adaptive
 from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
@@ -46,8 +44,7 @@ def cells(
         if d < 1 or not 1 <= f <= n - 2:
             raise ValueError(f"d must be at least 1 and f from 1 to n - 2, got n={n}, d={d}, f={f}")
         for family in rules:
-            with contextlib.suppress(ValueError):
-                refuse_unborne(family, n, f)
+            if bears(family, n, f):
                 found.append((n, d, f, family))
     if not found:
         raise ValueError(f"none of {', '.join(rules)} bears n and f, got {list(sizes)}")

@@ -29,6 +29,11 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
     # selection of a rule is not that of the rule layer by layer.
     @functools.wraps(rule, updated=())
     def by_leaf(updates: PyTree, f: int, **options: Any) -> PyTree:
-        return jax.tree.map(lambda leaf: rule(leaf, f, **options), updates)
+        # In a dict: an array (n,) alone might be one worker's update.
+        def of(leaf: Any) -> Any:
+            (made,) = jax.tree.leaves(rule({"leaf": leaf}, f, **options))
+            return made
+
+        return jax.tree.map(of, updates)
 
     return by_leaf

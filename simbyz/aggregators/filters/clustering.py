@@ -1,7 +1,7 @@
 """A rule that splits the rows into two clusters by direction, and averages the larger one.
 
-Non-finite values: a row whose squared norm is not finite (in float32, a norm above 1.8e19) is in no
-cluster and is never averaged.
+Non-finite values: a row that is not finite, or (in float32) some 1e19 times as long as the middle
+one, is in no cluster and is never averaged.
 """
 
 from typing import Literal
@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.checks import require
 from simbyz._arrays.chunks import first_carry, sum_over_chunks
 from simbyz._arrays.geometry import lower_gram, mirrored
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import PyTree, ravel, require
-from simbyz.aggregators.center import distances_to, safe_sqrt
+from simbyz._arrays.stacking import PyTree, ravel
+from simbyz.aggregators.center import Lengths, lengths_to, safe_sqrt
 
 __all__ = ["clipped_clustering", "clipped_clustering_selection", "remember_norms"]
 
@@ -59,7 +60,7 @@ def _clipped_clustering(
 
     def aggregate() -> jax.Array:
         clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
-        return (weighted_sum(stack, clipped) / count).astype(stack.dtype)
+        return weighted_mean(stack, clipped, count).astype(stack.dtype)
 
     return Halves(lambda: unravel(aggregate()), lambda: chosen / count)
 
@@ -73,28 +74,27 @@ def remember_norms(history: jax.Array | np.ndarray, updates: PyTree) -> jax.Arra
     Start from jnp.full(k, jnp.nan), with room for k = steps · n norms to forget none.
     """
     stack, _ = ravel(updates)
-    return jnp.concatenate([history, _norms(stack)[0].astype(history.dtype)])[len(stack) :]
-
-
-def _norms(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The norms (n,) of the rows, +inf if their squares are not finite, and which are finite."""
-    norms, finite = distances_to(None, stack)
-    return jnp.where(finite, norms, jnp.inf), finite
+    lengths = lengths_to(None, stack)
+    norms = jnp.where(lengths.finite, lengths.values, jnp.inf) / lengths.unit
+    return jnp.concatenate([history, norms.astype(history.dtype)])[len(stack) :]
 
 
 def _clustered(
     stack: jax.Array, f: int, history: jax.Array | np.ndarray | None, linkage: str
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The norms (n,), their median with the history's, and which rows are averaged (n,)."""
+    """The norms (n,), their median with the history's, in their unit, and which rows are averaged
+    (n,).
+    """
     require("clipped_clustering", len(stack), f, 2, 1)
     if linkage not in ("average", "single"):
         raise ValueError(
             f'clipped_clustering knows the linkages "average" and "single", got {linkage!r}'
         )
-    norms, finite = _norms(stack)
-    seen = norms if history is None else jnp.concatenate([norms, history.astype(norms.dtype)])
-    chosen = _larger_cluster(_angles(stack, norms, finite), finite, linkage)
-    return norms, _median_of_known(seen), chosen
+    lengths = lengths_to(None, stack)
+    norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
+    before = [] if history is None else [history.astype(norms.dtype) * lengths.unit]
+    chosen = _larger_cluster(_angles(stack, lengths), lengths.finite, linkage)
+    return norms, _median_of_known(jnp.concatenate([norms, *before])), chosen
 
 
 def _median_of_known(values: jax.Array) -> jax.Array:
@@ -106,13 +106,13 @@ def _median_of_known(values: jax.Array) -> jax.Array:
     return jnp.where(low == high, low, low + (high - low) / 2)
 
 
-def _angles(stack: jax.Array, norms: jax.Array, finite: jax.Array) -> jax.Array:
+def _angles(stack: jax.Array, lengths: Lengths) -> jax.Array:
     """1 - cos of the angle between each two rows, (n, n); 1 for a row of zeros.
 
     Rows that share a large part are at tiny angles, whose digits 1 - cos would lose: it is half the
     squared distance between the rows of length 1, which keeps them once their mean is subtracted.
     """
-    stack, norms = jax.lax.stop_gradient((stack, norms))
+    stack, (norms, unit, finite) = jax.lax.stop_gradient((stack, lengths))
     known = finite & (norms > safe_sqrt(jnp.zeros_like(norms)))
 
     def gram(rows: jax.Array) -> jax.Array:
@@ -120,7 +120,7 @@ def _angles(stack: jax.Array, norms: jax.Array, finite: jax.Array) -> jax.Array:
         rows = rows - jnp.mean(rows, axis=0)[None]
         return lower_gram(rows)
 
-    product = mirrored(sum_over_chunks(gram, stack, jnp.zeros_like(stack[0])))
+    product = mirrored(sum_over_chunks(gram, stack, jnp.zeros_like(stack[0]), unit))
     squares = jnp.diagonal(product)
     apart = (squares[:, None] + squares[None, :]) / 2 - product
     return jnp.where(known[:, None] & known[None, :], apart, 1)

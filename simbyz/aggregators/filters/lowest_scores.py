@@ -1,27 +1,28 @@
 """Rules that score every row by one number and average the rows of lowest score.
 
 Non-finite values: a score that is not finite counts as +inf, so at most f rows of NaN or ±inf are
-never chosen. In float32 that holds for norms and distances above 1.8e19, too, which have no square:
-where all rows are that large, the earlier ones are taken, whatever they hold. The choice carries no
-derivative. Of equal scores the earlier rows win.
+never chosen. In float32 that holds for norms and distances 1e19 times the middle one, too. The
+choice carries no derivative. Of equal scores the earlier rows win.
 """
 
-import operator
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import (
     middle_row,
     squared_distances,
     squared_distances_to,
     squared_norms,
+    usual_or_again,
 )
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.scales import wide
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel, require
+from simbyz._arrays.stacking import ravel
 from simbyz.aggregators.base import mean_of_some
 
 __all__ = [
@@ -54,7 +55,7 @@ def _cge(updates: Updates, f: int) -> Halves:
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("cge", n, f, 2, 1)
-    return mean_of_some(stack, _lowest(squared_norms(stack), n - f), unravel)
+    return mean_of_some(stack, _lowest(squared_norms(stack).values, n - f), unravel)
 
 
 cge, cge_selection = halves(_cge)
@@ -83,7 +84,7 @@ def _aksel(updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid") -> 
     if mode not in ("mid", "n-f"):
         raise ValueError(f'aksel knows the modes "mid" and "n-f", got {mode!r}')
     rows = jax.lax.stop_gradient(stack)
-    squares = squared_distances_to(middle_row(rows), rows)
+    squares = squared_distances_to(middle_row(rows), rows).values
     return mean_of_some(stack, _lowest(squares, (n + 1) // 2 if mode == "mid" else n - f), unravel)
 
 
@@ -113,11 +114,12 @@ def _monna(updates: Updates, f: int, *, index: int = 0) -> Halves:
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("monna", n, f, 2, 1)
-    index = operator.index(index)
+    index = integer("index", index)
     if not 0 <= index < n:
         raise ValueError(f"monna needs 0 <= index < n, got index={index}, n={n}")
     rows = jax.lax.stop_gradient(stack)
-    squares = jnp.sum(jnp.square(_wide(rows) - _wide(rows[index])[None]), axis=1)
+    squares = jnp.sum(jnp.square(wide(rows) - wide(rows[index])[None]), axis=1)
+    squares = usual_or_again(squares, rows[index], rows).values
     return mean_of_some(stack, _lowest(squares, n - f), unravel)
 
 
@@ -151,10 +153,6 @@ faba, faba_selection = halves(_faba)
 def _lowest(scores: jax.Array, count: int) -> jax.Array:
     # A NaN would be sorted behind +inf: among bad rows, which is first must not depend on it.
     return jnp.argsort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[:count]
-
-
-def _wide(rows: jax.Array) -> jax.Array:
-    return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
 
 
 def _faba_rows(stack: jax.Array, f: int) -> jax.Array:

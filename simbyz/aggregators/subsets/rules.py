@@ -14,10 +14,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import require
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel, require
+from simbyz._arrays.stacking import ravel
 from simbyz.aggregators.base import mean_of_some
 from simbyz.aggregators.subsets.spectra import subset_of_smallest_top_eigenvalue
 from simbyz.aggregators.subsets.sums import first_subset_of_smallest_sum

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_sum
+from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.shapes import Updates
-from simbyz._arrays.stacking import ravel, require
-from simbyz.aggregators.center import distances_to, unknown_start, weiszfeld
+from simbyz._arrays.stacking import ravel
+from simbyz.aggregators.center import lengths_to, unknown_start, weiszfeld
 from simbyz.aggregators.coordinate import shares_between
 from simbyz.aggregators.weighted.middle import weighted_middle_row
 
@@ -62,7 +63,7 @@ def _weighted_average(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Hal
     known = checked_masses("weighted_average", masses, len(stack), stack.dtype)
     total = jnp.sum(known)
     return Halves(
-        lambda: unravel((weighted_sum(stack, known) / total).astype(stack.dtype)),
+        lambda: unravel(weighted_mean(stack, known, total).astype(stack.dtype)),
         lambda: jax.lax.stop_gradient(known / total),
     )
 
@@ -201,9 +202,8 @@ def _pulled(
     if start == "zeros":
         center = None
     elif start == "mean":
-        _, finite = distances_to(None, stack)
-        present = jnp.where(finite, masses, 0)
-        center = weighted_sum(stack, present) / jnp.sum(present)
+        present = jnp.where(lengths_to(None, stack).finite, masses, 0)
+        center = weighted_mean(stack, present, jnp.sum(present))
     elif start == "median":
         center = weighted_middle_row(stack, masses).astype(masses.dtype)
     else:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.rows import kept
-from simbyz.attacks.searched.line_search import Search, sequential
+from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
 from simbyz.attacks.searched.span import in_span
 
 Attack = Callable[..., PyTree]
@@ -67,8 +68,8 @@ def adaptive(
       An attack (key, honest, num_byzantine) -> the Byzantine rows.
 
     Raises:
-      ValueError: an unknown direction or symmetry; whatever the rule refuses, when the attack is
-        traced.
+      ValueError: evaluations < 1, an unknown direction or symmetry; whatever the rule
+        refuses, when the attack is traced.
 
     Cost: `evaluations` times the rule, or one `in_span` and as many small ones.
     Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
@@ -76,7 +77,7 @@ def adaptive(
     Convention: that program searches on the negated side when `negative` is set, and then sends the
       positive side at the factor it found; "little-negative" sends what it searched.
     """
-    chosen = _direction(direction)
+    chosen, evaluations = _direction(direction), at_least_one(evaluations)
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 
@@ -155,15 +156,19 @@ def search_factor(
 def worth_of(
     rule: Rule, honest: PyTree, f: int, objective: Objective | None = None
 ) -> Callable[[PyTree], jax.Array]:
-    """Byzantine rows -> what each coordinate of the aggregate is worth: (d,), at least float32."""
+    """Byzantine rows -> what each coordinate of the aggregate is worth: (d,), at least float32.
+
+    The objective is given the aggregate and the mean in a unit in which the honest rows have
+    squares: 1, unless all are below 1e-12 or one is above 1e12.
+    """
     objective = squared_distance if objective is None else objective
-    mean = moments.mean(ravel(honest)[0])
-    dtype = jnp.promote_types(mean.dtype, jnp.float32)
+    stack = ravel(honest)[0]
+    mean, unit = moments.sure_mean(stack), unit_where_unusual(stack)
 
     def worth(byzantine: PyTree) -> jax.Array:
         updates = jax.tree.map(lambda *both: jnp.concatenate(both), honest, byzantine)
         aggregate = jax.tree.map(lambda leaf: leaf[None], rule(updates, f))
-        return objective(ravel(aggregate)[0][0].astype(dtype), mean.astype(dtype))
+        return objective(wide(ravel(aggregate)[0][0]) * unit, wide(mean) * unit)
 
     return worth
 

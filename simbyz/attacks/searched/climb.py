@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
+from simbyz._arrays.scales import length_of, unit_where_unusual
+from simbyz.attacks.rows import unit
 
 Gain = Callable[[jax.Array], jax.Array]
 
@@ -39,20 +41,18 @@ def rays(honest: jax.Array, deviation: jax.Array, own_coordinates: bool) -> jax.
     A row's distances to the honest bound how far out a rule that chooses rows still takes it. A few
     honest rows near the ray shorten some of them, and that is enough.
     """
-    mean = moments.mean(honest)
+    mean = moments.sure_mean(honest)
     centered = honest - mean[None]
-    size = jnp.linalg.norm(deviation)
-    norm = jnp.linalg.norm(mean)
-    found = [deviation[None], -deviation[None], (-size / jnp.where(norm > 0, norm, 1) * mean)[None]]
+    size = length_of(deviation)
+    found = [deviation[None], -deviation[None], (-size * unit(mean))[None]]
     if not own_coordinates:
-        inner = gram(centered)
+        inner = gram(centered * unit_where_unusual(centered))
         squares = jnp.diagonal(inner)
         nearest = jnp.argsort(squares[:, None] + squares[None] - 2 * inner, axis=1)
         counts = [count for count in NEIGHBOURS if count < len(honest)]
         middles = [jnp.mean(centered[nearest[:, :count]], axis=1) for count in counts]
         towards = jnp.concatenate([*middles, -centered])
-        norms = jnp.linalg.norm(towards, axis=1, keepdims=True)
-        found.append(size * towards / jnp.where(norms > 0, norms, 1))
+        found.append(size * jax.vmap(unit)(towards))
     return jnp.concatenate(found)
 
 
@@ -91,10 +91,10 @@ def climb(
     others, of which every other one moves all attackers alike. s grows where a proposal was better
     and shrinks where none was.
     """
-    centered = honest - moments.mean(honest)[None]
+    centered = honest - moments.sure_mean(honest)[None]
     b, h = len(start.rows), len(honest)
     whole = start.gain.size == 1
-    scale = jnp.linalg.norm(deviation, keepdims=True) if whole else deviation
+    scale = length_of(deviation)[None] if whole else deviation
 
     def total(rows: jax.Array) -> jax.Array:
         gains = gain(rows)
@@ -102,6 +102,7 @@ def climb(
 
     def uphill(rows: jax.Array) -> jax.Array:
         slope = jax.grad(total)(rows)
+        slope = slope * unit_where_unusual(slope)
         square = jnp.sum(jnp.square(slope), axis=None if whole else 0, keepdims=True)
         usable = jnp.isfinite(square) & (square > 0)
         return jnp.where(usable, slope / jnp.sqrt(jnp.where(usable, square, 1)), 0) * jnp.sqrt(b)

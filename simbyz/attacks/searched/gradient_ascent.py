@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.searched.adaptive import Attack, Objective, Rule, worth_of
@@ -91,6 +92,7 @@ def gradient_ascent(
     """
     if symmetry is not None and symmetry not in get_args(Symmetry):
         raise ValueError(f'symmetry must be "coordinates", "rotations" or None, got {symmetry!r}')
+    climbers, iterations = integer("climbers", climbers), integer("iterations", iterations)
     if climbers < 1 or iterations < 0 or not starts:
         raise ValueError(
             "gradient_ascent needs climbers >= 1, iterations >= 0 and a start, "
@@ -110,7 +112,7 @@ def gradient_ascent(
         # Where the climb takes place: all d coordinates, or an orthonormal basis of a few vectors.
         rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
         place, place_given = rows, given.astype(rows.dtype)
-        deviation = jnp.sqrt(moments.variance(rows))
+        _, deviation = moments.mean_and_deviation(rows)
         if symmetry == "rotations":
             vectors = [rows, place_given.reshape(-1, rows.shape[1]), deviation[None]]
             numbers, basis = in_span(jnp.concatenate(vectors))
@@ -124,7 +126,7 @@ def gradient_ascent(
             gains = terms if own_coordinates else jnp.sum(terms, keepdims=True)
             return jnp.where(jnp.isnan(gains), -jnp.inf, gains)
 
-        mean = moments.mean(place)
+        mean = moments.sure_mean(place)
         on_rays = farthest_on_rays(
             gain, mean, rays(place, deviation, own_coordinates), num_byzantine
         )

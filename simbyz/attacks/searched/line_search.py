@@ -6,13 +6,14 @@ loop: what is searched is a whole aggregation rule, and every further place woul
 more. A value that is NaN counts as -infinity: never better than another.
 """
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+
+from simbyz._arrays.checks import integer
 
 Function = Callable[[jax.Array], jax.Array]
 Probed = tuple[jax.Array, jax.Array]  # probes, values
@@ -47,7 +48,7 @@ def sequential(function: Function, evaluations: int, dtype: DTypeLike = jnp.floa
 
     Reference: the released program of Distributed Momentum (ICLR 2021), step for step.
     """
-    evaluations = _at_least_one(evaluations)
+    evaluations = at_least_one(evaluations)
 
     def one_step(
         state: tuple[_Walk, jax.Array], i: jax.Array
@@ -92,7 +93,7 @@ def looking_ahead(
     Raises:
       ValueError: evaluations < 1.
     """
-    rounds = -(-_at_least_one(evaluations) // 2)
+    rounds = -(-at_least_one(evaluations) // 2)
 
     State = tuple[_Walk, jax.Array, jax.Array, jax.Array]
 
@@ -152,7 +153,7 @@ def bracketing(
     Raises:
       ValueError: a grid that is too short, not positive, or does not divide the evaluations.
     """
-    evaluations = _at_least_one(evaluations)
+    evaluations = at_least_one(evaluations)
     width = len(grid)
     if width < 2 or evaluations % width or min(grid) <= 0:
         raise ValueError(
@@ -241,8 +242,8 @@ def _no_nan(values: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(values), -jnp.inf, values)
 
 
-def _at_least_one(evaluations: int) -> int:
-    evaluations = operator.index(evaluations)
+def at_least_one(evaluations: int) -> int:
+    evaluations = integer("evaluations", evaluations)
     if evaluations < 1:
         raise ValueError(f"a search needs evaluations >= 1, got {evaluations}")
     return evaluations

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.scales import unit_where_unusual
+
 
 def in_span(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Vectors (k, d) as numbers (k, m) in an orthonormal basis (m, d) of their span, m = min(k, d):
@@ -12,5 +14,6 @@ def in_span(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Cost: O(k² d), about as much as one set of distances.
     """
-    basis, numbers = jnp.linalg.qr(vectors.T)
-    return numbers.T, basis.T
+    unit = unit_where_unusual(vectors)
+    basis, numbers = jnp.linalg.qr(vectors.T * unit)
+    return numbers.T / unit, basis.T

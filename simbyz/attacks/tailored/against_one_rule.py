@@ -1,12 +1,13 @@
 """Attacks made against one defence: comparative elimination, the plain mean, centered clipping."""
 
-import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.checks import integer
+from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.base import StatefulAttack
@@ -35,12 +36,13 @@ def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> B
     """
     del key
     stack, unravel = ravel(honest)
-    num_byzantine, f, h = count(num_byzantine), operator.index(f), len(stack)
+    num_byzantine, f, h = count(num_byzantine), integer("f", f), len(stack)
     if f < 0 or h <= f:
         raise ValueError(f"anti_cge needs 0 <= f < h, got h={h} honest rows, f={f}")
     if num_byzantine > f or f == 0:
         return unravel(repeat(jnp.full_like(stack[0], jnp.nan), num_byzantine))
-    rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    scale = unit_of_rows(stack)
+    rows = wide(stack) * scale
     norms = jnp.linalg.norm(rows, axis=1)
     norms = jnp.where(jnp.isfinite(norms), norms, jnp.inf)
     order = jnp.argsort(norms)
@@ -48,7 +50,7 @@ def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> B
     # Shorter by more than what rounding adds: to the norms, and to a row of this dtype.
     shorter = max(16 * float(jnp.finfo(rows.dtype).eps), float(jnp.finfo(stack.dtype).eps))
     length = norms[order[h - f]] * (1 - shorter)
-    row = -length * unit(kept)
+    row = -length * unit(kept) / scale
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -127,7 +129,7 @@ def relocated_orthogonal_perturbation(
     if size is None:
         size = z_max(len(stack) + num_byzantine, num_byzantine)
     # The square of a long row's norm is no float16.
-    mean = moments.mean(stack.astype(jnp.promote_types(stack.dtype, jnp.float32)))
+    mean = moments.sure_mean(wide(stack))
     if momentum is None:
         center = mean
     else:

@@ -7,13 +7,14 @@ the paper's s, and the model that the paper starts from is zero.
 """
 
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.checks import integer, random_key
+from simbyz._arrays.geometry import distances_between
+from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.shapes import Byzantine, Honest
 from simbyz._arrays.stacking import ravel
 from simbyz.attacks.fixed import mean_and_deviation
@@ -60,7 +61,7 @@ def fang_krum(
     """
     del key
     stack, unravel = ravel(honest)
-    num_byzantine, f = count(num_byzantine), operator.index(f)
+    num_byzantine, f = count(num_byzantine), integer("f", f)
     if num_byzantine == 0:
         return unravel(stack[:0])
     rows = seen(stack, known)
@@ -68,13 +69,15 @@ def fang_krum(
     n = h + num_byzantine
     if f < 0 or n < f + 3 or n < 2 * f + 2:
         raise ValueError(f"fang_krum needs n >= f + 3 and n >= 2f + 2, got n={n}, f={f}")
-    neighbours = n - f - 2 if neighbours is None else operator.index(neighbours)
+    neighbours = n - f - 2 if neighbours is None else integer("neighbours", neighbours)
     if not 1 <= neighbours < n:
         raise ValueError(f"neighbours must be from 1 to n - 1 = {n - 1}, got {neighbours}")
 
-    rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+    unit = unit_of_rows(rows)
+    rows = wide(rows) * unit
     sign = jnp.sign(moments.mean(rows))
-    between = squared_distances(rows)
+    between, finer = distances_between(rows)
+    between = between / finer / finer
     norms = jnp.sum(jnp.square(rows), axis=1)
     along = jnp.matmul(rows, sign, precision=jax.lax.Precision.HIGHEST)
     length = jnp.sum(jnp.square(sign))
@@ -100,7 +103,7 @@ def fang_krum(
     sizes = largest / jnp.sqrt(d) * 0.5 ** jnp.arange(HALVINGS + 1, dtype=rows.dtype)
     picked = jax.vmap(is_picked)(sizes)
     size = sizes[jnp.where(jnp.any(picked), jnp.argmax(picked), HALVINGS)]
-    row = (-size * sign).astype(stack.dtype)
+    row = (-size / unit * sign).astype(stack.dtype)
     return unravel(jnp.broadcast_to(row, (num_byzantine, d)))
 
 
@@ -128,15 +131,18 @@ def fang_trimmed_mean(
       Rows of different draws.
 
     Raises:
-      ValueError: partial knowledge of a single row.
+      ValueError: partial knowledge of a single row, or a base not above 1 (if not traced).
 
     Reference: Fang et al., Local model poisoning attacks to Byzantine-robust federated learning,
       USENIX Security 2020.
     Convention: the sample deviation; the authors' program divides by the number of rows.
     """
+    random_key("fang_trimmed_mean", key)
+    if not isinstance(base, jax.core.Tracer) and not base > 1:
+        raise ValueError(f"fang_trimmed_mean needs base > 1, got base={base}")
     stack, unravel = ravel(honest)
     rows = seen(stack, known)
-    mean = moments.mean(rows)
+    mean = moments.sure_mean(rows)
     if known is None:
         # Whole rows at a time: XLA:CPU makes one pass of it, not of a reduction over the workers.
         low = functools.reduce(jnp.minimum, list(rows))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from simbyz._arrays.checks import floor_of_product, require_callable
 from simbyz.data.partition.schemes import Partition, iid, start
 
 Share = Callable[[jax.Array, np.ndarray, int], Partition]
@@ -76,8 +77,7 @@ def class_imbalance(
     if not 0 <= minority < 1:
         raise ValueError(f"minority must be at least 0 and below 1, got {minority}")
     classes = len(np.unique(labels))
-    # In floats 0.29 · 100 is below 29.
-    small = np.arange(classes) >= classes - int(minority * classes * (1 + 1e-12))
+    small = np.arange(classes) >= classes - floor_of_product(minority, classes)
     return _thin(rng, key, labels, n, np.where(small, 1 / ratio, 1.0), share)
 
 
@@ -90,10 +90,11 @@ def _thin(
     share: Share,
 ) -> Partition:
     """Classes of sizes in proportion to the profile, as large as they allow, shared by `share`."""
+    require_callable("share", share, "simbyz.data.partition.iid")
     members = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     scale = min(len(some) / part for some, part in zip(members, profile, strict=True))
     # The class that sets the scale keeps all it has, whatever the rounding.
-    sizes = np.maximum(1, np.floor(scale * profile * (1 + 1e-12))).astype(int)
+    sizes = np.maximum(1, floor_of_product(scale, profile))
     kept = np.concatenate([some[:size] for some, size in zip(members, sizes, strict=True)])
     partition = share(jax.random.fold_in(key, 1), labels[kept], n)
     return Partition(np.append(kept, len(labels)).astype(np.int32)[partition.indices], partition[1])

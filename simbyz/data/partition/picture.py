@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simbyz.data.partition.schemes import Partition
+from simbyz.data.partition.schemes import Partition, require_partition
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,7 @@ def class_counts(partition: Partition, labels: np.ndarray) -> tuple[np.ndarray, 
     Raises:
       ValueError: the partition names examples that the labels lack.
     """
+    require_partition(partition)
     indices, counts = np.asarray(partition.indices), np.asarray(partition.counts)
     classes, column = np.unique(np.asarray(labels), return_inverse=True)
     held = np.arange(indices.shape[1])[None] < counts[:, None]

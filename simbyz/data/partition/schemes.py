@@ -7,12 +7,12 @@ labels. It is computed in NumPy from the key alone, so that it is the same on ev
 import bisect
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from simbyz._arrays.stacking import integer
+from simbyz._arrays.checks import floor_of_product, integer
 from simbyz.data.host_random import generator
 
 
@@ -24,6 +24,15 @@ class Partition(NamedTuple):
 
     indices: np.ndarray | jax.Array  # (n, largest) int32
     counts: np.ndarray | jax.Array  # (n,) int32, each at least 1
+
+
+def require_partition(partition: Any) -> None:
+    """Raises TypeError where a `Partition` is asked for, and something else is given."""
+    if not isinstance(partition, Partition):
+        raise TypeError(
+            "partition must be a Partition, such as simbyz.data.partition.iid gives, "
+            f"got {type(partition).__name__}"
+        )
 
 
 def iid(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
@@ -88,7 +97,7 @@ def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float
     rng, labels, n = start(key, labels, n)
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be from 0 to 1, got {gamma}")
-    order, number = rng.permutation(len(labels)), int(gamma * len(labels))
+    order, number = rng.permutation(len(labels)), floor_of_product(gamma, len(labels))
     random = np.array_split(order[:number], n)
     sizes = [len(part) for part in np.array_split(order, n)]
     ends = np.cumsum([size - len(part) for size, part in zip(sizes, random, strict=True)])

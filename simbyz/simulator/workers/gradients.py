@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
@@ -88,7 +89,15 @@ def make_gradients(
       relabel: what Byzantine workers do to the labels of their batches; None without a data attack.
     """
     partial = config.participants is not None
-    change = (lambda labels: labels) if relabel is None else relabel
+
+    def change(labels: jax.Array) -> jax.Array:
+        if relabel is None:
+            return labels
+        changed = relabel(labels)
+        require_shape("relabel", changed, labels.shape, "labels")
+        if not jnp.issubdtype(changed.dtype, jnp.integer):
+            raise ValueError(f"relabel must return ints, as labels are, got {changed.dtype}")
+        return changed
 
     def take(point: jax.Array, round: Round) -> Sent:
         own_point = point.ndim == 2

@@ -5,6 +5,7 @@ at the server: decay · G + gain · g_i is, with G the last aggregate.
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.scales import own_lengths
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import momenta_of
 from simbyz.simulator.participation import Round
@@ -12,12 +13,16 @@ from simbyz.simulator.workers.sender import Sender, Sent, Take, either, no_memor
 
 
 def clip() -> Sender:
-    """Vectors of at most `Hyperparameters.clip` in l2 norm; from here on they count as sampled."""
+    """Vectors of at most `Hyperparameters.clip` in l2 norm, whatever their size; from here on they
+    count as sampled.
+    """
 
     def send(take: Take, point: jax.Array, memory: None, round: Round) -> tuple[Sent, None]:
         sent, bound = take(point, round), round.hyperparameters.clip
-        norms = jnp.sqrt(jnp.sum(jnp.square(sent.vectors), axis=1, keepdims=True))
-        clipped = sent.vectors * jnp.where(norms > bound, bound / norms, 1)
+        lengths = own_lengths(sent.vectors)
+        # What is not finite stays so: a run that diverged has to show it.
+        units, ratios = lengths.factors(bound)
+        clipped = sent.vectors * units[:, None] * ratios[:, None]
         return sent._replace(vectors=clipped, sampled=clipped), memory
 
     return Sender(no_memory, send)

@@ -81,7 +81,10 @@ def chain(*senders: Sender) -> Sender:
 
     def linked(take: Take, sender: Sender, memory: PyTree) -> Take:
         def beyond(point: jax.Array, round: Round) -> Sent:
-            sent, kept = sender.send(take, point, memory, round)
+            made = sender.send(take, point, memory, round)
+            if isinstance(made, Sent) or len(made) != 2 or not isinstance(made[0], Sent):
+                raise TypeError(f"a sender must send (Sent, memory), got {type(made).__name__}")
+            sent, kept = made
             return sent._replace(memories=(*sent.memories, kept))
 
         return beyond
@@ -107,6 +110,11 @@ def optax_sender(transformation: optax.GradientTransformation) -> Sender:
     """Any optax transformation of gradients, such as `optax.trace(0.9)`, at each worker. What it
     makes is sent as a gradient: a whole optimiser, which turns its sign, belongs to the server.
     """
+
+    if not isinstance(transformation, optax.GradientTransformation):
+        raise TypeError(
+            f"transformation must be optax's, such as optax.trace(0.9), got {transformation!r}"
+        )
 
     def init(parameters: jax.Array, workers: int) -> PyTree:
         return at_workers(transformation, workers).init(parameters)

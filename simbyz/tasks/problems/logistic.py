@@ -1,12 +1,12 @@
 """Logistic regression whose workers see the same inputs and label them differently."""
 
-import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.checks import integer
 from simbyz.data.host_random import generator
 from simbyz.tasks.problems.problem import Problem, dissimilarity, functions, require_constants
 
@@ -57,7 +57,7 @@ def logistic(
         raise ValueError(f"smoothness must be above convexity = {convexity}, got {smoothness}")
     if examples < dimension:
         raise ValueError(f"examples must be at least dimension = {dimension}, got {examples}")
-    rng, h = generator(key), operator.index(workers)
+    rng, h = generator(key), integer("workers", workers)
     _, tilts = dissimilarity(rng, h, dimension, heterogeneity, 0.0, minority)
     spectrum = 4 * (smoothness - convexity) * np.linspace(1, 0.5, dimension)
     left, _, right = np.linalg.svd(rng.normal(size=(examples, dimension)), full_matrices=False)

@@ -1,6 +1,5 @@
 """Problem, common to all: a task from the losses of workers, and how workers differ."""
 
-import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
 
@@ -101,7 +101,7 @@ def dissimilarity(
         if growth > 0:
             tilts -= np.outer(scales, scales @ tilts) / (scales @ scales)
     else:
-        if not 1 <= operator.index(minority) < h:
+        if not 1 <= integer("minority", minority) < h:
             raise ValueError(f"minority must be from 1 to workers - 1 = {h - 1}, got {minority}")
         few = np.arange(h) >= h - minority
         tilts = np.outer(few - minority / h, tilts[0])
@@ -118,7 +118,7 @@ def _scaled(rows: np.ndarray, size: float) -> np.ndarray:
 
 
 def require_constants(*, dimension: int, smoothness: float, convexity: float, noise: float) -> None:
-    if operator.index(dimension) < 1:
+    if integer("dimension", dimension) < 1:
         raise ValueError(f"dimension must be at least 1, got {dimension}")
     if not 0 < convexity <= smoothness < np.inf:
         raise ValueError(

@@ -1,12 +1,12 @@
 """Quadratics that differ between workers as much as they are told to."""
 
-import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz._arrays.checks import integer
 from simbyz.data.host_random import generator
 from simbyz.tasks.problems.problem import Problem, dissimilarity, functions, require_constants
 
@@ -59,7 +59,7 @@ def quadratic(
             "in dimension 1 there is one curvature: give convexity = smoothness, got "
             f"convexity={convexity}, smoothness={smoothness}"
         )
-    rng, h = generator(key), operator.index(workers)
+    rng, h = generator(key), integer("workers", workers)
     scales, tilts = dissimilarity(rng, h, dimension, heterogeneity, growth, minority)
     spectrum = np.linspace(convexity, smoothness, dimension)
     basis, _ = np.linalg.qr(rng.normal(size=(dimension, dimension)))

@@ -208,7 +208,7 @@ class TestBadInput:
     CASES = {  # noqa: RUF012
         "f too large for krum": (
             "--rule krum --f 12",
-            "multi_krum needs n >= 2f + 3, got n=25, f=12",
+            "krum needs n >= 2f + 3, got n=25, f=12",
         ),
         "f too large for bulyan": ("--rule bulyan --f 6", "bulyan needs n >= 4f + 3"),
         "f = n": ("--f 25", "f must be from 0 to n - 1 = 24, got 25"),

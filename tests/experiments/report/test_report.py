@@ -3,11 +3,13 @@
 import base64
 import dataclasses
 import json
+import shlex
 import shutil
 import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import tyro
 
@@ -20,6 +22,8 @@ from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode
 from experiments.report.gather import gather
 from simbyz import records
+from simbyz.records.checked_files import write_checked
+from simbyz.records.parquet import CONFIGURATION, SUMMARY
 from simbyz.simulator.metrics import Metrics
 from tests.support.made_up_results import DIVERGES_AT, fill, grid, write
 
@@ -81,6 +85,63 @@ class TestCommands:
         rows = records.read_runs(tmp_path).to_dict("records")
         assert {cell_of(row) for row in rows} == set(there)
         assert cell_of({"name": "other", "seed": 1}) is None
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("dataset", "mnist; touch X #"),
+            ("rule", "median; touch X #"),
+            ("rule", ["median"]),
+            ("attack", "little$(touch X)"),
+            ("momentum_at", "worker\ntouch X"),
+            ("conventions", "published`touch X`"),
+            ("precision", "x"),
+            ("n", "51; touch X"),
+            ("n", [51]),
+            ("n", 50.5),
+            ("f", True),
+            ("learning_rate", "0.5; touch X"),
+            ("momentum", "0.9 #"),
+            ("steps", None),
+            ("batch_size", {"a": 1}),
+            ("nesterov", "on; touch X"),
+            ("certify", 1),
+            ("unusual", 7),
+            ("unusual", ["x"]),
+            ("drops", "8000"),
+            ("depth", "28;"),
+            ("seed", "1; touch X"),
+            ("seed", 1.5),
+            ("seed", -1),
+        ],
+    )
+    def test_what_the_experiment_does_not_know_has_no_command(self, tmp_path, field, value):
+        """A file may come from anywhere, and what stands beside the button goes into a shell."""
+        cell = grid("mnist")[1]
+        kept = write(tmp_path, cell, 1, 0.5)
+        metadata = pq.read_schema(kept).metadata
+        forged = json.loads(metadata[CONFIGURATION]) | {field: value}
+        content = pq.read_table(kept)
+        metadata |= {CONFIGURATION: json.dumps(forged)}
+        write_checked(tmp_path / "forged.parquet", content.replace_schema_metadata(metadata), "run")
+        said = []
+        page = gather([tmp_path], tell=said.append)
+        assert page["runs"]["seed"] == [1]
+        assert ["forged.parquet" in line and "left out" in line for line in said] == [True]
+        assert "touch" not in json.dumps(page)
+
+    @pytest.mark.parametrize("value", ["0.9", None, [1], {"a": 1}])
+    def test_an_accuracy_that_is_no_number(self, tmp_path, value):
+        kept = write(tmp_path, grid("mnist")[1], 1, 0.5)
+        metadata = pq.read_schema(kept).metadata
+        metadata |= {SUMMARY: json.dumps({"highest_accuracy": value})}
+        write_checked(kept, pq.read_table(kept).replace_schema_metadata(metadata), "run")
+        assert gather([tmp_path])["runs"]["highest_accuracy"] == [None]
+
+    def test_words_that_a_shell_would_read_are_quoted(self):
+        cell = dataclasses.replace(grid("mnist")[1], rule="median; touch X #")
+        line = command_of(dataclasses.replace(cell, unusual=("steps_20",)))
+        assert shlex.split(line)[shlex.split(line).index("--rule") + 1] == "median; touch X #"
 
 
 def table(columns):

@@ -1,8 +1,11 @@
 """The runner of all command lines: one exit code and one line for each way to end."""
 
+import contextlib
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from experiments.shared.option_checks import RANGES, check_options
 from experiments.shared.run import KEPT, run
 from simbyz.sweeps import Stopped
+from tests.support.paths import ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,63 @@ def test_a_signal_while_it_is_prepared(capsys):
     prepare = lambda _: busy(None, signal.SIGTERM, None)  # noqa: E731
     assert run(Options, [], "it", "What.", prepare, done) == 143
     assert capsys.readouterr().err.endswith("stopped: nothing was begun\n")
+
+
+def swallowing(number):
+    """As a callback of compiled code does: the interrupt ends there."""
+    with contextlib.suppress(KeyboardInterrupt):
+        busy(None, number, None)
+
+
+def raise_instead(error, number):
+    """As a decoder does: the interrupt becomes an error of its own."""
+    try:
+        busy(None, number, None)
+    except KeyboardInterrupt as interrupt:
+        raise error("decoding failed") from interrupt
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("error", [None, RuntimeError, OSError, ValueError])
+def test_an_interrupt_that_others_make_something_else_of(number, code, error, capsys):
+    def work(*_):
+        if error is None:
+            return swallowing(number)
+        raise_instead(error, number)
+
+    assert run(Options, [], "it", "What.", work, done) == code
+    assert capsys.readouterr().err.endswith("stopped: nothing was begun\n")
+    if error is not None:
+        assert run(Options, [], "it", "What.", done, work, polled=False) == code
+        assert capsys.readouterr().err.endswith("stopped: nothing was written\n")
+
+
+def test_an_error_of_its_own_is_no_stop():
+    for prepare, execute in ((raising(RuntimeError("a bug")), done), (done, raising(KeyError()))):
+        with pytest.raises((RuntimeError, KeyError)):
+            run(Options, [], "it", "What.", prepare, execute, polled=False)
+
+
+# Stands for what an experiment imports, of which the first to come is interrupted.
+SLOW = """
+import os, signal, time
+os.kill(os.getpid(), signal.{signal})
+time.sleep(5)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_program_is_imported(number, code, tmp_path):
+    for name in ("jax", "numpy", "pandas", "tyro"):
+        (tmp_path / f"{name}.py").write_text(SLOW.format(signal=number.name))
+    ended = subprocess.run(
+        [sys.executable, "-m", "experiments.distributed_momentum"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (code, "stopped\n")
 
 
 @pytest.mark.parametrize("name", RANGES)

@@ -68,6 +68,16 @@ def test_normalise():
     np.testing.assert_allclose(normalise(images, 255.0, mean, deviation), expected, atol=1e-6)
 
 
+def test_floats_are_normalised_in_their_own_units():
+    """Kept as they are, and centred first: a mean may be large beside the deviation."""
+    rows = np.random.default_rng(0).normal([1e6, 0.2], [2.0, 0.1], (7, 2)).astype(np.float32)
+    mean, deviation = (1e6 + 0.5, 0.2), (2.0, 0.1)
+    taken = take(pack(rows), np.arange(7), (2,))
+    np.testing.assert_array_equal(taken, rows)
+    expected = (rows.astype(np.float64) - mean) / deviation
+    np.testing.assert_allclose(normalise(taken, 1.0, mean, deviation), expected, atol=1e-5)
+
+
 def test_random_flip_mirrors_about_half_of_the_images_left_to_right():
     images = np.random.default_rng(0).normal(size=(200, 2, 3, 1)).astype(np.float32)
     flipped = np.asarray(random_flip(jax.random.key(0), images))

@@ -1,6 +1,7 @@
 """Data sets: what they hold, and a cache that never passes damage for data."""
 
 import errno
+import hashlib
 import json
 import os
 import sys
@@ -120,6 +121,12 @@ def change_a_shape(folder):
     change_manifest(folder, lambda manifest: manifest["arrays"]["train_labels"].update(shape=[6]))
 
 
+def put_text_for_an_array(folder):
+    (folder / "test_labels.npy").write_bytes(b"text")
+    entry = {"sha256": hashlib.sha256(b"text").hexdigest()}
+    change_manifest(folder, lambda manifest: manifest["arrays"]["test_labels"].update(entry))
+
+
 def change_manifest(folder, change):
     path = folder / cache.MANIFEST
     manifest = json.loads(path.read_text())
@@ -135,6 +142,7 @@ DAMAGES = {
     lose_an_entry: cache.MANIFEST,
     change_the_format: cache.MANIFEST,
     change_a_shape: "train_labels.npy",
+    put_text_for_an_array: "test_labels.npy",
 }
 
 

@@ -212,12 +212,12 @@ REFUSED = {
     "a seed for a key": (
         lambda: partition.iid(0, GOOD, 2),
         TypeError,
-        r"key must be a jax.random.key, got 0: use jax.random.key\(0\)",
+        r"a partition needs a key as jax.random.key\(0\) gives, got 0",
     ),
     "many keys": (
         lambda: partition.iid(jax.random.split(KEY, 3), GOOD, 2),
         TypeError,
-        r"key must be one jax.random.key, got \(3,\) of them",
+        r"a partition needs a key as jax.random.key\(0\) gives, got ",
     ),
     "a share for a number": (
         lambda: partition.iid(KEY, GOOD, 2.0),

@@ -107,8 +107,10 @@ def test_a_run_is_finished_once_it_is_whole(tmp_path):
     assert records.is_finished(tmp_path, NAME, CONFIGURATION)
     assert not records.is_finished(tmp_path, NAME, CONFIGURATION | {"seed": 2})
     path.write_bytes(path.read_bytes()[:-20])
-    assert not records.is_finished(tmp_path, NAME, CONFIGURATION)
-    write(tmp_path)
+    with pytest.warns(RuntimeWarning, match=f"skipped {path}: .* it is damaged"):
+        assert not records.is_finished(tmp_path, NAME, CONFIGURATION)
+    with pytest.warns(RuntimeWarning, match=f"set aside: {path}"):
+        write(tmp_path)
     assert records.is_finished(tmp_path, NAME, CONFIGURATION)
 
 

@@ -1,8 +1,10 @@
 """Lanes over many devices: the same bits on 1, 4 and 8 of them, and nothing compiled twice."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import jax
@@ -124,3 +126,29 @@ def test_a_round_is_filled_with_its_last_lane() -> None:
     assert filled("abc", 3) == list("abc")
     x = np.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(gathered(spread(x, 2)), x)
+
+
+@pytest.mark.parametrize("quickly", [False, True])
+def test_what_nobody_can_call_any_more_is_forgotten(quickly):
+    """With its programs, or a process that sweeps one simulator after the other only grows."""
+
+    class Large:
+        """Stands for what a simulator holds."""
+
+    def mapped(large):
+        def function(row):
+            assert large is not None
+            return row + 1
+
+        found = over_lanes(function, jax.devices()[:1], ["lane"])
+        return quickly_compiled(found) if quickly else found
+
+    large = Large()
+    function, held = mapped(large), weakref.ref(large)
+    np.testing.assert_array_equal(function(np.zeros((1, 2, 3), np.float32)), np.ones((1, 2, 3)))
+    del large
+    gc.collect()
+    assert held() is not None
+    del function
+    gc.collect()
+    assert held() is None

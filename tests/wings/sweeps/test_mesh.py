@@ -32,23 +32,23 @@ SENT = {
     "median": [],
     "trimmed_mean": [],
     "meamed": [],
-    "multi_krum": [1, N * N],  # the largest value of the middle row
-    "bulyan": [1, N * N],
-    "faba": [1, N * N],
-    "smea": [1, N * N],
-    "geometric_median": [N],  # in each iteration
-    "centered_clipping": [N],
-    "cge": [N],
+    "multi_krum": [N, N, N * N],  # the rows' largest values, and those from the middle row
+    "bulyan": [N, N, N * N],
+    "faba": [N, N, N * N],
+    "smea": [N, N, N * N],
+    "geometric_median": [N, N, N],  # in each iteration
+    "centered_clipping": [N, N],
+    "cge": [N, N],
 }
 MORE = {
     "phocas": [],
-    "krum": [1, N * N],
-    "caf": [1, N * N],
-    "minimum_diameter_averaging": [1, N * N],
-    "minimum_variance_averaging": [1, N * N],
-    "dnc": [1, N * N + N],
-    "aksel": [N],
-    "monna": [N],
+    "krum": [N, N, N * N],
+    "caf": [N, N, N * N],
+    "minimum_diameter_averaging": [N, N, N * N],
+    "minimum_variance_averaging": [N, N, N * N],
+    "dnc": [2 * N, N, N * N + N],
+    "aksel": [N, N, N],
+    "monna": [N, N, N],
 }
 OPTIONS = {
     "centered_clipping": {"radius": 1.0},

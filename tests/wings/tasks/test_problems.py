@@ -209,5 +209,5 @@ def test_another_number_of_workers():
     task = problem_of("quadratic").task
     with pytest.raises(ValueError, match="the problem has 9 workers, batches are for 5"):
         task.batches(task.data, KEY, 0, 1, 5)
-    with pytest.raises(TypeError, match="key must be a jax.random.key"):
+    with pytest.raises(TypeError, match="needs a key as jax.random.key"):
         quadratic(0, 4, 3)

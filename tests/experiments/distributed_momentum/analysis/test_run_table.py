@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.distributed_momentum.__main__ import command
@@ -16,6 +17,7 @@ from experiments.distributed_momentum.analysis.run_table import (
     write_table,
 )
 from experiments.distributed_momentum.commands.grid import Options, select
+from simbyz.records.checked_files import KEY
 from tests.support import fake_runs
 
 RUNS = select(
@@ -141,8 +143,30 @@ class TestTable:
         with pytest.raises(ValueError, match="it has no column"):
             read_table(path)
 
+    def test_a_flipped_bit_is_told(self, folder, tmp_path):
+        path = tmp_path / "runs.parquet"
+        write_table(rows_of(folder), path)
+        content, generator = path.read_bytes(), np.random.default_rng(0)
+        footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+        name = range(content.rindex(KEY), content.rindex(KEY) + len(KEY))
+        places = [*range(4, footer, 41), *generator.integers(footer, len(content), 60).tolist()]
+        for place in set(places) - set(name):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << place % 8
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match=f"{path} is no table of runs: .* is damaged"):
+                read_table(path)
+
+    def test_a_table_from_before_there_were_digests(self, folder, tmp_path):
+        path, rows = tmp_path / "runs.parquet", rows_of(folder)
+        rows.to_parquet(path)
+        pd.testing.assert_frame_equal(read_table(path), rows)
+        assert command(["collect", "--results", str(folder), "--table", str(path)]) == 0
+        assert KEY in pq.read_metadata(path).metadata
+
     def test_the_kept_table_is_one(self):
         table = read_table(run_table.TABLE)
+        assert KEY in pq.read_metadata(run_table.TABLE).metadata
         assert list(table.columns) == list(run_table.COLUMNS)
         assert table["file"].is_unique
         if run_table.TABLE.exists():

@@ -182,8 +182,8 @@ def test_the_average_under_attack_has_no_bound():
 def test_without_certificates_nothing_changes():
     with_them = columns_of("median")
     for run, columns in columns_of("median", certify=False).items():
-        assert set(columns) == set(Metrics._fields) - {*CERTIFICATES, "own"}
-        assert set(with_them[run]) == set(Metrics._fields) - {"own"}
+        assert set(columns) == set(Metrics._fields) - {*CERTIFICATES, "mass", "own"}
+        assert set(with_them[run]) == set(Metrics._fields) - {"mass", "own"}
         for name, values in columns.items():
             got = with_them[run][name]
             np.testing.assert_allclose(got, values, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -245,7 +245,7 @@ def test_a_certified_sweep_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
         run(lambda: next(stops), checkpoints=checkpoints)
     assert list(tmp_path.iterdir())
     for one, other in zip(run(checkpoints=checkpoints), run(), strict=True):
-        assert set(one.columns) == set(Metrics._fields) - {"own"}
+        assert set(one.columns) == set(Metrics._fields) - {"mass", "own"}
         for name, values in other.columns.items():
             np.testing.assert_array_equal(one.columns[name], values, err_msg=name)
 

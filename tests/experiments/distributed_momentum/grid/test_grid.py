@@ -142,6 +142,28 @@ class TestRunning:
         assert len(asked) == len(runs) - 3
         assert "nothing to run: 8 runs on disk" in capsys.readouterr().out
 
+    def test_a_damaged_run_is_named_set_aside_and_computed_again(self, simulated, tmp_path, capsys):
+        asked, _ = simulated
+        runs = select(FEW)
+        for run in runs:
+            fake_runs.write(tmp_path, run, 0.9)
+        path = tmp_path / runs[2].file
+        content = path.read_bytes()
+        damaged = content[:300] + bytes([content[300] ^ 4]) + content[301:]
+        path.write_bytes(damaged)
+        with pytest.warns(RuntimeWarning) as told:
+            assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
+        lines = {str(one.message) for one in told}
+        assert lines == {
+            f"skipped {path}: its SHA-256 is wrong: it is damaged",
+            f"set aside: {path} as {path.name}.damaged",
+        }
+        assert asked == [runs[2]] and path.read_bytes() == content
+        assert path.with_name(f"{path.name}.damaged").read_bytes() == damaged
+        assert len(records.read_runs(tmp_path)) == len(runs)
+        assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
+        assert "nothing to run: 8 runs on disk" in capsys.readouterr().out
+
     def test_survives_a_failing_cell(self, simulated, tmp_path, capsys):
         asked, failing = simulated
         name = "mnist-little-median-f_24-lr_0.5-at_worker"

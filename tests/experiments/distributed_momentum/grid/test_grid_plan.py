@@ -3,20 +3,45 @@
 import io
 
 import pytest
+from matplotlib.figure import Figure
 
 from experiments.distributed_momentum.__main__ import command
+from experiments.distributed_momentum.commands.compare import Results, plot
 from experiments.distributed_momentum.commands.grid import select
+from experiments.distributed_momentum.figures import comparison
 from experiments.distributed_momentum.grid import footprint
-from experiments.distributed_momentum.grid.cells import paper_cells
+from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.distributed_momentum.running import estimate
 from experiments.distributed_momentum.running.campaign import plan
 from experiments.distributed_momentum.running.dry_run import print_widths
+from experiments.distributed_momentum.running.together import together
+from experiments.shared.mixing import refuse_mixed
 from experiments.shared.progress import Progress, duration
+from simbyz import records
 from tests.support import fake_runs
 from tests.support.fake_runs import FEW, FEW_ARGUMENTS
 from tests.support.printed import printed
+
+
+def test_rates_that_agree_in_six_digits_are_runs_of_their_own(tmp_path, monkeypatch):
+    """Names, files and pictures: one must not take the place of the other, nor be refused."""
+    rates = (0.1, 0.10000000001)
+    grid = cells("digits", rules=["median"], attacks=["little"], f=[5], learning_rates=rates)
+    assert len({cell.name for cell in grid}) == len(grid) == 2 * 2
+    runs = [Run(cell, 1) for cell in grid]
+    refuse_mixed(together(runs, tmp_path))
+    for run in runs:
+        fake_runs.write(tmp_path, run, 0.5)
+    refuse_mixed(records.read_runs(tmp_path))
+    table, steps = comparison.read(tmp_path, grid, [1])
+    found = comparison.compare(table, grid)
+    assert found["learning_rate"].tolist() == list(rates)
+    for name in ("plot_accuracy", "plot_ratio"):
+        monkeypatch.setattr(comparison, name, lambda *_: Figure(figsize=(1, 1)))
+    pictures = plot(Results(table, steps, found, grid), tmp_path)
+    assert len(set(pictures)) == len(pictures) == 2 * 2 * 2
 
 
 class TestDryRun:

@@ -1,0 +1,127 @@
+"""Checks of arguments, with messages that name what was got, what is allowed and what to do."""
+
+import math
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def integer(name: str, value: Any) -> int:
+    """The value as an int.
+
+    Raises:
+      TypeError: it is none, is a bool, or is traced.
+    """
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be an int, got a traced value: under a transformation fix it before, by "
+            f'functools.partial or jax.jit(..., static_argnames="{name}")'
+        )
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an int, got {value}")
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an int, got {value!r}") from error
+
+
+def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
+    """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
+
+    Raises:
+      TypeError: f is not an integer, or is traced.
+      ValueError: f is negative, or the inequality does not hold.
+    """
+    try:
+        f = integer("f", f)
+    except TypeError as error:
+        raise TypeError(f"{rule}: {error}") from error
+    if f < 0:
+        raise ValueError(f"{rule} needs f >= 0, got n={n}, f={f}")
+    if n < slope * f + offset:
+        raise ValueError(f"{rule} needs n >= {slope}f + {offset}, got n={n}, f={f}")
+    return f
+
+
+def not_negative(of: str, name: str, value: Any) -> None:
+    """Checks a number that may be traced, where it is not.
+
+    Raises:
+      TypeError: it is no number.
+      ValueError: it is negative or NaN.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array):
+        raise TypeError(f"{of} needs a number as {name}, got {value!r}")
+    if not np.all(np.asarray(value) >= 0):
+        raise ValueError(f"{of} needs {name} >= 0, got {name}={value}")
+
+
+def random_key(of: str, key: Any) -> None:
+    """Checks a key of random numbers.
+
+    Raises:
+      TypeError: it is none.
+    """
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    raw = dtype == jnp.uint32 and shape is not None and len(shape) == 1
+    if not typed and not raw:
+        raise TypeError(f"{of} needs a key as jax.random.key(0) gives, got {key!r}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value, if it is True or False.
+
+    Raises:
+      TypeError: it is neither: any other would count as one of them in silence.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def require_callable(what: str, value: Any, example: str) -> None:
+    """Raises TypeError where a function is asked for, such as the example, and none is given."""
+    if not callable(value):
+        raise TypeError(f"{what} must be a function, such as {example}, got {value!r}")
+
+
+def require_shape(what: str, value: Any, shape: tuple[int, ...], words: str) -> None:
+    """Whether a user's function gave an array of this shape.
+
+    Args:
+      what: gave it, such as "the rule krum".
+      value: that it gave.
+      shape: expected.
+      words: what this stands for, such as "an aggregate (d,)".
+
+    Raises:
+      ValueError: it gave another.
+    """
+    kinds = jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic | float | int
+    is_array = isinstance(value, kinds)
+    if not is_array or np.shape(value) != shape:
+        got = f"shape {np.shape(value)}" if is_array else type(value).__name__
+        raise ValueError(f"{what} must return {words} of shape {shape}, got {got}")
+
+
+def floor_of_product(share: Any, number: Any) -> Any:
+    """⌊share · number⌋, where a product that rounding alone keeps from a whole number counts as it:
+    29 for 0.29 of 100, though 0.29 * 100 < 29 in floating point.
+
+    Args:
+      share: a number, or an array of them.
+      number: likewise.
+
+    Returns:
+      An int, or an array of ints.
+    """
+    bits = [np.finfo(type(one)).eps for one in (share, number) if isinstance(one, np.floating)]
+    rounding = max(1e-12, *(4 * float(eps) for eps in bits)) if bits else 1e-12
+    product = np.asarray(share, np.float64) * np.asarray(number, np.float64) * (1 + rounding)
+    return math.floor(product) if product.ndim == 0 else np.floor(product).astype(int)

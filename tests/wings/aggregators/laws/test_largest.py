@@ -1,0 +1,55 @@
+"""Values near the largest float, whose sums and differences are none, beside infinite ones."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from simbyz.aggregators import selection_of
+from tests.support.compiled import compiled
+from tests.support.rules import refer
+
+MOST = float(np.finfo(np.float32).max)
+# With f = 2: honest ones on both sides of zero, farther apart than a float; all on one; mixed.
+HONEST = {
+    "apart": [-0.9, -0.8, -0.7, 0.6, 0.8, 0.9, -0.85, 0.7, 0.5],
+    "high": [0.9, 0.8, 0.95, 0.99, 0.7, 0.85, 0.92, 0.88, 0.97],
+    "low": [-0.9, -0.8, -0.95, -0.99, -0.7, -0.85, -0.92, -0.88, -0.97],
+    "one large": [0.9, 1e-38, 2e-38, -1e-38, 0, 1e-20, 3e-30, -2e-20, 1e-3],
+}
+RULES = ["trimmed_mean", "meamed", "phocas", "median", "bulyan", "krum", "multi_krum", "cge", "caf"]
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, None])
+def test_near_the_largest_float(name: str, bad: float | None) -> None:
+    for case, values in HONEST.items():
+        exact = np.array([*([0.4, -0.2] if bad is None else [bad, bad]), *values])[:, None]
+        rows = (exact * MOST).astype(np.float32)
+        f = {"bulyan": 2}.get(name, 2)
+        got = np.asarray(compiled(getattr(aggregators, name), f=f)(rows))
+        expected = refer(name, {}, rows.astype(np.float64), f)
+        np.testing.assert_allclose(
+            got / MOST, expected / MOST, rtol=1e-5, atol=1e-6, err_msg=f"{case} {bad}"
+        )
+
+
+def test_the_mean_and_the_midpoint_of_large_values() -> None:
+    rows = np.array([[0.9, -0.9], [0.95, 0.9], [0.8, -0.7], [0.7, -0.99]], np.float32) * MOST
+    mean = compiled(aggregators.average, f=0)(rows)
+    np.testing.assert_allclose(mean, rows.astype(np.float64).mean(axis=0), rtol=1e-6)
+    middle = compiled(aggregators.median, f=1, midpoint=True)(rows)
+    np.testing.assert_allclose(middle, np.median(rows.astype(np.float64), axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["meamed", "phocas"])
+def test_an_infinitely_low_row_never_stays(name: str) -> None:
+    """One honest value is farther from the centre than the largest float16."""
+    rows = jnp.asarray([[-jnp.inf], [-4e4], [4e4]], jnp.float16)
+    rule = getattr(aggregators, name)
+    assert compiled(rule, f=1)(rows).tolist() == [0]
+    np.testing.assert_array_equal(compiled(selection_of(rule), f=1)(rows), [0, 0.5, 0.5])
+    many = jnp.asarray([[-jnp.inf]] * 2 + [[-4e4]] * 70 + [[4e4]] * 70, jnp.float16)
+    value = float(compiled(rule, f=2)(many)[0])
+    assert np.isfinite(value)
+    assert float(jnp.sum(compiled(selection_of(rule), f=2)(many)[:2])) == 0

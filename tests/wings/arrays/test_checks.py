@@ -1,0 +1,141 @@
+"""Arguments that are no counts, no lengths, no keys, and floors of products."""
+
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks, preaggregators
+from simbyz._arrays.checks import floor_of_product
+from simbyz.aggregators.compose.layerwise import layerwise
+from simbyz.data.partition import gamma_similarity
+
+ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+def test_floors_of_products_are_those_of_the_decimals():
+    for hundredths in range(301):
+        share = hundredths / 100
+        for number in (1, 7, 25, 50, 100, 1000, 60_000):
+            exact = Fraction(hundredths, 100) * number
+            assert floor_of_product(share, number) == exact.numerator // exact.denominator
+    assert floor_of_product(1 / 3, 3) == 1
+    assert floor_of_product(np.float32(0.29), 100) == 29
+    assert floor_of_product(0.2899, 100) == 28
+    got = floor_of_product(np.array([0.29, 0.57]), 100)
+    assert got.tolist() == [29, 57]
+
+
+def test_dnc_drops_as_many_rows_as_it_is_told():
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    kept = aggregators.dnc_selection(rows, 25, key=KEY, c=1.16)
+    assert np.count_nonzero(kept) == 60 - 29
+
+
+def test_gamma_is_the_share_of_examples_at_random():
+    """Of 100 sorted labels, the 71 that are no share at random go to one worker, in order."""
+    labels = np.arange(100)
+    rows = np.asarray(gamma_similarity(KEY, labels, 1, gamma=0.29).indices)[0]
+    in_order = np.diff(rows[29:])
+    assert np.all(in_order > 0)
+    assert len(rows[29:]) == 71
+
+
+pytestmark = pytest.mark.usefixtures("unchecked_shapes")
+
+
+@pytest.mark.parametrize("f", [True, 2.0, None, "2", np.float32(2)])
+def test_an_f_that_is_no_int_is_named(f):
+    for rule in (aggregators.krum, aggregators.median, aggregators.cge):
+        with pytest.raises(TypeError, match=f"^{rule.__name__}: f must be an int, got "):
+            rule(ROWS, f)
+
+
+def test_a_traced_f_is_told_how_to_be_fixed():
+    with pytest.raises(TypeError, match=r'krum: f .*traced.*static_argnames="f"'):
+        jax.jit(aggregators.krum)(ROWS, 2)
+    got = jax.jit(aggregators.krum, static_argnames="f")(ROWS, f=2)
+    assert got.shape == (3,)
+
+
+def test_one_array_of_numbers_is_no_stack():
+    for rule in (aggregators.median, aggregators.average, preaggregators.nearest_neighbor_mixing):
+        with pytest.raises(ValueError, match=r"got one array of shape \(7,\).*updates\[:, None\]"):
+            rule(ROWS[:, 0], 1)
+    with pytest.raises(ValueError, match="got one array"):
+        attacks.fall_of_empires(KEY, ROWS[:, 0], 2)
+    # As the bias of a layer it is one.
+    tree = {"bias": ROWS[:, 0], "weight": ROWS[:, 1:]}
+    assert aggregators.median(tree, 1)["bias"].shape == ()
+    assert layerwise(aggregators.median)(tree, 1)["bias"].shape == ()
+    assert layerwise(aggregators.median_selection)(tree, 1)["bias"].shape == (7,)
+
+
+@pytest.mark.parametrize("length", [-1.0, float("nan"), -np.float32(1), jnp.float32(jnp.nan)])
+def test_lengths_are_not_negative(length):
+    with pytest.raises(ValueError, match="clipping needs radius >= 0, got radius="):
+        preaggregators.clipping(ROWS, radius=length)
+    with pytest.raises(ValueError, match="centered_clipping needs radius >= 0"):
+        aggregators.centered_clipping(ROWS, 1, radius=length)
+    with pytest.raises(ValueError, match="geometric_median needs smoothing >= 0"):
+        aggregators.geometric_median(ROWS, 1, smoothing=length)
+    with pytest.raises(ValueError, match="signguard needs lower >= 0"):
+        aggregators.signguard(ROWS, 1, lower=length)
+    with pytest.raises(ValueError, match="dnc needs c >= 0"):
+        aggregators.dnc(ROWS, 1, key=KEY, c=length)
+
+
+def test_a_key_is_no_number():
+    for call in (
+        lambda key: preaggregators.bucketing(ROWS, 1, key=key, bucket_size=2),
+        lambda key: aggregators.dnc(ROWS, 1, key=key),
+        lambda key: aggregators.signguard(ROWS, 1, key=key, sample=2),
+        lambda key: attacks.gaussian(key, ROWS, 2),
+        lambda key: attacks.random(key, ROWS, 2),
+        lambda key: attacks.fang_trimmed_mean(key, ROWS, 2),
+        lambda key: attacks.start_mimic(key, 3),
+    ):
+        for key in (0, np.zeros(2), "key"):
+            with pytest.raises(TypeError, match=r"needs a key as jax.random.key\(0\) gives, got "):
+                call(key)
+    assert attacks.gaussian(jax.random.PRNGKey(0), ROWS, 2).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", attacks.DATA_ATTACKS)
+def test_labels_are_those_of_the_classes(name):
+    options = {"source": 0, "target": 1} if name == "targeted_label_flipping" else {}
+    attack = attacks.DATA_ATTACKS[name]
+    for labels, classes, error, message in (
+        ([0.0, 1.0], 3, TypeError, "labels that are integers, got float32"),
+        ([0, 1], 0, ValueError, "num_classes >= 1, got 0"),
+        ([0, 1], 3.0, TypeError, "num_classes must be an int, got 3.0"),
+        ([0, 3], 3, ValueError, "labels from 0 to num_classes - 1 = 2, got 3"),
+        ([0, -1], 3, ValueError, "labels from 0 to num_classes - 1 = 2, got -1"),
+    ):
+        with pytest.raises(error, match=message):
+            attack(jnp.asarray(labels), classes, **options)
+    got = jax.jit(lambda labels: attack(labels, 3, **options))(jnp.asarray([0, 1, 2]))
+    assert set(np.asarray(got).tolist()) <= {0, 1, 2}
+
+
+def test_other_counts_are_refused():
+    with pytest.raises(ValueError, match="evaluations >= 1, got 0"):
+        attacks.adaptive("little", aggregators.median, evaluations=0)
+    with pytest.raises(ValueError, match="base > 1, got base=1"):
+        attacks.fang_trimmed_mean(KEY, ROWS, 2, base=1.0)
+    with pytest.raises(ValueError, match="1 <= bucket_size <= 7, got bucket_size=8"):
+        preaggregators.bucketing(ROWS, 1, key=KEY, bucket_size=8)
+    for call in (
+        lambda value: aggregators.krum(ROWS, 1, neighbours=value),
+        lambda value: aggregators.multi_krum(ROWS, 1, m=value),
+        lambda value: aggregators.monna(ROWS, 1, index=value),
+        lambda value: preaggregators.bucketing(ROWS, 1, key=KEY, bucket_size=value),
+        lambda value: attacks.mimic(KEY, ROWS, 2, worker=value),
+        lambda value: attacks.nan(KEY, ROWS, value),
+    ):
+        for value in (True, 1.0, "1"):
+            with pytest.raises(TypeError, match="must be an int, got"):
+                call(value)

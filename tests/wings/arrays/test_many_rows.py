@@ -1,0 +1,64 @@
+"""Sums and ranks over hundreds of rows, against NumPy's sort in double precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz._arrays.many_rows import BLOCK, mean_of_ranks, sum_of, values_of_ranks
+from tests.support.compiled import compiled
+
+N = 2 * BLOCK + 3
+
+
+def awkward(dtype) -> jax.Array:
+    """Columns of numbers, ties, one value, infinities, subnormal numbers, zeros of both signs."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(N, 7))
+    x[:, 1] = np.round(x[:, 1])
+    x[:, 2] = 0.5
+    x[:20, 3], x[20:50, 3] = np.inf, -np.inf
+    x[:, 4] *= 1e-40
+    x[:, 5] = np.where(x[:, 5] > 0, 0.0, -0.0)
+    x[:, 6] *= 10.0 ** rng.integers(-4, 4, size=N)
+    return jnp.asarray(x, jnp.float32).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_ranks_are_those_of_a_sort(dtype):
+    stack = awkward(dtype)
+    expected = np.sort(np.asarray(stack, np.float32), axis=0)
+    ranks = (0, 1, N // 2, N - 1)
+    found = compiled(values_of_ranks, ranks=ranks)(stack)
+    for rank, values in zip(ranks, found, strict=True):
+        assert values.dtype == dtype
+        np.testing.assert_array_equal(np.asarray(values, np.float32), expected[rank])
+
+
+def test_ranks_in_double_precision():
+    with jax.enable_x64(True):
+        stack = np.random.default_rng(1).normal(size=(N, 3))
+        stack[1] = np.nextafter(stack[0], 1)  # told apart by the last bit
+        found = values_of_ranks(jnp.asarray(stack), tuple(range(0, N, 13)))
+        np.testing.assert_array_equal(found, np.sort(stack, axis=0)[::13])
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, N - 1), (50, N - 51), (60, 60), (3, 17)])
+def test_mean_of_ranks(first, last):
+    stack = awkward("float32")
+    with np.errstate(invalid="ignore"):  # all of a column with both infinities
+        expected = np.sort(np.asarray(stack, np.float64), axis=0)[first : last + 1].mean(axis=0)
+    got = compiled(mean_of_ranks, first=first, last=last)(stack)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_what_is_not_among_the_ranks_does_not_move_their_mean():
+    slopes = jax.grad(lambda x: jnp.sum(mean_of_ranks(x, 10, N - 11)))(awkward("float32")[:, :1])
+    assert (np.unique(slopes) == np.float32([0, 1 / (N - 20)])).all()
+    assert (slopes == 0).sum() == 20
+
+
+def test_sums():
+    stack = awkward("float32")[:, [0, 1, 6]]
+    total = compiled(lambda stack: sum_of(jnp.square, stack))(stack)
+    np.testing.assert_allclose(total, np.square(np.float64(stack)).sum(axis=0), rtol=1e-6)
