@@ -61,8 +61,8 @@ def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset]:
     """
     benchmark = read(options.config, dataset=options.dataset, leave_out=options.leave_out)
     runs = runs_of(benchmark)
-    check(runs)
     dataset = _load(benchmark, options)
+    check(runs)
     for level, honest, seed in {(r.heterogeneity, r.honest, r.partition_seed) for r in runs}:
         training, _ = split(dataset, benchmark.train_share, seed)
         if benchmark.batch_size > (size := len(training.train_labels)):

@@ -3,6 +3,7 @@
 Attackers to the right, the heterogeneity that the file names last on top, a number in each field.
 """
 
+import textwrap
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -93,7 +94,8 @@ def heatmap(
     axes.set_xticks(range(len(attackers)), attackers)
     axes.set_yticks(range(len(levels)), levels)
     axes.set(xlabel="Byzantine workers", ylabel="heterogeneity")
-    axes.set_title(title, size=9, loc="left")
+    # About 12 letters of 9 points to an inch.
+    figure.suptitle(textwrap.fill(title, int(12 * size[0])), size=9)
     show: Callable[[float], str] = percent if accuracy else loss
     for (row, place), value in np.ndenumerate(values):
         field = fields.get((levels[row], attackers[place]))

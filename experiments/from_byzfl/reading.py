@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from experiments.from_byzfl.parts import Part
 from experiments.from_byzfl.values import Number, did_you_mean
 from experiments.shared.options.checks import LARGEST
 
+TINY = sys.float_info.min
 COUNT, SEED = Number(1, least=1, most=LARGEST), Number(0, least=0, most=LARGEST)
 # Every key of the file, by section; what acts is read below.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -150,8 +152,7 @@ class _Reader:
         notes: list[str] = []
         name, network, note = "", "", ""
         with self._gathering():
-            name = self._word("model", "dataset_name", "mnist", DATASETS, "data set")
-            name = name if dataset is None else dataset
+            name = dataset or self._word("model", "dataset_name", "mnist", DATASETS, "data set")
             network = self._word("model", "name", "cnn_mnist", NETWORKS, "network")
             network, note = fitting(network, name)
         self._check_training(network)
@@ -175,6 +176,11 @@ class _Reader:
         ):
             if known[each.name].note:
                 notes.append(f"{each.name} is {each.label}, which {known[each.name].note}")
+        drawn = any(one.name == "Bucketing" for pre in pres for one in pre)
+        if drawn and any(map(parts.searches, attacks)):
+            notes.append(
+                "searched attacks try one draw of the buckets a step, ByzFL's a draw a probe"
+            )
         if no_effect:
             notes.append(f"without effect here: {', '.join(no_effect)}")
         return Benchmark(
@@ -198,8 +204,12 @@ class _Reader:
             rules=rules,
             pres=pres,
             attacks=attacks if any(f) else (),
-            learning_rate=self._numbers("model", "learning_rate", Number(0.1, 1e-300)),
-            momentum=self._numbers("honest_clients", "momentum", Number(0.9, 0, 1 - 1e-9)),
+            learning_rate=self._numbers(
+                "model", "learning_rate", Number(0.1, TINY, words="positive")
+            ),
+            momentum=self._numbers(
+                "honest_clients", "momentum", Number(0.9, 0, 1 - 1e-9, "from 0 to below 1")
+            ),
             weight_decay=self._numbers("honest_clients", "weight_decay", Number(1e-4, 0)),
             seeds=self._seeds("training_seed", "nb_training_seeds"),
             partition_seeds=self._seeds("data_distribution_seed", "nb_data_distribution_seeds"),
@@ -291,7 +301,7 @@ class _Reader:
         return ()
 
     def _distributions(self) -> tuple[tuple[str, str], ...]:
-        found = []
+        found, before = [], len(self._wrong)
         for entry in _listed(self._get("benchmark_config", "data_distribution", {"name": "iid"})):
             with self._gathering(removable=True):
                 _check_entry("data_distribution", entry, ("name", "distribution_parameter"))
@@ -299,18 +309,23 @@ class _Reader:
                 if name not in DISTRIBUTIONS:
                     meant = did_you_mean(str(name), DISTRIBUTIONS)
                     raise Refused(f"data_distribution {name!r} is not known: {meant}")
-                number = Number(1.0, 0, 1) if name.startswith("gamma") else Number(1.0, 1e-300)
+                number = (
+                    Number(1.0, 0, 1)
+                    if name.startswith("gamma")
+                    else Number(1.0, TINY, words="positive")
+                )
                 if DISTRIBUTIONS[name] in ("iid", "extreme"):
                     found.append((name, DISTRIBUTIONS[name]))
                     continue
                 for value in _listed(entry.get("distribution_parameter", 1.0)):
                     parameter = number.read(f"distribution_parameter of {name}", value)
                     found.append((name, f"{DISTRIBUTIONS[name]}:{parameter:g}"))
-        self._check_left("data_distribution", found)
+        self._check_left("data_distribution", found, before)
         return tuple(dict.fromkeys(found))
 
     def _parts(self, section: str, known: Any, default: str) -> tuple[Part, ...]:
         found: list[Part] = []
+        before = len(self._wrong)
         for entry in _listed(self._given.get(section, {"name": default})):
             with self._gathering(removable=True):
                 name = _check_entry(section, entry, KEYS[section])
@@ -321,7 +336,7 @@ class _Reader:
                 for parameters in _combinations(entry.get("parameters") or {}):
                     found.append(parts.part(section, known, name, parameters))
         if section != "attack" or self._attacked():
-            self._check_left(section, found)
+            self._check_left(section, found, before)
         return tuple(dict.fromkeys(found))
 
     def _attacked(self) -> bool:
@@ -330,11 +345,12 @@ class _Reader:
     def _pre_aggregators(self) -> tuple[tuple[Part, ...], ...]:
         given = self._given.get("pre_aggregators") or []
         found: list[tuple[Part, ...]] = []
+        before = len(self._wrong)
         chains = given if given and all(isinstance(one, list) for one in given) else [given]
         for chain in chains:
             with self._gathering(removable=True):
                 found.append(tuple(self._pre_aggregator(entry) for entry in _listed(chain)))
-        self._check_left("pre_aggregators", found)
+        self._check_left("pre_aggregators", found, before)
         return tuple(dict.fromkeys(found))
 
     def _pre_aggregator(self, entry: Any) -> Part:
@@ -342,9 +358,9 @@ class _Reader:
         parameters = entry.get("parameters") or {}
         return parts.part("pre-aggregator", parts.PREAGGREGATORS, name, parameters)
 
-    def _check_left(self, section: str, found: list) -> None:
+    def _check_left(self, section: str, found: list, before: int) -> None:
         with self._gathering():
-            if not found and not any(section[:8] in line for line in self._wrong):
+            if not found and len(self._wrong) == before:
                 raise Refused(f"{section} must name at least one that is here")
 
 

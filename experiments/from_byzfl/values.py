@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 
 class Number(NamedTuple):
-    """A number: its default, which says whether it is whole, and the ends of its range."""
+    """A number: its default, which says whether it is whole, and its range, in words if it is open
+    at an end.
+    """
 
     default: float
     least: float = -math.inf
     most: float = math.inf
+    words: str = ""
 
     def read(self, name: str, value: Any) -> Any:
         """The value, as an int or a float.
@@ -25,11 +28,10 @@ class Number(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
             raise ValueError(f"{name} must be {kind}, got {value!r}")
         if not self.least <= value <= self.most:
-            ends = (
-                f"at least {self.least:g}"
-                if self.most == math.inf
-                else (f"from {self.least:g} to {self.most:g}")
-            )
+            ends = f"from {self.least} to {self.most}"
+            if self.most == math.inf:
+                ends = f"at least {self.least}"
+            ends = self.words or ends
             raise ValueError(f"{name} must be {ends}, got {value}")
         return value if whole else float(value)
 

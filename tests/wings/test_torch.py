@@ -1,6 +1,7 @@
 """Rules, selections, pre-aggregators and attacks on tensors: the same numbers, without a copy."""
 
 import functools
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks, preaggregators
+from tests.support.paths import DOCS
 
 ROWS = np.random.default_rng(0).normal(size=(9, 6)).astype(np.float32)
 TRUSTED = np.random.default_rng(1).normal(size=6).astype(np.float32)
@@ -151,3 +153,12 @@ def test_compiled_once_for_equal_shapes(torch, on_tensors):
         scaled(torch.tensor(ROWS), 2, scale=scale)
     assert [kind for _, kind in traced[:3]] == [int, float, bool]
     assert len(traced) == 4
+
+
+def test_the_block_of_the_page_runs(torch):
+    (block,) = re.findall(
+        r"```py\n(.*?)```", (DOCS / "coming-from.md").read_text(), flags=re.DOTALL
+    )
+    names: dict = {}
+    exec(compile(block, "coming-from.md", "exec"), names)
+    assert names["byzantine"].shape == (3, 1000)

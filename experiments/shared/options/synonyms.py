@@ -49,7 +49,8 @@ def _own(value: str, choices: Iterable[str]) -> str:
 
 def _choices(options: Any) -> Iterator[tuple[str, frozenset[str]]]:
     """The values that each option takes, of those that name them."""
-    if not dataclasses.is_dataclass(options):
+    # A mark beside a type, as tyro's of a subcommand, may be an instance of a dataclass.
+    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         for part in get_args(options):
             yield from _choices(part)
         return

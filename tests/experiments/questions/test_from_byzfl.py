@@ -11,7 +11,7 @@ from experiments.from_byzfl.runs import runs_of
 from simbyz._arrays.calling import asked
 from simbyz.aggregators.base import StatefulRule
 from tests.conformance.golden import answer, recorded
-from tests.support.byzfl_file import changed, written
+from tests.experiments.questions.byzfl_file import changed, written
 
 
 def refused(tmp_path, file: dict, capsys) -> list[str]:
@@ -123,23 +123,26 @@ def test_digits_in_place_of_a_data_set_that_is_not_there(tmp_path, capsys, monke
 
 
 def recorded_cases():
-    """Seven rows, two of them tolerated, where the definition determines the answer."""
+    """Of each part, the last parameters recorded on seven rows, two of them tolerated, where the
+    definition determines the answer: (parts of its kind, parameters, entry) by name.
+    """
+    kinds = {"gar": parts.RULES, "attack": parts.ATTACKS, "preagg": parts.PREAGGREGATORS}
+    found = {}
     for entry in recorded()[0]:
-        name, known = entry["name"], {"gar": parts.RULES, "attack": parts.ATTACKS}
-        known["preagg"] = parts.PREAGGREGATORS
-        if not entry["library"].startswith("byzfl") or entry["kind"] not in known:
+        drawn = entry["name"] in ("CAF", "SMEA", "Gaussian", "LabelFlipping", "Bucketing")
+        if not entry["library"].startswith("byzfl") or entry["kind"] not in kinds or drawn:
             continue
         params = {key: value for key, value in entry["params"].items() if key != "honests"}
-        f = params.pop("f", 2)
-        drawn = name in ("CAF", "SMEA", "Gaussian", "LabelFlipping", "Bucketing")
-        if entry["input"] == "in/g7x3" and not drawn and f == 2:
-            yield known[entry["kind"]], name, params, f, entry
+        if entry["input"] == "in/g7x3" and params.pop("f", 2) == 2:
+            found[entry["name"]] = kinds[entry["kind"]], params, entry
+    return found
 
 
+@pytest.mark.thorough
 def test_recorded_answers_of_byzfl():
     """Each part, by ByzFL's name and parameters, gives what ByzFL gave."""
-    names, key = set(), jax.random.key(0)
-    for known, name, params, f, entry in recorded_cases():
+    cases, key, f = recorded_cases(), jax.random.key(0), 2
+    for name, (known, params, entry) in cases.items():
         rows = recorded()[1][entry["input"]].astype(np.float32)
         part = parts.part("part", known, name, params)
         if known is parts.ATTACKS:
@@ -152,9 +155,8 @@ def test_recorded_answers_of_byzfl():
             rule = rule.aggregate if isinstance(rule, StatefulRule) else rule
             got = rule(rows, f, **asked(rule, {"state": np.zeros(3, np.float32)}))
         np.testing.assert_allclose(got, answer(entry), rtol=1e-5, atol=1e-5, err_msg=str(entry))
-        names.add(name)
     drawn = {"CAF", "SMEA", "Gaussian", "Bucketing"}
-    assert names | drawn == {*parts.RULES, *parts.PREAGGREGATORS, *parts.ATTACKS} - {
+    assert {*cases} | drawn == {*parts.RULES, *parts.PREAGGREGATORS, *parts.ATTACKS} - {
         "Optimal_ALittleIsEnough", "Optimal_InnerProductManipulation"
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from experiments.from_byzfl.runs import runs_of
 from experiments.from_byzfl.simulate import split
 from simbyz import records
 from simbyz.data import load
-from tests.support.byzfl_file import FILE, changed, written
+from tests.experiments.questions.byzfl_file import FILE, changed, written
 
 
 def made_up(tmp_path):
@@ -119,7 +119,8 @@ def test_a_file_is_run_once(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "results" / "config"
     assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.pdf"))) == 3
     steps = records.read_steps(tmp_path / "results", columns=["accuracy", "validation_accuracy"])
-    assert steps.groupby("digest", observed=True).count().eq(3).all(axis=None)
+    counts = steps.groupby("digest", observed=True)[["accuracy", "validation_accuracy"]].count()
+    assert counts.eq(3).all(axis=None)
     table = pd.read_csv(folder / "from_byzfl.csv")
     monkeypatch.setattr(
         "experiments.from_byzfl.simulate.sweep", lambda *_, **__: pytest.fail("ran again")
