@@ -162,7 +162,9 @@ def squared_norms(stack: jax.Array) -> Squares:
         return in_their_unit(stack)
     squares = norms(stack)
     one = first_carry(jnp.ones((), squares.dtype), stack)
-    return redo_if(~are_usual(squares), Squares(squares, one), in_their_unit, stack)
+    # One that is infinite may be of a row that is not.
+    bad = ~are_usual(squares) | ~jnp.all(jnp.isfinite(squares))
+    return redo_if(bad, Squares(squares, one), in_their_unit, stack)
 
 
 def squared_distances_to(

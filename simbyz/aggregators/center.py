@@ -21,6 +21,7 @@ from simbyz._arrays.geometry import (
 )
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import unit_of
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 
 __all__ = [
@@ -240,12 +241,14 @@ def weiszfeld(
         known = Reached(center, squared_distances_to(center, stack))
 
     def step(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        center, _ = carry
+        center = carry[0]
         lengths = lengths_to(center, stack, known)
         pulls = 1 if masses is None else masses
         # Weights in units of their own, too: only their ratios matter.
         least = jnp.minimum(smoothing * lengths.unit, 2.0**100)
         weights = jnp.where(lengths.finite, pulls / jnp.maximum(least, lengths.values), 0)
+        # Beside small rows a small weight would be flushed to 0.
+        weights = weights * unit_of(jnp.max(weights))
         return weighted_mean(stack, weights, jnp.sum(weights)), weights
 
     start_from = first_carry((known.center, jnp.zeros(len(stack), dtype)), stack)

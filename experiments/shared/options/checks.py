@@ -8,6 +8,7 @@ import numbers
 import os
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 LARGEST = 2**31 - 1  # that a compiled program can hold
@@ -90,6 +91,8 @@ def _fits(value: Any, what: Any) -> bool:
     """
     if not isinstance(what, type):
         return value == what
+    if what is Path:
+        return isinstance(value, str | Path)
     if what in (int, float) and isinstance(value, numbers.Integral):
         return not isinstance(value, bool)
     return isinstance(value, what)

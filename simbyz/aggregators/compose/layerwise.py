@@ -15,6 +15,8 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
         layerwise(krum)(updates, f=3)
         jax.tree.map(lambda leaf: krum(leaf, f=3), updates)  # the same
 
+    but that a leaf (n,) is a layer of one number, and alone would be refused.
+
     Every leaf is given the same f and options, a key too. Of a selection, the result is a pytree of
     weights (n,), one for each leaf; the simulator, whose weights are (n,), takes no such selection.
 

@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.center import lengths_to, unknown_start, weiszfeld
 from simbyz.aggregators.coordinate import shares_between
@@ -198,6 +199,12 @@ def _pulled(
     start: Start,
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,) of Weiszfeld's iterations, and the weights (n,) that gave it."""
+    # Lengths are in a unit of the middle row, whatever the masses: where most of the mass has
+    # squares, rows without are none.
+    squares = jnp.sum(jnp.square(wide(jax.lax.stop_gradient(stack))), axis=1)
+    long = ~jnp.isfinite(squares)
+    few = 2 * jnp.sum(jnp.where(long, masses, 0)) < jnp.sum(masses)
+    stack = jnp.where((long & few)[:, None], jnp.nan, stack)
     if start == "zeros":
         center = None
     elif start == "mean":

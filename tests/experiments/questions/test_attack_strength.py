@@ -15,6 +15,7 @@ from simbyz.attacks import ATTACKS
 from tests.support.printed import assert_refused, printed
 
 
+@pytest.mark.filterwarnings("ignore:set aside")
 def test_smoke(tmp_path, monkeypatch):
     """Every attack on every rule at every step; the climb is never the weaker."""
     options = dataclasses.replace(SMOKE, results=tmp_path)

@@ -158,7 +158,12 @@ def test_command_is_resumed(tmp_path, capsys, monkeypatch):
     assert command(arguments) == 0  # nothing is searched again
     assert capsys.readouterr().out.split("written")[0] == output.split("written")[0]
     monkeypatch.setattr("experiments.worst_case.__main__._code", lambda: "0123456789")
-    assert command([*arguments, "--seeds", "1", "2", "3"]) == 2  # the third would be of other code
+    more = [
+        *arguments[: arguments.index("--seeds")],
+        *"--seeds 1 2 3 --results".split(),
+        str(tmp_path),
+    ]
+    assert command(more) == 2  # the third would be of other code
     assert "runs of different code: " in capsys.readouterr().err
     for run in runs.to_dict("records"):
         rows = np.array(run["rows"])

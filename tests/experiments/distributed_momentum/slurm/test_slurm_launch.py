@@ -92,8 +92,9 @@ def slurm(monkeypatch):
     return fake
 
 
-def grid(folder, *more: str) -> int:
-    return command(["grid", *FEW_ARGUMENTS, "--results", str(folder), "--launcher", "slurm", *more])
+def grid(folder, *more: str, seeds: str = "1 2") -> int:
+    few = [*FEW_ARGUMENTS[: FEW_ARGUMENTS.index("--seeds") + 1], *seeds.split()]
+    return command(["grid", *few, "--results", str(folder), "--launcher", "slurm", *more])
 
 
 def stopped_grid(folder, monkeypatch, *more: str) -> None:
@@ -154,7 +155,7 @@ def test_a_command_finds_the_jobs_of_one_that_was_stopped(slurm, tmp_path, monke
     stopped_grid(tmp_path, monkeypatch)
     assert "stopped: the jobs 1_0 1_1 go on; the same command" in capsys.readouterr().err
     slurm.queue["7"] = Queued("RUNNING", "simbyz-another-folder")
-    assert grid(tmp_path, "--seeds", "1", "2", "3") == 0
+    assert grid(tmp_path, seeds="1 2 3") == 0
     assert slurm.arrays == [[4, 4], [2, 2]]  # the third seed's runs are new
     assert "in 4 Slurm jobs, 2 of them submitted earlier" in capsys.readouterr().out
     assert len(slurm.computed) == 12

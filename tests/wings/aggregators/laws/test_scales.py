@@ -20,7 +20,8 @@ def test_powers_of_two_change_nothing_but_the_scale(rule: Rule) -> None:
     rows = gaussian_rows(5)
     rows[0] *= 20
     expected = np.asarray(rule.compiled()(rows))
-    for scale in map(np.float32, SCALES):
+    # Below a smoothing distance all rows pull alike.
+    for scale in map(np.float32, SCALES[2:] if "smoothing" in rule.options else SCALES):
         got = np.asarray(rule.compiled()(scale * rows)) / scale
         np.testing.assert_allclose(got, expected, rtol=2e-6, atol=1e-6, err_msg=f"{scale}")
 
