@@ -74,7 +74,7 @@ def _unit_of_middle(stack: jax.Array) -> jax.Array:
     some = jnp.isfinite(sizes) & (sizes > 0)
     ordered, last = jnp.sort(jnp.where(some, sizes, jnp.inf)), jnp.maximum(jnp.sum(some) - 1, 0)
     unit = unit_of(ordered[last // 2])
-    for_the_farthest = unit_of(ordered[last]) * 2.0**50
+    for_the_farthest = unit_of(ordered[last]) * 2.0**30
     return jnp.maximum(unit * 2.0**-40, jnp.minimum(unit, for_the_farthest))
 
 

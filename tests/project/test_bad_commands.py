@@ -163,7 +163,7 @@ def test_no_folder_at_all(name, capsys):
         (dict(certify="off"), "certify must be bool, got 'off'"),
         (dict(steps=20.0), "steps must be int, got 20.0"),
         (dict(n=True), "n must be int, got True"),
-        (dict(results="here"), "results must be Path, got 'here'"),
+        (dict(results=3), "results must be Path, got 3"),
         (dict(seeds=(1, 1)), "seeds must differ from each other"),
     ],
     ids=str,
