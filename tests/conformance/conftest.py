@@ -1,15 +1,15 @@
-"""Recorded values are compared with what users run: programs compiled with all optimisations."""
+"""Recorded values are compared in both runs; among the longer checks with what users run: programs
+compiled with all optimisations.
+"""
 
-import jax
+from pathlib import Path
+
 import pytest
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fully_optimised():
-    few = jax.config.read("jax_disable_most_optimizations")
-    # What another file compiled with few optimisations would be called again.
-    jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", few)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    if config.option.markexpr == "thorough":
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.thorough)
