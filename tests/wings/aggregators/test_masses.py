@@ -10,7 +10,9 @@ import pytest
 from simbyz import aggregators
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz.aggregators import WEIGHTED, heaviest_share
-from tests.reference.masses import BY_HAND, CONFIGURED, OPTIONS, SELECTIONS, median_by_hand
+from tests.reference import masses as reference
+from tests.reference.masses import BY_HAND, CONFIGURED, OPTIONS, median_by_hand
+from tests.support.compiled import compiled
 
 N, D = 9, 6
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
@@ -18,6 +20,7 @@ MASSES = np.array([3, 1, 0, 2, 5, 1, 4, 2, 1])
 
 
 RULES = {name: jax.jit(rule) for name, rule in CONFIGURED.items()}
+SELECTIONS = {name: jax.jit(selection) for name, selection in reference.SELECTIONS.items()}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -33,9 +36,9 @@ def test_against_plain_numpy(name, seed):
 
 
 UNWEIGHTED = {
-    "weighted_average": aggregators.average,
-    "weighted_median": aggregators.median,
-    "weighted_geometric_median": functools.partial(aggregators.geometric_median, **OPTIONS),
+    "weighted_average": compiled(aggregators.average),
+    "weighted_median": compiled(aggregators.median),
+    "weighted_geometric_median": compiled(aggregators.geometric_median, **OPTIONS),
 }
 
 

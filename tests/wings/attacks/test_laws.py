@@ -231,7 +231,7 @@ def krum(rows):
 @given(seed=seeds, center=centers)
 def test_cge_keeps_every_attacker(seed, center):
     honest = drawn(seed, center)
-    kept = SELECTIONS["cge"](np.concatenate([honest, compare_norms(honest)]), B)
+    kept = compiled(SELECTIONS["cge"], f=B)(np.concatenate([honest, compare_norms(honest)]))
     assert np.all(np.asarray(kept)[H:] > 0)
 
 
@@ -244,14 +244,18 @@ def compare_norms(honest):
 @given(honest=ROWS)
 def test_means_that_are_moved_where_they_should(honest):
     everyone = functools.partial(np.concatenate, axis=0)
-    flipped = attacks.scaled_sign_flipping(KEY, honest, B)
+
+    def send(attack, num_byzantine=B, **options):
+        return compiled(attack, num_byzantine=num_byzantine, **options)(KEY, honest)
+
+    flipped = send(attacks.scaled_sign_flipping)
     np.testing.assert_allclose(everyone([honest, flipped]).mean(axis=0), 0, atol=1e-5)
-    sent = attacks.byz_mean(KEY, honest, B)
+    sent = send(attacks.byz_mean)
     np.testing.assert_allclose(everyone([honest, sent]).mean(axis=0), sent[0], atol=1e-4)
-    little = attacks.a_little_is_enough(KEY, honest, 1)
+    little = send(attacks.a_little_is_enough, 1)
     np.testing.assert_allclose(sent[0], little[0], atol=1e-5)
     for tau, sign in ((0.9 * H / B, 1), (1.1 * H / B, -1)):
-        mean = everyone([honest, attacks.inner_product_manipulation(KEY, honest, B, tau=tau)])
+        mean = everyone([honest, send(attacks.inner_product_manipulation, tau=tau)])
         product = mean.mean(axis=0) @ honest.mean(axis=0)
         assert sign * product >= -1e-4
 

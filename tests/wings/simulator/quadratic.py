@@ -38,11 +38,12 @@ def quadratic(noise=0.1):
 
 
 def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, **options):
-    """(State, Metrics) after as many steps."""
+    """(State, Metrics) after as many steps, the metrics in NumPy."""
     task = quadratic() if task is None else task
     initialise, advance = program(config, task, rule, attack, options)
     key = jax.random.key(seed)
-    return advance(initialise(key), hyperparameters, task.data, key, np.int32(0), steps)
+    state, metrics = advance(initialise(key), hyperparameters, task.data, key, np.int32(0), steps)
+    return state, jax.device_get(metrics)
 
 
 _programs = {}

@@ -66,12 +66,19 @@ PARTS = {
 }
 
 
+def weights_and_aggregate(defence, rows, **given):
+    """Of the selection and of the rule, in one program."""
+    halves = selection_of(defence), defence
+    program = jax.jit(lambda rows: [half(rows, F, **given) for half in halves])
+    return [np.asarray(half) for half in program(rows)]
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_is_its_weights(name):
     part, by_hand = PARTS[name]
-    weights = jax.jit(lambda rows: selection_of(part)(rows, F))(ROWS)
+    weights, rows = weights_and_aggregate(part, ROWS)
     np.testing.assert_allclose(weights, by_hand(ROWS), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(weights @ ROWS, part(ROWS, F), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weights @ ROWS, rows, rtol=1e-5, atol=1e-6)
 
 
 # Rules whose aggregate is a weighted mean of the rows that they see.
@@ -79,11 +86,10 @@ def test_a_part_is_its_weights(name):
 @pytest.mark.parametrize("names", [("mixing",), ("clipping", "mixing"), ("adaptive", "buckets")])
 def test_weighted_rows_are_the_aggregate(rule, names):
     defence = chain(*(PARTS[name][0] for name in names), AGGREGATORS[rule])
-    aggregate, weights = jax.jit(lambda rows: together(defence, selection_of(defence))(rows, F))(
-        ROWS
-    )
+    both = together(defence, selection_of(defence))
+    (aggregate, weights), alone = jax.jit(lambda rows: (both(rows, F), defence(rows, F)))(ROWS)
     np.testing.assert_allclose(weights @ ROWS, aggregate, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(aggregate, defence(ROWS, F), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(aggregate, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_what_krum_takes_of_mixed_rows_by_hand():
@@ -91,7 +97,7 @@ def test_what_krum_takes_of_mixed_rows_by_hand():
     mixed = matrix @ ROWS
     squares = np.square(mixed[:, None] - mixed[None]).sum(axis=2)
     scores = np.sort(squares, axis=1)[:, 1 : N - F - 1].sum(axis=1)
-    weights = selection_of(chain(nearest_neighbor_mixing, AGGREGATORS["krum"]))(ROWS, F)
+    weights, _ = weights_and_aggregate(chain(nearest_neighbor_mixing, AGGREGATORS["krum"]), ROWS)
     np.testing.assert_allclose(weights, matrix[np.argmin(scores)], rtol=1e-6)
     assert reference.nearest_neighbor_mixing(ROWS, F).shape == (N, D)
 
@@ -101,31 +107,31 @@ def test_rows_that_are_not_finite_have_no_weight():
     rows[3], rows[7] = np.nan, np.inf
     for part in (PARTS["mixing"][0], PARTS["clipping"][0]):
         defence = chain(part, AGGREGATORS["krum"])
-        weights = np.asarray(selection_of(defence)(rows, F))
+        weights, aggregate = weights_and_aggregate(defence, rows)
         np.testing.assert_array_equal(weights[[3, 7]], 0)
         # Clipped, they are zero, which Krum may take.
-        aggregate = weights @ np.where(np.isfinite(rows), rows, 0)
-        np.testing.assert_allclose(aggregate, defence(rows, F), rtol=1e-5, atol=1e-6)
+        weighted = weights @ np.where(np.isfinite(rows), rows, 0)
+        np.testing.assert_allclose(weighted, aggregate, rtol=1e-5, atol=1e-6)
 
 
 def test_a_chain_in_a_chain_and_a_key_and_masses():
     pairs = functools.partial(bucketing, bucket_size=2)
     inner = chain(PARTS["clipping"][0], pairs)
     defence = chain(chain(inner), AGGREGATORS["krum"])
-    weights = selection_of(defence)(ROWS, F, key=KEY)
-    np.testing.assert_allclose(weights @ ROWS, defence(ROWS, F, key=KEY), rtol=1e-5, atol=1e-6)
+    weights, aggregate = weights_and_aggregate(defence, ROWS, key=KEY)
+    np.testing.assert_allclose(weights @ ROWS, aggregate, rtol=1e-5, atol=1e-6)
     masses = np.arange(N)
     defence = chain(nearest_neighbor_mixing, weighted_average)
-    weights = selection_of(defence)(ROWS, F, masses=masses)
+    weights, _ = weights_and_aggregate(defence, ROWS, masses=masses)
     by_hand = masses / masses.sum() @ matrix_of_mixing(ROWS)
     np.testing.assert_allclose(weights, by_hand, rtol=1e-5)
 
 
 def test_a_part_without_weights_is_named():
     defence = chain(nearest_neighbor_mixing, layerwise(AGGREGATORS["median"]))
-    assert defence(ROWS, F).shape == (D,)
+    assert jax.eval_shape(lambda rows: defence(rows, F), ROWS).shape == (D,)
     with pytest.raises(ValueError, match=r"made by `halves` alone \(part 2 of 2, median"):
-        selection_of(defence)(ROWS, F)
+        jax.eval_shape(lambda rows: selection_of(defence)(rows, F), ROWS)
 
 
 def test_acceptance_behind_a_chain_in_the_simulator():

@@ -187,9 +187,14 @@ def test_both_named_directions_send_what_they_searched():
         ("empire", attacks.fall_of_empires, 1),
     ):
         attack = attacks.adaptive(direction, aggregators.median)
-        found = search_factor(KEY, HONEST, 2, direction=direction, rule=aggregators.median)
-        rows = attack(KEY, HONEST, 2)
-        expected = fixed(KEY, HONEST, 2, factor=sign * found.factor)
+
+        @jax.jit
+        def sent_and_searched(honest, attack=attack, direction=direction):
+            found = search_factor(KEY, honest, 2, direction=direction, rule=aggregators.median)
+            return attack(KEY, honest, 2), found.factor
+
+        rows, factor = sent_and_searched(HONEST)
+        expected = fixed(KEY, HONEST, 2, factor=sign * float(factor))
         np.testing.assert_allclose(rows, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -222,32 +227,38 @@ def test_what_the_rule_tolerates_and_who_is_present_are_separate():
         seen.append((len(updates), f))
         return aggregators.median(updates, f)
 
-    attacks.adaptive("little", rule, f=1)(KEY, HONEST, 3)
+    traced(attacks.adaptive("little", rule, f=1), 3)
     assert set(seen) == {(9, 1)}
     seen.clear()
-    attacks.adaptive("little", rule)(KEY, HONEST, 3)
+    traced(attacks.adaptive("little", rule), 3)
     assert set(seen) == {(9, 3)}
-    assert attacks.adaptive("little", rule, f=1)(KEY, HONEST, 0).shape == (0, 4)
+    assert traced(attacks.adaptive("little", rule, f=1), 0).shape == (0, 4)
+
+
+def traced(attack, num_byzantine):
+    return jax.eval_shape(lambda honest: attack(KEY, honest, num_byzantine), HONEST)
 
 
 @pytest.mark.parametrize("search", [sequential, bracketing])
 def test_matrix_equals_pytree_jit_and_vmap(search):
     attack = attacks.adaptive("little-negative", aggregators.median, evaluations=8, search=search)
     rows = attack(KEY, HONEST, 2)
-    tree = attack(KEY, {"a": HONEST[:, :1].reshape(6, 1, 1), "b": HONEST[:, 1:]}, 2)
+    compiled = jax.jit(attack, static_argnums=2)
+    tree = compiled(KEY, {"a": HONEST[:, :1].reshape(6, 1, 1), "b": HONEST[:, 1:]}, 2)
     assert tree["a"].shape == (2, 1, 1)
     np.testing.assert_allclose(
         np.concatenate([tree["a"].reshape(2, 1), tree["b"]], axis=1), rows, rtol=1e-6
     )
-    np.testing.assert_allclose(jax.jit(attack, static_argnums=2)(KEY, HONEST, 2), rows, rtol=1e-6)
-    stacked = jax.vmap(lambda h: attack(KEY, h, 2))(jnp.stack([HONEST, -HONEST]))
+    np.testing.assert_allclose(compiled(KEY, HONEST, 2), rows, rtol=1e-6)
+    stacked = jax.jit(jax.vmap(lambda h: attack(KEY, h, 2)))(np.stack([HONEST, -HONEST]))
     np.testing.assert_allclose(stacked[0], rows, rtol=1e-5, atol=1e-6)
 
 
 def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
     honest = np.random.default_rng(2).normal(size=(8, 30))
 
-    def search(symmetry):
+    @functools.partial(jax.jit, static_argnums=1)
+    def search(honest, symmetry):
         return search_factor(
             KEY,
             honest,
@@ -259,7 +270,7 @@ def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
         )
 
     with jax.enable_x64(True):
-        everywhere, in_span = search(None), search("rotations")
+        everywhere, in_span = search(honest, None), search(honest, "rotations")
     np.testing.assert_allclose(in_span.probes, everywhere.probes, rtol=1e-9)
     np.testing.assert_allclose(in_span.values, everywhere.values, rtol=1e-9)
 
@@ -267,14 +278,18 @@ def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
 def test_a_named_direction_is_searched_like_the_attack_itself():
     rule, honest = aggregators.median, HONEST.astype(float)
     with jax.enable_x64(True):
-        named = search_factor(KEY, honest, 2, direction="empire", rule=rule)
-        given = search_factor(KEY, honest, 2, direction=attacks.fall_of_empires, rule=rule)
+        named, given = (
+            jax.jit(
+                functools.partial(search_factor, direction=direction, rule=rule), static_argnums=2
+            )(KEY, honest, 2)
+            for direction in ("empire", attacks.fall_of_empires)
+        )
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), named, given)
 
 
 def test_opposition_turns_the_average_against_the_mean():
     attack = attacks.adaptive("empire", aggregators.average, objective=opposition)
-    rows = attack(KEY, HONEST, 2)
+    rows = jax.jit(attack, static_argnums=2)(KEY, HONEST, 2)
     mean = HONEST.mean(axis=0)
     assert np.concatenate([HONEST, rows]).mean(axis=0) @ mean < 0
 
