@@ -16,9 +16,10 @@ from tests.support.printed import printed
 from tests.support.refusals import assert_refused
 
 
-def test_smoke(tmp_path, monkeypatch):
+@pytest.mark.parametrize("rules", [SMOKE.rule, pytest.param(("krum",), marks=pytest.mark.thorough)])
+def test_smoke(rules, tmp_path):
     """Every attack on every rule at every step; the climb is never the weaker."""
-    options = dataclasses.replace(SMOKE, results=tmp_path)
+    options = dataclasses.replace(SMOKE, rule=rules, results=tmp_path)
     results = main(options)
     attacks = [*fixed_attacks(2), "gradient_ascent"]
     attacks += [
@@ -38,7 +39,18 @@ def test_smoke(tmp_path, monkeypatch):
             assert strengths[f"{direction}, looking ahead"] >= 0.999 * sequential
     assert all(file.stat().st_size > 0 for file in plot(results, options))
 
-    # What is there is not measured again; what is damaged is.
+
+def test_what_is_there_is_not_measured_again_and_what_is_damaged_is(tmp_path, monkeypatch):
+    def measured_at_once(honest, n, f, rules, *, finished, **_):
+        for rule in rules:
+            row = {"attack": "nan", "kind": "fixed", "strength": len(rule) / 3, "cosine": 0.5}
+            finished(rule, [row | {"step": step} for step in (0, 1)])
+
+    monkeypatch.setattr(experiment, "record", lambda *_, **__: None)
+    monkeypatch.setattr(experiment, "measure", measured_at_once)
+    options = dataclasses.replace(SMOKE, rule=("median", "krum"), results=tmp_path)
+    measured = main(options).measured
+    assert measured["rule"].tolist() == ["median"] * 2 + ["krum"] * 2
     files = sorted(tmp_path.glob("*.parquet"))
     assert len(files) == len(options.rule)
     times = [file.stat().st_mtime_ns for file in files]
