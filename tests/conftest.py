@@ -1,5 +1,6 @@
 """Settings for all tests, made before any JAX backend starts."""
 
+import gc
 import hashlib
 import os
 import platform
@@ -31,6 +32,12 @@ def pytest_configure(config):
     set_for_all_processes("persistent_cache_min_compile_time_secs", 0.0)
     set_for_all_processes("persistent_cache_min_entry_size_bytes", -1)
     set_for_all_processes("disable_most_optimizations", config.option.markexpr != "thorough")
+
+
+def pytest_collection_finish():
+    """What is imported stays, and tracing makes many objects that no circle holds."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def set_for_all_processes(name, value):
