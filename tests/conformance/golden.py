@@ -13,8 +13,8 @@ from tests.support.paths import GOLDEN
 # Errors as fractions of the largest finite input. Measured: at most 5e-16 and 3e-7.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
 
-# Where few optimisations are asked for: of the compiler's two generators of code (jaxlib 0.10.2) the
-# one that takes half of the other's time or less.
+# Where few optimisations are asked for: of the compiler's two generators of code (jaxlib 0.10.2)
+# the one that takes half of the other's time or less.
 QUICK = {"xla_cpu_use_fusion_emitters": False}
 
 
