@@ -39,6 +39,7 @@ def test_smoke(rules, tmp_path):
     assert all(file.stat().st_size > 0 for file in plot(results, options))
 
 
+@pytest.mark.filterwarnings("ignore:set aside")
 def test_what_is_there_is_not_measured_again_and_what_is_damaged_is(tmp_path, monkeypatch):
     def measured_at_once(honest, n, f, rules, *, finished, **_):
         for rule in rules:
