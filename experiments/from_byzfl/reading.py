@@ -15,6 +15,7 @@ from typing import Any
 from experiments.from_byzfl import parts
 from experiments.from_byzfl.networks import DATASETS, NETWORKS, fitting
 from experiments.from_byzfl.parts import Part
+from experiments.from_byzfl.setting import Setting
 from experiments.from_byzfl.values import Number, did_you_mean
 from experiments.shared.options.checks import LARGEST
 
@@ -60,17 +61,9 @@ class Refused(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Setting):
     """What a file asks for: lists are all combined."""
 
-    dataset: str
-    network: str
-    steps: int
-    batch_size: int
-    evaluate_every: int
-    train_share: float
-    learning_rate_decay: float
-    milestones: tuple[int, ...]
     honest: tuple[int, ...]
     honest_are_all: bool  # the honest and the Byzantine workers together are so many
     f: tuple[int, ...]

@@ -3,23 +3,17 @@
 import dataclasses
 import itertools
 import re
+from typing import Any
 
 from experiments.from_byzfl.parts import Part, Rule, attack_of, defence
 from experiments.from_byzfl.reading import Benchmark
+from experiments.from_byzfl.setting import Setting
 from simbyz import records
 from simbyz.simulator import Config
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    dataset: str
-    network: str
-    steps: int
-    batch_size: int
-    evaluate_every: int
-    train_share: float
-    learning_rate_decay: float
-    milestones: tuple[int, ...]
+class Run(Setting):
     honest: int
     f: int
     tolerated: int
@@ -105,6 +99,8 @@ def runs_of(benchmark: Benchmark) -> list[Run]:
     Raises:
       ValueError: no honest worker would be left, or no number of attackers is tolerated.
     """
+    names = [field.name for field in dataclasses.fields(Setting)]
+    setting: dict[str, Any] = {name: getattr(benchmark, name) for name in names}
     runs = []
     for workers, f in itertools.product(benchmark.honest, benchmark.f):
         honest = workers - f if benchmark.honest_are_all else workers
@@ -128,14 +124,7 @@ def runs_of(benchmark: Benchmark) -> list[Run]:
         for each, (scheme, level), pre, rule, attack, rate, momentum, decay, share, seed in axes:
             runs.append(
                 Run(
-                    dataset=benchmark.dataset,
-                    network=benchmark.network,
-                    steps=benchmark.steps,
-                    batch_size=benchmark.batch_size,
-                    evaluate_every=benchmark.evaluate_every,
-                    train_share=benchmark.train_share,
-                    learning_rate_decay=benchmark.learning_rate_decay,
-                    milestones=benchmark.milestones,
+                    **setting,
                     honest=honest,
                     f=f,
                     tolerated=each,

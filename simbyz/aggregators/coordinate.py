@@ -154,7 +154,7 @@ def _phocas(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network and f comparisons a coordinate; ranks by bisection above 128 rows.
+    Cost: one sorting network and f comparisons a coordinate; a sort above 128 rows.
     Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept.
     """

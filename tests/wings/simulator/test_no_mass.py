@@ -12,34 +12,15 @@ from simbyz.attacks.base import StatefulAttack
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.participation import participants
 from simbyz.simulator.weighting import by_counts, may_vanish
-from simbyz.tasks import Task
+from tests.wings.simulator.pulled import pulled
 
 TARGETS = np.array([[0, 4], [1, 0], [2, 2], [5, 1], [3, -1], [7, 7]], np.float32)
 COUNTS = np.array([0, 0, 0, 40, 20, 40])
 KEY, RATE, DECAY, STEPS = jax.random.key(0), 0.25, 0.5, 12
 
 
-def pulled():
-    """Worker i pulls towards its own target: its gradient is θ - target."""
-
-    def batches(arrays, key, first_step, num_steps, num_workers):
-        return jnp.broadcast_to(arrays[:num_workers], (num_steps, num_workers, 2))
-
-    def loss(arrays, parameters, model_state, batch, key):
-        return jnp.sum(jnp.square(parameters - batch)) / 2, model_state
-
-    return Task(
-        data=jnp.asarray(TARGETS),
-        initialise=lambda key: (jnp.ones(2), {}),
-        batches=batches,
-        loss=loss,
-        accuracy=lambda *_: jnp.float32(0),
-        batch_size=1,
-    )
-
-
 def run(config, rule, attack=None, **more):
-    task = pulled()
+    task = pulled(TARGETS, (1, 1))
     simulator = make_simulator(config, task, rule, attack, **more)
     places = {place: Momentum(DECAY) for place in config.momentum_at}
     advance = jax.jit(simulator.advance, static_argnums=5)
@@ -157,5 +138,9 @@ def test_when_it_may_happen(config, weights, possible):
 def test_what_is_certain_is_refused(config, weights):
     with pytest.raises(ValueError, match="nobody who takes part ever has a mass"):
         make_simulator(
-            config, pulled(), weighted_average, lambda key, honest, b: honest[:b], weights=weights
+            config,
+            pulled(TARGETS, (1, 1)),
+            weighted_average,
+            lambda key, honest, b: honest[:b],
+            weights=weights,
         )

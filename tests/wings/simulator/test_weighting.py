@@ -16,33 +16,15 @@ from simbyz.simulator import Config, Hyperparameters, make_simulator
 from simbyz.simulator.keys import REDRAW, of_step
 from simbyz.simulator.participation import identities, participants
 from simbyz.simulator.weighting import by_counts, masses_of
-from simbyz.tasks import Task, classification, models
+from simbyz.tasks import classification, models
 from tests.reference.masses import BY_HAND, CONFIGURED, SELECTIONS, average_by_hand
+from tests.wings.simulator.pulled import pulled
 
 TARGETS = np.array([[0.0, 4.0], [1.0, 0.0], [2.0, 2.0], [5.0, 1.0], [3.0, -1.0]], np.float32)
 
 
-def pulled():
-    """Worker i pulls towards its own target, read from its batch."""
-
-    def batches(arrays, key, first_step, num_steps, num_workers):
-        return jnp.broadcast_to(arrays[:num_workers], (num_steps, num_workers, 2))
-
-    def loss(arrays, parameters, model_state, batch, key):
-        return jnp.sum(jnp.square(parameters - batch)) / 2, model_state
-
-    return Task(
-        data=jnp.asarray(TARGETS),
-        initialise=lambda key: (jnp.zeros(2), {}),
-        batches=batches,
-        loss=loss,
-        accuracy=lambda *_: jnp.float32(0),
-        batch_size=1,
-    )
-
-
 def run(config, rule, attack=None, steps=1, task=None, rate=1.0, options=None, **more):
-    task = pulled() if task is None else task
+    task = pulled(TARGETS, (0, 0)) if task is None else task
     simulator = make_simulator(config, task, rule, attack, **more)
     key = jax.random.key(0)
     hyperparameters = Hyperparameters(learning_rate=rate, attack=options or {})
@@ -182,7 +164,9 @@ WRONG = {
 def test_refused_weights(case):
     rule, weights, message = WRONG[case]
     with pytest.raises(ValueError, match=message):
-        make_simulator(Config(n=5, f=1), pulled(), rule, attacks.nan, weights=weights)
+        make_simulator(
+            Config(n=5, f=1), pulled(TARGETS, (0, 0)), rule, attacks.nan, weights=weights
+        )
 
 
 @pytest.mark.parametrize(
