@@ -25,6 +25,9 @@ pytestmark = [
     ),
 ]
 
+# Seconds that nothing takes, however busy the machine is.
+LONG = 600
+
 # Twelve runs of one program: two attacks, two places of momentum, three seeds.
 ONE_PROGRAM = "--rule median --attack little empire --seeds 1 2 3"
 # Four more, of another program.
@@ -66,10 +69,10 @@ class Grid:
                 status = path.stat()
                 self.seen[path.name].add((status.st_ino, status.st_mtime_ns))
 
-    def start(self, more: str = "") -> subprocess.Popen:
+    def start(self, more: str = "", memory: float = 2) -> subprocess.Popen:
         command = [sys.executable, str(ROOT / "tests" / "support" / "slurm_grid.py")]
         command += [*self.chosen.split(), "--results", str(self.results)]
-        command += ["--launcher", "slurm", "--cpus", "2", "--memory", "2", *more.split()]
+        command += ["--launcher", "slurm", "--cpus", "2", f"--memory={memory}", *more.split()]
         process = subprocess.Popen(
             command, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -85,7 +88,9 @@ class Grid:
                 process.communicate()
 
     def until_some_are_finished(self) -> None:
-        until(lambda: len(self.seen) >= 2, 120, "a finished run")
+        command = self.started[-1]
+        until(lambda: len(self.seen) >= 2 or command.poll() is not None, LONG, "a finished run")
+        assert command.poll() is None, command.communicate()[1]
 
     def job(self) -> str:
         """The number of the job that runs."""
@@ -107,7 +112,7 @@ def grid(slurm, tmp_path, request) -> Iterator[Grid]:
 
 @pytest.mark.parametrize("grid", [ONE_PROGRAM], indirect=True)
 def test_a_cancelled_job_goes_on_with_the_next_command(grid):
-    command = grid.start("--partition all --time 7 --gpus 1 --memory 1.5")
+    command = grid.start("--partition all --time 7 --gpus 1", memory=1.5)
     grid.until_some_are_finished()
     asked = answer(grid.environment, "scontrol", "show", "job", grid.job()).split()
     limits = {
@@ -118,12 +123,12 @@ def test_a_cancelled_job_goes_on_with_the_next_command(grid):
     }
     assert limits | {"CPUs/Task=2", "Requeue=1"} <= set(asked)
     answer(grid.environment, "scancel", grid.job())
-    _, error = command.communicate(timeout=60)
+    _, error = command.communicate(timeout=LONG)
     assert command.returncode == 1
     assert "(CANCELLED)" in error and "not tried again, as somebody cancelled it" in error
     left = 12 - len(records.read_runs(grid.results))
     assert 0 < left < 12
-    output, error = (again := grid.start()).communicate(timeout=120)
+    output, error = (again := grid.start()).communicate(timeout=LONG)
     assert again.returncode == 0, error
     assert f"{left} runs to do in 1 Slurm jobs, 0 of them submitted earlier" in output
     grid.nothing_is_lost_or_repeated(12)
@@ -136,7 +141,7 @@ def test_a_job_that_is_killed_is_tried_again(grid):
     job = grid.job()
     for pid in processes(f"SLURM_CONF={grid.environment['SLURM_CONF']}", "submitit.core._submit"):
         os.kill(pid, signal.SIGKILL)
-    output, error = command.communicate(timeout=180)
+    output, error = command.communicate(timeout=LONG)
     assert command.returncode == 0, error
     assert "in 2 Slurm jobs, 0 of them submitted earlier" in output
     assert f"failed: job {job} (FAILED)" in error and "these go into another job" in error
@@ -153,10 +158,10 @@ def test_a_requeued_job_goes_on_and_a_new_command_waits_for_it(grid):
     answer(grid.environment, "scontrol", "requeue", job)
     # Slurm lets it wait for two minutes, unless told otherwise when it is in the queue again.
     state = ("squeue", "-h", "-o", "%T", f"--jobs={job}")
-    until(lambda: answer(grid.environment, *state) == "PENDING", 30, "the requeued job")
+    until(lambda: answer(grid.environment, *state) == "PENDING", LONG, "the requeued job")
     answer(grid.environment, "scontrol", "update", f"JobId={job}", "StartTime=now")
     assert len(grid.seen) < 12
-    output, error = (again := grid.start()).communicate(timeout=180)
+    output, error = (again := grid.start()).communicate(timeout=LONG)
     assert again.returncode == 0, error
     assert "in 1 Slurm jobs, 1 of them submitted earlier" in output
     assert "failed:" not in error
@@ -165,7 +170,7 @@ def test_a_requeued_job_goes_on_and_a_new_command_waits_for_it(grid):
 
 @pytest.mark.parametrize("grid", [ONE_PROGRAM], indirect=True)
 def test_a_partition_that_is_not_there(grid):
-    _, error = (command := grid.start("--partition nowhere")).communicate(timeout=60)
+    _, error = (command := grid.start("--partition nowhere")).communicate(timeout=LONG)
     assert command.returncode == 1
     assert error.count("\n") == 1 and "invalid partition" in error
     assert not grid.seen
