@@ -7,7 +7,7 @@ none, so that nodes of nearly as many neighbours are filled up to one shape, and
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,7 @@ class Players(NamedTuple):
     rule: Rule
     selection: Rule | None
     attack: Attack | StatefulAttack | None
+    dimension: int
     # network -> what else the attack asks for of it
     told: Callable[[Network], dict[str, Any]]
 
@@ -73,8 +74,8 @@ def on(players: Players, network: Network) -> Exchange:
     """An exchange in a network: what is sent to each node, then what its rule makes of it."""
     parts, told, config = groups(network), players.told(network), players.config
     alike = parts
+    check_sizes(players, ((group.f, 1 + sum(group.shape)) for group in parts))
     if asks_for(players.rule, "weights") and not config.certify:
-        check_sizes(players, parts)
         alike = merged(parts)
     back = np.argsort(np.concatenate([group.nodes for group in alike]))
 
@@ -93,17 +94,21 @@ def on(players: Players, network: Network) -> Exchange:
     return exchange
 
 
-def check_sizes(players: Players, parts: Sequence[Group]) -> None:
-    """Whether the rule takes each neighbourhood as it is: a merged one is larger."""
-    for group in parts:
-        n = 1 + sum(group.shape)
+def check_sizes(players: Players, sizes: Iterable[tuple[int, int]]) -> None:
+    """Whether the rule takes as many rows as meet at each node, (f, n), before anything is compiled;
+    a merged group has more.
+    """
+    for f, n in dict.fromkeys(sizes):
         place = Neighbourhood(*map(jnp.asarray, (0, [0], [0], [0], np.full(n, 1 / n, np.float32))))
         setting = Setting(jax.random.key(0), jnp.int32(0), 0, {}, lambda node, point: point[0])
+        call = functools.partial(made_of, players, f)
+        rows = jax.ShapeDtypeStruct((n, players.dimension), jnp.float32)
+        honest = np.zeros(n, bool)
         jax.eval_shape(
-            lambda rows, f=group.f, place=place, setting=setting: made_of(
-                players, f, rows, np.zeros(len(rows), bool), place, setting
+            lambda rows, call=call, honest=honest, place=place, setting=setting: call(
+                rows, honest, place, setting
             ),
-            jax.ShapeDtypeStruct((n, 1), jnp.float32),
+            rows,
         )
 
 
@@ -192,6 +197,7 @@ def _rows_of(rows: jax.Array, group: Group) -> jax.Array:
 def sampling(players: Players, network: Sampled) -> Exchange:
     """An exchange with neighbours that are drawn for it."""
     config, size = players.config, network.degree + 1
+    check_sizes(players, [(network.f, size)])
 
     def exchange(vectors: jax.Array, memory: PyTree, setting: Setting) -> Exchanged:
         key = jax.random.fold_in(of_step(setting.key, SAMPLE, setting.step), setting.number)

@@ -17,7 +17,7 @@ the f heaviest neighbours if None. Most rules here are plain gossip with other w
     x_0 + Σ_j s_j (x_j - x_0)    with  0 <= s_j <= w_j
 
 so that their selections tell each row's weight in the result. A row that is not finite has none,
-but in plain `gossip`.
+but in plain `gossip`. Weights carry no derivative: what a row's length does to it is left out.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,9 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import not_negative, require
-from simbyz._arrays.geometry import squared_distances_to
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import finite_rows, weighted_mean
+from simbyz._arrays.moments import finite_rows
 from simbyz._arrays.stacking import PyTree, Updates, ravel
-from simbyz.aggregators.center import Lengths, lengths_to
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
 
 Weight = float | jax.Array
@@ -43,9 +41,9 @@ class _Near(NamedTuple):
     """Neighbours in the order of their distance from the node's own vector."""
 
     order: jax.Array  # (n - 1,) rows
-    lengths: jax.Array  # (n - 1,) sorted, in `unit`; +inf where not finite
+    lengths: jax.Array  # (n - 1,) sorted; +inf where not finite
     weights: jax.Array  # (n - 1,) in that order
-    unit: jax.Array
+    all: jax.Array  # (n,) lengths of all rows in their own order
 
     @property
     def sums(self) -> jax.Array:
@@ -83,8 +81,7 @@ def _self_centred_clipping(
     stack, unravel = ravel(updates)
     require("self_centred_clipping", len(stack), f, 2, 1)
     not_negative("self_centred_clipping", "radius", radius)
-    lengths = lengths_to(stack[0], stack)
-    return _clipped(stack, weights, lengths, radius * lengths.unit, unravel)
+    return _clipped(stack, weights, _lengths(stack), jnp.asarray(radius), unravel)
 
 
 self_centred_clipping, self_centred_clipping_selection = halves(_self_centred_clipping)
@@ -106,11 +103,8 @@ def _oracle_clipping(updates: Updates, f: int, *, weights: jax.Array, honest: ja
     """
     stack, unravel = ravel(updates)
     require("oracle_clipping", len(stack), f, 2, 1)
-    lengths = lengths_to(stack[0], stack)
-    counted = honest & lengths.finite
-    squares = jnp.sum(jnp.where(counted, weights * jnp.square(lengths.values), 0).at[0].set(0))
-    delta = jnp.sum(jnp.where(honest, 0, weights))
-    radius = jnp.where(delta > 0, jnp.sqrt(squares / jnp.where(delta > 0, delta, 1)), jnp.inf)
+    lengths, delta = _lengths(stack), jnp.sum(jnp.where(honest, 0, weights))
+    radius = _root_mean(lengths, jnp.where(honest, weights, 0), delta)
     return _clipped(stack, weights, lengths, radius, unravel)
 
 
@@ -137,9 +131,10 @@ def _clipped_gossip(
     """
     stack, unravel = ravel(updates)
     require("clipped_gossip", len(stack), f, 2, 1)
-    near, bound = _near(stack, weights), _bound(weights, f, byzantine_weight)
-    radius = _radius_of_kept(near, _up_to(near, bound), bound)
-    return _clipped(stack, weights, lengths_to(stack[0], stack), radius, unravel)
+    near, bound = _near(_lengths(stack), weights), _bound(weights, f, byzantine_weight)
+    kept = jnp.where(_up_to(near, bound), near.weights, 0)
+    radius = _root_mean(near.lengths, kept, bound)
+    return _clipped(stack, weights, near.all, radius, unravel)
 
 
 clipped_gossip, clipped_gossip_selection = halves(_clipped_gossip)
@@ -158,11 +153,11 @@ def _clipped_gossip_plus(
     """
     stack, unravel = ravel(updates)
     require("clipped_gossip_plus", len(stack), f, 2, 1)
-    near, bound = _near(stack, weights), _bound(weights, f, byzantine_weight)
-    inside = _up_to(near, 2 * bound)
+    near, bound = _near(_lengths(stack), weights), _bound(weights, f, byzantine_weight)
+    inside = _up_to(near, 2 * bound) & jnp.isfinite(near.lengths)
     radius = jnp.max(jnp.where(inside, near.lengths, 0), initial=0)
     radius = jnp.where(bound > 0, radius, jnp.inf)
-    return _clipped(stack, weights, lengths_to(stack[0], stack), radius, unravel)
+    return _clipped(stack, weights, near.all, radius, unravel)
 
 
 clipped_gossip_plus, clipped_gossip_plus_selection = halves(_clipped_gossip_plus)
@@ -181,10 +176,12 @@ def _gts(
     Reference: as `clipped_gossip_plus`. With weights 1 / n these are the n - f nearest rows of
       `simbyz.aggregators.monna`, which averages them alone: Farhadkhani et al., Robust
       collaborative learning with linear gradient overhead, ICML 2023.
+    Convention: of the neighbour that is dropped in part, the program of Gaucher et al. keeps the
+      part to be dropped.
     """
     stack, unravel = ravel(updates)
     require("gts", len(stack), f, 2, 1)
-    near, bound = _near(stack, weights), _bound(weights, f, byzantine_weight)
+    near, bound = _near(_lengths(stack), weights), _bound(weights, f, byzantine_weight)
     left = jnp.sum(near.weights) - bound - (near.sums - near.weights)
     kept = jnp.where(jnp.isfinite(near.lengths), jnp.clip(left, 0, near.weights), 0)
     return _instead(stack, jnp.zeros_like(weights).at[near.order].set(kept), unravel)
@@ -211,11 +208,11 @@ def _remove_then_clip(
     """
     stack, unravel = ravel(updates)
     require("remove_then_clip", len(stack), f, 2, 1)
-    near, bound = _near(stack, weights), _bound(weights, f, byzantine_weight)
-    kept = jnp.arange(len(near.order)) < len(near.order) - f
-    radius = _radius_of_kept(near, kept, bound)
-    left = jnp.zeros_like(weights).at[near.order].set(jnp.where(kept, near.weights, 0))
-    return _clipped(stack, left, lengths_to(stack[0], stack), radius, unravel)
+    near, bound = _near(_lengths(stack), weights), _bound(weights, f, byzantine_weight)
+    kept = jnp.where(jnp.arange(len(near.order)) < len(near.order) - f, near.weights, 0)
+    radius = _root_mean(near.lengths, kept, bound)
+    left = jnp.zeros_like(weights).at[near.order].set(kept)
+    return _clipped(stack, left, near.all, radius, unravel)
 
 
 remove_then_clip, remove_then_clip_selection = halves(_remove_then_clip)
@@ -234,21 +231,22 @@ def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
     """
     stack, unravel = ravel(updates)
     f = require("ios", len(stack), f, 2, 1)
-    rows = jax.lax.stop_gradient(stack)
-    finite = finite_rows(rows)
+    finite = finite_rows(stack)
+    rows = jax.lax.stop_gradient(jnp.where(finite[:, None], stack, 0))
+
+    def share(left: jax.Array) -> jax.Array:
+        counted = jnp.where(left & finite, weights, 0)
+        return counted / jnp.sum(counted)
 
     def cut(_: int, left: jax.Array) -> jax.Array:
-        counted = jnp.where(left & finite, weights, 0)
-        center = weighted_mean(rows, counted, jnp.sum(counted))
-        squares = squared_distances_to(center.astype(rows.dtype), rows).values
-        squares = jnp.where(jnp.isfinite(squares) & finite, squares, jnp.inf)
-        farthest = jnp.argmax(jnp.where(left, squares, -1).at[0].set(-1))
+        center = jnp.matmul(share(left), rows, precision=jax.lax.Precision.HIGHEST)
+        lengths = _lengths(jnp.concatenate([center[None], rows]))[1:]
+        lengths = jnp.where(finite, lengths, jnp.inf)
+        farthest = jnp.argmax(jnp.where(left, lengths, -1).at[0].set(-1))
         return left.at[farthest].set(False)
 
     left = jax.lax.fori_loop(0, f, cut, jnp.ones_like(finite))
-    counted = jnp.where(left & finite, weights, 0)
-    shares = counted / jnp.sum(counted)
-    return _mixed(stack, shares, unravel)
+    return _mixed(stack, share(left), unravel)
 
 
 ios, ios_selection = halves(_ios)
@@ -307,7 +305,7 @@ def _ubar(
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("ubar", n, f, 2, 2)
-    near = _near(stack, jnp.ones(n) / n)
+    near = _near(_lengths(stack), jnp.ones(n) / n)
     chosen = near.order[: n - 1 - f]
     candidates = jnp.append(0, chosen)
     losses = jax.lax.map(loss_of, jax.lax.stop_gradient(stack)[candidates])
@@ -339,11 +337,18 @@ GOSSIP_RULES: dict[str, Callable[..., PyTree]] = {
 }
 
 
-def _near(stack: jax.Array, weights: jax.Array) -> _Near:
-    lengths = lengths_to(stack[0], stack)
-    values = jax.lax.stop_gradient(jnp.where(lengths.finite, lengths.values, jnp.inf))[1:]
-    order = jnp.argsort(values)
-    return _Near(order + 1, values[order], weights[1:][order], lengths.unit)
+def _lengths(stack: jax.Array) -> jax.Array:
+    """||x_j - x_0|| of all rows (n,), whatever their size; +inf where that is no float."""
+    apart = jax.lax.stop_gradient(stack - stack[:1])
+    largest = jnp.max(jnp.abs(apart), axis=1)
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    lengths = unit * jnp.linalg.norm(apart / unit[:, None], axis=1)
+    return jnp.where(jnp.isfinite(lengths), lengths, jnp.inf)
+
+
+def _near(lengths: jax.Array, weights: jax.Array) -> _Near:
+    order = jnp.argsort(lengths[1:])
+    return _Near(order + 1, lengths[1:][order], weights[1:][order], lengths)
 
 
 def _bound(weights: jax.Array, f: int, byzantine_weight: Weight | None) -> jax.Array:
@@ -361,21 +366,25 @@ def _up_to(near: _Near, less: jax.Array) -> jax.Array:
     return near.sums <= jnp.sum(near.weights) - less + ROUNDING
 
 
-def _radius_of_kept(near: _Near, kept: jax.Array, bound: jax.Array) -> jax.Array:
-    counted = kept & jnp.isfinite(near.lengths)
-    squares = jnp.sum(jnp.where(counted, near.weights * jnp.square(near.lengths), 0))
-    return jnp.where(bound > 0, jnp.sqrt(squares / jnp.where(bound > 0, bound, 1)), jnp.inf)
+def _root_mean(lengths: jax.Array, weights: jax.Array, bound: jax.Array) -> jax.Array:
+    """√((1/b) Σ w_j l_j²) of finite lengths, in their own size; +inf for b = 0."""
+    counted = jnp.where(jnp.isfinite(lengths) & (weights > 0), lengths, 0)
+    largest = jnp.max(counted, initial=0)
+    unit = jnp.where(largest > 0, largest, 1)
+    squares = jnp.sum(weights * jnp.square(counted / unit))
+    return jnp.where(bound > 0, unit * jnp.sqrt(squares / jnp.where(bound > 0, bound, 1)), jnp.inf)
 
 
 def _clipped(
     stack: jax.Array,
     weights: jax.Array,
-    lengths: Lengths,
+    lengths: jax.Array,
     radius: jax.Array,
     unravel: Callable[[jax.Array], PyTree],
 ) -> Halves:
-    """Gossip with differences clipped to a radius that is in the unit of their lengths."""
-    factors = jnp.where(lengths.finite, jnp.minimum(1, radius / lengths.values), 0)
+    """Gossip with differences of these lengths clipped to a radius."""
+    shrunk = radius / jnp.where(lengths > radius, lengths, 1)
+    factors = jnp.where(jnp.isfinite(lengths), jnp.where(lengths > radius, shrunk, 1), 0)
     return _instead(stack, weights * factors, unravel)
 
 
@@ -385,8 +394,10 @@ def _instead(stack: jax.Array, shares: jax.Array, unravel: Callable[[jax.Array],
 
 
 def _mixed(stack: jax.Array, shares: jax.Array, unravel: Callable[[jax.Array], PyTree]) -> Halves:
-    """Rows by their shares (n,), of sum 1."""
-    return Halves(
-        lambda: unravel(weighted_mean(stack, shares, 1.0).astype(stack.dtype)),
-        lambda: jax.lax.stop_gradient(shares),
-    )
+    """Rows by their shares (n,), not negative and of sum 1, so that no sum is larger than they."""
+
+    def mean() -> jax.Array:
+        rows = jnp.where(shares[:, None] > 0, stack, 0)
+        return jnp.matmul(shares, rows, precision=jax.lax.Precision.HIGHEST).astype(stack.dtype)
+
+    return Halves(lambda: unravel(mean()), lambda: jax.lax.stop_gradient(shares))

@@ -92,8 +92,8 @@ def make_gossip(
     Raises:
       TypeError: something is of another kind than asked for.
       ValueError: Byzantine nodes without an attack; an attack with a memory that is not aimed; a
-        model with running statistics; a column with the name of another. When traced: a rule that
-        refuses the neighbourhood of a node, or a function that returns another shape.
+        model with running statistics; a column with the name of another; a rule that refuses the
+        neighbourhood of a node. When traced: a function that returns another shape.
     """
     _check(config, task, rule, attack, schedule, columns)
     workers, networks = config.workers, config.networks
@@ -109,7 +109,7 @@ def make_gossip(
     if not config.study and not any(asks_for(one, "shares") for one in columns.values()):
         selection = None
     exchange = make_exchange(
-        Players(config, rule, selection, attack, functools.partial(_told, attack))
+        Players(config, rule, selection, attack, dimension, functools.partial(_told, attack))
     )
     edges = told.edges_of(networks)
     model_state = {}
