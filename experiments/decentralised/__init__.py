@@ -2,8 +2,8 @@
 
 Each honest node has data and a model of its own, hears its neighbours alone, and some of them lie:
 each tells every neighbour what does that one most harm. Gaucher, Dieuleveut and Hendrikx (Unified
-breakdown analysis for Byzantine robust gossip, ICML 2025) find that clipping and trimming around a
-node's own model hold until the Byzantine neighbours are as many as half of the honest graph's
-algebraic connectivity, and that an attack along the graph's bottleneck breaks earlier what other
-attacks leave whole.
+breakdown analysis for Byzantine robust gossip, ICML 2025) bound the attackers that any rule can
+bear by the honest graph's algebraic connectivity, and find that clipping around a node's own model
+(CS+) holds where the nearest neighbours' average (NNA) does not, above all against an attack along
+the graph's bottleneck.
 """

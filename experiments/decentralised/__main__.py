@@ -2,8 +2,8 @@
 
 Every combination of the options is trained; attackers search the factor that moves each node
 farthest. Ends in a table, a heatmap over graphs, curves with the worst node, and each graph with
-its nodes' accuracies. The same command again runs only what is missing. The default takes MINUTES
-on two cores.
+its nodes' accuracies. The same command again runs only what is missing. The default takes 4 to 5
+minutes on two cores, most of them to compile.
 """
 
 import dataclasses

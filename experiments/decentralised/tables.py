@@ -45,27 +45,24 @@ def print_table(
     shown = Table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, mean and worst honest node, under the "
-        "worst attack; apart: distance to consensus; share: weight of Byzantine vectors in what a "
-        "node makes of its neighbours'. Attacks by initials: "
+        "worst attack; apart: distance to consensus. Attacks by initials: "
         + ", ".join(f"{initials(name)} {name}" for name in dict.fromkeys(summary["worst_attack"])),
     )
     for name in ("graph", "f", "data", "rule"):
         shown.add_column(name, no_wrap=True)
-    for name in ("mean", "worst", "apart", "share"):
+    for name in ("mean", "worst", "apart"):
         shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("attack", no_wrap=True)
+    shown.add_column("by", no_wrap=True)
     for (graph, f, level), group in summary.groupby(["graph", "f", "heterogeneity"], sort=False):
         names = [str(graph), str(f), str(level)]
         for row in group.to_dict("records"):
             spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
-            share = row["byzantine_share"]
             shown.add_row(
                 *names,
                 row["rule"],
                 f"{100 * row['test_accuracy']:.1f}{spread}",
                 f"{100 * row['worst_node']:.1f}",
                 f"{row['consensus_distance']:.2g}",
-                "-" if pd.isna(share) else f"{share:.2f}",
                 initials(row["worst_attack"]),
             )
             names = ["", "", ""]

@@ -1,9 +1,10 @@
 """Gossip: robust learning without a server, on any graph, with any rule at the nodes."""
 
+from simbyz.gossip import attacks, graphs, rules
 from simbyz.gossip.config import GossipConfig
-from simbyz.gossip.network import Network, robustness_condition
+from simbyz.gossip.networks.network import Network, robustness_condition
+from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.rules import GOSSIP_RULES
-from simbyz.gossip.sampled import Sampled
 from simbyz.gossip.state import GossipState
 from simbyz.gossip.step import make_gossip
 
@@ -13,6 +14,9 @@ __all__ = [
     "GossipState",
     "Network",
     "Sampled",
+    "attacks",
+    "graphs",
     "make_gossip",
     "robustness_condition",
+    "rules",
 ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz.gossip.network import Network
+from simbyz.gossip.networks.network import Network
 from simbyz.simulator import certificates
 
 COLUMNS = (

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from simbyz._arrays.checks import flag, integer
-from simbyz.gossip.network import Network
-from simbyz.gossip.sampled import Sampled
+from simbyz.gossip.networks.network import Network
+from simbyz.gossip.networks.sampled import Sampled
 from simbyz.simulator import Config
 
 Exchange = Literal["after", "before", "gradients"]

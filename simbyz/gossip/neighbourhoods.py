@@ -22,8 +22,10 @@ from simbyz.attacks.base import Attack, StatefulAttack
 from simbyz.gossip.attackers import Neighbourhood, Setting, lies_to, sent_to_all
 from simbyz.gossip.columns import Heard, heard_by, heard_of_sample
 from simbyz.gossip.config import GossipConfig
-from simbyz.gossip.network import Group, Network, groups, merged
-from simbyz.gossip.sampled import Sampled
+from simbyz.gossip.networks.groups import Group, groups, merged
+from simbyz.gossip.networks.network import Network
+from simbyz.gossip.networks.sampled import Sampled
+from simbyz.gossip.over_devices import cut
 from simbyz.simulator.keys import RULE, of_step
 
 SAMPLE = 9  # a purpose of random numbers, beside those of `simbyz.simulator.keys`
@@ -95,9 +97,7 @@ def on(players: Players, network: Network) -> Exchange:
 
 
 def check_sizes(players: Players, sizes: Iterable[tuple[int, int]]) -> None:
-    """Whether the rule takes as many rows as meet at each node, (f, n), before anything is compiled;
-    a merged group has more.
-    """
+    """Whether the rule takes as many rows as meet at each node, (f, n): a merged group has more."""
     for f, n in dict.fromkeys(sizes):
         place = Neighbourhood(*map(jnp.asarray, (0, [0], [0], [0], np.full(n, 1 / n, np.float32))))
         setting = Setting(jax.random.key(0), jnp.int32(0), 0, {}, lambda node, point: point[0])
@@ -248,5 +248,5 @@ def made_of(
 def in_turns(function: Callable[[Any], Any], each: PyTree, at_once: int | None) -> Any:
     """`function` of each, leaves (m, ...), `at_once` of them together, or all."""
     if at_once is None:
-        return jax.vmap(function)(each)
+        return cut(jax.vmap(function)(cut(each)))
     return jax.lax.map(function, each, batch_size=at_once)

@@ -39,8 +39,8 @@ from simbyz.gossip.columns import Heard
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.graphs.figures import fiedler_vector
 from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
-from simbyz.gossip.network import Network
-from simbyz.gossip.sampled import Sampled
+from simbyz.gossip.networks.network import Network
+from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
 from simbyz.simulator import Hyperparameters, Simulator, metrics
 from simbyz.simulator.config import agree

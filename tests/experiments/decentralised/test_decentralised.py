@@ -51,6 +51,14 @@ def test_table_and_pictures(finished):
     assert len(list(options.results.glob("graph-*.png"))) == 1
     shown = printed(tables.print_table, results.summary, {("two_worlds", 1): "words"}, "title")
     assert "gts" in shown and "two_worlds, f = 1: words" in shown
+    wide = results.summary.assign(
+        graph="random_geometric",
+        rule="clipped_gossip_plus",
+        heterogeneity="dirichlet:0.1",
+        deviation=0.123,
+        consensus_distance=1.3e12,
+    )
+    printed(tables.print_table, wide, {}, "title")
 
 
 def test_the_summary_is_of_the_worst_attack():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from simbyz.gossip import GossipConfig, Network, Sampled, graphs, robustness_condition
-from simbyz.gossip.network import groups
+from simbyz.gossip.networks.groups import groups
 
 RING = graphs.ring(8, 4)
 
@@ -69,3 +69,10 @@ def test_the_condition_tells_when_too_many_lie():
     good = robustness_condition(Network(graphs.complete(9), (8,)))
     assert good.holds and "2b = 2 < μ_2 = 8" in good.words
     assert not robustness_condition(Network(graphs.two_worlds(10, 1), (3,))).holds
+    for half, friends in ((8, 2), (13, 4)):  # μ_2 is twice the friends in the other world, exactly
+        n, b = 2 * half, friends
+        worlds = graphs.two_worlds(n, half * friends)
+        arcs = [*worlds.arcs.tolist(), *((n + i, node) for i in range(b) for node in range(n))]
+        arcs += [(node, n + i) for i in range(b) for node in range(n)]
+        network = Network(graphs.Graph(n + b, np.array(arcs)), tuple(range(n, n + b)))
+        assert not robustness_condition(network).holds

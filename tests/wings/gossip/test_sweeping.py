@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from simbyz.attacks import relocating
+from simbyz.attacks import relocating, sign_flipping
 from simbyz.gossip import GossipConfig, Network, graphs, make_gossip, rules
+from simbyz.gossip.over_devices import shard
 from simbyz.simulator import Hyperparameters, Momentum
 from simbyz.sweeps import Lane, Stopped, sweep
 from simbyz.sweeps.checkpoints import Checkpoints
@@ -58,3 +59,23 @@ def test_local_steps_are_steps_of_each_node():
         key = jax.random.key(0)
         ends.append(advance(start, Hyperparameters(0.1), task.data, key, 0, steps)[0].parameters)
     np.testing.assert_allclose(*ends, rtol=1e-6)
+
+
+def test_nodes_are_cut_over_devices():
+    """Two devices hold half of the nodes each, and the run is that of one."""
+    network = Network(graphs.regular(jax.random.key(0), 10, 4), (2, 5), strict=False)
+    task = quadratic(jax.random.key(0), 8, 4, heterogeneity=1.0, noise=0.2).task
+    simulator = make_gossip(GossipConfig(network), task, rules.clipped_gossip, sign_flipping)
+    given = Hyperparameters(0.2, worker=Momentum(0.9, 0.1))
+    key = jax.random.key(1)
+    alone, told = jax.jit(simulator.advance, static_argnums=5)(
+        simulator.initialise(key), given, task.data, key, 0, 4
+    )
+    over = shard(simulator, jax.devices()[:2])
+    state, metrics = over.advance(over.initialise(key), given, task.data, key, 0, 4)
+    parts = [one.data.shape for one in state.parameters.addressable_shards]
+    assert parts == [(4, 4), (4, 4)]
+    np.testing.assert_allclose(state.parameters, alone.parameters, atol=1e-6)
+    np.testing.assert_allclose(metrics.loss, told.loss, atol=1e-6)
+    with pytest.raises(ValueError, match="h = 7 honest nodes can't be cut among 2 devices"):
+        shard(SIMULATOR, jax.devices()[:2])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import integer
-from simbyz.gossip.network import nodes_of
+from simbyz.gossip.networks.network import nodes_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
