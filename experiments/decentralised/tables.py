@@ -1,0 +1,72 @@
+"""The table of the runs: each rule on each graph under its worst attack."""
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from experiments.defence_matrix.tables import initials
+
+CELL = ["graph", "rule", "f", "heterogeneity"]
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a graph, rule, f and heterogeneity, of means over seeds.
+
+    `test_accuracy` is the least over attacks of the nodes' mean, `worst_attack` is of it, and
+    `deviation` (over seeds), `worst_node`, `consensus_distance` and `byzantine_share` are under it.
+    """
+    rows = []
+    for cell, group in runs.groupby(CELL, sort=False):
+        by_attack = group.groupby("attack", sort=False)
+        means = by_attack["test_accuracy"].mean()
+        attack = means.idxmin()
+        some = by_attack.get_group(attack)
+        rows.append(
+            dict(zip(CELL, cell, strict=True))
+            | {
+                "test_accuracy": means[attack],
+                "deviation": some["test_accuracy"].std(ddof=1),
+                "worst_node": some["worst_accuracy"].mean(),
+                "best_node": some["best_accuracy"].mean(),
+                "consensus_distance": some["consensus_distance"].mean(),
+                "byzantine_share": some["byzantine_share"].mean(),
+                "worst_attack": attack,
+                "seeds": some["seed"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def print_table(
+    summary: pd.DataFrame, conditions: dict, title: str, console: Console | None = None
+) -> None:
+    """The summary, within 100 columns. conditions: (graph, f) -> words on its network."""
+    console = Console(width=100) if console is None else console
+    shown = Table(
+        title=title,
+        caption="test accuracy, % ± deviation over seeds, mean and worst honest node, under the "
+        "worst attack; apart: distance to consensus. Attacks by initials: "
+        + ", ".join(f"{initials(name)} {name}" for name in dict.fromkeys(summary["worst_attack"])),
+    )
+    for name in ("graph", "f", "data", "rule"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("mean", "worst", "apart"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("by", no_wrap=True)
+    for (graph, f, level), group in summary.groupby(["graph", "f", "heterogeneity"], sort=False):
+        names = [str(graph), str(f), str(level)]
+        for row in group.to_dict("records"):
+            spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
+            shown.add_row(
+                *names,
+                row["rule"],
+                f"{100 * row['test_accuracy']:.1f}{spread}",
+                f"{100 * row['worst_node']:.1f}",
+                f"{row['consensus_distance']:.2g}",
+                initials(row["worst_attack"]),
+            )
+            names = ["", "", ""]
+        shown.add_section()
+    console.print(shown)
+    for (graph, f), words in conditions.items():
+        console.print(f"{graph}, f = {f}: {words}", highlight=False)

@@ -1,0 +1,99 @@
+"""Attackers: what the Byzantine neighbours of a node send it, or a Byzantine node sends to all."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.calling import asked, name_of
+from simbyz._arrays.checks import require_shape
+from simbyz._arrays.stacking import PyTree
+from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.simulator.keys import ATTACK, of_step
+
+
+class Setting(NamedTuple):
+    """What an exchange is told beside the vectors."""
+
+    key: jax.Array  # of the run
+    step: jax.Array
+    number: int | jax.Array  # of the exchange in this step
+    options: dict[str, Any]  # of the attack
+    loss_of: Callable[[jax.Array, jax.Array], jax.Array]  # (node, parameters (d,)) -> loss
+
+
+class Neighbourhood(NamedTuple):
+    """One node's, by places among the h honest nodes."""
+
+    node: jax.Array  # ()
+    heard: jax.Array  # (k,) its honest neighbours
+    known: jax.Array  # (k + 1,) with itself, in increasing order
+    liars: jax.Array  # (b,) places among the Byzantine nodes
+    weights: jax.Array  # (1 + k + b,)
+
+
+def lies_to(
+    attack: Attack | StatefulAttack | None,
+    place: Neighbourhood,
+    vectors: jax.Array,
+    memory: PyTree,
+    told: dict[str, Any],
+    setting: Setting,
+) -> tuple[jax.Array, PyTree]:
+    """The rows (b, d) that a node is sent, made of what its honest neighbours and itself send; and
+    the attack's memory.
+
+    Args:
+      attack: None without Byzantine nodes.
+      place: of the node.
+      vectors: (h, d) that the honest nodes send.
+      memory: of a `StatefulAttack` that attacks this node.
+      told: what else the attack may ask for.
+      setting: of the exchange.
+    """
+    b, d = len(place.liars), vectors.shape[1]
+    if b == 0:
+        return jnp.zeros((0, d), vectors.dtype), memory
+    assert attack is not None
+    values = told | {
+        "target": vectors[place.node],
+        "neighbours": vectors[place.heard],
+        "everyone": vectors,
+        "weights": place.weights,
+        "place": place.node,
+    }
+    options = setting.options | asked(sending(attack), values)
+    arguments = attack_key(setting), vectors[place.known], b
+    if isinstance(attack, StatefulAttack):
+        rows, memory = attack.send(*arguments, memory, **options)
+    else:
+        rows = attack(*arguments, **options)
+    what = f"the attack {name_of(sending(attack))}"
+    require_shape(what, rows, (b, d), "a row for each Byzantine neighbour, (b, d),")
+    return rows, memory
+
+
+def sent_to_all(
+    attack: Attack | StatefulAttack | None, count: int, vectors: jax.Array, setting: Setting
+) -> jax.Array:
+    """What each Byzantine node sends to all its neighbours, (count, d), made of what all honest
+    nodes send.
+    """
+    shape = count, vectors.shape[1]
+    if count == 0:
+        return jnp.zeros(shape, vectors.dtype)
+    assert attack is not None and not isinstance(attack, StatefulAttack)
+    options = setting.options | asked(attack, {"everyone": vectors})
+    rows = attack(attack_key(setting), vectors, count, **options)
+    what = f"the attack {name_of(attack)}"
+    require_shape(what, rows, shape, "a row for each Byzantine node, (b, d),")
+    return rows
+
+
+def attack_key(setting: Setting) -> jax.Array:
+    """One for all nodes, so that a random attack sends the same to all who hear the same; in the
+    first exchange of a step that of the simulator with a server.
+    """
+    key = of_step(setting.key, ATTACK, setting.step)
+    return jnp.where(setting.number == 0, key, jax.random.fold_in(key, setting.number))

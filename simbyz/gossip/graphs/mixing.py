@@ -1,0 +1,91 @@
+"""Mixing weights: what a node's own vector and each neighbour's count for in plain gossip,
+
+    x_i ← w_ii x_i + Σ_j w_ij x_j = x_i + Σ_j w_ij (x_j - x_i)
+
+with w_ii = 1 - Σ_j w_ij. Where W is symmetric, it is doubly stochastic: the mean of all nodes
+stays.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from simbyz.gossip.graphs.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mixing:
+    """arcs: (m,) the weight w_ij of each of a graph's arcs (j, i), in order. own: (n,) w_ii."""
+
+    arcs: np.ndarray
+    own: np.ndarray
+
+    def matrix(self, graph: Graph) -> np.ndarray:
+        """W (n, n), w_ij at (receiver i, sender j)."""
+        matrix = np.diag(self.own).astype(float)
+        matrix[graph.arcs[:, 1], graph.arcs[:, 0]] = self.arcs
+        return matrix
+
+
+def of_arcs(graph: Graph, weights: np.ndarray) -> Mixing:
+    """The mixing of these weights of the arcs (m,), the rest for each node's own.
+
+    Raises:
+      ValueError: a weight a neighbour that is negative or no number, or more than 1 in all.
+    """
+    weights = np.asarray(weights, float)
+    if weights.shape != (len(graph.arcs),):
+        raise ValueError(f"{graph.name} has {len(graph.arcs)} arcs, got weights {weights.shape}")
+    if not np.all(weights >= 0):
+        raise ValueError(f"mixing weights must be at least 0, got {weights.min()}")
+    sums = np.bincount(graph.arcs[:, 1], weights, minlength=graph.n)
+    if np.any(sums > 1 + 1e-12):
+        raise ValueError(
+            f"a node's mixing weights must be at most 1 in all, got {sums.max():.4g} at node "
+            f"{sums.argmax()}"
+        )
+    return Mixing(weights, np.maximum(1 - sums, 0))
+
+
+def metropolis(graph: Graph) -> Mixing:
+    """w_ij = 1 / (1 + max(degree of i, degree of j)), doubly stochastic on any undirected graph.
+
+    Raises:
+      ValueError: a directed graph.
+
+    Convention: the program of Gaucher et al. (ICML 2025) counts degrees among the honest nodes and
+      adds the f attackers that each of them hears: where all hear f, its weights are these.
+    """
+    if graph.directed:
+        raise ValueError(f"metropolis weights are of undirected graphs, {graph.name} is directed")
+    degrees = graph.degrees
+    return of_arcs(graph, 1 / (1 + degrees[graph.arcs].max(axis=1)))
+
+
+def uniform(graph: Graph) -> Mixing:
+    """w_ij = 1 / (1 + degree of i): the plain mean of a neighbourhood, of directed graphs too.
+
+    Doubly stochastic where all degrees are equal; else each row's sum is 1, and no more.
+    """
+    return of_arcs(graph, 1 / (1 + graph.degrees[graph.arcs[:, 1]]))
+
+
+def max_degree(graph: Graph) -> Mixing:
+    """w_ij = 1 / (1 + the largest degree), doubly stochastic on any undirected graph."""
+    return of_arcs(graph, np.full(len(graph.arcs), 1 / (1 + graph.degrees.max(initial=0))))
+
+
+def lazy(mixing: Mixing) -> Mixing:
+    """(W + I) / 2: no eigenvalue is negative."""
+    return Mixing(mixing.arcs / 2, (1 + mixing.own) / 2)
+
+
+def scaled(graph: Graph, mixing: Mixing, step: float) -> Mixing:
+    """The weights of neighbours times a communication step, the rest for each node's own.
+
+    Gaucher et al. take 1 / λ_max of the honest nodes' Laplacian of these weights.
+
+    Raises:
+      ValueError: as `of_arcs`.
+    """
+    return of_arcs(graph, step * mixing.arcs)

@@ -1,0 +1,171 @@
+"""Network: a graph, who of its nodes is Byzantine, what each node tolerates, and mixing weights."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from simbyz._arrays.checks import flag, integer
+from simbyz.gossip.graphs.figures import algebraic_connectivity, is_connected
+from simbyz.gossip.graphs.graph import Graph
+from simbyz.gossip.graphs.mixing import Mixing, metropolis, uniform
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """Who hears whom, and who lies.
+
+    graph: of all nodes. byzantine: numbers of the Byzantine ones. f: Byzantine neighbours that a
+    node's rule is told to tolerate: of every node, or a list of n; None: as many as the node that
+    hears most has. mixing: the weights of `simbyz.gossip.graphs.mixing`; Metropolis' if None, and
+    a neighbourhood's plain mean where the graph is directed. strict: whether to refuse honest nodes
+    that are not connected without the others, and a node that hears more Byzantine ones than it
+    tolerates; False runs that too.
+
+    Raises:
+      TypeError: something is of another kind than asked for.
+      ValueError: a Byzantine node that is none or given twice; nobody is honest; an f that is
+        negative or not one for each node; what `strict` refuses.
+    """
+
+    graph: Graph
+    byzantine: tuple[int, ...] = ()
+    f: int | Sequence[int] | None = None
+    mixing: Mixing | None = None
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.graph, Graph):
+            raise TypeError(
+                "graph must be a Graph, such as simbyz.gossip.graphs.ring(20) gives, "
+                f"got {self.graph!r}"
+            )
+        object.__setattr__(self, "byzantine", nodes_of(self.graph.n, self.byzantine))
+        given = self.widths[1] if self.f is None else self.f
+        tolerated = list(given) if isinstance(given, Sequence) else [given] * self.n
+        if len(tolerated) != self.n:
+            raise ValueError(f"f is one number, or one for each of {self.n} nodes, got {given}")
+        if any(integer("f", one) < 0 for one in tolerated):
+            raise ValueError(f"f must be at least 0, got {given}")
+        object.__setattr__(self, "f", tuple(map(int, tolerated)))
+        weights = self.mixing
+        if weights is None:
+            weights = uniform(self.graph) if self.graph.directed else metropolis(self.graph)
+        elif not isinstance(weights, Mixing):
+            raise TypeError(f"mixing must be a Mixing, such as metropolis(graph), got {weights!r}")
+        object.__setattr__(self, "mixing", weights)
+        if weights.arcs.shape != (len(self.graph.arcs),):
+            raise ValueError("mixing must be of this graph, got weights of another number of arcs")
+        if flag("strict", self.strict):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if not is_connected(self.honest_graph):
+            raise ValueError(
+                f"the honest nodes of {self.graph.name} are not connected without the Byzantine "
+                f"ones {self.byzantine}: place these elsewhere, or strict=False"
+            )
+        for node in self.honest:
+            liars = self.liars_of(node)
+            if len(liars) > self.tolerated[node]:
+                raise ValueError(
+                    f"node {node} tolerates f={self.tolerated[node]} Byzantine neighbours and "
+                    f"hears {len(liars)}, {tuple(map(int, liars))}: raise f, place them elsewhere, "
+                    "or strict=False"
+                )
+
+    @property
+    def n(self) -> int:
+        return self.graph.n
+
+    @property
+    def tolerated(self) -> tuple[int, ...]:
+        """f of each node, (n,)."""
+        return self.f  # type: ignore[return-value]
+
+    @property
+    def weights(self) -> Mixing:
+        return self.mixing  # type: ignore[return-value]
+
+    @functools.cached_property
+    def honest(self) -> np.ndarray:
+        """Numbers of the h honest nodes, in increasing order."""
+        return np.setdiff1d(np.arange(self.graph.n), self.byzantine)
+
+    @functools.cached_property
+    def honest_graph(self) -> Graph:
+        """The graph of the honest nodes alone, numbered anew from 0 to h - 1."""
+        return self.graph.among(self.honest)
+
+    @functools.cached_property
+    def honest_mixing(self) -> Mixing:
+        """The weights of the arcs among honest nodes, the rest for each node's own."""
+        own = ~np.isin(self.graph.arcs, self.byzantine).any(axis=1)
+        arcs = self.weights.arcs[own]
+        given = np.bincount(self.honest_graph.arcs[:, 1], arcs, minlength=len(self.honest))
+        return Mixing(arcs, 1 - given)
+
+    @functools.cached_property
+    def widths(self) -> tuple[int, int]:
+        """The most honest and the most Byzantine neighbours of an honest node."""
+        liars = [len(self.liars_of(node)) for node in self.honest]
+        degrees = self.graph.degrees[self.honest]
+        return int(max(degrees - liars)), max(liars)
+
+    def liars_of(self, node: int) -> np.ndarray:
+        """The Byzantine neighbours that a node hears."""
+        heard = self.graph.heard(node)
+        return heard[np.isin(heard, self.byzantine)]
+
+    @functools.cached_property
+    def byzantine_weight(self) -> np.ndarray:
+        """The mixing weight of the Byzantine neighbours of each honest node, (h,)."""
+        from_liars = np.isin(self.graph.arcs[:, 0], self.byzantine)
+        sums = np.bincount(
+            self.graph.arcs[from_liars, 1], self.weights.arcs[from_liars], minlength=self.n
+        )
+        return sums[self.honest]
+
+
+class Condition(NamedTuple):
+    """A condition that no rule does without, of a network."""
+
+    holds: bool
+    words: str
+
+
+def robustness_condition(network: Network) -> Condition:
+    """Whether Byzantine neighbours are few beside the honest graph's connectivity: 2 b < μ_2.
+
+    b is the largest number of Byzantine neighbours of an honest node, μ_2 the algebraic
+    connectivity of the honest nodes' graph, all edges of weight 1. Where μ_2 <= 2 b there are
+    graphs on which no rule keeps all honest nodes together; the guarantees of clipping and of
+    trimming ask for more than that. Rules refuse only what they cannot compute, so that runs on
+    either side of this can be compared.
+
+    Raises:
+      ValueError: a directed graph.
+
+    Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
+    """
+    b = network.widths[1]
+    connectivity = algebraic_connectivity(network.honest_graph)
+    holds = 2 * b < connectivity * (1 - 1e-9)  # eigenvalues are rounded
+    sign = "<" if holds else ">="
+    return Condition(
+        holds,
+        f"2b = {2 * b} {sign} μ_2 = {connectivity:.3g}, the honest graph's algebraic connectivity",
+    )
+
+
+def nodes_of(n: int, byzantine: Iterable[int]) -> tuple[int, ...]:
+    nodes = tuple(sorted(integer("byzantine", node) for node in byzantine))
+    if outside := [node for node in nodes if not 0 <= node < n]:
+        raise ValueError(f"nodes are from 0 to {n - 1}, got the Byzantine node {outside[0]}")
+    if len(set(nodes)) < len(nodes):
+        raise ValueError(f"a Byzantine node is given once, got {nodes}")
+    if len(nodes) == n:
+        raise ValueError(f"all n={n} nodes are Byzantine: leave one that is honest")
+    return nodes

@@ -1,0 +1,361 @@
+"""Decentralised SGD under Byzantine nodes: the simulator without a server.
+
+One step, for the h honest nodes, each with parameters θ_i and a batch of its own:
+
+    m_i = decay m_i + gain g_i(θ_i)                          momentum at the node
+    x_i = θ_i - learning rate · m_i                          the gradient step
+    B_i = attack(x_j of those that i hears, and its own)     rows of its Byzantine neighbours
+    θ_i = rule(x_i, x_j ..., B_i)                            at each node, of its neighbourhood
+
+`exchange="before"` has θ_i = rule(θ_i, θ_j ..., B_i) - learning rate · m_i; `"gradients"` has
+θ_i - learning rate · rule(m_i, m_j ..., B_i), which on a complete graph is the server's step.
+
+Gradient tracking keeps at each node an estimate y_i of the mean gradient:
+
+    y_i = rule(y_j ...) + g_i(θ_i) - g_i of the last step
+    θ_i = rule(θ_j - learning rate · y_j ...)
+
+What nodes compute and send are the workers of `simbyz.simulator`, and what comes out is a
+`Simulator`, so that sweeps, checkpoints and tables are those of runs with a server.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from simbyz._arrays.calling import asked, asks_for, name_of
+from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
+from simbyz._arrays.halves import core_of, selection_of
+from simbyz._arrays.stacking import PyTree, unraveller
+from simbyz.aggregators.base import Rule, StatefulRule
+from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.gossip import columns as told
+from simbyz.gossip.attackers import Setting
+from simbyz.gossip.columns import Heard
+from simbyz.gossip.config import GossipConfig
+from simbyz.gossip.graphs.figures import fiedler_vector
+from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
+from simbyz.gossip.networks.network import Network
+from simbyz.gossip.networks.sampled import Sampled
+from simbyz.gossip.state import GossipState, Tracking
+from simbyz.simulator import Hyperparameters, Simulator, metrics
+from simbyz.simulator.config import agree
+from simbyz.simulator.keys import EVALUATE, INITIALISE, WORKERS, of_step
+from simbyz.simulator.metrics import Column, Metrics, metrics_of
+from simbyz.simulator.participation import Round, batches_in_a_step, participants
+from simbyz.simulator.step import Schedule, sender_of
+from simbyz.simulator.workers.gradients import draw_batches, make_gradients
+from simbyz.simulator.workers.sender import Sender, Sent, Take
+from simbyz.tasks.task import Task
+
+
+def make_gossip(
+    config: GossipConfig,
+    task: Task,
+    rule: Rule,
+    attack: Attack | StatefulAttack | None = None,
+    *,
+    selection: Rule | None = None,
+    schedule: Schedule = lambda step: 1.0,
+    senders: Sequence[Sender] = (),
+    columns: Mapping[str, Column] = {},
+) -> Simulator:
+    """The simulator of one configuration without a server.
+
+    Args:
+      config: what shapes the program.
+      task: model and data, of h workers, the honest nodes in the order of their numbers. A model
+        with running statistics is refused.
+      rule: at each node, ((n, d), f) -> (d,) of the rows that meet there, its own first: any of
+        `simbyz.aggregators` or `simbyz.gossip.rules`, given what it asks for of `key`, `weights`,
+        `honest` and `loss_of`.
+      attack: (key, (m, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), any of
+        `simbyz.attacks` or `simbyz.gossip.attacks`, or a `StatefulAttack`, with a memory for each
+        node that is attacked. See `GossipConfig.aimed` for what it is made of, and
+        `simbyz.gossip.attacks` for what it may ask for. None without Byzantine nodes.
+      selection: weights of the rows in the rule's result; the rule's own if None, where it has one.
+      schedule, senders: as in `simbyz.simulator.make_simulator`.
+      columns: of a user's own, (...) -> scalar, of what they ask for of `parameters` (h, d) before
+        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `shares` (h, largest, see
+        `simbyz.gossip.columns`), `step` and `hyperparameters`.
+
+    Returns:
+      A `Simulator` whose states are `GossipState`, for `simbyz.sweeps.sweep`; `start` takes
+      parameters (d,) for all or (h, d). The columns are `accuracy`, the mean over the honest nodes,
+      `loss`, `distance_from_start` (root mean square), and those of `simbyz.gossip.columns`; with
+      `certify` `coefficient` and `distance`, the largest over neighbourhoods.
+
+    Raises:
+      TypeError: something is of another kind than asked for.
+      ValueError: Byzantine nodes without an attack; an attack with a memory that is not aimed; a
+        model with running statistics; a column with the name of another; a rule that refuses the
+        neighbourhood of a node. When traced: a function that returns another shape.
+    """
+    _check(config, task, rule, attack, schedule, columns)
+    workers, networks = config.workers, config.networks
+    template, model_state = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
+    if jax.tree.leaves(model_state):
+        raise ValueError("nodes keep no running statistics: give a model without them")
+    dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
+    unravel = unraveller(template)
+    gradients = make_gradients(workers, task, unravel)
+    sender = sender_of(workers, senders)
+    if selection is None and core_of(rule) is not None:
+        selection = selection_of(rule)
+    if not config.study and not any(asks_for(one, "shares") for one in columns.values()):
+        selection = None
+    exchange = make_exchange(
+        Players(config, rule, selection, attack, dimension, functools.partial(_told, attack))
+    )
+    edges = told.edges_of(networks)
+    model_state = {}
+
+    def initialise(key: jax.Array) -> Any:
+        random_key("a run", key)
+        parameters, _ = task.initialise(jax.random.fold_in(key, INITIALISE))
+        return start(ravel_pytree(parameters)[0], model_state)
+
+    def start(parameters: jax.Array, model_state: PyTree) -> Any:
+        given = jnp.asarray(parameters)
+        shape = config.honest, dimension
+        if given.shape not in (shape, shape[1:]) or not jnp.issubdtype(given.dtype, jnp.floating):
+            raise ValueError(
+                f"parameters must be floats of shape (d,) = ({dimension},), or (h, d) = {shape}, "
+                f"got {given.dtype} {given.shape}"
+            )
+        points = jnp.broadcast_to(given, shape)
+        memory = None
+        if isinstance(attack, StatefulAttack):
+            memory = jax.tree.map(
+                lambda leaf: jnp.broadcast_to(leaf, (config.honest, *jnp.shape(leaf))),
+                attack.start(dimension),
+            )
+        tracking = Tracking(jnp.zeros(shape), jnp.zeros(shape)) if config.tracking else None
+        return GossipState(points, points, sender.init(points[0], config.honest), memory, tracking)
+
+    def round(
+        state: GossipState,
+        hyperparameters: Hyperparameters,
+        key: jax.Array,
+        step: jax.Array,
+        look_ahead: jax.Array | bool = True,
+    ) -> Round:
+        random_key("a run", key)
+        agree(workers, hyperparameters)
+        rate, local = hyperparameters.learning_rate, hyperparameters.local_learning_rate
+        factor = schedule(step, **hyperparameters.schedule)
+        require_shape("the schedule", factor, (), "a factor")
+        return Round(
+            hyperparameters=hyperparameters,
+            key=key,
+            step=step,
+            turn=step,
+            part=participants(workers, key, step),
+            rate=rate * factor,
+            local_rate=(rate if local is None else local) * factor,
+            ahead=config.nesterov and look_ahead,
+            aggregate=None,
+            model_state=model_state,
+        )
+
+    def mix(vectors: jax.Array, memory: PyTree, round: Round, first: int) -> Exchanged:
+        """All exchanges of vectors (h, d) in a step, numbered from the first on."""
+
+        def loss_of(node: jax.Array, point: jax.Array) -> jax.Array:
+            batch = jax.tree.map(lambda leaf: leaf[node], round.batch)
+            key = jax.random.split(of_step(round.key, WORKERS, round.turn), config.honest)[node]
+            return task.loss(round.data, unravel(point), model_state, batch, key)[0]
+
+        def one(number: int | jax.Array, vectors: jax.Array, memory: PyTree) -> Exchanged:
+            options = round.hyperparameters.attack
+            setting = Setting(round.key, round.step, number, options, loss_of)
+            return exchange(vectors, memory, setting)
+
+        def turn(carry: tuple[jax.Array, PyTree], number: jax.Array) -> tuple[Any, Heard]:
+            made = one(number, *carry)
+            return (made.vectors, made.attack), made.heard
+
+        if config.rounds == 1:
+            return one(first, vectors, memory)
+        numbers = first + jnp.arange(config.rounds)
+        (vectors, memory), heard = jax.lax.scan(turn, (vectors, memory), numbers)
+        return Exchanged(vectors, jax.tree.map(lambda leaf: leaf[-1], heard), memory)
+
+    def step(
+        state: GossipState, round: Round, take: Take, accuracy: jax.Array | float = jnp.nan
+    ) -> tuple[Any, Metrics]:
+        points, rate = state.parameters, round.rate
+        sent, memories = sender.send(take, points, state.senders, round)
+        require_shape("senders", sent.vectors, points.shape, "a row for each honest node, (h, d),")
+        decay = round.hyperparameters.weight_decay
+        tracking, moves, memory = state.tracking, sent.vectors, state.attack
+        if tracking is not None:
+            mixed = mix(tracking.estimates, memory, round, config.rounds)
+            estimates = jnp.where(round.step == 0, 0, mixed.vectors) + moves - tracking.gradients
+            tracking, moves, memory = Tracking(estimates, moves), estimates, mixed.attack
+        if config.exchange == "gradients":
+            made = mix(moves, memory, round, 0)
+            after = points - rate * (made.vectors + decay * points)
+        elif config.exchange == "before":
+            made = mix(points, memory, round, 0)
+            after = made.vectors - rate * (moves + decay * points)
+        else:
+            made = mix(points - rate * (moves + decay * points), memory, round, 0)
+            after = made.vectors
+        new = GossipState(after, state.start, memories, made.attack, tracking)
+        return new, tell(state, round, sent, made, accuracy)
+
+    def tell(
+        state: GossipState, round: Round, sent: Sent, made: Exchanged, accuracy: jax.Array | float
+    ) -> Metrics:
+        values = {
+            "parameters": state.parameters,
+            "sent": sent.vectors,
+            "sampled": sent.sampled,
+            "losses": sent.losses,
+            "shares": made.heard.shares,
+            "step": round.step,
+            "hyperparameters": round.hyperparameters,
+        }
+        own = {name: column(**asked(column, values)) for name, column in columns.items()}
+        for name, value in own.items():
+            require_shape(f"column {name!r}", value, (), "a scalar")
+        known = describe(state, round.step, round.rate, accuracy)
+        known[1].update(told.listening(made.heard) if config.study else {})
+        known[1].update({name: jnp.asarray(value, jnp.float32) for name, value in own.items()})
+        known[0]["loss"] = jnp.mean(sent.losses)
+        if config.certify:
+            known[0]["coefficient"] = jnp.max(made.heard.coefficient)
+            known[0]["distance"] = jnp.max(made.heard.distance)
+        return metrics_of(workers, *known)
+
+    def describe(
+        state: GossipState, step: jax.Array, rate: jax.Array | float, accuracy: jax.Array | float
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The columns of every run, and those of runs without a server."""
+        moved = jnp.sum(jnp.square(state.parameters - state.start)) / config.honest
+        nodes = told.accuracies(jnp.broadcast_to(jnp.float32(accuracy), (config.honest,)))
+        base = {
+            "step": step,
+            "training_points": step * batches_in_a_step(workers) * task.batch_size,
+            "learning_rate": jnp.asarray(rate, jnp.float32),
+            "distance_from_start": jnp.sqrt(moved),
+            "accuracy": nodes.pop("accuracy"),
+        }
+        return base, nodes | told.distances(state.parameters, edges)
+
+    def evaluate(state: GossipState, data: PyTree, key: jax.Array, step: jax.Array) -> jax.Array:
+        """The accuracy of each honest node, (h,)."""
+        key = of_step(key, EVALUATE, step)
+        return jax.lax.map(
+            lambda point: jnp.float32(task.accuracy(data, unravel(point), model_state, key)),
+            state.parameters,
+        )
+
+    def finish(state: GossipState, data: PyTree, key: jax.Array, step: jax.Array) -> Metrics:
+        base, own = describe(state, step, jnp.nan, evaluate(state, data, key, step))
+        absent = set(columns)
+        if config.study and selection is not None:
+            absent |= set(told.LISTENING)
+        return metrics_of(workers, base, own | dict.fromkeys(absent, jnp.float32(jnp.nan)))
+
+    def points(state: GossipState, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
+        now = round(state, hyperparameters, jax.random.key(0), step)
+        return (
+            sender.ahead(state.parameters, state.senders, now)
+            if config.nesterov
+            else (state.parameters)
+        )
+
+    def apply(
+        state: GossipState,
+        hyperparameters: Hyperparameters,
+        key: jax.Array,
+        step_number: jax.Array,
+        gradients: jax.Array,
+        losses: jax.Array,
+        accuracy: jax.Array | float = jnp.nan,
+    ) -> tuple[Any, Metrics]:
+        if config.local_steps > 1:
+            raise ValueError(f"apply takes one gradient a node, got {config.local_steps} steps")
+        now = round(state, hyperparameters, key, step_number)
+        given = Sent(gradients, gradients, losses, model_state)
+        return step(state, now, lambda point, round: given, accuracy)
+
+    def advance(
+        state: GossipState,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        key: jax.Array,
+        first_step: jax.Array,
+        num_steps: int,
+        look_ahead: jax.Array | bool = True,
+    ) -> tuple[Any, Metrics]:
+        random_key("a run", key)
+        if integer("num_steps", num_steps) < 0:
+            raise ValueError(f"num_steps must be at least 0, got {num_steps}")
+        k = config.local_steps
+        batches = draw_batches(workers, task, data, key, first_step * k, num_steps * k)
+        if k > 1:
+            batches = jax.tree.map(
+                lambda leaf: leaf.reshape(num_steps, k, *leaf.shape[1:]), batches
+            )
+
+        def one(state: GossipState, inputs: tuple[jax.Array, PyTree]) -> tuple[Any, Metrics]:
+            number, batch = inputs
+            accuracy = jnp.full(config.honest, jnp.nan, jnp.float32)
+            if config.evaluate_every is not None:
+                accuracy = jax.lax.cond(
+                    number % config.evaluate_every == 0,
+                    lambda: evaluate(state, data, key, number),
+                    lambda: accuracy,
+                )
+            now = round(state, hyperparameters, key, number, look_ahead)
+            return step(state, now._replace(data=data, batch=batch), gradients, accuracy)
+
+        return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
+
+    return Simulator(initialise, start, advance, finish, points, apply, round, step)
+
+
+def _told(attack: Attack | StatefulAttack | None, network: Network) -> dict[str, Any]:
+    """What the attack asks for about the network."""
+    if attack is None or not asks_for(sending(attack), "fiedler"):
+        return {}
+    return {"fiedler": jnp.asarray(fiedler_vector(network.honest_graph), jnp.float32)}
+
+
+def _check(
+    config: GossipConfig,
+    task: Task,
+    rule: Rule,
+    attack: Attack | StatefulAttack | None,
+    schedule: Schedule,
+    columns: Mapping[str, Column],
+) -> None:
+    if not isinstance(config, GossipConfig):
+        raise TypeError(f"config must be a GossipConfig, got {config!r}")
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a Task, got {type(task).__name__}")
+    if isinstance(rule, StatefulRule):
+        raise TypeError("a node's rule has no memory: give a function of (updates, f)")
+    require_callable("rule", rule, "simbyz.gossip.rules.gts, of (updates, f)")
+    require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
+    metrics.check(columns)
+    told.check(columns)
+    if attack is None:
+        if config.byzantine:
+            raise ValueError(f"{config.byzantine} Byzantine nodes need an attack, got None")
+        return
+    example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
+    require_callable("attack", sending(attack), example)
+    to_all = not config.aimed or any(isinstance(one, Sampled) for one in config.networks)
+    if isinstance(attack, StatefulAttack) and to_all:
+        raise ValueError(
+            f"the attack {name_of(sending(attack))} remembers each node it attacks: it needs "
+            "aimed=True and neighbours that are not sampled"
+        )

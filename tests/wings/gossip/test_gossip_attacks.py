@@ -1,0 +1,177 @@
+"""Attacks that know the graph against loops, through the step that tells them what they ask for."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.gossip import GossipConfig, Network, Sampled, graphs, make_gossip, rules
+from simbyz.gossip import attacks as gossip_attacks
+from simbyz.simulator import Hyperparameters
+from simbyz.tasks.problems import quadratic
+from tests.reference import gossip as reference
+
+KEY = jax.random.key(3)
+H, D = 7, 3
+GRAPH = graphs.erdos_renyi(jax.random.key(5), 10, 0.6)
+# Some nodes hear several of them, some hear none.
+NETWORK = Network(GRAPH, (2, 5, 9), strict=False)
+VECTORS = np.random.default_rng(1).normal(size=(H, D)).astype(np.float32)
+BY_NODE = {int(i): VECTORS[p].astype(float) for p, i in enumerate(NETWORK.honest)}
+FIEDLER = dict(zip(BY_NODE, graphs.fiedler_vector(NETWORK.honest_graph), strict=True))
+WEIGHTS = graphs.metropolis(GRAPH).matrix(GRAPH)
+
+
+def last_row(updates, f, *, which=-1):
+    return updates[which]
+
+
+def sent(attack, which=-1, network=NETWORK, **options):
+    """The last (or another) row that meets at each node after one exchange of `VECTORS`."""
+    task = quadratic(jax.random.key(0), H, D).task
+    config = GossipConfig(network, momentum=False, evaluate_every=None, **options)
+    rule = functools.partial(last_row, which=which)
+    simulator = make_gossip(config, task, rule, attack)
+    zeros = np.zeros_like(VECTORS)
+
+    @jax.jit
+    def one(key):
+        state = simulator.start(VECTORS, {})
+        return simulator.apply(state, Hyperparameters(0.0), key, 0, zeros, zeros[:, 0])[0]
+
+    return np.asarray(one(KEY).parameters, float)
+
+
+def expected_of(name, node, meeting, factor):
+    adjacency = GRAPH.adjacency().tolist()
+    if name == "dissensus":
+        return reference.dissensus(node, BY_NODE, adjacency, NETWORK.byzantine, WEIGHTS, factor)
+    if name in ("spectral_heterogeneity", "bridge_splitting"):
+        return getattr(reference, name)(node, BY_NODE, FIEDLER, factor)
+    if name == "sandwich":
+        sign = 1 if len(NETWORK.liars_of(node)) % 2 else -1
+        return BY_NODE[node] + sign * factor * reference.deviation(meeting)
+    if name == "little_around":
+        return BY_NODE[node] + factor * reference.deviation(list(BY_NODE.values()))
+    return BY_NODE[node] + factor * sum(BY_NODE.values()) / H
+
+
+@pytest.mark.parametrize("name", gossip_attacks.GRAPH_ATTACKS)
+def test_attack_is_the_loop(name):
+    attack = functools.partial(gossip_attacks.GRAPH_ATTACKS[name], factor=1.3)
+    made = sent(attack)
+    for place, node in enumerate(BY_NODE):
+        if not len(NETWORK.liars_of(node)):
+            continue
+        meeting = [BY_NODE[j] for j in BY_NODE if j == node or j in GRAPH.heard(node)]
+        expected = expected_of(name, node, meeting, 1.3)
+        np.testing.assert_allclose(made[place], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sandwich_holds_the_node_between_both():
+    two = Network(graphs.complete(9), (7, 8))
+    attack = functools.partial(gossip_attacks.sandwich, factor=2.0)
+    first, second = (sent(attack, which, network=two) for which in (-1, -2))
+    np.testing.assert_allclose((first + second) / 2, VECTORS, atol=1e-5)
+    assert np.abs(first - second).min() > 0.1
+
+
+@pytest.mark.parametrize("name", ["a_little_is_enough", "fall_of_empires", "min_max", "mimic"])
+def test_attacks_of_the_library_are_made_of_what_meets_at_a_node(name):
+    attack = attacks.ATTACKS[name]
+    made = sent(attack)
+    for place, node in enumerate(BY_NODE):
+        liars = len(NETWORK.liars_of(node))
+        if liars and place % 3 == 0:  # each shape is compiled anew
+            meeting = [BY_NODE[j] for j in BY_NODE if j == node or j in GRAPH.heard(node)]
+            alone = attack(jax.random.key(0), np.stack(meeting).astype(np.float32), liars)
+            np.testing.assert_allclose(made[place], alone[-1], rtol=1e-4, atol=1e-5)
+
+
+def test_not_aimed_each_liar_sends_the_same_to_all_its_neighbours():
+    made = sent(attacks.gaussian, aimed=False)
+    by_liar = {}
+    for place, node in enumerate(BY_NODE):
+        if len(liars := NETWORK.liars_of(node)):
+            by_liar.setdefault(int(liars[-1]), []).append(made[place])
+    assert len(by_liar) > 1
+    firsts = []
+    for rows in by_liar.values():
+        np.testing.assert_array_equal(rows, np.stack([rows[0]] * len(rows)))
+        firsts.append(rows[0][0])
+    assert len(set(firsts)) == len(firsts)
+
+
+def test_the_searched_factor_does_most_harm_of_those_tried():
+    """The first two tried are 0 and 1."""
+    network = Network(graphs.complete(9), (7, 8))
+    rule = rules.clipped_gossip_plus
+
+    def harm(attack):
+        task = quadratic(jax.random.key(0), H, D).task
+        config = GossipConfig(network, momentum=False, evaluate_every=None)
+        simulator = make_gossip(config, task, rule, attack)
+        zeros = jnp.zeros_like(VECTORS)
+
+        @jax.jit
+        def one(factor):
+            options = {} if factor is None else {"factor": factor}
+            state = simulator.start(VECTORS, {})
+            given = Hyperparameters(0.0, attack=options)
+            return simulator.apply(state, given, KEY, 0, zeros, zeros[:, 0])[0].parameters
+
+        goal = VECTORS + np.stack([(VECTORS - own).sum(axis=0) / 9 for own in VECTORS])
+        tried = [None] if attack is not gossip_attacks.dissensus else [0.0, 1.0]
+        return np.stack([np.square(np.asarray(one(factor)) - goal).sum(axis=1) for factor in tried])
+
+    found = harm(gossip_attacks.searched(gossip_attacks.dissensus, evaluations=12))[0]
+    tried = harm(gossip_attacks.dissensus)
+    assert (found >= tried * (1 - 1e-5)).all() and (found > 1.5 * tried[0]).all()
+
+
+def test_attacks_with_a_memory_have_one_for_each_node():
+    made = sent(attacks.relocating())
+    assert np.isfinite(made).all()
+    task = quadratic(jax.random.key(0), H, D).task
+    config = GossipConfig(NETWORK, evaluate_every=None)
+    simulator = make_gossip(config, task, aggregators.average, attacks.relocating())
+    state = simulator.initialise(KEY)
+    assert state.attack.shape == (H, D)
+
+
+@pytest.mark.parametrize(
+    "make, line",
+    [
+        (
+            lambda task: make_gossip(GossipConfig(NETWORK), task, rules.gts),
+            "3 Byzantine nodes need",
+        ),
+        (
+            lambda task: make_gossip(
+                GossipConfig(Sampled(10, 3, 1, (1, 2, 3))), task, rules.gts, attacks.relocating()
+            ),
+            "remembers each node it attacks",
+        ),
+        (
+            lambda task: make_gossip(
+                GossipConfig(NETWORK), task, rules.gts, attacks.zero, columns={"disagreement": sum}
+            ),
+            "columns have names of their own",
+        ),
+        (
+            lambda task: make_gossip(
+                GossipConfig(Network(GRAPH, (2, 5, 9), f=6, strict=False)),
+                task,
+                aggregators.trimmed_mean,
+                attacks.zero,
+            ),
+            "trimmed_mean needs n >= 2f",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(make, line):
+    with pytest.raises(ValueError, match=line):
+        make(quadratic(jax.random.key(0), H, D).task)

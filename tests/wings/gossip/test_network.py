@@ -1,0 +1,78 @@
+"""A network refuses what is none in a line, and its groups hold each neighbourhood once."""
+
+import jax
+import numpy as np
+import pytest
+
+from simbyz.gossip import GossipConfig, Network, Sampled, graphs, robustness_condition
+from simbyz.gossip.networks.groups import groups
+
+RING = graphs.ring(8, 4)
+
+
+@pytest.mark.parametrize(
+    "make, line",
+    [
+        (lambda: Network(graphs.star(5), (0,)), "not connected without the Byzantine ones"),
+        (lambda: Network(graphs.from_edges(4, [(0, 1), (2, 3)])), "not connected"),
+        (lambda: Network(RING, (0, 1), f=1), r"node 2 tolerates f=1 .* and hears 2, \(0, 1\)"),
+        (lambda: Network(RING, (8,)), "from 0 to 7"),
+        (lambda: Network(RING, (1, 1)), "given once"),
+        (lambda: Network(RING, range(8)), "leave one that is honest"),
+        (lambda: Network(RING, f=-1), "at least 0"),
+        (lambda: Network(RING, f=[1, 2]), "one for each of 8 nodes"),
+        (lambda: Network(RING, mixing=graphs.uniform(graphs.ring(8))), "of this graph"),
+        (lambda: Sampled(5, 5, 1), "from 1 to n - 1 = 4"),
+        (lambda: Sampled(5, 2, -1), "at least 0"),
+        (lambda: GossipConfig([Network(RING), Network(RING, (1,))]), "the same nodes"),
+        (lambda: GossipConfig(Network(RING), rounds=0), "at least 1"),
+        (lambda: GossipConfig(Network(RING), exchange="never"), "after, before, gradients"),
+        (lambda: GossipConfig(Network(RING), tracking=True), "momentum=False"),
+        (lambda: GossipConfig(Sampled(8, 3, 1), certify=True), "not sampled"),
+    ],
+)
+def test_what_is_no_network_is_refused(make, line):
+    with pytest.raises(ValueError, match=line) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [lambda: Network("ring"), lambda: GossipConfig("ring")])
+def test_other_kinds_are_refused(make):
+    with pytest.raises(TypeError, match="got 'ring'"):
+        make()
+
+
+def test_not_strict_runs_what_breaks_the_assumptions():
+    assert Network(graphs.star(5), (0,), strict=False).tolerated == (1,) * 5
+    assert Network(RING, (0, 1), f=1, strict=False).byzantine_weight.max() == pytest.approx(0.4)
+
+
+def test_groups_are_the_neighbourhoods():
+    graph = graphs.erdos_renyi(jax.random.key(3), 14, 0.4)
+    network = Network(graph, graphs.at_most(jax.random.key(0), graph, 3, b=2))
+    seen = []
+    for group in groups(network):
+        for place, heard, known, liars, weights in zip(*group[1:], strict=True):
+            node = network.honest[place]
+            neighbours = set(network.honest[heard]) | {network.byzantine[i] for i in liars}
+            assert neighbours == set(graph.heard(node)) and group.f == 2
+            assert set(network.honest[known]) == {node, *network.honest[heard]}
+            matrix = network.weights.matrix(graph)
+            order = [node, *network.honest[heard], *[network.byzantine[i] for i in liars]]
+            np.testing.assert_array_equal(weights, matrix[node, order])
+            seen.append(place)
+    assert sorted(seen) == list(range(11))
+
+
+def test_the_condition_tells_when_too_many_lie():
+    good = robustness_condition(Network(graphs.complete(9), (8,)))
+    assert good.holds and "2b = 2 < μ_2 = 8" in good.words
+    assert not robustness_condition(Network(graphs.two_worlds(10, 1), (3,))).holds
+    for half, friends in ((8, 2), (13, 4)):  # μ_2 is twice the friends in the other world, exactly
+        n, b = 2 * half, friends
+        worlds = graphs.two_worlds(n, half * friends)
+        arcs = [*worlds.arcs.tolist(), *((n + i, node) for i in range(b) for node in range(n))]
+        arcs += [(node, n + i) for i in range(b) for node in range(n)]
+        network = Network(graphs.Graph(n + b, np.array(arcs)), tuple(range(n, n + b)))
+        assert not robustness_condition(network).holds

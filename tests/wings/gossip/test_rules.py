@@ -1,0 +1,116 @@
+"""Rules at a node against loops over its neighbours; no attacker carries a rule away."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz.aggregators import monna, selection_of
+from simbyz.gossip import GOSSIP_RULES, rules
+from tests.reference import gossip as reference
+
+GENERATOR = np.random.default_rng(5)
+ROWS = GENERATOR.normal(size=(9, 4)).astype(np.float32)
+UNEQUAL = (GENERATOR.random(9) + 0.2).astype(np.float32)
+UNEQUAL /= UNEQUAL.sum()
+EQUAL = np.full(9, 1 / 9, np.float32)
+HONEST = np.arange(9) < 7
+ROBUST = [name for name in GOSSIP_RULES if name != "gossip"]
+
+
+def loss_of(row):
+    return ((row - 0.3) ** 2).sum()
+
+
+def told(name, weights):
+    return {
+        "self_centred_clipping": {"weights": weights, "radius": 1.5},
+        "oracle_clipping": {"weights": weights, "honest": jnp.asarray(HONEST)},
+        "bridge": {},
+        "ubar": {"loss_of": loss_of},
+    }.get(name, {"weights": weights})
+
+
+@functools.cache
+def program(name, f):
+    """The rule and its selection over all cases at once."""
+    rule = GOSSIP_RULES[name]
+
+    def both(rows, weights):
+        given = told(name, weights)
+        given = {
+            key: jnp.asarray(v) if isinstance(v, np.ndarray) else v for key, v in given.items()
+        }
+        return rule(rows, f, **given), selection_of(rule)(rows, f, **given)
+
+    return jax.jit(jax.vmap(both))
+
+
+@pytest.mark.parametrize(
+    "name, f", [*((name, 2) for name in GOSSIP_RULES), ("clipped_gossip", 0), ("gts", 0)]
+)
+def test_rule_is_the_loop_at_every_scale(name, f):
+    far, broken = ROWS.copy(), ROWS.copy()
+    far[7:] += 40
+    broken[7], broken[8] = np.nan, np.inf
+    cases = [(ROWS, EQUAL), (ROWS, UNEQUAL), (far, UNEQUAL), (far, EQUAL), (ROWS + 5, UNEQUAL)]
+    cases.append((broken if name != "gossip" and f else far, UNEQUAL))
+    # What has a size of its own is not the same at another.
+    sizes = [1e-25, 1e25] if name not in ("self_centred_clipping", "ubar") else [1, 2]
+    cases += [(ROWS * np.float32(size), UNEQUAL) for size in sizes]
+    stack = jnp.stack([rows for rows, _ in cases]), jnp.stack([weights for _, weights in cases])
+    made, shares = program(name, f)(*stack)
+    for one, own, (rows, weights) in zip(made, shares, cases, strict=True):
+        expected = getattr(reference, name)(
+            rows.astype(float), f, **told(name, weights.astype(float))
+        )
+        size = np.abs(rows[:7]).max()
+        np.testing.assert_allclose(one / size, expected / size, rtol=2e-5, atol=1e-5)
+        np.testing.assert_allclose(own.sum(), 1, rtol=1e-5)
+        if name != "bridge" and np.isfinite(rows).all():
+            np.testing.assert_allclose(own @ rows / size, one / size, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_two_liars_move_no_node_far(name):
+    lies = [1e3, 1e12, 1e30, np.nan, np.inf, -1e3, -1e30, -np.inf]
+    stack = np.stack([ROWS] * len(lies))
+    stack[:, 7:] = np.array(lies, np.float32)[:, None, None]
+    made, _ = program(name, 2)(jnp.asarray(stack), jnp.stack([EQUAL] * len(lies)))
+    assert np.abs(made).max() < 4 * np.abs(ROWS).max()
+
+
+def test_gts_of_equal_weights_is_what_monna_averages():
+    f, n = 3, len(ROWS)
+    made = rules.gts(ROWS, f, weights=EQUAL)
+    nearest = monna(ROWS, f)
+    np.testing.assert_allclose(made, ((n - f) * nearest + f * ROWS[0]) / n, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_each_rule_refuses_too_many_liars(name):
+    n = 2 * 4 + (1 if name in ("bridge", "ubar") else 0)
+    needs = "2f \\+ 2" if name in ("bridge", "ubar") else "2f \\+ 1"
+    rows, weights = np.ones((n, 2), np.float32), np.full(n, 1 / n, np.float32)
+    with pytest.raises(ValueError, match=f"{name} needs n >= {needs}, got n={n}, f=4"):
+        GOSSIP_RULES[name](rows, 4, **told(name, weights))
+
+
+def test_a_bound_on_the_weight_takes_the_place_of_f():
+    heavy = np.array([0.2, 0.4, 0.1, 0.1, 0.1, 0.1], np.float32)
+    rows = ROWS[:6]
+    made = rules.gts(rows, 2, weights=heavy, byzantine_weight=0.2)
+    kept = rules.gts(rows, 2, weights=heavy)
+    assert not np.allclose(made, kept)
+    order = reference.by_distance(rows)
+    left, shares = 0.6, [0.0] * 6
+    for j in order:
+        shares[j] = max(0.0, min(float(heavy[j]), left))
+        left -= shares[j]
+    np.testing.assert_allclose(made, reference.moved(rows.astype(float), shares), rtol=1e-5)
+    with pytest.raises(ValueError, match="byzantine_weight >= 0"):
+        rules.gts(rows, 2, weights=heavy, byzantine_weight=-1.0)
+    with pytest.raises(ValueError, match="radius >= 0"):
+        rules.self_centred_clipping(rows, 2, weights=heavy, radius=np.nan)

@@ -1,0 +1,230 @@
+"""A run without a server against loops over nodes, against the server's run, and against the rate
+that the spectral gap promises.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.gossip import GossipConfig, Network, Sampled, graphs, make_gossip, rules
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.tasks.problems import quadratic
+from tests.reference import gossip as reference
+
+KEY = jax.random.key(3)
+D, RATE, DECAY = 5, 0.2, 0.8
+GRAPH = graphs.erdos_renyi(jax.random.key(5), 9, 0.5)
+NETWORK = Network(GRAPH, graphs.at_most(jax.random.key(2), GRAPH, 2, b=1))
+
+
+@functools.cache
+def problem(h):
+    return quadratic(jax.random.key(0), h, D, heterogeneity=1.0, noise=0.3)
+
+
+def run(config, rule, attack=None, steps=6, momentum=True, start=None, **options):
+    simulator = make_gossip(config, problem(config.honest).task, rule, attack, **options)
+    data = problem(config.honest).task.data
+    worker = Momentum(DECAY, 1 - DECAY) if momentum else None
+
+    @jax.jit
+    def whole(key):
+        state = simulator.initialise(key) if start is None else simulator.start(start, {})
+        return simulator.advance(state, Hyperparameters(RATE, worker=worker), data, key, 0, steps)
+
+    state, metrics = whole(KEY)
+    return np.asarray(state.parameters), jax.device_get(metrics)
+
+
+def loops(config, start, gradient_of, rule, lie, steps=6):
+    """The same run by dictionaries of nodes, in float64."""
+    network = config.networks[0]
+    adjacency = network.graph.adjacency().tolist()
+    weights = reference.metropolis(adjacency)
+    points = {int(i): np.array(start, float) for i in network.honest}
+    momenta = {i: np.zeros(D) for i in points}
+
+    def exchanged(vectors):
+        for _ in range(config.rounds):
+            vectors = reference.exchange(vectors, adjacency, network.byzantine, weights, lie, rule)
+        return vectors
+
+    for step in range(steps):
+        gradients = {i: gradient_of(step, place, points[i]) for place, i in enumerate(points)}
+        momenta = {i: DECAY * momenta[i] + (1 - DECAY) * gradients[i] for i in points}
+        if config.exchange == "after":
+            points = exchanged({i: points[i] - RATE * momenta[i] for i in points})
+        elif config.exchange == "before":
+            mixed = exchanged(points)
+            points = {i: mixed[i] - RATE * momenta[i] for i in points}
+        else:
+            mixed = exchanged(momenta)
+            points = {i: points[i] - RATE * mixed[i] for i in points}
+    return np.stack(list(points.values()))
+
+
+def gradient_of(h):
+    """The gradients of the problem, with the noise that its batches hold."""
+    data = problem(h).task.data
+    key = jax.random.fold_in(KEY, 1)
+    _, noise = problem(h).task.batches(data, key, 0, 6, h)
+
+    def gradient(step, place, point):
+        curved = data.scales[place] * np.asarray(data.hessian, float) @ (point - data.optimum)
+        return curved + data.tilts[place] + data.noise * np.asarray(noise[step, place], float)
+
+    return gradient
+
+
+@pytest.mark.parametrize("exchange, rounds", [("after", 2), ("before", 1), ("gradients", 1)])
+def test_a_run_is_the_loop_over_nodes(exchange, rounds):
+    config = GossipConfig(NETWORK, exchange=exchange, rounds=rounds, evaluate_every=None)
+
+    def lie(node, vectors, liars):
+        return [sum(vectors.values()) / len(vectors) * (1 - 1.7)] * len(liars)
+
+    attack = functools.partial(attacks.fall_of_empires, factor=1.7)
+    made, metrics = run(config, rules.clipped_gossip_plus, attack)
+    start = problem(7).task.initialise(jax.random.fold_in(KEY, 0))[0]
+    expected = loops(
+        config,
+        start,
+        gradient_of(7),
+        lambda rows, weights: reference.clipped_gossip_plus(rows, 1, weights),
+        lie,
+    )
+    np.testing.assert_allclose(made, expected, rtol=2e-5, atol=2e-6)
+    apart = expected - expected.mean(axis=0)
+    assert metrics.own["consensus_distance"].shape == (6,) and np.abs(apart).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name", ["trimmed_mean", "krum", "geometric_median", "centered_clipping", "monna"]
+)
+def test_on_a_complete_graph_it_is_the_servers_run(name):
+    """All nodes start equal and get the same Byzantine rows: exchanged gradients under any rule
+    that asks no row for its place, exchanged parameters where the rule moves and turns with them.
+    """
+    n, f = 8, 2
+    options = {
+        "geometric_median": {"smoothing": 1e-6, "iterations": 4, "start": "median"},
+        "centered_clipping": {"radius": 0.5},
+    }.get(name, {})
+    rule = functools.partial(getattr(aggregators, name), **options)
+    network = Network(graphs.complete(n), (6, 7))
+    task = problem(n - f).task
+    server = make_simulator(
+        Config(n=n, f=f, evaluate_every=None, study=False), task, rule, attacks.gaussian
+    )
+
+    @jax.jit
+    def theirs(key):
+        given = Hyperparameters(RATE, worker=Momentum(DECAY, 1 - DECAY))
+        return server.advance(server.initialise(key), given, task.data, key, 0, 6)
+
+    expected, told = theirs(KEY)
+    if name != "monna":  # each node has a trusted row of its own
+        config = GossipConfig(network, exchange="gradients", evaluate_every=None)
+        made, metrics = run(config, rule, attacks.gaussian)
+        np.testing.assert_allclose(made, np.stack([expected.parameters] * 6), atol=1e-6)
+        np.testing.assert_allclose(metrics.loss, told.loss, atol=1e-6)
+        np.testing.assert_allclose(metrics.distance_from_start, told.distance_from_start, atol=1e-6)
+        return
+    made, _ = run(GossipConfig(network, exchange="after", evaluate_every=None), rule, attacks.zero)
+    assert np.isfinite(made).all()
+
+
+def test_without_attackers_consensus_comes_at_the_rate_of_the_gap():
+    graph = graphs.two_worlds(8, 2)
+    network = Network(graph)
+    start = np.random.default_rng(0).normal(size=(8, D)).astype(np.float32)
+    config = GossipConfig(network, momentum=False, evaluate_every=None)
+    data = {"steps": 30, "start": start, "momentum": False}
+    simulator = make_gossip(config, problem(8).task, rules.gossip)
+
+    @jax.jit
+    def whole(key):
+        return simulator.advance(
+            simulator.start(start, {}), Hyperparameters(0.0), problem(8).task.data, key, 0, 30
+        )
+
+    state, metrics = whole(KEY)
+    del data
+    gap = graphs.spectral_gap(graph, graphs.metropolis(graph))
+    distances = metrics.own["consensus_distance"]
+    assert (distances[1:] <= distances[:-1] * (1 - gap) * 1.0001).all()
+    np.testing.assert_allclose(distances[-1] / distances[-2], 1 - gap, rtol=1e-3)
+    np.testing.assert_allclose(state.parameters.mean(axis=0), start.mean(axis=0), atol=1e-6)
+
+
+def test_gradient_tracking_finds_the_optimum_that_plain_steps_miss():
+    network = Network(graphs.ring(6))
+    exact = quadratic(jax.random.key(0), 6, D, heterogeneity=1.0)
+    ends = {}
+    for tracking in (False, True):
+        config = GossipConfig(network, tracking=tracking, momentum=False, evaluate_every=None)
+        simulator = make_gossip(config, exact.task, rules.gossip)
+
+        @jax.jit
+        def whole(key, simulator=simulator):
+            state = simulator.initialise(key)
+            return simulator.advance(state, Hyperparameters(0.3), exact.task.data, key, 0, 900)[0]
+
+        ends[tracking] = np.abs(whole(KEY).parameters - exact.optimum[None]).max()
+    assert ends[True] < 1e-5 and ends[False] > 0.1
+
+
+def test_networks_take_turns_and_nodes_may_be_handled_in_parts():
+    ring, whole = Network(graphs.ring(6)), Network(graphs.complete(6))
+    start = np.random.default_rng(0).normal(size=(6, D)).astype(np.float32)
+    vectors = start.astype(float)
+    for graph in (ring, whole, ring):
+        vectors = graph.weights.matrix(graph.graph) @ vectors
+    simulator = make_gossip(
+        GossipConfig([ring, whole], momentum=False, evaluate_every=None, nodes_at_once=4),
+        problem(6).task,
+        rules.gossip,
+    )
+    state, _ = jax.jit(simulator.advance, static_argnums=5)(
+        simulator.start(start, {}), Hyperparameters(0.0), problem(6).task.data, KEY, 0, 3
+    )
+    np.testing.assert_allclose(state.parameters, vectors, atol=1e-5)
+
+
+def test_sampled_neighbours_are_others_and_differ_from_step_to_step():
+    sampled = Sampled(9, 4, 1, (0, 5))
+    drawn = np.asarray(jax.vmap(sampled.draw)(jax.random.split(KEY, 200)))
+    assert drawn.shape == (200, 7, 4) and drawn.min() == 0 and drawn.max() == 8
+    for node in range(7):
+        rows = drawn[:, node]
+        assert (rows != node).all() and all(len(set(row)) == 4 for row in rows.tolist())
+        counts = np.bincount(rows.ravel(), minlength=9)
+        assert counts[node] == 0 and (np.delete(counts, node) > 60).all()
+    config = GossipConfig(sampled, evaluate_every=None)
+    made, metrics = run(config, aggregators.trimmed_mean, attacks.fall_of_empires, steps=30)
+    assert np.isfinite(made).all()
+    assert (metrics.own["consensus_distance"] < 1).all()
+    assert np.isnan(metrics.own["disagreement"]).all()
+
+
+def test_columns_tell_who_was_heard():
+    config = GossipConfig(NETWORK, evaluate_every=2, certify=True)
+    accuracy = {"worst": lambda *, losses: jnp.max(losses)}
+    _, metrics = run(
+        config,
+        functools.partial(aggregators.monna),
+        functools.partial(attacks.gaussian, scale=100.0),
+        columns=accuracy,
+    )
+    own = metrics.own
+    np.testing.assert_array_equal(own["byzantine_excluded"], 1)
+    np.testing.assert_array_equal(own["byzantine_share"], 0)
+    assert np.isfinite(metrics.coefficient).all() and (own["worst"] >= metrics.loss).all()
+    assert np.isfinite(metrics.accuracy[::2]).all() and np.isnan(metrics.accuracy[1::2]).all()
+    evaluated = [own["accuracy_worst"][::2], metrics.accuracy[::2], own["accuracy_best"][::2]]
+    assert (np.diff(evaluated, axis=0) > -1e-5).all()
+    assert (own["disagreement_largest"] >= own["disagreement"]).all()
