@@ -2,6 +2,7 @@
 
 from simbyz.gossip import attacks, graphs, rules
 from simbyz.gossip.config import GossipConfig
+from simbyz.gossip.neighbourhoods import who_hears_whom
 from simbyz.gossip.networks.network import Network, robustness_condition
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.rules import GOSSIP_RULES
@@ -19,4 +20,5 @@ __all__ = [
     "make_gossip",
     "robustness_condition",
     "rules",
+    "who_hears_whom",
 ]

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asked, name_of
+from simbyz._arrays.calling import asked, asks_for, name_of
 from simbyz._arrays.checks import require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.gossip.graphs.figures import fiedler_vector
+from simbyz.gossip.networks.network import Network
 from simbyz.simulator.keys import ATTACK, of_step
 
 
@@ -19,6 +21,7 @@ class Setting(NamedTuple):
     key: jax.Array  # of the run
     step: jax.Array
     number: int | jax.Array  # of the exchange in this step
+    honest: int  # nodes
     options: dict[str, Any]  # of the attack
     loss_of: Callable[[jax.Array, jax.Array], jax.Array]  # (node, parameters (d,)) -> loss
 
@@ -31,6 +34,13 @@ class Neighbourhood(NamedTuple):
     known: jax.Array  # (k + 1,) with itself, in increasing order
     liars: jax.Array  # (b,) places among the Byzantine nodes
     weights: jax.Array  # (1 + k + b,)
+
+
+def told_of(attack: Attack | StatefulAttack | None, network: Network) -> dict[str, Any]:
+    """What the attack asks for about the network."""
+    if attack is None or not asks_for(sending(attack), "fiedler"):
+        return {}
+    return {"fiedler": jnp.asarray(fiedler_vector(network.honest_graph), jnp.float32)}
 
 
 def lies_to(
@@ -47,7 +57,7 @@ def lies_to(
     Args:
       attack: None without Byzantine nodes.
       place: of the node.
-      vectors: (h, d) that the honest nodes send.
+      vectors: (h, d) that the honest nodes send, and behind them the Byzantine ones' own, if any.
       memory: of a `StatefulAttack` that attacks this node.
       told: what else the attack may ask for.
       setting: of the exchange.
@@ -56,13 +66,18 @@ def lies_to(
     if b == 0:
         return jnp.zeros((0, d), vectors.dtype), memory
     assert attack is not None
-    values = told | {
-        "target": vectors[place.node],
-        "neighbours": vectors[place.heard],
-        "everyone": vectors,
-        "weights": place.weights,
-        "place": place.node,
-    }
+    h = setting.honest
+    values = (
+        told
+        | {
+            "target": vectors[place.node],
+            "neighbours": vectors[place.heard],
+            "everyone": vectors[:h],
+            "weights": place.weights,
+            "place": place.node,
+        }
+        | ({"own": vectors[h + place.liars]} if len(vectors) > h else {})
+    )
     options = setting.options | asked(sending(attack), values)
     arguments = attack_key(setting), vectors[place.known], b
     if isinstance(attack, StatefulAttack):
@@ -78,14 +93,17 @@ def sent_to_all(
     attack: Attack | StatefulAttack | None, count: int, vectors: jax.Array, setting: Setting
 ) -> jax.Array:
     """What each Byzantine node sends to all its neighbours, (count, d), made of what all honest
-    nodes send.
+    nodes send, or its own vector without an attack.
     """
     shape = count, vectors.shape[1]
-    if count == 0:
-        return jnp.zeros(shape, vectors.dtype)
-    assert attack is not None and not isinstance(attack, StatefulAttack)
-    options = setting.options | asked(attack, {"everyone": vectors})
-    rows = attack(attack_key(setting), vectors, count, **options)
+    if count == 0 or attack is None:
+        return vectors[setting.honest :]
+    assert not isinstance(attack, StatefulAttack)
+    honest = vectors[: setting.honest]
+    values = {"everyone": honest}
+    if len(vectors) > setting.honest:
+        values["own"] = vectors[setting.honest :]
+    rows = attack(attack_key(setting), honest, count, **setting.options | asked(attack, values))
     what = f"the attack {name_of(attack)}"
     require_shape(what, rows, shape, "a row for each Byzantine node, (b, d),")
     return rows

@@ -12,6 +12,7 @@ given by the simulator:
     place       ()  the node's number among the honest ones
     fiedler     (h,)  unit vector of the honest graph's bottleneck, of an undirected graph
     result      (b, d) -> (d,)  what the node's rule would make of such Byzantine rows
+    own         (b, d)  what the Byzantine ones would have sent, where they compute gradients too
 
 All but `sandwich` send equal rows; `factor` may be traced.
 """

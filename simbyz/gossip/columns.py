@@ -143,23 +143,16 @@ def edges_of(networks: Sequence[object]) -> np.ndarray | None:
     return np.unique(np.sort(arcs, axis=1), axis=0)
 
 
-def who_hears_whom(
-    network: Network, shares: np.ndarray, widths: tuple[int, int] | None = None
-) -> np.ndarray:
-    """The weights of all nodes' vectors at the honest ones, (h, n); NaN where nothing is sent.
-
-    Args:
-      network: in which they met.
-      shares: (h, 1 + k + b) of `Heard`.
-      widths: (k, b), the most neighbours of either kind; those of the network if None.
+def spread(network: Network, shares: np.ndarray, widths: tuple[int, int]) -> np.ndarray:
+    """Shares (h, 1 + k + b) of `Heard` by the numbers of their nodes, (h, n); NaN where nothing is
+    sent. widths: (k, b).
     """
     matrix = np.full((len(network.honest), network.n), np.nan)
-    k, _ = network.widths if widths is None else widths
     for place, node in enumerate(network.honest):
         heard, liars = network.graph.heard(node), network.liars_of(node)
         honest, row = heard[~np.isin(heard, liars)], np.asarray(shares)[place]
         matrix[place, [node, *honest]] = row[: 1 + len(honest)]
-        matrix[place, liars] = row[1 + k : 1 + k + len(liars)]
+        matrix[place, liars] = row[1 + widths[0] : 1 + widths[0] + len(liars)]
     return matrix
 
 

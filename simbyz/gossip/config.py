@@ -27,6 +27,8 @@ class GossipConfig:
     tracking: nodes exchange estimates of the mean gradient too, and step along these.
     aimed: each honest node gets Byzantine rows made of what it hears. False: they are made of what
     all honest nodes send, and a Byzantine node sends the same to all its neighbours.
+    byzantine_gradients: Byzantine nodes have models and data too, and do as the honest ones do, but
+    for what they send: an attack gets their vectors as `own`, and without an attack they send them.
     momentum: at the nodes. nesterov, local_steps, evaluate_every, certify, study: as in
     `simbyz.simulator.Config`; study are here the columns that tell who was heard.
     nodes_at_once: nodes whose gradients, and whose neighbourhoods, are handled together (all if
@@ -42,6 +44,7 @@ class GossipConfig:
     rounds: int = 1
     tracking: bool = False
     aimed: bool = True
+    byzantine_gradients: bool = False
     momentum: bool = True
     nesterov: bool = False
     local_steps: int = 1
@@ -60,7 +63,7 @@ class GossipConfig:
             raise TypeError("sampled neighbours are drawn in every step: give one Sampled alone")
         if self.exchange not in EXCHANGES:
             raise ValueError(f"exchange takes {', '.join(EXCHANGES)}, got {self.exchange!r}")
-        for name in ("tracking", "aimed", "momentum"):
+        for name in ("tracking", "aimed", "byzantine_gradients", "momentum"):
             flag(name, getattr(self, name))
         if integer("rounds", self.rounds) < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}")
@@ -88,13 +91,22 @@ class GossipConfig:
         return self.n - self.byzantine
 
     @property
+    def computing(self) -> int:
+        """Nodes that have models: the h honest ones, first, or all."""
+        return self.n if self.byzantine_gradients else self.honest
+
+    @property
     def byzantine(self) -> int:
         return len(self.networks[0].byzantine)
 
     @property
     def widths(self) -> tuple[int, int]:
-        """The most honest and the most Byzantine neighbours of an honest node in any network."""
-        widths = [one.widths for one in self.networks if isinstance(one, Network)]
+        """The most honest and the most Byzantine neighbours of a node with a model, anywhere."""
+        widths = [
+            one.widths_of(range(one.n)) if self.byzantine_gradients else one.widths
+            for one in self.networks
+            if isinstance(one, Network)
+        ]
         return max((k for k, _ in widths), default=0), max((b for _, b in widths), default=0)
 
     @property
@@ -103,6 +115,7 @@ class GossipConfig:
         return Config(
             n=self.n,
             f=self.byzantine,
+            byzantine_gradients=self.byzantine_gradients,
             momentum_at=("worker",) if self.momentum else (),
             nesterov=self.nesterov,
             local_steps=self.local_steps,

@@ -16,11 +16,12 @@ import numpy as np
 
 from simbyz._arrays.calling import asks_for, name_of
 from simbyz._arrays.checks import require_shape
+from simbyz._arrays.halves import selection_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, together
 from simbyz.attacks.base import Attack, StatefulAttack
-from simbyz.gossip.attackers import Neighbourhood, Setting, lies_to, sent_to_all
-from simbyz.gossip.columns import Heard, heard_by, heard_of_sample
+from simbyz.gossip.attackers import Neighbourhood, Setting, lies_to, sent_to_all, told_of
+from simbyz.gossip.columns import Heard, heard_by, heard_of_sample, spread
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.networks.groups import Group, groups, merged
 from simbyz.gossip.networks.network import Network
@@ -74,15 +75,15 @@ def make_exchange(players: Players) -> Exchange:
 
 def on(players: Players, network: Network) -> Exchange:
     """An exchange in a network: what is sent to each node, then what its rule makes of it."""
-    parts, told, config = groups(network), players.told(network), players.config
-    alike = parts
+    told, config = players.told(network), players.config
+    parts = alike = groups(network, everybody=config.byzantine_gradients)
     check_sizes(players, ((group.f, 1 + sum(group.shape)) for group in parts))
     if asks_for(players.rule, "weights") and not config.certify:
         alike = merged(parts)
     back = np.argsort(np.concatenate([group.nodes for group in alike]))
 
     def exchange(vectors: jax.Array, memory: PyTree, setting: Setting) -> Exchanged:
-        if config.aimed:
+        if config.aimed and players.attack is not None:
             lies, memory = aimed_at(players, parts, told, vectors, memory, setting)
         else:
             all_lies = sent_to_all(players.attack, config.byzantine, vectors, setting)
@@ -100,16 +101,19 @@ def check_sizes(players: Players, sizes: Iterable[tuple[int, int]]) -> None:
     """Whether the rule takes as many rows as meet at each node, (f, n): a merged group has more."""
     for f, n in dict.fromkeys(sizes):
         place = Neighbourhood(*map(jnp.asarray, (0, [0], [0], [0], np.full(n, 1 / n, np.float32))))
-        setting = Setting(jax.random.key(0), jnp.int32(0), 0, {}, lambda node, point: point[0])
+        setting = Setting(jax.random.key(0), jnp.int32(0), 0, 1, {}, lambda node, point: point[0])
         call = functools.partial(made_of, players, f)
         rows = jax.ShapeDtypeStruct((n, players.dimension), jnp.float32)
         honest = np.zeros(n, bool)
-        jax.eval_shape(
-            lambda rows, call=call, honest=honest, place=place, setting=setting: call(
-                rows, honest, place, setting
-            ),
-            rows,
-        )
+        try:
+            jax.eval_shape(
+                lambda rows, call=call, honest=honest, place=place, setting=setting: call(
+                    rows, honest, place, setting
+                ),
+                rows,
+            )
+        except ValueError as error:
+            raise ValueError(f"at a node that hears {n - 1} neighbours: {error}") from error
 
 
 Lies = Callable[[Group], jax.Array]
@@ -202,7 +206,7 @@ def sampling(players: Players, network: Sampled) -> Exchange:
     def exchange(vectors: jax.Array, memory: PyTree, setting: Setting) -> Exchanged:
         key = jax.random.fold_in(of_step(setting.key, SAMPLE, setting.step), setting.number)
         lies = sent_to_all(players.attack, config.byzantine, vectors, setting)
-        messages = jnp.concatenate([vectors, lies])
+        messages = jnp.concatenate([vectors[: config.honest], lies])
         weights = jnp.full(size, 1 / size, vectors.dtype)
 
         def of(one: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Heard]:
@@ -213,7 +217,7 @@ def sampling(players: Players, network: Sampled) -> Exchange:
             aggregate, shares = made_of(players, network.f, rows, liars, place, setting)
             return aggregate, heard_of_sample(liars, shares)
 
-        each = jnp.arange(config.honest), network.draw(key)
+        each = jnp.arange(config.computing), network.draw(key, config.computing)
         aggregates, heard = in_turns(of, each, config.nodes_at_once)
         return Exchanged(aggregates, heard, memory)
 
@@ -238,6 +242,7 @@ def made_of(
         f,
         key=jax.random.fold_in(key, place.node),
         weights=place.weights,
+        trusted=rows[0],
         honest=jnp.asarray(~liars),
         loss_of=lambda point: setting.loss_of(place.node, point),
     )
@@ -250,3 +255,50 @@ def in_turns(function: Callable[[Any], Any], each: PyTree, at_once: int | None) 
     if at_once is None:
         return cut(jax.vmap(function)(cut(each)))
     return jax.lax.map(function, each, batch_size=at_once)
+
+
+def who_hears_whom(
+    config: GossipConfig,
+    rule: Rule,
+    attack: Attack | None,
+    vectors: jax.Array,
+    key: jax.Array,
+    step: int = 0,
+    *,
+    selection: Rule | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """Each node's weight in what the rule makes at each honest node, (h, n): 0 where it excludes
+    what was sent, NaN where nothing is.
+
+    Args:
+      config: of the run; its neighbours are not sampled.
+      rule, selection, attack: as in `make_gossip`; the rule asks for no `loss_of`.
+      vectors: (h, d) that the honest nodes send, such as a run's parameters.
+      key, step: of the run.
+      options: of the attack.
+
+    Raises:
+      TypeError: the attack has a memory.
+      ValueError: a rule without a selection, or neighbours that are sampled.
+    """
+    network = config.networks[step % len(config.networks)]
+    if isinstance(network, Sampled):
+        raise ValueError("who_hears_whom needs neighbours that are not sampled")
+    if isinstance(attack, StatefulAttack):
+        raise TypeError("who_hears_whom takes attacks without a memory")
+    selection = selection_of(rule) if selection is None else selection
+    told = functools.partial(told_of, attack)
+    players = Players(config, rule, selection, attack, vectors.shape[1], told)
+
+    def no_loss(node: jax.Array, point: jax.Array) -> jax.Array:
+        raise ValueError(f"who_hears_whom has no losses, which {name_of(rule)} asks for")
+
+    @jax.jit
+    def shares(vectors: jax.Array) -> jax.Array:
+        setting = Setting(key, jnp.int32(step), 0, config.honest, options, no_loss)
+        made = on(players, network)(vectors, None, setting).heard.shares
+        assert made is not None
+        return made
+
+    return spread(network, shares(jnp.asarray(vectors))[: config.honest], config.widths)

@@ -34,12 +34,10 @@ from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack, sending
 from simbyz.gossip import columns as told
-from simbyz.gossip.attackers import Setting
+from simbyz.gossip.attackers import Setting, told_of
 from simbyz.gossip.columns import Heard
 from simbyz.gossip.config import GossipConfig
-from simbyz.gossip.graphs.figures import fiedler_vector
 from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
-from simbyz.gossip.networks.network import Network
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
 from simbyz.simulator import Hyperparameters, Simulator, metrics
@@ -48,9 +46,12 @@ from simbyz.simulator.keys import EVALUATE, INITIALISE, WORKERS, of_step
 from simbyz.simulator.metrics import Column, Metrics, metrics_of
 from simbyz.simulator.participation import Round, batches_in_a_step, participants
 from simbyz.simulator.step import Schedule, sender_of
-from simbyz.simulator.workers.gradients import draw_batches, make_gradients
+from simbyz.simulator.workers.gradients import Relabel, draw_batches, make_gradients
 from simbyz.simulator.workers.sender import Sender, Sent, Take
 from simbyz.tasks.task import Task
+
+# What attacks ask for of the node that they attack.
+AIMED = ("target", "neighbours", "weights", "place", "fiedler", "result")
 
 
 def make_gossip(
@@ -59,6 +60,7 @@ def make_gossip(
     rule: Rule,
     attack: Attack | StatefulAttack | None = None,
     *,
+    relabel: Relabel | None = None,
     selection: Rule | None = None,
     schedule: Schedule = lambda step: 1.0,
     senders: Sequence[Sender] = (),
@@ -68,8 +70,9 @@ def make_gossip(
 
     Args:
       config: what shapes the program.
-      task: model and data, of h workers, the honest nodes in the order of their numbers. A model
-        with running statistics is refused.
+      task: model and data, of h workers, the honest nodes in the order of their numbers, and of the
+        Byzantine ones behind them if they compute gradients. A model with running statistics is
+        refused.
       rule: at each node, ((n, d), f) -> (d,) of the rows that meet there, its own first: any of
         `simbyz.aggregators` or `simbyz.gossip.rules`, given what it asks for of `key`, `weights`,
         `honest` and `loss_of`.
@@ -77,17 +80,20 @@ def make_gossip(
         `simbyz.attacks` or `simbyz.gossip.attacks`, or a `StatefulAttack`, with a memory for each
         node that is attacked. See `GossipConfig.aimed` for what it is made of, and
         `simbyz.gossip.attacks` for what it may ask for. None without Byzantine nodes.
+      relabel: a data attack, labels of a Byzantine node's batch -> labels; needs
+        `GossipConfig.byzantine_gradients`.
       selection: weights of the rows in the rule's result; the rule's own if None, where it has one.
       schedule, senders: as in `simbyz.simulator.make_simulator`.
       columns: of a user's own, (...) -> scalar, of what they ask for of `parameters` (h, d) before
-        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `shares` (h, largest, see
+        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `shares` (h, 1 + k + b, see
         `simbyz.gossip.columns`), `step` and `hyperparameters`.
 
     Returns:
       A `Simulator` whose states are `GossipState`, for `simbyz.sweeps.sweep`; `start` takes
-      parameters (d,) for all or (h, d). The columns are `accuracy`, the mean over the honest nodes,
-      `loss`, `distance_from_start` (root mean square), and those of `simbyz.gossip.columns`; with
-      `certify` `coefficient` and `distance`, the largest over neighbourhoods.
+      parameters (d,) for all or (h, d), of all nodes if all compute. The columns are `accuracy`,
+      the mean over the honest nodes, `loss`, `distance_from_start` (root mean square), and those
+      of `simbyz.gossip.columns`; with `certify` `coefficient` and `distance`, the largest over
+      neighbourhoods.
 
     Raises:
       TypeError: something is of another kind than asked for.
@@ -102,14 +108,19 @@ def make_gossip(
         raise ValueError("nodes keep no running statistics: give a model without them")
     dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
     unravel = unraveller(template)
-    gradients = make_gradients(workers, task, unravel)
+    if relabel is not None:
+        require_callable("relabel", relabel, "lambda labels: 9 - labels")
+        if not config.byzantine_gradients:
+            raise ValueError("relabel needs GossipConfig(byzantine_gradients=True)")
+    gradients = make_gradients(workers, task, unravel, relabel)
+    h, computing = config.honest, config.computing
     sender = sender_of(workers, senders)
     if selection is None and core_of(rule) is not None:
         selection = selection_of(rule)
     if not config.study and not any(asks_for(one, "shares") for one in columns.values()):
         selection = None
     exchange = make_exchange(
-        Players(config, rule, selection, attack, dimension, functools.partial(_told, attack))
+        Players(config, rule, selection, attack, dimension, functools.partial(told_of, attack))
     )
     edges = told.edges_of(networks)
     model_state = {}
@@ -121,7 +132,7 @@ def make_gossip(
 
     def start(parameters: jax.Array, model_state: PyTree) -> Any:
         given = jnp.asarray(parameters)
-        shape = config.honest, dimension
+        shape = computing, dimension
         if given.shape not in (shape, shape[1:]) or not jnp.issubdtype(given.dtype, jnp.floating):
             raise ValueError(
                 f"parameters must be floats of shape (d,) = ({dimension},), or (h, d) = {shape}, "
@@ -131,11 +142,11 @@ def make_gossip(
         memory = None
         if isinstance(attack, StatefulAttack):
             memory = jax.tree.map(
-                lambda leaf: jnp.broadcast_to(leaf, (config.honest, *jnp.shape(leaf))),
+                lambda leaf: jnp.broadcast_to(leaf, (computing, *jnp.shape(leaf))),
                 attack.start(dimension),
             )
         tracking = Tracking(jnp.zeros(shape), jnp.zeros(shape)) if config.tracking else None
-        return GossipState(points, points, sender.init(points[0], config.honest), memory, tracking)
+        return GossipState(points, points, sender.init(points[0], computing), memory, tracking)
 
     def round(
         state: GossipState,
@@ -167,12 +178,12 @@ def make_gossip(
 
         def loss_of(node: jax.Array, point: jax.Array) -> jax.Array:
             batch = jax.tree.map(lambda leaf: leaf[node], round.batch)
-            key = jax.random.split(of_step(round.key, WORKERS, round.turn), config.honest)[node]
+            key = jax.random.split(of_step(round.key, WORKERS, round.turn), computing)[node]
             return task.loss(round.data, unravel(point), model_state, batch, key)[0]
 
         def one(number: int | jax.Array, vectors: jax.Array, memory: PyTree) -> Exchanged:
             options = round.hyperparameters.attack
-            setting = Setting(round.key, round.step, number, options, loss_of)
+            setting = Setting(round.key, round.step, number, h, options, loss_of)
             return exchange(vectors, memory, setting)
 
         def turn(carry: tuple[jax.Array, PyTree], number: jax.Array) -> tuple[Any, Heard]:
@@ -190,7 +201,7 @@ def make_gossip(
     ) -> tuple[Any, Metrics]:
         points, rate = state.parameters, round.rate
         sent, memories = sender.send(take, points, state.senders, round)
-        require_shape("senders", sent.vectors, points.shape, "a row for each honest node, (h, d),")
+        require_shape("senders", sent.vectors, points.shape, "a row for each node, (h, d),")
         decay = round.hyperparameters.weight_decay
         tracking, moves, memory = state.tracking, sent.vectors, state.attack
         if tracking is not None:
@@ -212,12 +223,13 @@ def make_gossip(
     def tell(
         state: GossipState, round: Round, sent: Sent, made: Exchanged, accuracy: jax.Array | float
     ) -> Metrics:
+        heard = jax.tree.map(lambda leaf: leaf[:h], made.heard)
         values = {
-            "parameters": state.parameters,
-            "sent": sent.vectors,
-            "sampled": sent.sampled,
-            "losses": sent.losses,
-            "shares": made.heard.shares,
+            "parameters": state.parameters[:h],
+            "sent": sent.vectors[:h],
+            "sampled": sent.sampled[:h],
+            "losses": sent.losses[:h],
+            "shares": heard.shares,
             "step": round.step,
             "hyperparameters": round.hyperparameters,
         }
@@ -225,20 +237,21 @@ def make_gossip(
         for name, value in own.items():
             require_shape(f"column {name!r}", value, (), "a scalar")
         known = describe(state, round.step, round.rate, accuracy)
-        known[1].update(told.listening(made.heard) if config.study else {})
+        known[1].update(told.listening(heard) if config.study else {})
         known[1].update({name: jnp.asarray(value, jnp.float32) for name, value in own.items()})
-        known[0]["loss"] = jnp.mean(sent.losses)
+        known[0]["loss"] = jnp.mean(sent.losses[:h])
         if config.certify:
-            known[0]["coefficient"] = jnp.max(made.heard.coefficient)
-            known[0]["distance"] = jnp.max(made.heard.distance)
+            known[0]["coefficient"] = jnp.max(heard.coefficient)
+            known[0]["distance"] = jnp.max(heard.distance)
         return metrics_of(workers, *known)
 
     def describe(
         state: GossipState, step: jax.Array, rate: jax.Array | float, accuracy: jax.Array | float
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """The columns of every run, and those of runs without a server."""
-        moved = jnp.sum(jnp.square(state.parameters - state.start)) / config.honest
-        nodes = told.accuracies(jnp.broadcast_to(jnp.float32(accuracy), (config.honest,)))
+        points = state.parameters[:h]
+        moved = jnp.sum(jnp.square(points - state.start[:h])) / h
+        nodes = told.accuracies(jnp.broadcast_to(jnp.float32(accuracy), (h,)))
         base = {
             "step": step,
             "training_points": step * batches_in_a_step(workers) * task.batch_size,
@@ -246,14 +259,14 @@ def make_gossip(
             "distance_from_start": jnp.sqrt(moved),
             "accuracy": nodes.pop("accuracy"),
         }
-        return base, nodes | told.distances(state.parameters, edges)
+        return base, nodes | told.distances(points, edges)
 
     def evaluate(state: GossipState, data: PyTree, key: jax.Array, step: jax.Array) -> jax.Array:
         """The accuracy of each honest node, (h,)."""
         key = of_step(key, EVALUATE, step)
         return jax.lax.map(
             lambda point: jnp.float32(task.accuracy(data, unravel(point), model_state, key)),
-            state.parameters,
+            state.parameters[:h],
         )
 
     def finish(state: GossipState, data: PyTree, key: jax.Array, step: jax.Array) -> Metrics:
@@ -307,7 +320,7 @@ def make_gossip(
 
         def one(state: GossipState, inputs: tuple[jax.Array, PyTree]) -> tuple[Any, Metrics]:
             number, batch = inputs
-            accuracy = jnp.full(config.honest, jnp.nan, jnp.float32)
+            accuracy = jnp.full(h, jnp.nan, jnp.float32)
             if config.evaluate_every is not None:
                 accuracy = jax.lax.cond(
                     number % config.evaluate_every == 0,
@@ -320,13 +333,6 @@ def make_gossip(
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
     return Simulator(initialise, start, advance, finish, points, apply, round, step)
-
-
-def _told(attack: Attack | StatefulAttack | None, network: Network) -> dict[str, Any]:
-    """What the attack asks for about the network."""
-    if attack is None or not asks_for(sending(attack), "fiedler"):
-        return {}
-    return {"fiedler": jnp.asarray(fiedler_vector(network.honest_graph), jnp.float32)}
 
 
 def _check(
@@ -348,12 +354,21 @@ def _check(
     metrics.check(columns)
     told.check(columns)
     if attack is None:
-        if config.byzantine:
-            raise ValueError(f"{config.byzantine} Byzantine nodes need an attack, got None")
+        if config.byzantine and not config.byzantine_gradients:
+            raise ValueError(
+                f"{config.byzantine} Byzantine nodes need an attack, or byzantine_gradients to "
+                "send, got None"
+            )
         return
     example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
     require_callable("attack", sending(attack), example)
     to_all = not config.aimed or any(isinstance(one, Sampled) for one in config.networks)
+    aims = [name for name in AIMED if asks_for(sending(attack), name)]
+    if aims and to_all:
+        raise ValueError(
+            f"the attack {name_of(sending(attack))} asks for {', '.join(aims)} of each node that "
+            "it attacks: it needs aimed=True and neighbours that are not sampled"
+        )
     if isinstance(attack, StatefulAttack) and to_all:
         raise ValueError(
             f"the attack {name_of(sending(attack))} remembers each node it attacks: it needs "

@@ -40,6 +40,7 @@ def test_weights_and_spectra(entry):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(len(RECORDED["rules"])))
 def test_rules(number):
     entry = RECORDED["rules"][number]

@@ -20,7 +20,7 @@ class Group(NamedTuple):
     """
 
     f: int
-    nodes: np.ndarray  # (m,)
+    nodes: np.ndarray  # (m,) their places
     heard: np.ndarray  # (m, k) honest neighbours
     known: np.ndarray  # (m, k + 1) the honest rows that meet here, own included, by number
     liars: np.ndarray  # (m, b) places among the Byzantine nodes
@@ -32,20 +32,24 @@ class Group(NamedTuple):
         return self.heard.shape[1], self.liars.shape[1]
 
 
-def groups(network: Network) -> tuple[Group, ...]:
-    """The honest nodes of a network by the shape of their neighbourhoods."""
-    place = np.full(network.n, -1)
-    place[network.honest] = np.arange(len(network.honest))
-    place_of_liar = np.full(network.n, -1)
-    place_of_liar[list(network.byzantine)] = np.arange(len(network.byzantine))
+def groups(network: Network, *, everybody: bool = False) -> tuple[Group, ...]:
+    """The honest nodes of a network by the shape of their neighbourhoods, or all nodes: then the
+    Byzantine ones have the places behind the h honest ones.
+    """
+    h, byzantine = len(network.honest), list(network.byzantine)
+    lies_at = np.zeros(network.n, bool)
+    lies_at[byzantine] = True
+    place = np.zeros(network.n, int)
+    place[network.honest] = np.arange(h)
+    place[byzantine] = np.arange(len(byzantine))
     members: dict[tuple[int, int, int], list[tuple[np.ndarray, ...]]] = {}
     first = np.searchsorted(network.graph.arcs[:, 1], np.arange(network.n))
-    for node in network.honest:
+    for node in np.concatenate([network.honest, byzantine if everybody else []]).astype(int):
         heard = network.graph.heard(node)
         weights = network.weights.arcs[first[node] : first[node] + len(heard)]
-        lies = place[heard] < 0
-        honest, liars = place[heard[~lies]], place_of_liar[heard[lies]]
-        own = place[[node]]
+        lies = lies_at[heard]
+        honest, liars = place[heard[~lies]], place[heard[lies]]
+        own = place[[node]] + h * lies_at[[node]]
         row = np.concatenate([network.weights.own[[node]], weights[~lies], weights[lies]])
         shape = network.tolerated[node], len(honest), len(liars)
         known = np.sort(np.concatenate([own, honest]))

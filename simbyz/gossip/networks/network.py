@@ -110,9 +110,12 @@ class Network:
     @functools.cached_property
     def widths(self) -> tuple[int, int]:
         """The most honest and the most Byzantine neighbours of an honest node."""
-        liars = [len(self.liars_of(node)) for node in self.honest]
-        degrees = self.graph.degrees[self.honest]
-        return int(max(degrees - liars)), max(liars)
+        return self.widths_of(self.honest)
+
+    def widths_of(self, nodes: Iterable[int]) -> tuple[int, int]:
+        """The most honest and the most Byzantine neighbours of any of these nodes."""
+        liars = [len(self.liars_of(node)) for node in nodes]
+        return int(max(self.graph.degrees[list(nodes)] - liars)), max(liars)
 
     def liars_of(self, node: int) -> np.ndarray:
         """The Byzantine neighbours that a node hears."""

@@ -38,9 +38,11 @@ class Sampled:
             raise ValueError(f"f must be at least 0, got {self.f}")
         object.__setattr__(self, "byzantine", nodes_of(self.n, self.byzantine))
 
-    def draw(self, key: jax.Array) -> jax.Array:
-        """Whom each honest node hears: (h, degree) places, those of honest nodes first."""
-        h = self.n - len(self.byzantine)
+    def draw(self, key: jax.Array, count: int | None = None) -> jax.Array:
+        """Whom each honest node hears, or each of the first `count`: (h, degree) places, those of
+        honest nodes first.
+        """
+        h = self.n - len(self.byzantine) if count is None else count
 
         def of(node: jax.Array, key: jax.Array) -> jax.Array:
             others = jax.random.permutation(key, self.n - 1)[: self.degree]

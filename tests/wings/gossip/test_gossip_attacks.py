@@ -79,7 +79,13 @@ def test_sandwich_holds_the_node_between_both():
     assert np.abs(first - second).min() > 0.1
 
 
-@pytest.mark.parametrize("name", ["a_little_is_enough", "fall_of_empires", "min_max", "mimic"])
+@pytest.mark.parametrize(
+    "name",
+    ["fall_of_empires", "mimic"]
+    + [
+        pytest.param(name, marks=pytest.mark.thorough) for name in ("a_little_is_enough", "min_max")
+    ],
+)
 def test_attacks_of_the_library_are_made_of_what_meets_at_a_node(name):
     attack = attacks.ATTACKS[name]
     made = sent(attack)

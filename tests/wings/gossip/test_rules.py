@@ -82,6 +82,7 @@ def test_two_liars_move_no_node_far(name):
     assert np.abs(made).max() < 4 * np.abs(ROWS).max()
 
 
+@pytest.mark.thorough
 def test_gts_of_equal_weights_is_what_monna_averages():
     f, n = 3, len(ROWS)
     made = rules.gts(ROWS, f, weights=EQUAL)

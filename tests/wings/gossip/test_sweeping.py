@@ -46,6 +46,7 @@ def test_a_run_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
             np.testing.assert_array_equal(one.columns[name], other.columns[name])
 
 
+@pytest.mark.thorough
 def test_local_steps_are_steps_of_each_node():
     """Without an exchange that changes anything, two local steps are two steps."""
     alone = Network(graphs.from_edges(1, []))
@@ -61,6 +62,7 @@ def test_local_steps_are_steps_of_each_node():
     np.testing.assert_allclose(*ends, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_nodes_are_cut_over_devices():
     """Two devices hold half of the nodes each, and the run is that of one."""
     network = Network(graphs.regular(jax.random.key(0), 10, 4), (2, 5), strict=False)
