@@ -22,3 +22,8 @@ class GossipState(NamedTuple):
     senders: PyTree  # a memory a sender, such as momenta (h, d)
     attack: PyTree  # of a StatefulAttack, one for each node that is attacked: leaves (h, ...)
     tracking: Tracking | None
+
+    @property
+    def model_state(self) -> PyTree:
+        """Running statistics of the models: they have none."""
+        return {}

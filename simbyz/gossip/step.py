@@ -332,7 +332,7 @@ def make_gossip(
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
-    return Simulator(initialise, start, advance, finish, points, apply, round, step)
+    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel)
 
 
 def _check(

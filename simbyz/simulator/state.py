@@ -37,3 +37,4 @@ class Simulator(NamedTuple):
     apply: Callable[..., tuple[State, Metrics]]
     round: Callable[..., Round]
     step: Callable[..., tuple[State, Metrics]]
+    unravel: Callable[[jax.Array], PyTree]  # parameters (d,) as the model's own

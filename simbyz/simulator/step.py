@@ -326,4 +326,4 @@ def make_simulator(
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
-    return Simulator(initialise, start, advance, finish, points, apply, round, step)
+    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel)

@@ -40,17 +40,17 @@ class Lane(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A finished run: its place in the sweep, its columns (steps + 1,) by name, and the final
-    parameters.
+    """A finished run: its place in the sweep, its columns (steps + 1,) by name, what it trained.
 
     The last row of the columns tells of the state after the last step, NaN where that takes another
-    step.
+    step. `simulator.unravel(parameters)` is the model's own pytree.
     """
 
     index: int  # type: ignore[assignment]  # hides the method of a tuple, as is meant
     columns: dict[str, np.ndarray]
-    parameters: np.ndarray
+    parameters: np.ndarray  # (d,), of runs without a server (h, d)
     seconds: float  # of its round, compilation included, divided by the runs in it
+    model_state: PyTree  # running statistics of the model, {} if it has none
 
 
 class Stopped(KeyboardInterrupt):
@@ -68,6 +68,7 @@ def sweep(
     look_ahead: bool = True,
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int, float], None] = lambda run_steps, accuracy: None,
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None = None,
     checkpoints: Checkpoints | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Result]:
@@ -85,6 +86,9 @@ def sweep(
       devices: all local ones if None.
       progress: called with the number of steps done since the last call, summed over runs, and the
         mean of the latest accuracies (NaN before the first).
+      watch: called after each chunk for each run in it, with the run's place in the sweep and its
+        columns of these steps; with all of a run's calls in turn, its `Result.columns`. A run that
+        goes on from a checkpoint begins with all the steps before it.
       checkpoints: where to keep what is not finished, and to go on from; a run that goes on from
         there has the same bits as one that was never interrupted. None: nowhere.
       stop: asked after each chunk of steps.
@@ -109,6 +113,8 @@ def sweep(
             raise ValueError(f"{name} must be at least 1{none}, got {value}")
     flag("look_ahead", look_ahead)
     require_callable("progress", progress, "lambda run_steps, accuracy: None")
+    if watch is not None:
+        require_callable("watch", watch, "lambda index, columns: None")
     require_callable("stop", stop, "lambda: False")
     if not isinstance(simulator, Simulator):
         raise TypeError(f"simulator must be made by make_simulator, got {simulator!r}")
@@ -124,7 +130,7 @@ def sweep(
         keeper = Keeper(checkpoints, names, devices, **program)
     look = np.bool_(look_ahead)
     return _rounds(
-        simulator, lanes, data, devices, steps, width, chunk, look, progress, keeper, stop
+        simulator, lanes, data, devices, steps, width, chunk, look, progress, watch, keeper, stop
     )
 
 
@@ -155,6 +161,7 @@ def _rounds(
     chunk: int,
     look_ahead: np.bool_,
     progress: Callable[[int, float], None],
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None,
     keeper: Keeper | None,
     stop: Callable[[], bool],
 ) -> Iterator[Result]:
@@ -162,6 +169,12 @@ def _rounds(
     programs = _programs(simulator, tuple(devices))
     data = copy_to(devices, data)
     at_once = len(devices) * width
+
+    def show(some: list[int], part: Metrics) -> None:
+        if watch is not None:
+            for index, columns in zip(some, _columns([part], len(some)), strict=True):
+                watch(index, columns)
+
     waiting = list(range(len(lanes)))
     while waiting:
         if stop():
@@ -182,6 +195,7 @@ def _rounds(
             parts, done = [before], saved.header.step
             began -= saved.header.seconds * len(some)
             progress(done * len(some), latest_accuracy(parts, len(some)))
+            show(some, before)
         for step in range(done, steps, chunk):
             count = min(chunk, steps - step)
             states, metrics = programs.advance(
@@ -189,6 +203,7 @@ def _rounds(
             )
             parts.append(jax.device_get(metrics))
             progress(count * len(some), latest_accuracy(parts, len(some)))
+            show(some, parts[-1])
             if step + count == steps:
                 break
             asked = stop()
@@ -199,6 +214,7 @@ def _rounds(
                 raise Stopped
         last = jax.device_get(programs.finish(states, data, keys, np.int32(steps)))
         parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
+        show(some, parts[-1])
         seconds = (time.perf_counter() - began) / len(some)
         yield from _results(some, parts, states, seconds)
         if keeper is not None:
@@ -244,10 +260,23 @@ _keys = jax.jit(jax.vmap(jax.vmap(jax.random.key)))
 def _results(
     indices: list[int], parts: list[Metrics], states: State, seconds: float
 ) -> Iterator[Result]:
+    parameters = gathered(states.parameters)
+    model_states = jax.tree.map(_on_host, states.model_state)
+    for lane, columns in enumerate(_columns(parts, len(indices))):
+        model_state = jax.tree.map(lambda leaf, lane=lane: leaf[lane], model_states)
+        yield Result(indices[lane], columns, parameters[lane], seconds, model_state)
+
+
+def _columns(parts: Sequence[Metrics], count: int) -> list[dict[str, np.ndarray]]:
+    """Those of the first lanes, by name."""
     metrics = joined(parts)
     asked_for = metrics._replace(own=None)._asdict() | (metrics.own or {})
     asked_for = {name: leaf for name, leaf in asked_for.items() if leaf is not None}
-    parameters = gathered(states.parameters)
-    for lane, index in enumerate(indices):
-        columns = {name: leaf[lane] for name, leaf in asked_for.items()}
-        yield Result(index, columns, parameters[lane], seconds)
+    return [{name: leaf[lane] for name, leaf in asked_for.items()} for lane in range(count)]
+
+
+def _on_host(leaf: jax.Array) -> np.ndarray | jax.Array:
+    """As `gathered`; random keys, which NumPy does not know, stay JAX's."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf.reshape(-1, *leaf.shape[2:])
+    return gathered(leaf)

@@ -89,6 +89,8 @@ class Storage(command_line.Storage):
     results: Path = Path("results/distributed_momentum")
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
+    save_parameters: bool = False
+    """Also keep what each run trained, beside its file; runs on disk without are computed again."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
 
@@ -147,7 +149,14 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
 
 def main(options: Options) -> Results:
     """Run what is asked for and not on disk yet, and read all of it back."""
-    return compute(*prepare(options), options.results, checkpoint_every=options.checkpoint_every)
+    return compute(*prepare(options), options.results, **_simulation(options))
+
+
+def _simulation(options: Options) -> dict[str, Any]:
+    return {
+        "checkpoint_every": options.checkpoint_every,
+        "save_parameters": options.save_parameters,
+    }
 
 
 def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulation: Any) -> Results:
@@ -191,9 +200,7 @@ def execute(
         print(f"not in the paper: {', '.join(names)}")
     if dataset.notice:
         print(f"note: {dataset.notice}")
-    results = compute(
-        runs, dataset, options.results, checkpoint_every=options.checkpoint_every, stop=stop
-    )
+    results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
     if not results.comparison.empty:
         comparison.print_table(results.comparison, title)

@@ -25,17 +25,23 @@ class Plan(NamedTuple):
     recorded: list[Run]  # in the table, and not on disk
 
 
-def plan(runs: Sequence[Run], folder: Path, recorded: frozenset[str] = frozenset()) -> Plan:
+def plan(
+    runs: Sequence[Run],
+    folder: Path,
+    recorded: frozenset[str] = frozenset(),
+    with_parameters: bool = False,
+) -> Plan:
     """Sort runs by whether they are done.
 
     Args:
       runs: those wanted.
       folder: of results; need not exist.
       recorded: files of runs that count as done wherever they are.
+      with_parameters: whether a run is done only where its trained parameters are there, too.
     """
     result = Plan([], [], [])
     for run in runs:
-        if is_finished(folder, run):
+        if is_finished(folder, run, with_parameters):
             result.on_disk.append(run)
         elif run.file in recorded:
             result.recorded.append(run)
@@ -101,7 +107,8 @@ def _execute(
         raise
     except Exception as error:  # whatever it is, the other cells are worth running
         progress.add(-counted, "failed")
-        left = [run for run in runs if not is_finished(folder, run)]
+        with_parameters = options.get("save_parameters", False)
+        left = [run for run in runs if not is_finished(folder, run, with_parameters)]
         progress.add(sum(seconds(run) for run in runs if run not in left), "failed")
         cells = list(dict.fromkeys(run.cell for run in left))
         if len(cells) == 1 and len(left) == len(runs):

@@ -58,6 +58,7 @@ def simulate(
     progress: Callable[[int, str], None] = lambda steps, text: None,
     *,
     checkpoint_every: float = CHECKPOINT_EVERY,
+    save_parameters: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Compute the runs that the folder does not hold yet, and write each as soon as it is finished.
@@ -71,6 +72,8 @@ def simulate(
       folder: of results.
       progress: told the steps done since the last call, and what goes on.
       checkpoint_every: seconds between two checkpoints, at least; inf for none but before a stop.
+      save_parameters: also keep what each run trained, for `records.read_parameters`; a run on disk
+        without is computed again.
       stop: asked after each chunk of steps whether to stop.
 
     Raises:
@@ -85,7 +88,7 @@ def simulate(
     )
     discard(checkpoints.folder, checkpoints.finished)
     for group in programs(runs):
-        todo = [run for run in group if not is_finished(folder, run)]
+        todo = [run for run in group if not is_finished(folder, run, save_parameters)]
         done = sum(run.cell.steps for run in group if run not in todo)
         progress(done, "found on disk")
         if not todo:
@@ -113,7 +116,15 @@ def simulate(
                     checkpoints=checkpoints,
                     stop=stop,
                 ):
-                    _write(folder, some[result.index], result, dataset.notice, width)
+                    run = some[result.index]
+                    if save_parameters:  # first: a run on disk is finished
+                        trained = {
+                            "parameters": simulator.unravel(jnp.asarray(result.parameters)),
+                            "model_state": result.model_state,
+                        }
+                        where = folder, run.cell.name, run.cell.configuration(run.seed)
+                        records.write_parameters(*where, trained)
+                    _write(folder, run, result, dataset.notice, width)
 
 
 def _write(folder: Path, run: Run, result: Result, notice: str, width: int) -> None:
@@ -136,8 +147,10 @@ def code() -> str:
     return code_digest(*grid.glob("*.py"), Path(__file__))
 
 
-def is_finished(folder: Path, run: Run) -> bool:
-    return records.is_finished(folder, run.cell.name, run.cell.configuration(run.seed))
+def is_finished(folder: Path, run: Run, with_parameters: bool = False) -> bool:
+    where = folder, run.cell.name, run.cell.configuration(run.seed)
+    kept = not with_parameters or records.parameters_path(*where).exists()
+    return kept and records.is_finished(*where)
 
 
 def summary_of(result: Result) -> dict[str, float | None]:

@@ -35,6 +35,8 @@ class Work:
     """Where `collect` keeps a row a run."""
     checkpoint_every: float = CHECKPOINT_EVERY
     """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
+    save_parameters: bool = False
+    """Also keep what each run trained, beside its file; runs on disk without are computed again."""
 
 
 class Prepared(NamedTuple):
@@ -59,7 +61,7 @@ def prepare_work(options: Any, runs: Sequence[Run], *, here: bool = True) -> Pre
     """
     check_every(options.checkpoint_every)
     recorded = recorded_files(options.table) if options.skip_recorded else frozenset()
-    what = plan(runs, options.results, recorded)
+    what = plan(runs, options.results, recorded, options.save_parameters)
     seconds, source = estimate.seconds_from(options.results)
     if options.dry_run or not here:
         return Prepared(what, seconds, source, {})
@@ -99,6 +101,7 @@ def carry_out(options: Any, prepared: Prepared, stop: Callable[[], bool]) -> int
         options.results,
         prepared.seconds,
         checkpoint_every=options.checkpoint_every,
+        save_parameters=options.save_parameters,
         stop=stop,
     )
     for failure in failures:

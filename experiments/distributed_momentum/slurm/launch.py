@@ -61,12 +61,16 @@ class Cluster:
 
     def __init__(self, options: Any):
         self.submitit, self.results = require_slurm(), options.results.resolve()
+        self.with_parameters: bool = options.save_parameters
         self.folder = self.results / "slurm"
         self.name = f"simbyz-{hashlib.sha256(str(self.results).encode()).hexdigest()[:12]}"
         self.executor = self.submitit.SlurmExecutor(self.folder)
         self.executor.update_parameters(job_name=self.name, **parameters(options))
         local = dataclasses.replace(options, launcher="local", results=self.results)
         self.work = functools.partial(work, options=local)
+
+    def has(self, run: Run) -> bool:
+        return is_finished(self.results, run, self.with_parameters)
 
     def submit(self, parts: Sequence[list[Run]], attempt: int = 1) -> list[Job]:
         """One array of jobs, each with a part.
@@ -122,7 +126,7 @@ def launch(todo: Sequence[Run], options: Any, stop: Stop) -> int:
         )
         with contextlib.closing(Progress(len(todo))) as progress:
             wait(cluster, jobs, todo, progress, options.retries + 1, stop)
-    failed = sum(not is_finished(cluster.results, run) for run in todo)
+    failed = sum(not cluster.has(run) for run in todo)
     print(f"results: {cluster.results} ({len(todo)} runs asked for, {failed} failed)")
     return 1 if failed else 0
 
@@ -161,7 +165,7 @@ def wait(
 
 def after(cluster: Cluster, job: Job, state: str, attempts: int) -> list[Job]:
     """Say what a job that has ended left; the job, if any, that this goes into."""
-    missing = [run for run in job.runs if not is_finished(cluster.results, run)]
+    missing = [run for run in job.runs if not cluster.has(run)]
     if not missing:
         return []
     # One that finished a run got on: only runs that nothing becomes of are given up.

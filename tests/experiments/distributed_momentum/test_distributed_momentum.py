@@ -28,7 +28,7 @@ from experiments.distributed_momentum.grid.programs import (
     task_of,
 )
 from experiments.distributed_momentum.grid.settings import PAPER
-from experiments.distributed_momentum.running.simulate import simulate
+from experiments.distributed_momentum.running.simulate import is_finished, simulate
 from simbyz import attacks, data, records
 from tests.support.paths import ROOT, SHARED
 from tests.support.printed import assert_refused, printed
@@ -193,12 +193,22 @@ class TestSmallRun:
         options, _ = finished
         runs, dataset = prepare(dataclasses.replace(options, results=tmp_path))
         chosen = next(run for run in runs if run.cell.momentum_at == "worker" and run.seed == 2)
-        simulate([chosen], dataset, tmp_path)
+        simulate([chosen], dataset, tmp_path, save_parameters=True)
         alone = records.read_steps(tmp_path)
         in_sweep = records.read_steps(options.results)
         same = in_sweep[(in_sweep["name"] == chosen.cell.name) & (in_sweep["seed"] == 2)]
         for column in ("loss", "honest_norm", "accuracy"):
             np.testing.assert_array_equal(alone[column].to_numpy(), same[column].to_numpy())
+        # What it trained is beside it, and has the accuracy of its last row.
+        trained = records.read_parameters(tmp_path, chosen.file)
+        task = task_of(chosen.cell, dataset)
+        accuracy = task.accuracy(task.data, trained["parameters"], {}, jax.random.key(0))
+        assert float(accuracy) == pytest.approx(alone["accuracy"].iloc[-1], abs=1e-6)
+        assert is_finished(tmp_path, chosen, with_parameters=True)
+        records.parameters_path(
+            tmp_path, chosen.cell.name, chosen.cell.configuration(chosen.seed)
+        ).unlink()
+        assert is_finished(tmp_path, chosen) and not is_finished(tmp_path, chosen, True)
 
 
 class TestBadInput:

@@ -141,6 +141,11 @@ class TestRunning:
         assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
         assert len(asked) == len(runs) - 3
         assert "nothing to run: 8 runs on disk" in capsys.readouterr().out
+        # They have no parameters beside them.
+        asked.clear()
+        arguments = [*FEW_ARGUMENTS, "--save-parameters", "--results", str(tmp_path)]
+        assert command(["grid", *arguments]) == 0
+        assert len(asked) == len(runs)
 
     def test_a_damaged_run_is_named_set_aside_and_computed_again(self, simulated, tmp_path, capsys):
         asked, _ = simulated
@@ -163,6 +168,11 @@ class TestRunning:
         assert len(records.read_runs(tmp_path)) == len(runs)
         assert command(["grid", *FEW_ARGUMENTS, "--results", str(tmp_path)]) == 0
         assert "nothing to run: 8 runs on disk" in capsys.readouterr().out
+        # They have no parameters beside them.
+        asked.clear()
+        arguments = [*FEW_ARGUMENTS, "--save-parameters", "--results", str(tmp_path)]
+        assert command(["grid", *arguments]) == 0
+        assert len(asked) == len(runs)
 
     def test_survives_a_failing_cell(self, simulated, tmp_path, capsys):
         asked, failing = simulated
