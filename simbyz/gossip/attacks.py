@@ -11,16 +11,19 @@ given by the simulator:
     everyone    (h, d)  what all honest nodes send
     place       ()  the node's number among the honest ones
     fiedler     (h,)  unit vector of the honest graph's bottleneck, of an undirected graph
-    result      (b, d) -> (d,)  what the node's rule would make of such Byzantine rows
+    result      (b, d) -> (d,)  what the node's rule would make of such Byzantine rows; with other
+                rows (1 + k, r) for its own and its honest neighbours', of (b, r) -> (r,)
     own         (b, d)  what the Byzantine ones would have sent, where they compute gradients too
 
 All but `sandwich` send equal rows; `factor` may be traced.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import asks_for, signature_of_all
@@ -29,6 +32,7 @@ from simbyz.attacks.base import Attack
 from simbyz.attacks.fixed import mean_and_deviation
 from simbyz.attacks.rows import count, repeat
 from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
+from simbyz.attacks.searched.span import in_span
 
 Factor = float | jax.Array
 # What the simulator tells an attack about a node and its network.
@@ -193,6 +197,7 @@ def searched(
     *,
     evaluations: int = 16,
     search: Callable[..., Search] = sequential,
+    symmetry: Literal["rotations"] | None = None,
 ) -> Attack:
     """An attack with the factor >= 0 that moves each node's result farthest from what plain gossip
     of its honest neighbours would make of it.
@@ -203,18 +208,24 @@ def searched(
       attack: with a keyword `factor`, of this module or of `simbyz.attacks`.
       evaluations: how often the rule is evaluated, at each node.
       search: of `simbyz.attacks.searched.line_search`.
+      symmetry: "rotations" if a rotation of all rows rotates the rule's result, as it does of all
+        rules here but `bridge` and `ubar`, and the attack's rows lie on a straight line: then the
+        search takes about as many numbers a row as rows meet at a node.
 
     Returns:
       An attack (key, honest, num_byzantine, *, ...) that asks for what it needs.
 
     Raises:
-      ValueError: evaluations < 1.
+      ValueError: evaluations < 1, an unknown symmetry.
 
-    Cost: `evaluations` times the rule at each node.
+    Cost: `evaluations` times the rule at each node; with the symmetry, one orthonormal basis and as
+      many small ones.
     Convention: the program of Gaucher et al. takes the factor of largest ||result||², as it does
       not keep the difference that it computes.
     """
     evaluations = at_least_one(evaluations)
+    if symmetry not in (None, "rotations"):
+        raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 
     def adapted(
         key: jax.Array, honest: jax.Array, num_byzantine: int, **told: jax.Array
@@ -223,7 +234,7 @@ def searched(
         of_neighbours, _ = _split(weights, num_byzantine)
         goal = target + of_neighbours @ (neighbours - target[None])
         asked_for = {name: value for name, value in told.items() if asks_for(attack, name)}
-        result: Callable[[jax.Array], jax.Array] = told["result"]  # type: ignore[assignment]
+        result: Callable[..., jax.Array] = told["result"]  # type: ignore[assignment]
 
         def rows(factor: jax.Array) -> jax.Array:
             made: jax.Array = attack(key, honest, num_byzantine, factor=factor, **asked_for)
@@ -231,6 +242,16 @@ def searched(
 
         def worth(factor: jax.Array) -> jax.Array:
             return jnp.sum(jnp.square(result(rows(factor)) - goal))
+
+        if symmetry is not None:
+            ends = [rows(jnp.asarray(end, target.dtype)) for end in (0, 1)]
+            parts = [jnp.concatenate([target[None], neighbours]), *ends, goal[None]]
+            numbers, _ = in_span(jnp.concatenate(parts))
+            few, begin, end, few_goal = jnp.split(numbers, np.cumsum([len(p) for p in parts[:-1]]))
+
+            def worth(factor: jax.Array) -> jax.Array:
+                made = result(begin + factor * (end - begin), few)
+                return jnp.sum(jnp.square(made - few_goal[0]))
 
         return rows(search(worth, evaluations, target.dtype).factor)
 

@@ -140,9 +140,10 @@ def aimed_at(
         ) -> tuple[jax.Array, PyTree]:
             place, memory = one
 
-            def result(byzantine: jax.Array) -> jax.Array:
-                own = vectors[place.node][None], vectors[place.heard]
-                stack = jnp.concatenate([*own, byzantine])
+            own = jnp.concatenate([vectors[place.node][None], vectors[place.heard]])
+
+            def result(byzantine: jax.Array, honest: jax.Array = own) -> jax.Array:
+                stack = jnp.concatenate([honest, byzantine])
                 alone = players._replace(selection=None)
                 return made_of(alone, group.f, stack, liars, place, setting)[0]
 

@@ -138,6 +138,25 @@ def test_the_searched_factor_does_most_harm_of_those_tried():
     assert (found >= tried * (1 - 1e-5)).all() and (found > 1.5 * tried[0]).all()
 
 
+def test_a_search_by_few_numbers_finds_the_same():
+    network = Network(graphs.complete(9), (7, 8))
+    many = np.random.default_rng(3).normal(size=(H, 40)).astype(np.float32)
+    ends = []
+    for symmetry in (None, "rotations"):
+        attack = gossip_attacks.searched(gossip_attacks.dissensus, evaluations=8, symmetry=symmetry)
+        config = GossipConfig(network, momentum=False, evaluate_every=None)
+        task = quadratic(jax.random.key(0), H, 40).task
+        simulator = make_gossip(config, task, rules.clipped_gossip_plus, attack)
+        zeros = jnp.zeros_like(many)
+        apply = jax.jit(simulator.apply)
+        state = simulator.start(many, {})
+        made = apply(state, Hyperparameters(0.0), KEY, 0, zeros, zeros[:, 0])[0]
+        ends.append(made.parameters)
+    np.testing.assert_allclose(*ends, atol=1e-4)
+    with pytest.raises(ValueError, match='symmetry must be "rotations" or None'):
+        gossip_attacks.searched(gossip_attacks.dissensus, symmetry="all")
+
+
 def test_attacks_with_a_memory_have_one_for_each_node():
     made = sent(attacks.relocating())
     assert np.isfinite(made).all()
