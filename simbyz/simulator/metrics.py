@@ -63,8 +63,8 @@ class Metrics(NamedTuple):
 
 class Column(Protocol):
     """A column of a user's own: a scalar of the values of a step that it asks for by keyword-only
-    parameters of their names: those of `Seen`, and `honest` (h, d), `byzantine` (b, d), `step`,
-    `hyperparameters`.
+    parameters of their names: those of `Seen`, such as `bits` (w,), and `honest` (h, d),
+    `byzantine` (b, d), `step`, `hyperparameters`.
 
         def largest_loss(*, losses):
             return jnp.max(losses)
@@ -213,6 +213,12 @@ class Seen(NamedTuple):
     stack: jax.Array  # (n, d)
     aggregate: jax.Array  # (d,)
     weights: jax.Array | None  # (n,) of each row in the aggregate, or None where nobody tells
+    bits: jax.Array  # (w,) of each worker's message
+
+
+def bits_sent(*, bits: jax.Array) -> jax.Array:
+    """Column: bits that a worker sent in this step, the mean over those that compute."""
+    return jnp.mean(bits)
 
 
 def tell(
