@@ -98,10 +98,21 @@ def test_feedback_of_whole_messages_is_no_compression(sender):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_top_k_keeps_the_first_of_equals_and_what_is_not_finite():
+def test_top_k_keeps_k_of_equals_and_what_is_not_finite():
     rows = jnp.array([[1.0, -2.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, jnp.nan, 3.0, jnp.inf]])
-    got = top_k(2).compress(KEY, NUMBERS, rows)
-    np.testing.assert_array_equal(got, [[0, -2, 2, 0], [0] * 4, [0, np.nan, 0, np.inf]])
+    got = np.array(top_k(2).compress(KEY, NUMBERS, rows))
+    assert np.sum(np.abs(got[0]) == 2) == 2 and np.sum(got[0] == 0) == 2
+    np.testing.assert_array_equal(got[1:], [[0] * 4, [0, np.nan, 0, np.inf]])
+
+
+@pytest.mark.parametrize(("d", "k"), [(1, 1), (5, 1), (100, 1), (103, 7), (64, 4), (10, 9)])
+def test_top_k_is_that_of_a_sort(d, k):
+    rows = np.random.default_rng(d).standard_cauchy(size=(2, d)).astype(np.float32)
+    expected = np.zeros_like(rows)
+    for row, into in zip(rows, expected, strict=True):
+        places = np.argsort(-np.abs(row))[:k]
+        into[places] = row[places]
+    np.testing.assert_array_equal(top_k(k).compress(KEY, NUMBERS[:2], rows), expected)
 
 
 @pytest.mark.parametrize(
