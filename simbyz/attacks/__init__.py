@@ -7,8 +7,8 @@ that draw random numbers; the others do not use it. `num_byzantine` is the numbe
 present, an int that is not negative, or ValueError; it need not be the f that a rule tolerates.
 
 `adaptive` and `gradient_ascent` make such a function for one aggregation rule. Attacks with a
-memory (`mimicking`, `relocating`) are made for the simulator. Attacks on labels, (labels,
-num_classes, *, ...) -> labels, have a dict of their own.
+memory (`mimicking`, `relocating`, `intermittent`, `free_riding`) are made for the simulator.
+Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their own.
 """
 
 from collections.abc import Callable
@@ -35,6 +35,7 @@ from simbyz.attacks.tailored.against_one_rule import (
     relocating,
 )
 from simbyz.attacks.tailored.fang import fang_krum, fang_trimmed_mean
+from simbyz.attacks.timed import free_riding, intermittent
 
 ATTACKS: dict[str, Callable[..., Any]] = {
     "a_little_is_enough": a_little_is_enough,
@@ -77,11 +78,13 @@ __all__ = [
     "fall_of_empires",
     "fang_krum",
     "fang_trimmed_mean",
+    "free_riding",
     "gaussian",
     "gradient_ascent",
     "hidden_vulnerability",
     "inf",
     "inner_product_manipulation",
+    "intermittent",
     "label_flipping",
     "label_shifting",
     "learned_mimic",

@@ -63,8 +63,9 @@ class Metrics(NamedTuple):
 
 class Column(Protocol):
     """A column of a user's own: a scalar of the values of a step that it asks for by keyword-only
-    parameters of their names: those of `Seen`, and `honest` (h, d), `byzantine` (b, d), `step`,
-    `hyperparameters`.
+    parameters of their names: those of `Seen`, such as `bits` (w,), and `honest` (h, d),
+    `byzantine` (b, d), `honest_weights` (h,), `byzantine_weights` (b,), both None where nobody
+    tells, `step`, `hyperparameters`.
 
         def largest_loss(*, losses):
             return jnp.max(losses)
@@ -213,6 +214,30 @@ class Seen(NamedTuple):
     stack: jax.Array  # (n, d)
     aggregate: jax.Array  # (d,)
     weights: jax.Array | None  # (n,) of each row in the aggregate, or None where nobody tells
+    bits: jax.Array  # (w,) of each worker's message
+
+
+def bits_sent(*, bits: jax.Array) -> jax.Array:
+    """Column: bits that a worker sent in this step, the mean over those that compute."""
+    return jnp.mean(bits)
+
+
+def true_positive_rate(*, byzantine_weights: jax.Array | None) -> jax.Array:
+    """Column: share of the Byzantine rows that the rule leaves out, with weight 0; NaN without any,
+    or without a selection.
+    """
+    return _share_left_out(byzantine_weights)
+
+
+def false_positive_rate(*, honest_weights: jax.Array | None) -> jax.Array:
+    """Column: share of the honest rows that the rule leaves out, likewise."""
+    return _share_left_out(honest_weights)
+
+
+def _share_left_out(weights: jax.Array | None) -> jax.Array:
+    if weights is None or not len(weights):
+        return jnp.float32(jnp.nan)
+    return jnp.mean(weights == 0, dtype=jnp.float32)
 
 
 def tell(
@@ -240,6 +265,7 @@ def tell(
         honest, attack = apart(one, who, seen.stack)
         sampled, _ = apart(one, who, seen.sampled)
         losses, _ = apart(one, who, seen.losses)
+        weights = None if seen.weights is None else apart(one, who, seen.weights)
         columns, new = known | {"loss": jnp.mean(losses)}, past
         if past is not None:
             studied, sampled_mean = study(
@@ -250,7 +276,7 @@ def tell(
                 aggregate=seen.aggregate,
                 past=past,
                 momentum=decay,
-                weights=None if seen.weights is None else apart(one, who, seen.weights)[1],
+                weights=None if weights is None else weights[1],
             )
             columns, new = columns | studied, remember(past, sampled_mean, decay)
         if config.certify and one.honest:
@@ -258,6 +284,8 @@ def tell(
         values = seen._asdict() | {
             "honest": honest,
             "byzantine": attack,
+            "honest_weights": None if weights is None else weights[0],
+            "byzantine_weights": None if weights is None else weights[1],
             "step": round.step,
             "hyperparameters": round.hyperparameters,
         }

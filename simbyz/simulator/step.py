@@ -39,7 +39,15 @@ from simbyz.simulator.weighting import Weighting
 from simbyz.simulator.workers.gradients import Relabel, draw_batches, make_gradients
 from simbyz.simulator.workers.local_steps import local_steps
 from simbyz.simulator.workers.momentum import clip, momentum, server_momentum
-from simbyz.simulator.workers.sender import Sender, Sent, Take, chain, either, of_participants
+from simbyz.simulator.workers.sender import (
+    Sender,
+    Sent,
+    Take,
+    bits_of,
+    chain,
+    either,
+    of_participants,
+)
 from simbyz.simulator.workers.variance_reduction import variance_reduction
 from simbyz.tasks.task import Task
 
@@ -222,7 +230,7 @@ def make_simulator(
         parameters, memory = server.move(
             optimizer, state.parameters, aggregate, state.server, round
         )
-        seen = Seen(sent.sampled, sent.losses, received.stack, aggregate, shares)
+        seen = Seen(sent.sampled, sent.losses, received.stack, aggregate, shares, bits_of(sent))
         known = describe(state, round.step, round.rate, accuracy, masses)
         told, past = tell(config, round, seen, state.past, known, columns)
         learner = attack if isinstance(attack, StatefulAttack) else None

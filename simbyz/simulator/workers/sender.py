@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from simbyz._arrays.stacking import PyTree
@@ -38,6 +39,7 @@ class Sent(NamedTuple):
     losses: jax.Array  # (w,) where the first gradients were taken
     model_state: PyTree  # afterwards
     memories: tuple[PyTree, ...] = ()  # of the senders passed so far, in their order: for `chain`
+    bits: jax.Array | None = None  # (w,) of each worker's message; None: of all coordinates
 
 
 class Take(Protocol):
@@ -151,6 +153,24 @@ def of_participants(config: Config, sender: Sender) -> Sender:
 def who_computes(config: Config, round: Round) -> jax.Array:
     """The numbers of those who compute in a step, among all that ever do."""
     return round.part.workers[: config.rounds[0].computing]
+
+
+def numbers(round: Round, count: int) -> jax.Array:
+    """The numbers (count,) of those who compute in a step: `who_computes`, by how many they are."""
+    return round.part.workers[:count]
+
+
+def bits_of(sent: Sent) -> jax.Array:
+    """Bits (w,) of each worker's message: those of the vector, if no sender made it shorter."""
+    w, d = sent.vectors.shape
+    whole = float(d * sent.vectors.dtype.itemsize * 8)
+    return jnp.full(w, whole, jnp.float32) if sent.bits is None else sent.bits
+
+
+def in_unit(name: str, value: float | jax.Array) -> None:
+    """Raises ValueError where a number that is not traced is out of (0, 1]."""
+    if not isinstance(value, jax.core.Tracer) and not 0 < value <= 1:
+        raise ValueError(f"{name} must be in (0, 1], got {value}")
 
 
 def either(ahead: jax.Array | bool, there: Callable[[], Leaf], here: Callable[[], Leaf]) -> Leaf:

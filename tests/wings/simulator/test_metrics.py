@@ -1,11 +1,24 @@
-"""Study columns against their definitions in double precision."""
+"""Study columns against their definitions in double precision, and whom a rule leaves out."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.simulator.metrics import Metrics, log_ratio, no_past, remember, study
+from simbyz import aggregators
+from simbyz.simulator import Config, Hyperparameters
+from simbyz.simulator.metrics import (
+    Metrics,
+    false_positive_rate,
+    log_ratio,
+    no_past,
+    remember,
+    study,
+    true_positive_rate,
+)
+from tests.wings.simulator.quadratic import run
 
 MOMENTUM = 0.8
 
@@ -97,3 +110,30 @@ def test_curvature_by_recurrence_equals_the_sum(window):
 
 def test_log_ratio():
     assert log_ratio(2.0, 4.0) == pytest.approx(np.log(0.25))
+
+
+COLUMNS = {"caught": true_positive_rate, "wronged": false_positive_rate}
+
+
+def far(key, honest, num_byzantine):
+    return jnp.full((num_byzantine, honest.shape[1]), 1e3)
+
+
+def told(num_byzantine, selection, attack=far):
+    rule = functools.partial(aggregators.multi_krum, m=4)
+    config = Config(n=7, f=2, num_byzantine=num_byzantine, momentum_at=(), study=False)
+    return run(config, Hyperparameters(0.1), rule, attack, 3, selection=selection, columns=COLUMNS)[
+        1
+    ].own
+
+
+def test_whom_a_rule_leaves_out():
+    """Four of seven rows are taken: of five honest ones one is not."""
+    selection = functools.partial(aggregators.multi_krum_selection, m=4)
+    own = told(2, selection)
+    np.testing.assert_array_equal(own["caught"], 1.0)
+    np.testing.assert_allclose(own["wronged"], 1 / 5, rtol=1e-6)
+    own = told(0, selection, None)
+    assert np.isnan(own["caught"]).all()
+    np.testing.assert_allclose(own["wronged"], 3 / 7, rtol=1e-6)
+    assert np.isnan(told(2, None)["wronged"]).all()

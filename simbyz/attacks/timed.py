@@ -1,0 +1,85 @@
+"""Attacks in time: some steps only, and workers that send on what they got.
+
+They are made for the simulator, which carries their memory.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.checks import integer, require_callable
+from simbyz._arrays.stacking import PyTree
+from simbyz.attacks.base import Attack, StatefulAttack, sending
+
+
+def intermittent(
+    attack: Attack | StatefulAttack, period: int, active: int, *, first: int = 0
+) -> StatefulAttack:
+    """An attack in the first `active` of each `period` steps, from step `first` on. In the others
+    the Byzantine workers send what honest ones do: row i is honest row i, from the start again
+    where there are more. An attack with a memory learns in all steps.
+
+    Args:
+      attack: on (h, d) arrays.
+      period, active: 0 <= active <= period, period at least 1.
+      first: at least 0.
+
+    Raises:
+      TypeError: the attack is no function, or the others are no ints.
+      ValueError: an int out of its range.
+    """
+    require_callable("attack", sending(attack), "simbyz.attacks.fall_of_empires")
+    if integer("period", period) < 1 or not 0 <= integer("active", active) <= period:
+        raise ValueError(f"0 <= active <= period is needed, got period={period}, active={active}")
+    if integer("first", first) < 0:
+        raise ValueError(f"first must be at least 0, got {first}")
+
+    def start(dimension: int) -> tuple[jax.Array, PyTree]:
+        inner = attack.start(dimension) if isinstance(attack, StatefulAttack) else None
+        return jnp.int32(0), inner
+
+    def send(
+        key: jax.Array,
+        honest: jax.Array,
+        num_byzantine: int,
+        state: tuple[jax.Array, PyTree],
+        **options: Any,
+    ) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
+        step, inner = state
+        if isinstance(attack, StatefulAttack):
+            rows, inner = attack.send(key, honest, num_byzantine, inner, **options)
+        else:
+            rows = attack(key, honest, num_byzantine, **options)
+        now = (step >= first) & ((step - first) % period < active)
+        disguise = honest[jnp.arange(num_byzantine) % len(honest)]
+        return jnp.where(now, rows, disguise), (step, inner)
+
+    def learn(state: tuple[jax.Array, PyTree], aggregate: jax.Array) -> tuple[jax.Array, PyTree]:
+        step, inner = state
+        inner = attack.learn(inner, aggregate) if isinstance(attack, StatefulAttack) else inner
+        return step + 1, inner
+
+    return StatefulAttack(start, send, learn)
+
+
+def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:
+    """Workers that compute nothing, and send the last aggregate back, 0 in the first step, with
+    Gaussian noise of this deviation in each coordinate as a disguise.
+
+    Raises:
+      ValueError: noise is negative or NaN.
+
+    Reference: Lin, Du and Liu, Free-riders in federated learning: attacks and defenses, 2019, whose
+      disguised free riders add noise; not copied from their program.
+    """
+    if not isinstance(noise, jax.core.Tracer) and not noise >= 0:
+        raise ValueError(f"noise must be at least 0, got {noise}")
+
+    def send(
+        key: jax.Array, honest: jax.Array, num_byzantine: int, last: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        drawn = jax.random.normal(key, (num_byzantine, honest.shape[1]), honest.dtype)
+        return last[None] + noise * drawn, last
+
+    return StatefulAttack(jnp.zeros, send, lambda last, aggregate: aggregate)

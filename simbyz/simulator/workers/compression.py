@@ -1,0 +1,93 @@
+"""Senders of compressed messages: the vector itself, or the difference to what the server holds."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.keys import FEEDBACK_NOISE, SEND, of_step
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.compressors import Compressor
+from simbyz.simulator.workers.sender import Sender, Sent, Take, in_unit, no_memory, numbers
+
+
+def _require(compressor: Compressor) -> None:
+    if not isinstance(compressor, Compressor):
+        raise TypeError(f"compressor must be a Compressor, such as top_k(10), got {compressor!r}")
+
+
+def _message(
+    compressor: Compressor, round: Round, vectors: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    count, d = vectors.shape
+    key = of_step(round.key, SEND, round.turn)
+    message = compressor.compress(key, numbers(round, count), vectors)
+    return message, jnp.full(count, float(compressor.bits(d)))
+
+
+def compress(compressor: Compressor) -> Sender:
+    """Each worker sends C(x_i), which the server takes as it comes."""
+    _require(compressor)
+
+    def send(take: Take, point: jax.Array, memory: None, round: Round) -> tuple[Sent, None]:
+        sent = take(point, round)
+        message, bits = _message(compressor, round, sent.vectors)
+        return sent._replace(vectors=message, bits=bits), memory
+
+    return Sender(no_memory, send)
+
+
+class Held(NamedTuple):
+    """What of each worker is held, by itself and by the server."""
+
+    worker: jax.Array  # (w, d)
+    server: jax.Array | None  # (w, d); None where both hold the same
+
+
+def feedback(
+    compressor: Compressor, *, rate: float | jax.Array = 1.0, noise: float | jax.Array | None = None
+) -> Sender:
+    """Compressed differences with error feedback (EF21):
+
+        c_i = C(x_i - h_i);   h_i ← h_i + rate · c_i   at the worker and at the server
+
+    of which the server aggregates its h_i, zero before the first step. What compression left out of
+    one message is in the difference of the next. With `clipped(bound)` as the compressor this is
+    Clip21. An attack replaces what the server holds of its rows, in that step.
+
+    Args:
+      compressor: C, a contraction; `rand_k` with `scaled=False`.
+      rate: in (0, 1].
+      noise: standard deviation of Gaussian noise ω in each coordinate of a message: the server
+        holds h_i + rate · Σ ω then, the worker's own h_i stays without. None for none.
+
+    Raises:
+      TypeError: the compressor is none.
+      ValueError: a rate out of (0, 1], or noise below 0 or not finite.
+
+    Reference: Richtárik, Sokolov and Fatkhullin, EF21, NeurIPS 2021; Khirirat et al., Clip21, 2023.
+      Their h_i starts at the first gradient, or its message; here at 0.
+    """
+    _require(compressor)
+    in_unit("rate", rate)
+    if noise is not None and not isinstance(noise, jax.core.Tracer) and not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be finite and at least 0, got {noise}")
+
+    def init(parameters: jax.Array, workers: int) -> Held:
+        zeros = jnp.zeros((workers, parameters.size))
+        return Held(zeros, None if noise is None else zeros)
+
+    def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        sent = take(point, round)
+        message, bits = _message(compressor, round, sent.vectors - memory.worker)
+        worker = memory.worker + rate * message
+        if noise is None:
+            return sent._replace(vectors=worker, bits=bits), Held(worker, None)
+        key = of_step(round.key, FEEDBACK_NOISE, round.turn)
+        drawn = jax.random.normal(key, message.shape, message.dtype)
+        server = memory.server + rate * (message + noise * drawn)
+        return sent._replace(vectors=server, bits=bits), Held(worker, server)
+
+    return Sender(init, send)

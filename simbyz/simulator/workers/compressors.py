@@ -1,0 +1,168 @@
+"""Compressor: what of a vector fits into a message, and how many bits that message takes.
+
+A compressor acts on the rows (w, d) of the workers that compute. Those that draw are given a key of
+the step: masks come from a seed that worker and server share, so that no index is sent.
+
+Bits are of 32-bit floats; nothing is said of a message's header.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.checks import integer
+from simbyz._arrays.scales import own_lengths
+
+FLOAT_BITS = 32
+
+
+class Compressor(NamedTuple):
+    """compress: (key, numbers of the workers (w,), vectors (w, d)) -> (w, d). bits: d -> bits of
+    one worker's message.
+    """
+
+    compress: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    bits: Callable[[int], float]
+
+
+def _count(name: str, value: int) -> int:
+    if integer(name, value) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return value
+
+
+def _fits(name: str, k: int, d: int) -> None:
+    if k > d:
+        raise ValueError(f"{name} keeps at most all d={d} coordinates, got k={k}")
+
+
+def _largest(vectors: jax.Array, k: int) -> jax.Array:
+    """Places (w, k) of the k < d largest sizes in each row (w, d), NaN the largest of all.
+
+    In two passes: the k largest are in the k groups of the largest maxima. With groups of √(d/k)
+    both passes are short, where one over a whole row takes several times as long on a CPU.
+    """
+    w, d = vectors.shape
+    sizes = jnp.where(jnp.isnan(vectors), jnp.inf, jnp.abs(vectors))
+    members = max(1, round(math.sqrt(d / k)))
+    groups = -(-d // members)
+    # Group j has the places j, j + groups, ...: one maximum of whole rows after the other.
+    padded = jnp.pad(sizes, ((0, 0), (0, members * groups - d)), constant_values=-1.0)
+    apart = padded.reshape(w, members, groups)
+    _, chosen = jax.lax.top_k(jnp.max(apart, axis=1), k)
+    places = chosen[:, None, :] + groups * jnp.arange(members)[None, :, None]
+    places = places.reshape(w, members * k)
+    _, best = jax.lax.top_k(jnp.take_along_axis(padded, places, axis=1), k)
+    return jnp.take_along_axis(places, best, axis=1)
+
+
+def top_k(k: int) -> Compressor:
+    """The k coordinates of the largest size of each row; of equal ones some, k in all.
+
+    Raises:
+      ValueError: k < 1, or when traced k > d.
+
+    Reference: Stich, Cordonnier and Jaggi, Sparsified SGD with memory, NeurIPS 2018.
+    """
+    _count("k", k)
+
+    def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
+        _fits("top_k", k, vectors.shape[1])
+        if k == vectors.shape[1]:
+            return vectors
+        places = _largest(vectors, k)
+        kept = jnp.take_along_axis(vectors, places, axis=1)
+        return jnp.put_along_axis(jnp.zeros_like(vectors), places, kept, axis=1, inplace=False)
+
+    return Compressor(compress, lambda d: k * (FLOAT_BITS + math.ceil(math.log2(d))))
+
+
+def rand_k(k: int, *, shared: bool = True, scaled: bool = True) -> Compressor:
+    """k coordinates drawn alike, anew in each step.
+
+    Args:
+      k: how many.
+      shared: one mask for all workers, else one a worker.
+      scaled: kept coordinates are multiplied by d / k, so that the mean over masks is the vector.
+        Error feedback wants them as they are.
+
+    Raises:
+      ValueError: k < 1, or when traced k > d.
+    """
+    _count("k", k)
+
+    def mask(key: jax.Array, d: int) -> jax.Array:
+        return jnp.zeros(d, bool).at[jax.random.permutation(key, d)[:k]].set(True)
+
+    def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
+        d = vectors.shape[1]
+        _fits("rand_k", k, d)
+        key = jax.random.fold_in(key, 0)
+        if shared:
+            kept = mask(key, d)[None]
+        else:
+            kept = jax.vmap(lambda worker: mask(jax.random.fold_in(key, worker), d))(workers)
+        return jnp.where(kept, vectors * (d / k if scaled else 1.0), 0.0)
+
+    return Compressor(compress, lambda d: k * FLOAT_BITS)
+
+
+def quantise(levels: int) -> Compressor:
+    """Each coordinate's share of the row's length, rounded by chance to a multiple of 1 / levels,
+    so that the mean over chance is the vector.
+
+    Raises:
+      ValueError: levels < 1.
+
+    Reference: Alistarh, Grubic, Li, Tomioka and Vojnovic, QSGD, NeurIPS 2017. Bits are those of a
+      float, and of a sign and a level a coordinate, without the paper's Elias code.
+    """
+    _count("levels", levels)
+
+    def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
+        def one(worker: jax.Array, row: jax.Array) -> jax.Array:
+            largest = jnp.max(jnp.abs(row))
+            shape = row / jnp.where(largest > 0, largest, 1)  # its square is a number
+            length = jnp.linalg.norm(shape)
+            steps = jnp.abs(shape) / jnp.where(length > 0, length, 1) * levels
+            drawn = jax.random.uniform(jax.random.fold_in(own, worker), row.shape)
+            level = jnp.floor(steps) + (drawn < steps - jnp.floor(steps))
+            return jnp.sign(row) * (level / levels) * length * largest
+
+        own = jax.random.fold_in(key, 1)
+        return jax.vmap(one)(workers, vectors)
+
+    return Compressor(compress, lambda d: FLOAT_BITS + d * (1 + math.ceil(math.log2(levels + 1))))
+
+
+def sign(*, scaled: bool = True) -> Compressor:
+    """The sign of each coordinate, times the mean size of the row's if scaled.
+
+    Reference: Karimireddy, Rebjock, Stich and Jaggi, Error feedback fixes SignSGD, ICML 2019;
+      unscaled Bernstein et al., signSGD, ICML 2018.
+    """
+
+    def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
+        size = jnp.mean(jnp.abs(vectors), axis=1, keepdims=True) if scaled else 1.0
+        return jnp.sign(vectors) * size
+
+    return Compressor(compress, lambda d: d + (FLOAT_BITS if scaled else 0))
+
+
+def clipped(bound: float | jax.Array) -> Compressor:
+    """Rows of at most this l2 norm: no shorter message, the contraction of clipped differences.
+
+    Raises:
+      ValueError: the bound is not above 0.
+    """
+    if not isinstance(bound, jax.core.Tracer) and not bound > 0:
+        raise ValueError(f"bound must be above 0, got {bound}")
+
+    def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
+        units, ratios = own_lengths(vectors).factors(bound)
+        return vectors * units[:, None] * ratios[:, None]
+
+    return Compressor(compress, lambda d: d * FLOAT_BITS)

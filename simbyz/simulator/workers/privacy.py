@@ -1,0 +1,106 @@
+"""Differential privacy: Gaussian noise at each worker, and the ε that it comes to.
+
+A worker's clipped gradient moves by at most twice the clip when an example of its batch is left
+out, as the clip bounds the batch's gradient as a whole.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.checks import integer
+from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.keys import NOISE, of_step
+from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.sender import Sender, Sent, Take, no_memory
+
+ORDERS = (*range(2, 64), *range(64, 513, 16))
+
+
+def private_noise(multiplier: float | jax.Array) -> Sender:
+    """Gaussian noise of deviation multiplier · 2 `Hyperparameters.clip` in each coordinate. It
+    stands directly after clipping: with `Config.momentum_at` () and first among the senders.
+
+    Without a clip nothing bounds what an example does, and the noise is infinite, but for 0.
+
+    Raises:
+      ValueError: a multiplier below 0 or not finite.
+    """
+    if not isinstance(multiplier, jax.core.Tracer) and not 0 <= multiplier < math.inf:
+        raise ValueError(f"multiplier must be finite and at least 0, got {multiplier}")
+
+    def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        sent = take(point, round)
+        key = of_step(round.key, NOISE, round.turn)
+        drawn = jax.random.normal(key, sent.vectors.shape, sent.vectors.dtype)
+        deviation = multiplier * 2 * jnp.asarray(round.hyperparameters.clip)
+        noise = jnp.where(multiplier == 0, 0.0, deviation * drawn)
+        return sent._replace(vectors=sent.vectors + noise), memory
+
+    return Sender(no_memory, send)
+
+
+def epsilon(
+    *, multiplier: float, batch_size: int, examples: int, steps: int, delta: float
+) -> float:
+    """ε of (ε, δ)-privacy of what a worker sends in so many steps.
+
+        A(α) = Σ_k C(α, k) (1-q)^(α-k) q^k exp((k² - k) / (2 multiplier²)),   q = batch / examples
+        ε = min over α of steps · log A(α) / (α-1) + log(1 - 1/α) - log(δ α) / (α-1)
+
+    by Rényi divergences of integer orders α. Each example is in a batch by a coin of its own here
+    (Poisson sampling): a run that goes through its examples in an order, or draws batches of one
+    size, is near to that and no more; `batch_size=examples` needs no such assumption.
+
+    Args:
+      multiplier: deviation of the noise over the most that one example moves the vector.
+      batch_size, examples: of a worker, 1 <= batch_size <= examples.
+      steps: at least 0.
+      delta: in (0, 1).
+
+    Returns:
+      ε, inf without noise.
+
+    Raises:
+      ValueError: an argument out of its range.
+
+    Reference: Mironov, Talwar and Zhang, Rényi differential privacy of the sampled Gaussian
+      mechanism, 2019, for A; Canonne, Kamath and Steinke, The discrete Gaussian for differential
+      privacy, NeurIPS 2020, proposition 12, for ε.
+    """
+    if not 1 <= integer("batch_size", batch_size) <= integer("examples", examples):
+        raise ValueError(f"1 <= batch_size <= examples is needed, got {batch_size}, {examples}")
+    if integer("steps", steps) < 0:
+        raise ValueError(f"steps must be at least 0, got {steps}")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be in (0, 1), got {delta}")
+    if not 0 <= multiplier < math.inf:
+        raise ValueError(f"multiplier must be finite and at least 0, got {multiplier}")
+    if steps == 0:
+        return 0.0
+    if multiplier == 0:
+        return math.inf
+
+    def at(order: int) -> float:
+        spent = steps * _log_moment(order, batch_size / examples, multiplier) / (order - 1)
+        return spent + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
+
+    return max(0.0, min(at(order) for order in ORDERS))
+
+
+def _log_moment(order: int, share: float, multiplier: float) -> float:
+    """log A(order), its sum taken from the logarithms of its terms."""
+    if share == 1:
+        return (order**2 - order) / (2 * multiplier**2)
+    logs = [
+        math.lgamma(order + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(order - k + 1)
+        + (order - k) * math.log1p(-share)
+        + k * math.log(share)
+        + (k * k - k) / (2 * multiplier**2)
+        for k in range(order + 1)
+    ]
+    most = max(logs)
+    return most + math.log(sum(math.exp(log - most) for log in logs))

@@ -1,0 +1,80 @@
+"""Attacks in time, in runs and by themselves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from simbyz.attacks import fall_of_empires, free_riding, intermittent
+from simbyz.attacks.base import StatefulAttack
+from simbyz.simulator import Config, Hyperparameters
+from tests.wings.simulator.quadratic import run
+
+HONEST = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)), jnp.float32)
+KEY = jax.random.key(0)
+
+
+def told(attack, steps, count=4):
+    state, rows = attack.start(2), []
+    for step in range(steps):
+        made, state = attack.send(KEY, HONEST, count, state)
+        rows.append(np.array(made))
+        state = attack.learn(state, jnp.full(2, 10.0 * step))
+    return rows
+
+
+def test_on_and_off():
+    def away(key, honest, num_byzantine):
+        return jnp.full((num_byzantine, 2), jnp.nan)
+
+    rows = told(intermittent(away, 3, 2, first=1), 8)
+    on = [bool(np.isnan(one).all()) for one in rows]
+    assert on == [False, True, True, False, True, True, False, True]
+    np.testing.assert_array_equal(rows[0], HONEST[jnp.array([0, 1, 2, 0])])
+
+
+def test_always_is_the_attack_and_never_is_none():
+    config, numbers = Config(n=5, f=1, momentum_at=()), Hyperparameters(0.1)
+    plain, _ = run(config, numbers, aggregators.average, fall_of_empires, 6)
+    always, _ = run(config, numbers, aggregators.average, intermittent(fall_of_empires, 1, 1), 6)
+    np.testing.assert_array_equal(always.parameters, plain.parameters)
+    never, metrics = run(
+        config, numbers, aggregators.average, intermittent(fall_of_empires, 1, 0), 6
+    )
+    assert np.any(never.parameters != plain.parameters)
+    np.testing.assert_array_less(0.0, metrics.cosine_honest_attack)
+
+
+def test_a_memory_learns_in_all_steps():
+    def send(key, honest, num_byzantine, last):
+        return jnp.broadcast_to(last, (num_byzantine, 2)), last
+
+    inner = StatefulAttack(jnp.zeros, send, lambda last, aggregate: last + aggregate)
+    rows = told(intermittent(inner, 4, 1), 5)
+    np.testing.assert_array_equal(rows[4], np.full((4, 2), 0.0 + 10 + 20 + 30))
+
+
+def test_free_riders_send_the_last_aggregate():
+    rows = told(free_riding(), 3)
+    expected = np.array([0, 0, 10])[:, None, None] + np.zeros((4, 2))
+    np.testing.assert_array_equal(rows, expected)
+    noisy = told(free_riding(2.0), 1, count=3000)[0]
+    np.testing.assert_allclose(noisy.std(), 2.0, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: intermittent(fall_of_empires, 0, 0), "got period=0, active=0"),
+        (lambda: intermittent(fall_of_empires, 2, 3), "0 <= active <= period"),
+        (lambda: intermittent(fall_of_empires, 2, 1, first=-1), "first must be at least 0"),
+        (lambda: free_riding(-1.0), "noise must be at least 0"),
+        (lambda: free_riding(float("nan")), "noise must be at least 0"),
+    ],
+)
+def test_wrong_values(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+    with pytest.raises(TypeError, match="attack"):
+        intermittent("little", 2, 1)

@@ -1,0 +1,234 @@
+"""Compressors and senders of what they make: laws, special cases, wrong settings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz.simulator import Hyperparameters
+from simbyz.simulator.participation import Identities, Participants, Round
+from simbyz.simulator.workers import (
+    Sent,
+    average,
+    by_chance,
+    byz_clip21_sgd2m,
+    byz_dm21,
+    byz_ef21_sgdm,
+    chain,
+    clipped,
+    compress,
+    corrected_average,
+    delayed_momentum,
+    every,
+    feedback,
+    late,
+    private_noise,
+    quantise,
+    rand_k,
+    rosdhb,
+    sign,
+    top_k,
+    until,
+    when_present,
+)
+
+W, D = 3, 6
+ROWS = np.random.default_rng(1).normal(size=(5, W, D)).astype(np.float32)
+NUMBERS = jnp.arange(W)
+KEY = jax.random.key(3)
+
+
+def round_of(step, key=KEY, clip=jnp.inf):
+    who = Identities(NUMBERS, jnp.arange(0))
+    part = Participants(NUMBERS, jnp.zeros(W, bool), jnp.int32(0), who)
+    return Round(Hyperparameters(0.1, clip=clip), key, step, step, part, 0.1, 0.1, False, None, {})
+
+
+def sent_by(sender, key=KEY, rows=ROWS, clip=jnp.inf, memory=None, first=0):
+    """Vectors of all steps, and the memory at the end."""
+    memory = sender.init(jnp.zeros(D), W) if memory is None else memory
+    vectors = []
+    for step, row in enumerate(rows, start=first):
+
+        def take(point, round, row=row):
+            return Sent(row, row, jnp.zeros(W), {})
+
+        sent, memory = sender.send(take, jnp.zeros(D), memory, round_of(step, key, clip))
+        vectors.append(sent.vectors)
+    return np.stack(vectors), memory
+
+
+PLAIN = sent_by(average(0.3))[0]
+SAME = {
+    "all coordinates by size": (compress(top_k(D)), ROWS),
+    "all coordinates by chance": (compress(rand_k(D)), ROWS),
+    "of each worker": (compress(rand_k(D, shared=False)), ROWS),
+    "a long bound": (compress(clipped(1e3)), ROWS),
+    "no noise": (private_noise(0.0), ROWS),
+    "not late": (late(0), ROWS),
+    "always present": (when_present(by_chance(1.0), average(0.3)), PLAIN),
+    "never crashed": (when_present(until(9, W), average(0.3)), PLAIN),
+    "in time": (when_present(every(1, W), average(0.3)), PLAIN),
+    "rosdhb": (rosdhb(D, 0.7), PLAIN),
+    "delayed": (delayed_momentum(0.3, 1.0), PLAIN),
+    "an average of all": (average(1.0), ROWS),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_special_cases(name):
+    sender, expected = SAME[name]
+    np.testing.assert_allclose(sent_by(sender)[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        byz_ef21_sgdm(0.3, top_k(D)),
+        byz_dm21(0.3, top_k(D)),
+        byz_clip21_sgd2m(0.3, 1.0, 1e3),
+        byz_clip21_sgd2m(0.3, 1.0, 1e3, 0.0),
+    ],
+    ids=["byz_ef21_sgdm", "byz_dm21", "byz_clip21_sgd2m", "without noise"],
+)
+def test_feedback_of_whole_messages_is_no_compression(sender):
+    twice = sent_by(chain(average(0.3), average(0.3)))[0]
+    got = sent_by(sender)[0]
+    expected = twice if len(sender.init(jnp.zeros(D), W)) == 3 else PLAIN
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_top_k_keeps_k_of_equals_and_what_is_not_finite():
+    rows = jnp.array([[1.0, -2.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, jnp.nan, 3.0, jnp.inf]])
+    got = np.array(top_k(2).compress(KEY, NUMBERS, rows))
+    assert np.sum(np.abs(got[0]) == 2) == 2 and np.sum(got[0] == 0) == 2
+    np.testing.assert_array_equal(got[1:], [[0] * 4, [0, np.nan, 0, np.inf]])
+
+
+@pytest.mark.parametrize(("d", "k"), [(1, 1), (5, 1), (100, 1), (103, 7), (64, 4), (10, 9)])
+def test_top_k_is_that_of_a_sort(d, k):
+    rows = np.random.default_rng(d).standard_cauchy(size=(2, d)).astype(np.float32)
+    expected = np.zeros_like(rows)
+    for row, into in zip(rows, expected, strict=True):
+        places = np.argsort(-np.abs(row))[:k]
+        into[places] = row[places]
+    np.testing.assert_array_equal(top_k(k).compress(KEY, NUMBERS[:2], rows), expected)
+
+
+@pytest.mark.parametrize(
+    "compressor", [rand_k(2), rand_k(2, shared=False), quantise(3)], ids=["shared", "own", "levels"]
+)
+def test_the_mean_over_chance_is_the_vector(compressor):
+    keys = jax.random.split(KEY, 4000)
+    made = jax.vmap(lambda key: compressor.compress(key, NUMBERS, ROWS[0]))(keys)
+    spread = made.std(axis=0) / np.sqrt(len(keys))
+    assert np.all(np.abs(made.mean(axis=0) - ROWS[0]) < 5 * spread + 1e-6)
+
+
+def test_masks_are_shared_or_not():
+    shared = rand_k(2).compress(KEY, NUMBERS, ROWS[0]) != 0
+    assert np.all(shared == shared[:1]) and np.all(shared.sum(axis=1) == 2)
+    own = jnp.stack(
+        [rand_k(2, shared=False).compress(jax.random.key(i), NUMBERS, ROWS[0]) for i in range(8)]
+    )
+    assert np.all((own != 0).sum(axis=2) == 2) and np.any((own != 0) != (own != 0)[:, :1])
+    unscaled = rand_k(2, scaled=False).compress(KEY, NUMBERS, ROWS[0])
+    np.testing.assert_array_equal(unscaled, np.where(shared, ROWS[0], 0))
+
+
+def test_levels_and_signs():
+    row = np.array([[3.0, -4.0, 0.0]], np.float32)
+    got = np.abs(quantise(5).compress(KEY, jnp.arange(1), row))
+    np.testing.assert_allclose(got, [[3.0, 4.0, 0.0]], rtol=1e-5)  # multiples of 5 / 5 already
+    big = quantise(5).compress(KEY, jnp.arange(1), row * np.float32(1e30))
+    np.testing.assert_allclose(big, row * np.float32(1e30), rtol=1e-5)
+    assert not np.any(quantise(5).compress(KEY, NUMBERS, jnp.zeros((W, D))))
+    np.testing.assert_allclose(
+        sign().compress(KEY, jnp.arange(1), row), np.sign(row) * 7 / 3, rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        sign(scaled=False).compress(KEY, jnp.arange(1), row), np.sign(row)
+    )
+
+
+def test_bits():
+    assert [made.bits(1000) for made in (top_k(10), rand_k(10), quantise(3), sign())] == [
+        10 * (32 + 10),
+        10 * 32,
+        32 + 1000 * 3,
+        1032,
+    ]
+    assert sign(scaled=False).bits(1000) == 1000 and clipped(1.0).bits(1000) == 32000
+
+
+def test_compressed_differences_reach_a_vector_that_stays():
+    """What one message leaves out comes in the next: exact after d / k of them."""
+    rows = np.repeat(ROWS[:1], 3, axis=0)
+    got, _ = sent_by(feedback(top_k(2)), rows=rows)
+    np.testing.assert_allclose(got[-1], ROWS[0], rtol=1e-6)
+    assert np.any(np.abs(got[1] - ROWS[0]) > 1e-3)
+
+
+def test_time():
+    got, _ = sent_by(late(2))
+    np.testing.assert_array_equal(got, np.concatenate([np.zeros((2, W, D)), ROWS[:3]]))
+    got, memory = sent_by(when_present(until(2, 1), average(0.5)))
+    half = sent_by(average(0.5))[0]
+    np.testing.assert_allclose(got[:, 1:], half[:, 1:], rtol=1e-6)
+    np.testing.assert_allclose(got[2:, 0], half[[1, 1, 1], 0], rtol=1e-6)
+    np.testing.assert_array_equal(memory[0][0][0], got[-1, 0])
+    got, _ = sent_by(when_present(every(3, 2)))
+    np.testing.assert_array_equal(got[:, :2], ROWS[[0, 0, 0, 3, 3], :2])
+    np.testing.assert_array_equal(got[:, 2], ROWS[:, 2])
+    # Messages are lost; what each worker remembers is not.
+    _, memory = sent_by(chain(average(0.3), when_present(by_chance(0.5))))
+    np.testing.assert_allclose(memory[0], PLAIN[-1], rtol=1e-6)
+
+
+def test_streams_of_chance_are_independent():
+    keys = jax.random.split(KEY, 400)
+    one, other = (
+        jax.vmap(lambda key, s=s: by_chance(0.5, stream=s)(key, 0, NUMBERS))(keys) for s in (0, 1)
+    )
+    assert 0.4 < np.mean(one == other) < 0.6
+    assert 0.45 < np.mean(one) < 0.55
+
+
+def test_noise_is_of_the_clip():
+    rows = np.zeros((200, W, D), np.float32)
+    got, _ = sent_by(private_noise(0.5), rows=rows, clip=3.0)
+    np.testing.assert_allclose(got.std(), 0.5 * 2 * 3, rtol=0.05)
+    assert abs(np.corrcoef(got[:, 0].ravel(), got[:, 1].ravel())[0, 1]) < 0.1
+
+
+ALL = {
+    "top_k": feedback(top_k(2)),
+    "rand_k": compress(rand_k(2, shared=False)),
+    "quantise": compress(quantise(4)),
+    "noisy differences": feedback(clipped(0.5), rate=0.5, noise=0.1),
+    "corrected": corrected_average(0.2),
+    "present": when_present(by_chance(0.5), average(0.3)),
+    "late": late(2),
+    "noise": private_noise(0.1),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_resumed_and_in_a_lane_it_is_the_same(name):
+    sender = ALL[name]
+    whole, memory = sent_by(sender, clip=2.0)
+    _, before = sent_by(sender, rows=ROWS[:2], clip=2.0)
+    rest, after = sent_by(sender, rows=ROWS[2:], clip=2.0, memory=before, first=2)
+    np.testing.assert_array_equal(rest, whole[2:])
+    jax.tree.map(np.testing.assert_array_equal, after, memory)
+
+    def last(key):
+        def take(point, round):
+            return Sent(ROWS[0], ROWS[0], jnp.zeros(W), {})
+
+        sent, _ = sender.send(take, jnp.zeros(D), memory, round_of(7, key, 2.0))
+        return sent.vectors
+
+    keys = jax.random.split(KEY, 2)
+    lanes = jax.vmap(last)(keys)
+    np.testing.assert_allclose(lanes, jnp.stack([last(key) for key in keys]), rtol=1e-6)
