@@ -1,6 +1,8 @@
-"""The README's Python, and the page on problems of one's own, run as they stand."""
+"""The README's Python, and that of the pages one starts from, run as it stands."""
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +47,33 @@ def test_problems_of_ones_own():
     assert errors[0] > 100 and errors[-1] < 0.03
     errors = -names["run"](names["with_nnx"], learning_rate=0.01, steps=200).columns["accuracy"]
     assert errors[0] > 100 and errors[-1] < 0.3
+
+
+@pytest.mark.thorough
+def test_watching_and_keeping(tmp_path, monkeypatch):
+    written: dict = {}
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, step):
+            written.setdefault((self.folder, name), {})[int(step)] = float(value)
+
+    module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks_of(DOCS / "watching.md"):
+        *_, last = block.strip().splitlines()
+        exec(block, names)
+        if last.startswith("task.accuracy"):
+            names["found"] = [*names.get("found", []), float(eval(last, names))]
+    columns = names["results"][1].columns
+    assert written["logs/seed-2", "loss"].keys() == set(range(100))
+    accuracies = written["logs/seed-2", "accuracy"]
+    assert accuracies.keys() == {*range(0, 101, 10)}
+    assert all(columns["accuracy"][step] == value for step, value in accuracies.items())
+    of_first, of_kept = names["found"]
+    assert of_first == pytest.approx(names["results"][0].columns["accuracy"][-1], abs=1e-6)
+    assert of_kept == pytest.approx(names["runs"]["final_accuracy"][0], abs=1e-6)

@@ -36,8 +36,8 @@ def byz_ef21_sgdm(eta: Number, compressor: Compressor) -> Sender:
 def byz_dm21(eta: Number, compressor: Compressor) -> Sender:
     """Byz-DM21: v_i ← (1-η) v_i + η g_i;  u_i ← (1-η) u_i + η v_i;  h_i ← h_i + C(u_i - h_i).
 
-    Reference: arXiv 2603.15144 (AISTATS 2026). Only its abstract could be read; the steps are those
-      of a program that implements it, and the start could not be verified.
+    Reference: arXiv 2603.15144 (AISTATS 2026). Only its abstract could be read: that the steps and
+      the start are the paper's is not verified.
     """
     return chain(average(eta), average(eta), feedback(compressor))
 
@@ -86,7 +86,8 @@ def normalised() -> optax.GradientTransformation:
     """Byz-NSGDM at the server: θ ← θ - learning rate · R(m) / ||R(m)||, nothing where R(m) = 0; for
     `make_simulator(optimizer=...)`, with momentum at the workers.
 
-    Reference: arXiv 2603.12512, of which no more than the abstract could be read.
+    Reference: arXiv 2603.12512, which could not be read: that the step is the paper's is not
+      verified.
     """
 
     def unit(updates: jax.Array) -> jax.Array:
