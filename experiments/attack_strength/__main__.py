@@ -27,6 +27,7 @@ from experiments.distributed_momentum.grid.footprint import refuse_large
 from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
 from experiments.distributed_momentum.running.simulate import check
 from experiments.shared.files import save_table, save_text
+from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_options
@@ -79,7 +80,7 @@ class Storage(command_line.Storage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Measurement, Climbing, Storage):
+class Options(Measurement, Climbing, Storage, Output):
     """The cases measured, and how."""
 
 
@@ -247,7 +248,8 @@ def execute(
     if dataset.notice:
         print(f"note: {dataset.notice}")
     results = compute(options, sizes, dataset, stop)
-    tables.print_table(tables.strongest(results.summary), _title(options))
+    printer = Printer(options.format)
+    tables.print_table(tables.strongest(results.summary), _title(options), printer)
     text = tables.markdown(
         results.summary,
         _title(options),

@@ -18,6 +18,7 @@ from experiments.decentralised.networks import network_of
 from experiments.decentralised.runs import Run, product
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
 from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
@@ -114,7 +115,7 @@ class Storage(command_line.Storage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Grid, Setting, Storage):
+class Options(Grid, Setting, Storage, Output):
     """The training, and how it is done."""
 
 
@@ -237,6 +238,7 @@ def execute(
         conditions,
         f"{options.dataset}, {options.honest} honest nodes, {options.steps} steps, "
         f"{len(options.seeds)} seeds",
+        Printer(options.format),
     )
     paths = write(options, results)
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")

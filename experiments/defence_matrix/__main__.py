@@ -19,6 +19,7 @@ from experiments.defence_matrix.defences import PreName, RuleName
 from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
@@ -110,7 +111,7 @@ class Storage(command_line.Storage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Matrix, Tuning, Setting, Storage):
+class Options(Matrix, Tuning, Setting, Storage, Output):
     """The training, and how it is done."""
 
 
@@ -222,6 +223,7 @@ def execute(
         table,
         f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
         f"{len(options.seeds)} seeds",
+        Printer(options.format),
     )
     paths = write(table, options.results)
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.progress import bar
@@ -77,7 +78,7 @@ class Storage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Search, Climbing, Storage):
+class Options(Search, Climbing, Storage, Output):
     """The searches, and how they are made."""
 
 
@@ -173,7 +174,7 @@ def _code() -> str:
 def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) -> None:
     """Search what is missing; print and write all of it."""
     summary = compute(searches, options.results, stop)
-    tables.print_table(summary)
+    tables.print_table(summary, Printer(options.format))
     table = options.results / "worst_case.csv"
     save_table(summary, table)
     files = [table]

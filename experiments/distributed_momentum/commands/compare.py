@@ -27,7 +27,8 @@ from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import DatasetName, Precision
 from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY, check, simulate
 from experiments.distributed_momentum.running.together import together
-from experiments.shared.files import save_figure
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import as_name, check_options
@@ -96,7 +97,7 @@ class Storage(command_line.Storage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Comparison, Setting, Storage):
+class Options(Comparison, Setting, Storage, Output):
     """Empty or None: the data set's own setting."""
 
 
@@ -202,13 +203,16 @@ def execute(
         print(f"note: {dataset.notice}")
     results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
+    files = []
     if not results.comparison.empty:
-        comparison.print_table(results.comparison, title)
-    files = plot(results, options.results)
+        comparison.print_table(results.comparison, title, Printer(options.format))
+        files.append(options.results / "comparison.csv")
+        save_table(results.comparison, files[-1])
+    files += plot(results, options.results)
     if options.certify and not results.comparison.empty:
-        certificates.print_tables(results.runs, title)
+        certificates.print_tables(results.runs, title, Printer(options.format))
         files += certificates.plot(results.runs, options.results, options.results)
-    print("pictures: " + ", ".join(map(str, files)))
+    print("files: " + ", ".join(map(str, files)))
     print(f"results: {options.results} ({len(results.runs)} runs)")
 
 

@@ -54,7 +54,8 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     seeds.
 
     `gain` is the mean over seeds of the highest accuracy at the workers minus that at the update,
-    of the same seed. A variance-norm ratio is the geometric mean over steps and seeds.
+    of the same seed; `update_final` and the like are accuracies after the last step. A
+    variance-norm ratio is the geometric mean over steps and seeds.
     `unattacked_diverged` and the like count the runs that diverged; their accuracies count too.
     """
     by_name = {name: group.set_index("seed") for name, group in runs.groupby("name", observed=True)}
@@ -78,10 +79,14 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
         if reference is not None:
             row["unattacked"] = reference["highest_accuracy"].mean()
             row["unattacked_deviation"] = reference["highest_accuracy"].std()
+            row["unattacked_final"] = reference["final_accuracy"].mean()
+            row["unattacked_final_deviation"] = reference["final_accuracy"].std()
             row["unattacked_diverged"] = int(reference["diverged_step"].notna().sum())
         place = cell.momentum_at
         row[place] = found["highest_accuracy"].mean()
         row[f"{place}_deviation"] = found["highest_accuracy"].std()
+        row[f"{place}_final"] = found["final_accuracy"].mean()
+        row[f"{place}_final_deviation"] = found["final_accuracy"].std()
         row[f"{place}_diverged"] = int(found["diverged_step"].notna().sum())
         row[f"{place}_ratio"] = np.exp(found["mean_log_honest_ratio"].mean())
         row.setdefault("by_seed", {})[place] = found["highest_accuracy"]
@@ -110,8 +115,9 @@ def print_table(comparison: pd.DataFrame, title: str, console: Console | None = 
 def _table(comparison: pd.DataFrame, title: str) -> Table:
     places = [place for place in ("update", "worker", "server") if place in comparison]
     caption = (
-        "highest accuracy in %, mean ± deviation over seeds; "
-        "ratio: honest variance-norm ratio, geometric mean"
+        "highest accuracy in %, below it after the last step, mean ± deviation over seeds; gain: "
+        "at worker over at update; ratio: how far honest vectors lie from their mean over its "
+        "length, squared, geometric mean: the smaller, the less room for an attack"
     )
     lost = int(np.nansum(comparison.filter(like="_diverged").to_numpy(float)))
     caption += f"; 2{DIVERGED}: two runs diverged" if lost else ""
@@ -120,13 +126,14 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
     table = Table(title=title, caption=caption, box=box, padding=(0, padding))
     for name in ("attack", "rule", "f"):
         table.add_column(name)
-    for name in ("unattacked", *(f"at {place}" for place in places), "gain"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("unattacked", *(f"at {place}" for place in places)):
+        table.add_column(f"{name}\nat the end", justify="right", no_wrap=True)
+    table.add_column("gain", justify="right", no_wrap=True)
     for place in places:
         table.add_column(f"ratio at {place}", justify="right")
     for row in comparison.sort_values(["attack", "rule"], kind="stable").to_dict("records"):
         cells = [row["attack"], row["rule"], str(row["f"])]
-        cells += [_percent(row, name) for name in ("unattacked", *places)]
+        cells += [_with_end(row, name) for name in ("unattacked", *places)]
         cells += [_percent(row, "gain", signed=True)]
         cells += [f"{row.get(f'{place}_ratio', np.nan):.3g}" for place in places]
         table.add_row(*cells)
@@ -181,12 +188,17 @@ def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str)
     return figure
 
 
+def _with_end(row: dict, name: str) -> str:
+    """The highest accuracy, below it the last, and how many runs diverged."""
+    lost = row.get(f"{name}_diverged", 0)
+    # Below, not behind: a table of many columns has no room to spare.
+    lines = [_percent(row, name), _percent(row, f"{name}_final")]
+    return "\n".join(lines + [f"{lost:.0f}{DIVERGED}"] * (lost > 0))
+
+
 def _percent(row: dict, name: str, signed: bool = False) -> str:
     value, deviation = row.get(name, np.nan), row.get(f"{name}_deviation", np.nan)
     if np.isnan(value):
         return "-"
     text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-    text += "" if np.isnan(deviation) else f" ± {100 * deviation:.1f}"
-    lost = row.get(f"{name}_diverged", 0)
-    # Below, not behind: a table of many columns has no room to spare.
-    return f"{text}\n{lost:.0f}{DIVERGED}" if lost > 0 else text
+    return text if np.isnan(deviation) else f"{text} ± {100 * deviation:.1f}"

@@ -112,7 +112,7 @@ def test_the_final_table_and_its_curves_show_it(tmp_path):
     compared = comparison.compare(runs, chosen)
     lines = printed(comparison.print_table, compared, "title").splitlines()
     (broken,) = [i for i, line in enumerate(lines) if "average" in line]
-    assert "1✕" in lines[broken + 1]
+    assert "1✕" in lines[broken + 2]
     assert sum("1✕" in line for line in lines) == 1
     assert "2✕: two runs diverged" in " ".join(" ".join(lines).split())
     figure = comparison.plot_accuracy(steps, chosen)
@@ -138,10 +138,13 @@ def test_the_widest_table_fits_100_columns(places):
     row = {"attack": "little", "rule": "median", "f": 24, "learning_rate": 0.02, "nesterov": False}
     row |= {name: 0.999 for name in names} | {f"{name}_deviation": 0.123 for name in names}
     row |= {f"{name}_diverged": 5 for name in names[:-1]}
+    row |= {f"{name}_final": 0.888 for name in names[:-1]}
+    row |= {f"{name}_final_deviation": 0.111 for name in names[:-1]}
     row |= {f"{place}_ratio": 123.4 for place in places}
     compared = pd.DataFrame([row, row | {"learning_rate": 0.5, "nesterov": True}])
     shown = printed(comparison.print_table, compared, "title")
     assert "learning rate 0.5, nesterov True" in shown
+    assert shown.count("88.8 ± 11.1") == 2 * (len(names) - 1)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,75 @@
+"""Tables in every format hold the same cells."""
+
+import io
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from experiments.shared.formats import Printer, as_csv, as_latex, as_markdown, columns_of
+
+
+@pytest.fixture
+def table():
+    table = Table(title="digits, 2 seeds", caption="in %")
+    table.add_column("rule")
+    table.add_column("accuracy\nat the end", justify="right")
+    table.add_column("ratio", justify="right")
+    table.add_row("krum_1", "92.9 ± 0.4\n85.1 ± 4.0\n2✕", "0.5")
+    table.add_row("a|b & c", "-\n80.0", "∞")
+    return table
+
+
+def test_each_line_of_a_cell_is_a_column(table):
+    assert columns_of(table) == {
+        "rule": ["krum_1", "a|b & c"],
+        "accuracy": ["92.9 ± 0.4", "-"],
+        "accuracy, at the end": ["85.1 ± 4.0", "80.0"],
+        "accuracy: note": ["2✕", ""],
+        "ratio": ["0.5", "∞"],
+    }
+
+
+def test_csv_is_read_back_as_numbers(table):
+    found = pd.read_csv(io.StringIO(as_csv(table)), na_values=["-"])
+    assert found["rule"].tolist() == ["krum_1", "a|b & c"]
+    assert found["accuracy"].tolist()[0] == 92.9 and pd.isna(found["accuracy"][1])
+    assert found["accuracy ±"].tolist()[0] == 0.4
+    assert found["accuracy, at the end"].tolist() == [85.1, 80.0]
+    assert found["accuracy, at the end ±"].tolist()[0] == 4.0
+    assert list(found)[-2:] == ["accuracy: note", "ratio"]
+
+
+def test_markdown(table):
+    title, _, head, rules, *rows, _, caption = as_markdown(table).strip().splitlines()
+    assert (title, caption) == ("digits, 2 seeds", "in %")
+    assert head == "| rule | accuracy | accuracy, at the end | accuracy: note | ratio |"
+    assert rules == "| --- | --: | --: | --: | --: |"
+    assert rows[0] == "| krum_1 | 92.9 ± 0.4 | 85.1 ± 4.0 | 2✕ | 0.5 |"
+    assert rows[1].startswith(r"| a\|b & c | - |")
+
+
+def test_latex(table):
+    text = as_latex(table)
+    assert r"\begin{tabular}{lrrrr}" in text and r"\caption{digits, 2 seeds. in \%}" in text
+    assert r"    krum\_1 & 92.9 $\pm$ 0.4 & 85.1 $\pm$ 4.0 & 2$\times$ & 0.5 \\" in text
+    assert r"    a|b \& c & - & 80.0 &  & $\infty$ \\" in text
+    assert text.count(r"\\") == 3 and text.isascii()
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "latex", "markdown"])
+def test_a_printer_prints_text_as_it_is(format, table):
+    file = io.StringIO()
+    printer = Printer(format, file=file)
+    printer.print("note")
+    printer.print(table)
+    plain = io.StringIO()
+    console = Console(width=100, file=plain)
+    console.print("note")
+    if format == "table":
+        console.print(table)
+        assert file.getvalue() == plain.getvalue()
+    else:
+        writer = {"csv": as_csv, "latex": as_latex, "markdown": as_markdown}[format]
+        assert file.getvalue() == plain.getvalue() + writer(table)
