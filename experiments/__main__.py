@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from experiments.shared.stopping import to_its_reader
+
 WIDTH = 100
 
 
@@ -55,4 +57,4 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(to_its_reader(command))

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from experiments.shared.options.command_line import parse
 from experiments.shared.plain_warnings import print_plain_warnings
-from experiments.shared.stopping import Stop, stopping
+from experiments.shared.stopping import Stop, stopping, to_its_reader, unread
 
 # How to go on after a stop, where runs or measurements are files.
 KEPT = "what is finished is in {results}; the same command goes on from there"
@@ -32,7 +32,7 @@ def run(
     leave: Callable[[int], int] = lambda code: code,
 ) -> int:
     """Run a command to its exit code: 0 done, 2 the user's mistake, 130 or 143 stopped by SIGINT or
-    SIGTERM, 1 anything else.
+    SIGTERM, 141 nobody reads its output any more, 1 anything else.
 
     Args:
       options: a dataclass of options, see `parse`.
@@ -92,7 +92,7 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
         devices = prepare_devices
     devices()
     print_plain_warnings()
-    sys.exit(command())
+    sys.exit(to_its_reader(command))
 
 
 def _ended(
@@ -116,6 +116,8 @@ def _ended(
     if interrupted or isinstance(error, KeyboardInterrupt):
         own = str(error) if isinstance(error, KeyboardInterrupt) else ""
         return _say(f"stopped: {own or left}", stop.exit_code)
+    if isinstance(error, BrokenPipeError):
+        return unread()
     if isinstance(error, told):
         return _say(f"error: {error}", code)
     raise error

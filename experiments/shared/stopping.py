@@ -7,11 +7,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+UNREAD = 141  # 128 + SIGPIPE, as of other programs
 
 
 class Stop:
@@ -101,3 +102,19 @@ def _heard(stop: Stop, number: int, polled: bool) -> None:
         tqdm.write("stopped at once: what is on disk is whole", file=sys.stderr)
         sys.stderr.flush()
     os._exit(128 + number)
+
+
+def to_its_reader(command: Callable[[], int]) -> int:
+    """The exit code of a command all of whose output was read, or `UNREAD`, as after `| head`."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return unread()
+    return code
+
+
+def unread() -> int:
+    """Let what is still to be printed go nowhere, also when Python ends; the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNREAD

@@ -84,7 +84,8 @@ def test_help_is_narrow_and_in_groups(name, word, capsys, monkeypatch):
         "options": 0,
         "comparison options": 8,
         "setting options": 7,
-        "storage options": 4,
+        "storage options": 5,
+        "output options": 1,
     }
 
 

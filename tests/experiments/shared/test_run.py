@@ -147,3 +147,20 @@ def test_every_range_refuses_and_takes(name):
         check_options(options(-1))
     with pytest.raises(ValueError, match=f"{name} must be .*, got nan"):
         check_options(options((float("nan"),)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("experiments", 141),
+        ("experiments.distributed_momentum --help", 141),
+        ("experiments.distributed_momentum grid --dry-run", 1),  # rich's own answer
+    ],
+)
+def test_a_reader_that_goes_away_ends_it_without_a_word(arguments, code):
+    """As `| head` does; the pipe is closed before anything is written."""
+    command = [sys.executable, "-m", *arguments.split()]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    started.stdout.close()
+    assert (started.stderr.read(), started.wait(120)) == (b"", code)
+    started.stderr.close()
