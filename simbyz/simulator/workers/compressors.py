@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import flag, integer
 from simbyz._arrays.scales import own_lengths
 
 FLOAT_BITS = 32
@@ -90,9 +90,11 @@ def rand_k(k: int, *, shared: bool = True, scaled: bool = True) -> Compressor:
         Error feedback wants them as they are.
 
     Raises:
+      TypeError: shared or scaled is neither True nor False.
       ValueError: k < 1, or when traced k > d.
     """
     _count("k", k)
+    shared, scaled = flag("shared", shared), flag("scaled", scaled)
 
     def mask(key: jax.Array, d: int) -> jax.Array:
         return jnp.zeros(d, bool).at[jax.random.permutation(key, d)[:k]].set(True)
@@ -144,6 +146,7 @@ def sign(*, scaled: bool = True) -> Compressor:
     Reference: Karimireddy, Rebjock, Stich and Jaggi, Error feedback fixes SignSGD, ICML 2019;
       unscaled Bernstein et al., signSGD, ICML 2018.
     """
+    scaled = flag("scaled", scaled)
 
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
         size = jnp.mean(jnp.abs(vectors), axis=1, keepdims=True) if scaled else 1.0
@@ -153,7 +156,8 @@ def sign(*, scaled: bool = True) -> Compressor:
 
 
 def clipped(bound: float | jax.Array) -> Compressor:
-    """Rows of at most this l2 norm: no shorter message, the contraction of clipped differences.
+    """Rows of at most this l2 norm (inf: of any): no shorter message, the contraction of clipped
+    differences.
 
     Raises:
       ValueError: the bound is not above 0.

@@ -21,6 +21,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from simbyz._arrays.stacking import PyTree
@@ -168,7 +169,11 @@ def bits_of(sent: Sent) -> jax.Array:
 
 
 def in_unit(name: str, value: float | jax.Array) -> None:
-    """Raises ValueError where a number that is not traced is out of (0, 1]."""
+    """Raises ValueError where a number is out of (0, 1], but for traced ones, and TypeError where
+    there is none.
+    """
+    if not isinstance(value, int | float | np.number | np.ndarray | jax.Array):
+        raise TypeError(f"{name} must be a number, got {value!r}")
     if not isinstance(value, jax.core.Tracer) and not 0 < value <= 1:
         raise ValueError(f"{name} must be in (0, 1], got {value}")
 

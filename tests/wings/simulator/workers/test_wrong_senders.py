@@ -18,6 +18,7 @@ from simbyz.simulator.workers import (
     quantise,
     rand_k,
     rosdhb,
+    sign,
     top_k,
     until,
     when_present,
@@ -74,6 +75,11 @@ def test_wrong_values_are_refused_in_one_line(name):
         (lambda: top_k(0.1), "k must be an int"),
         (lambda: late(1.5), "steps must be an int"),
         (lambda: when_present(0.5), "present must be a function"),
+        (lambda: rand_k(2, shared="own"), "shared must be True or False, got 'own'"),
+        (lambda: rand_k(2, scaled=1), "scaled must be True or False, got 1"),
+        (lambda: sign(scaled="no"), "scaled must be True or False"),
+        (lambda: average("x"), "must be a number, got 'x'"),
+        (lambda: feedback(top_k(1), rate=None), "rate must be a number, got None"),
     ],
 )
 def test_other_kinds_are_refused(call, message):
