@@ -13,9 +13,8 @@ import numpy as np
 from experiments.decentralised import lanes
 from experiments.decentralised.networks import network_of
 from experiments.decentralised.runs import Run, unfinished
-from experiments.defence_matrix.runs import share, widened
+from experiments.defence_matrix.runs import share, shares_of
 from simbyz import aggregators, records
-from simbyz._arrays.stacking import unraveller
 from simbyz.aggregators.base import Rule
 from simbyz.data import Dataset
 from simbyz.gossip import GOSSIP_RULES, GossipConfig, make_gossip
@@ -104,9 +103,7 @@ def simulate(
     """
     first = runs[0]
     levels = dict.fromkeys(run.heterogeneity for run in runs)
-    labels = dataset.train_labels
-    shares = {name: share(name, labels, first.honest, first.partition_seed) for name in levels}
-    shares = widened(shares, len(labels))
+    shares = shares_of(levels, dataset.train_labels, first.honest, first.partition_seed)
     task = task_of(first, dataset)
     fixed = {"notice": dataset.notice, "vmap_width": WIDTH, "code_digest": code()}
     for group in programs(runs):
@@ -115,7 +112,8 @@ def simulate(
         progress((len(group) - len(todo)) * first.steps, text)
         if not todo:
             continue
-        simulator, accuracies = simulator_of(todo[0], task), accuracies_of(task)
+        simulator = simulator_of(todo[0], task)
+        accuracies = accuracies_of(task, simulator)
         for level in levels:
             some = [run for run in todo if run.heterogeneity == level]
             by_name = {lane_name(run): run for run in some}
@@ -155,16 +153,14 @@ def hyperparameters_of(run: Run) -> Hyperparameters:
     )
 
 
-def accuracies_of(task: Task) -> Callable[[np.ndarray], list[float]]:
+def accuracies_of(task: Task, simulator: Simulator) -> Callable[[np.ndarray], list[float]]:
     """Parameters of the nodes (h, d) -> the accuracy of each."""
-    template, _ = jax.eval_shape(task.initialise, jax.random.key(0))
-    unravel = unraveller(template)
 
     @jax.jit
     def accuracies(parameters: jax.Array) -> jax.Array:
         key = jax.random.key(0)
         return jax.lax.map(
-            lambda point: task.accuracy(task.data, unravel(point), {}, key), parameters
+            lambda point: task.accuracy(task.data, simulator.unravel(point), {}, key), parameters
         )
 
     return lambda parameters: [float(one) for one in accuracies(jnp.asarray(parameters))]

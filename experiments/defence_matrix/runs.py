@@ -111,6 +111,11 @@ def share(text: str, labels: np.ndarray, n: int, seed: int) -> Partition:
     return {"iid": partition.iid, "extreme": partition.extreme}[scheme](key, labels, n)
 
 
+def shares_of(levels: Iterable[str], labels: np.ndarray, n: int, seed: int) -> dict[str, Partition]:
+    """The `share` of each heterogeneity, `widened`."""
+    return widened({text: share(text, labels, n, seed) for text in levels}, len(labels))
+
+
 def widened(shares: dict[str, Partition], num_examples: int) -> dict[str, Partition]:
     """The same partitions with rows of one length, so that all go through one program."""
     length = max(np.shape(one.indices)[1] for one in shares.values())

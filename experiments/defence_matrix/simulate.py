@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.defence_matrix import lanes
 from experiments.defence_matrix.defences import coefficient_bound, defence, selection
-from experiments.defence_matrix.runs import Run, share, unfinished, widened
+from experiments.defence_matrix.runs import Run, shares_of, unfinished
 from simbyz import records
 from simbyz._arrays.calling import asks_for
 from simbyz._arrays.stacking import unraveller
@@ -116,9 +116,7 @@ def simulate(
         training, Dense(first.hidden, dataset.num_classes), batch_size=first.batch_size
     )
     levels = dict.fromkeys(run.heterogeneity for run in runs)
-    labels = training.train_labels
-    shares = {name: share(name, labels, first.honest, first.partition_seed) for name in levels}
-    shares = widened(shares, len(labels))
+    shares = shares_of(levels, training.train_labels, first.honest, first.partition_seed)
     validate = accuracy_on(task, validation)
     width = width_of(task)
     fixed = {"notice": dataset.notice, "vmap_width": width, "code_digest": code()}

@@ -47,12 +47,11 @@ class Printer(Console):
         self.format = format
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Prints, but for tables, as `rich` does."""
-        for one in objects:
-            if self.format == "table" or not isinstance(one, Table):
-                super().print(one, **options)
-            else:
-                self.file.write(WRITERS[self.format](one))
+        """Prints as `rich` does, but for a table where another format is asked for."""
+        if self.format != "table" and objects and isinstance(objects[0], Table):
+            self.file.write(WRITERS[self.format](objects[0]))
+        else:
+            super().print(*objects, **options)
 
 
 def columns_of(table: Table) -> dict[str, list[str]]:

@@ -27,9 +27,7 @@ from simbyz.gossip.networks.groups import Group, groups, merged
 from simbyz.gossip.networks.network import Network
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.over_devices import cut
-from simbyz.simulator.keys import RULE, of_step
-
-SAMPLE = 9  # a purpose of random numbers, beside those of `simbyz.simulator.keys`
+from simbyz.simulator.keys import RULE, SAMPLE, of_step
 
 
 class Exchanged(NamedTuple):

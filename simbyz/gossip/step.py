@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.calling import asked, asks_for, name_of
-from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
+from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
@@ -41,12 +41,11 @@ from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
 from simbyz.simulator import Hyperparameters, Simulator, metrics
-from simbyz.simulator.config import agree
 from simbyz.simulator.keys import EVALUATE, INITIALISE, WORKERS, of_step
 from simbyz.simulator.metrics import Column, Metrics, metrics_of
-from simbyz.simulator.participation import Round, batches_in_a_step, participants
-from simbyz.simulator.step import Schedule, sender_of
-from simbyz.simulator.workers.gradients import Relabel, draw_batches, make_gradients
+from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
+from simbyz.simulator.step import sender_of
+from simbyz.simulator.workers.gradients import Relabel, batches_of_steps, make_gradients
 from simbyz.simulator.workers.sender import Sender, Sent, Take
 from simbyz.tasks.task import Task
 
@@ -155,20 +154,13 @@ def make_gossip(
         step: jax.Array,
         look_ahead: jax.Array | bool = True,
     ) -> Round:
-        random_key("a run", key)
-        agree(workers, hyperparameters)
-        rate, local = hyperparameters.learning_rate, hyperparameters.local_learning_rate
-        factor = schedule(step, **hyperparameters.schedule)
-        require_shape("the schedule", factor, (), "a factor")
-        return Round(
-            hyperparameters=hyperparameters,
-            key=key,
-            step=step,
-            turn=step,
-            part=participants(workers, key, step),
-            rate=rate * factor,
-            local_rate=(rate if local is None else local) * factor,
-            ahead=config.nesterov and look_ahead,
+        return begin(
+            workers,
+            schedule,
+            hyperparameters,
+            key,
+            step,
+            look_ahead,
             aggregate=None,
             model_state=model_state,
         )
@@ -308,15 +300,7 @@ def make_gossip(
         num_steps: int,
         look_ahead: jax.Array | bool = True,
     ) -> tuple[Any, Metrics]:
-        random_key("a run", key)
-        if integer("num_steps", num_steps) < 0:
-            raise ValueError(f"num_steps must be at least 0, got {num_steps}")
-        k = config.local_steps
-        batches = draw_batches(workers, task, data, key, first_step * k, num_steps * k)
-        if k > 1:
-            batches = jax.tree.map(
-                lambda leaf: leaf.reshape(num_steps, k, *leaf.shape[1:]), batches
-            )
+        batches = batches_of_steps(workers, task, data, key, first_step, num_steps)
 
         def one(state: GossipState, inputs: tuple[jax.Array, PyTree]) -> tuple[Any, Metrics]:
             number, batch = inputs

@@ -1,6 +1,11 @@
 """Results on disk: one Parquet file a run, written whole or not at all, and where it came from."""
 
-from simbyz.records.parameters import parameters_path, read_parameters, write_parameters
+from simbyz.records.parameters import (
+    has_parameters,
+    parameters_path,
+    read_parameters,
+    write_parameters,
+)
 from simbyz.records.parquet import (
     RUN_COLUMNS,
     STEP_COLUMNS,
@@ -19,6 +24,7 @@ __all__ = [
     "RUN_COLUMNS",
     "STEP_COLUMNS",
     "clean",
+    "has_parameters",
     "is_finished",
     "is_whole",
     "parameters_path",

@@ -58,6 +58,14 @@ def write_parameters(
     return path
 
 
+def has_parameters(
+    folder: str | os.PathLike[str], name: str, configuration: Mapping[str, Any]
+) -> bool:
+    """Whether the trained parameters of the run of this configuration are on disk, undamaged."""
+    path = parameters_path(folder, name, configuration)
+    return path.exists() and _is_whole(path.read_bytes())
+
+
 def read_parameters(folder: str | os.PathLike[str], file: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads what a run trained.
 
@@ -79,7 +87,7 @@ def read_parameters(folder: str | os.PathLike[str], file: str | os.PathLike[str]
             f"there are no parameters {path}: runs keep them with --save-parameters"
         )
     content = path.read_bytes()
-    if hashlib.sha256(content[:-SIZE]).hexdigest().encode() != content[-SIZE:]:
+    if not _is_whole(content):
         raise ValueError(f"{path}: its SHA-256 is wrong: it is damaged, or no file of simbyz")
     trees: dict[str, Any] = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -90,6 +98,10 @@ def read_parameters(folder: str | os.PathLike[str], file: str | os.PathLike[str]
                 tree = tree.setdefault(step, {})
             tree[last] = arrays[name]
     return trees
+
+
+def _is_whole(content: bytes) -> bool:
+    return hashlib.sha256(content[:-SIZE]).hexdigest().encode() == content[-SIZE:]
 
 
 def _leaves(tree: Any, way: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:

@@ -30,7 +30,7 @@ RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration a
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 DAMAGED = ".damaged"  # behind the name of a file that a new run was written in place of
-TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.parquet\.[0-9]+-[0-9a-f]{8}\.tmp")
+TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.(parquet|npz)\.[0-9]+-[0-9a-f]{8}\.tmp")
 
 
 def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[str, Any]) -> Path:

@@ -16,27 +16,27 @@ callables. Nothing here knows of sweeps either: seeds and hyperparameters become
 outside.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
+from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack
 from simbyz.simulator import attackers, metrics, server, weighting
 from simbyz.simulator.attackers import receive
-from simbyz.simulator.config import Config, Hyperparameters, Momentum, agree
+from simbyz.simulator.config import Config, Hyperparameters, Momentum
 from simbyz.simulator.keys import EVALUATE, INITIALISE, RULE, of_step
 from simbyz.simulator.metrics import Column, Metrics, Seen, metrics_of, no_past, tell
-from simbyz.simulator.participation import Round, batches_in_a_step, participants
+from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
 from simbyz.simulator.server import defend
 from simbyz.simulator.state import Simulator, State
 from simbyz.simulator.weighting import Weighting
-from simbyz.simulator.workers.gradients import Relabel, draw_batches, make_gradients
+from simbyz.simulator.workers.gradients import Relabel, batches_of_steps, make_gradients
 from simbyz.simulator.workers.local_steps import local_steps
 from simbyz.simulator.workers.momentum import clip, momentum, server_momentum
 from simbyz.simulator.workers.sender import (
@@ -52,8 +52,6 @@ from simbyz.simulator.workers.variance_reduction import variance_reduction
 from simbyz.tasks.task import Task
 
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
-
-Schedule = Callable[..., jax.Array | float]
 
 
 def sender_of(config: Config, more: Sequence[Sender]) -> Sender:
@@ -133,6 +131,7 @@ def make_simulator(
         reduction, which take several.
       - round(state, hyperparameters, key, step, look_ahead=True) -> `Round`, without data and
         batches; step(state, round, take, accuracy) -> (State, Metrics): what both are made of.
+      - unravel(parameters (d,)) -> the model's own pytree.
 
     Raises:
       TypeError: something is of another kind than asked for, such as a rule given by its name.
@@ -192,20 +191,13 @@ def make_simulator(
         step: jax.Array,
         look_ahead: jax.Array | bool = True,
     ) -> Round:
-        random_key("a run", key)
-        agree(config, hyperparameters)
-        rate, local = hyperparameters.learning_rate, hyperparameters.local_learning_rate
-        factor = schedule(step, **hyperparameters.schedule)
-        require_shape("the schedule", factor, (), "a factor")
-        return Round(
-            hyperparameters=hyperparameters,
-            key=key,
-            step=step,
-            turn=step,
-            part=participants(config, key, step),
-            rate=rate * factor,
-            local_rate=(rate if local is None else local) * factor,
-            ahead=config.nesterov and look_ahead,
+        return begin(
+            config,
+            schedule,
+            hyperparameters,
+            key,
+            step,
+            look_ahead,
             aggregate=state.server.aggregate,
             model_state=state.model_state,
         )
@@ -309,15 +301,7 @@ def make_simulator(
         num_steps: int,
         look_ahead: jax.Array | bool = True,
     ) -> tuple[State, Metrics]:
-        random_key("a run", key)
-        if integer("num_steps", num_steps) < 0:
-            raise ValueError(f"num_steps must be at least 0, got {num_steps}")
-        k = config.local_steps
-        batches = draw_batches(config, task, data, key, first_step * k, num_steps * k)
-        if k > 1:
-            batches = jax.tree.map(
-                lambda leaf: leaf.reshape(num_steps, k, *leaf.shape[1:]), batches
-            )
+        batches = batches_of_steps(config, task, data, key, first_step, num_steps)
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             number, batch = inputs

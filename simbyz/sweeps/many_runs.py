@@ -43,7 +43,7 @@ class Result(NamedTuple):
     """A finished run: its place in the sweep, its columns (steps + 1,) by name, what it trained.
 
     The last row of the columns tells of the state after the last step, NaN where that takes another
-    step. `simulator.unravel(parameters)` is the model's own pytree.
+    step. `simulator.unravel` makes the model's own pytree of (d,) parameters.
     """
 
     index: int  # type: ignore[assignment]  # hides the method of a tuple, as is meant

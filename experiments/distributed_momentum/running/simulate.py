@@ -149,7 +149,7 @@ def code() -> str:
 
 def is_finished(folder: Path, run: Run, with_parameters: bool = False) -> bool:
     where = folder, run.cell.name, run.cell.configuration(run.seed)
-    kept = not with_parameters or records.parameters_path(*where).exists()
+    kept = not with_parameters or records.has_parameters(*where)
     return kept and records.is_finished(*where)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import require_shape
+from simbyz._arrays.checks import integer, random_key, require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
@@ -46,6 +46,30 @@ def draw_batches(
         draw(BATCHES, config.honest),
         draw(OTHER_BATCHES, others),
     )
+
+
+def batches_of_steps(
+    config: Config,
+    task: Task,
+    data: PyTree,
+    key: jax.Array,
+    first_step: jax.Array,
+    num_steps: int,
+) -> PyTree:
+    """`draw_batches`; with k local steps, which read one each, leaves (num_steps, k, w, ...).
+
+    Raises:
+      TypeError: the key or num_steps is none.
+      ValueError: num_steps below 0.
+    """
+    random_key("a run", key)
+    if integer("num_steps", num_steps) < 0:
+        raise ValueError(f"num_steps must be at least 0, got {num_steps}")
+    k = config.local_steps
+    batches = draw_batches(config, task, data, key, first_step * k, num_steps * k)
+    if k == 1:
+        return batches
+    return jax.tree.map(lambda leaf: leaf.reshape(num_steps, k, *leaf.shape[1:]), batches)
 
 
 def mean_of(leaf: jax.Array, some: jax.Array) -> jax.Array:

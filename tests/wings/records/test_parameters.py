@@ -45,16 +45,28 @@ def test_sequences_narrow_floats_and_no_state(tmp_path):
 
 
 def test_any_damaged_byte_is_told(tmp_path):
-    path = records.write_parameters(tmp_path, "median", CONFIGURATION, TREES)
+    where = tmp_path, "median", CONFIGURATION
+    assert not records.has_parameters(*where)
+    path = records.write_parameters(*where, TREES)
+    assert records.has_parameters(*where)
     content = path.read_bytes()
     for place in range(0, len(content), 37):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(ValueError, match="its SHA-256 is wrong"):
             records.read_parameters(tmp_path, path.name)
+        assert not records.has_parameters(*where)
     for rest in (content[:-1], content[: len(content) // 2], b""):
         path.write_bytes(rest)
         with pytest.raises(ValueError, match="its SHA-256 is wrong"):
             records.read_parameters(tmp_path, path.name)
+
+
+def test_what_a_killed_writer_left_goes(tmp_path):
+    path = records.write_parameters(tmp_path, "median", CONFIGURATION, TREES)
+    left = path.with_name(f".{path.name}.123-0a1b2c3d.tmp")
+    left.write_bytes(b"a part")
+    assert records.clean(tmp_path, older_than=0) == [left]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_refused(tmp_path):
