@@ -1,0 +1,181 @@
+"""Rules that leave out neighbours: the farthest, those at the ends, or those that do worse; and
+plain gossip, which leaves out none.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.checks import require
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.moments import finite_rows
+from simbyz._arrays.stacking import Updates, ravel
+from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
+from simbyz.gossip.rules.shares import (
+    Weight,
+    bound_of,
+    lengths_of,
+    mixed,
+    nearest,
+    with_shares,
+)
+
+__all__ = [
+    "bridge",
+    "bridge_selection",
+    "gossip",
+    "gossip_selection",
+    "gts",
+    "gts_selection",
+    "ios",
+    "ios_selection",
+    "ubar",
+    "ubar_selection",
+]
+
+
+def _gossip(updates: Updates, f: int = 0, *, weights: jax.Array) -> Halves:
+    """Plain gossip: Σ w_j x_j, for comparison; one Byzantine neighbour decides the result.
+
+    Raises:
+      ValueError: n < f + 1.
+    """
+    stack, unravel = ravel(updates)
+    require("gossip", len(stack), f, 1, 1)
+    return mixed(stack, weights, unravel)
+
+
+gossip, gossip_selection = halves(_gossip)
+
+
+def _gts(
+    updates: Updates, f: int, *, weights: jax.Array, byzantine_weight: Weight | None = None
+) -> Halves:
+    """GTS (weighted NNA): gossip without the farthest neighbours of weight b, one of them partly.
+
+    The weight that is taken from them goes to the node's own vector.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Reference: as `clipped_gossip_plus`. With weights 1 / n these are the n - f nearest rows of
+      `simbyz.aggregators.monna`, which averages them alone: Farhadkhani et al., Robust
+      collaborative learning with linear gradient overhead, ICML 2023.
+    Convention: of the neighbour that is dropped in part, the program of Gaucher et al. keeps the
+      part to be dropped.
+    """
+    stack, unravel = ravel(updates)
+    require("gts", len(stack), f, 2, 1)
+    near, bound = (
+        nearest(lengths_of(stack), weights),
+        bound_of(weights, f, byzantine_weight),
+    )
+    left = jnp.sum(near.weights) - bound - (near.sums - near.weights)
+    kept = jnp.where(jnp.isfinite(near.lengths), jnp.clip(left, 0, near.weights), 0)
+    return with_shares(stack, jnp.zeros_like(weights).at[near.order].set(kept), unravel)
+
+
+gts, gts_selection = halves(_gts)
+
+
+def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
+    """Iterative outlier scissor: f times, the neighbour farthest from the weighted mean of those
+    left is cut off; then their weighted mean. The node's own vector stays.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Cost: f + 1 passes over the stack.
+    Reference: Wu, Chen and Ling, Byzantine-resilient decentralized stochastic optimization with
+      robust aggregation rules, IEEE TSP 2023.
+    """
+    stack, unravel = ravel(updates)
+    f = require("ios", len(stack), f, 2, 1)
+    finite = finite_rows(stack)
+    rows = jax.lax.stop_gradient(jnp.where(finite[:, None], stack, 0))
+
+    def share(left: jax.Array) -> jax.Array:
+        counted = jnp.where(left & finite, weights, 0)
+        return counted / jnp.sum(counted)
+
+    def cut(_: int, left: jax.Array) -> jax.Array:
+        center = jnp.matmul(share(left), rows, precision=jax.lax.Precision.HIGHEST)
+        lengths = lengths_of(jnp.concatenate([center[None], rows]))[1:]
+        lengths = jnp.where(finite, lengths, jnp.inf)
+        farthest = jnp.argmax(jnp.where(left, lengths, -1).at[0].set(-1))
+        return left.at[farthest].set(False)
+
+    left = jax.lax.fori_loop(0, f, cut, jnp.ones_like(finite))
+    return mixed(stack, share(left), unravel)
+
+
+ios, ios_selection = halves(_ios)
+
+
+def _bridge(updates: Updates, f: int) -> Halves:
+    """BRIDGE-T: the mean of the node's own coordinate and of its neighbours' without the f lowest
+    and the f highest.
+
+    Raises:
+      ValueError: n < 2f + 2, fewer than 2f + 1 neighbours.
+
+    Weights: the share of coordinates in which a neighbour is kept, over n - 2f; own: 1 / (n - 2f).
+    Reference: Fang, Yang and Bajwa, BRIDGE: Byzantine-resilient decentralized gradient descent,
+      IEEE TSIPN 2022. Its variants with a median or Krum are the rules of `simbyz.aggregators`.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("bridge", n, f, 2, 2)
+    share = (n - 2 * f - 1) / (n - 2 * f)
+
+    def aggregate() -> jax.Array:
+        return share * trimmed_mean(stack[1:], f) + (1 - share) * stack[0]
+
+    def weights() -> jax.Array:
+        return jnp.append(1 - share, share * trimmed_mean_selection(stack[1:], f))
+
+    return Halves(lambda: unravel(aggregate().astype(stack.dtype)), weights)
+
+
+bridge, bridge_selection = halves(_bridge)
+
+
+def _ubar(
+    updates: Updates,
+    f: int,
+    *,
+    loss_of: Callable[[jax.Array], jax.Array],
+    own_share: float | jax.Array = 0.5,
+) -> Halves:
+    """UBAR: of the nearest n - 1 - f neighbours, the mean of those whose parameters have a loss of
+    at most the node's own, or of the best one; then own_share x_0 + (1 - own_share) of that.
+
+    Args:
+      updates: parameters, not gradients.
+      loss_of: (d,) -> loss on the node's own batch.
+      own_share: α, may be traced.
+
+    Raises:
+      ValueError: n < 2f + 2: of n - 1 neighbours at most half may be Byzantine.
+
+    Cost: n losses.
+    Reference: Guo et al., Byzantine-resilient decentralized stochastic gradient descent, IEEE
+      TCSVT 2022, which keeps ρ times its neighbours in the first stage: here n - 1 - f.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("ubar", n, f, 2, 2)
+    near = nearest(lengths_of(stack), jnp.ones(n) / n)
+    chosen = near.order[: n - 1 - f]
+    candidates = jnp.append(0, chosen)
+    losses = jax.lax.map(loss_of, jax.lax.stop_gradient(stack)[candidates])
+    losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+    good = (losses[1:] <= losses[0]) & jnp.isfinite(near.lengths[: n - 1 - f])
+    best = jnp.arange(len(chosen)) == jnp.argmin(losses[1:])
+    good = jnp.where(jnp.any(good), good, best)
+    shares = jnp.zeros(n).at[chosen].set((1 - own_share) * good / jnp.sum(good))
+    return with_shares(stack, shares, unravel)
+
+
+ubar, ubar_selection = halves(_ubar)

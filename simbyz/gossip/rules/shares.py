@@ -1,0 +1,96 @@
+"""Parts of rules at a node: distances from its own vector, and gossip with other weights."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.checks import not_negative
+from simbyz._arrays.halves import Halves
+from simbyz._arrays.stacking import PyTree
+
+Weight = float | jax.Array
+# What rounding may add to a sum of weights, of 1 in all: 8 of 10 neighbours of 1/11 are 8/11.
+ROUNDING = 1e-6
+
+
+class Near(NamedTuple):
+    """Neighbours in the order of their distance from the node's own vector."""
+
+    order: jax.Array  # (n - 1,) rows
+    lengths: jax.Array  # (n - 1,) sorted; +inf where not finite
+    weights: jax.Array  # (n - 1,) in that order
+    all: jax.Array  # (n,) lengths of all rows in their own order
+
+    @property
+    def sums(self) -> jax.Array:
+        return jnp.cumsum(self.weights)
+
+
+def lengths_of(stack: jax.Array) -> jax.Array:
+    """||x_j - x_0|| of all rows (n,), whatever their size; +inf where that is no float."""
+    apart = jax.lax.stop_gradient(stack - stack[:1])
+    largest = jnp.max(jnp.abs(apart), axis=1)
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    lengths = unit * jnp.linalg.norm(apart / unit[:, None], axis=1)
+    return jnp.where(jnp.isfinite(lengths), lengths, jnp.inf)
+
+
+def nearest(lengths: jax.Array, weights: jax.Array) -> Near:
+    order = jnp.argsort(lengths[1:])
+    return Near(order + 1, lengths[1:][order], weights[1:][order], lengths)
+
+
+def bound_of(weights: jax.Array, f: int, byzantine_weight: Weight | None) -> jax.Array:
+    """The weight of Byzantine neighbours tolerated, ()."""
+    if byzantine_weight is not None:
+        not_negative("the rule", "byzantine_weight", byzantine_weight)
+        return jnp.asarray(byzantine_weight, weights.dtype)
+    return jnp.sum(jax.lax.top_k(weights[1:], f)[0])
+
+
+def up_to(near: Near, less: jax.Array) -> jax.Array:
+    """Which of the sorted neighbours have, with all nearer ones, at most the weight of all but so
+    much.
+    """
+    return near.sums <= jnp.sum(near.weights) - less + ROUNDING
+
+
+def root_mean(lengths: jax.Array, weights: jax.Array, bound: jax.Array) -> jax.Array:
+    """√((1/b) Σ w_j l_j²) of finite lengths, in their own size; +inf for b = 0."""
+    counted = jnp.where(jnp.isfinite(lengths) & (weights > 0), lengths, 0)
+    largest = jnp.max(counted, initial=0)
+    unit = jnp.where(largest > 0, largest, 1)
+    squares = jnp.sum(weights * jnp.square(counted / unit))
+    return jnp.where(bound > 0, unit * jnp.sqrt(squares / jnp.where(bound > 0, bound, 1)), jnp.inf)
+
+
+def clipped(
+    stack: jax.Array,
+    weights: jax.Array,
+    lengths: jax.Array,
+    radius: jax.Array,
+    unravel: Callable[[jax.Array], PyTree],
+) -> Halves:
+    """Gossip with differences of these lengths clipped to a radius."""
+    shrunk = radius / jnp.where(lengths > radius, lengths, 1)
+    factors = jnp.where(jnp.isfinite(lengths), jnp.where(lengths > radius, shrunk, 1), 0)
+    return with_shares(stack, weights * factors, unravel)
+
+
+def with_shares(
+    stack: jax.Array, shares: jax.Array, unravel: Callable[[jax.Array], PyTree]
+) -> Halves:
+    """Neighbours by their shares (n,), and row 0 by what they leave of 1."""
+    return mixed(stack, shares.at[0].set(1 - jnp.sum(shares[1:])), unravel)
+
+
+def mixed(stack: jax.Array, shares: jax.Array, unravel: Callable[[jax.Array], PyTree]) -> Halves:
+    """Rows by their shares (n,), not negative and of sum 1, so that no sum is larger than they."""
+
+    def mean() -> jax.Array:
+        rows = jnp.where(shares[:, None] > 0, stack, 0)
+        return jnp.matmul(shares, rows, precision=jax.lax.Precision.HIGHEST).astype(stack.dtype)
+
+    return Halves(lambda: unravel(mean()), lambda: jax.lax.stop_gradient(shares))
