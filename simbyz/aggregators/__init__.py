@@ -63,6 +63,9 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
         smea,
         median_of_means,
         medoid,
+        huber_center,
+        norm_bounded_mean,
+        filter_l2,
     )
 }
 

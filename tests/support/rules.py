@@ -154,6 +154,10 @@ RULES = [
     Rule("median_of_means", {}, 2, 1, breaks=("order",)),
     # A root, that rounds.
     Rule("medoid", {}, 2, 1, breaks=("ties",)),
+    Rule("huber_center", {}, 2, 1),
+    # Shortened rows may leave the box around the honest ones, towards zero.
+    Rule("norm_bounded_mean", {}, 2, 1, breaks=("translation", "robustness")),
+    Rule("filter_l2", {}, 2, 1),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What the laws of all rules do not ask of the rules of groups.py, and of the medoid."""
+"""What the laws of all rules do not ask of rules of groups, the medoid, and bounds given."""
 
 import functools
 
@@ -49,3 +49,47 @@ def test_the_medoid_is_the_row_that_most_hold() -> None:
     np.testing.assert_array_equal(aggregators.medoid(rows, F), rows[4])
     np.testing.assert_array_equal(aggregators.medoid_selection(rows, F), np.eye(N)[4])
     assert aggregators.medoid(rows[:1, :], 0).shape == (D,)
+
+
+GIVEN = [
+    ("huber_center", {"radius": 0.7, "iterations": 6}),
+    ("norm_bounded_mean", {"radius": 0.7}),
+    ("filter_l2", {"deviation": 1.2}),
+    ("filter_l2", {"deviation": 9.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), GIVEN)
+def test_bounds_that_are_given(name: str, options: dict) -> None:
+    rule = functools.partial(getattr(aggregators, name), f=F)
+    counts = {key: value for key, value in options.items() if key == "iterations"}
+    with jax.enable_x64(True):
+        run = jax.jit(lambda rows, bounds: rule(rows, **{**bounds, **counts}))
+        for bad in (0.5, np.nan, 30.0):
+            rows = gaussian_rows(6).astype(np.float64)
+            rows[:F] = bad
+            for scale in (1.0, 2.0**-300):  # the bounds have the scale of the rows
+                bounds = {key: scale * value for key, value in options.items() if key not in counts}
+                expected = getattr(reference, name)(rows, F, **options)
+                np.testing.assert_allclose(
+                    np.asarray(run(scale * rows, bounds)) / scale, expected, rtol=1e-9, atol=1e-12
+                )
+
+
+@pytest.mark.parametrize("name", ["huber_center", "norm_bounded_mean", "filter_l2"])
+def test_weights_are_the_rule(name: str) -> None:
+    rows = gaussian_rows(7)
+    rows[:F] = np.inf
+    weights = getattr(aggregators, f"{name}_selection")(rows, F)
+    assert np.sum(weights) == pytest.approx(1, rel=1e-6) and not np.any(weights[:F])
+    if name != "norm_bounded_mean":
+        np.testing.assert_allclose(
+            weights[F:] @ rows[F:], getattr(aggregators, name)(rows, F), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(("name", "options"), GIVEN[1:3])
+def test_bounds_below_zero_are_refused(name: str, options: dict) -> None:
+    (bound,) = options
+    with pytest.raises(ValueError, match=f"{name} needs {bound} >= 0, got {bound}=-1"):
+        getattr(aggregators, name)(gaussian_rows(0), F, **{bound: -1.0})
