@@ -66,6 +66,7 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
         huber_center,
         norm_bounded_mean,
         filter_l2,
+        robust_learning_rate,
     )
 }
 

@@ -77,5 +77,16 @@ def filter_l2(rows, f, deviation=0.0):
         weights = fewer
 
 
+def robust_learning_rate(rows, f, threshold=None):
+    threshold = f + 1 if threshold is None else threshold
+    used = np.array([row for row in rows if is_finite(row)])
+    result = average(used)
+    for k in range(rows.shape[1]):
+        votes = sum((row[k] > 0) - (row[k] < 0) for row in used.tolist())
+        if abs(votes) < threshold:
+            result[k] = -result[k]
+    return result
+
+
 def middle_length(rows):
     return sorted(norm(row) if is_finite(row) else math.inf for row in rows)[(len(rows) - 1) // 2]

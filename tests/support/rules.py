@@ -158,6 +158,8 @@ RULES = [
     # Shortened rows may leave the box around the honest ones, towards zero.
     Rule("norm_bounded_mean", {}, 2, 1, breaks=("translation", "robustness")),
     Rule("filter_l2", {}, 2, 1),
+    # Signs depend on where zero is; it bounds no length.
+    Rule("robust_learning_rate", {}, 3, 1, breaks=("translation", "robustness")),
 ]
 
 

@@ -59,6 +59,20 @@ GIVEN = [
 ]
 
 
+@pytest.mark.parametrize("threshold", [0, 3, 5.0, 100])
+def test_coordinates_are_turned_where_too_few_agree(threshold: int | float) -> None:
+    rows = gaussian_rows(8).astype(np.float64) + np.array([0.2, -3.0, 0.5])
+    rows[0], rows[1, 0] = np.nan, -np.inf
+    with jax.enable_x64(True):
+        got = aggregators.robust_learning_rate(rows, F, threshold=threshold)
+    expected = reference.robust_learning_rate(rows, F, threshold)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    turned = np.sign(got) != np.sign(rows[2:].mean(axis=0))
+    assert np.all(turned) if threshold == 100 else not turned[1]
+    weights = aggregators.robust_learning_rate_selection(rows, F)
+    np.testing.assert_allclose(weights, [0, 0] + [0.1] * 10, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "options"), GIVEN)
 def test_bounds_that_are_given(name: str, options: dict) -> None:
     rule = functools.partial(getattr(aggregators, name), f=F)
