@@ -29,6 +29,7 @@ from simbyz.aggregators.coordinate import *
 from simbyz.aggregators.distance import *
 from simbyz.aggregators.filters.clustering import *
 from simbyz.aggregators.filters.lowest_scores import *
+from simbyz.aggregators.groups import *
 from simbyz.aggregators.spectral import *
 from simbyz.aggregators.subsets.rules import *
 from simbyz.aggregators.trust import *
@@ -60,6 +61,12 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
         minimum_diameter_averaging,
         minimum_variance_averaging,
         smea,
+        median_of_means,
+        medoid,
+        huber_center,
+        norm_bounded_mean,
+        filter_l2,
+        robust_learning_rate,
     )
 }
 

@@ -16,11 +16,18 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import require
+from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.many_rows import mean_of_ranks
-from simbyz._arrays.moments import bearable, in_part, mean_rows, sum_rows
+from simbyz._arrays.moments import (
+    bearable,
+    finite_rows,
+    in_part,
+    mean_rows,
+    sum_rows,
+    weighted_mean,
+)
 from simbyz._arrays.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
@@ -40,6 +47,8 @@ __all__ = [
     "median_selection",
     "phocas",
     "phocas_selection",
+    "robust_learning_rate",
+    "robust_learning_rate_selection",
     "trimmed_mean",
     "trimmed_mean_selection",
 ]
@@ -202,6 +211,52 @@ def _meamed(updates: Updates, f: int, *, midpoint: bool = False) -> Halves:
 
 
 meamed, meamed_selection = halves(_meamed)
+
+
+def _robust_learning_rate(
+    updates: Updates, f: int, *, threshold: int | float | jax.Array | None = None
+) -> Halves:
+    """The mean, turned around in the coordinates in which too few rows agree on the sign.
+
+    (1/n) Σ x_i where |Σ sign x_i| >= threshold, else -(1/n) Σ x_i: as if the learning rate were
+    negative there.
+
+    Args:
+      threshold: 0 or more, may be traced; f + 1 if None. With 0 it is the mean.
+
+    Returns:
+      The aggregate; NaN if no row is finite. Rows that are not finite neither vote nor count in the
+      mean; how large the finite ones are is not bounded: put `clipping` before it.
+
+    Raises:
+      ValueError: n < 3f + 1, or a threshold that is negative or NaN (if not traced).
+
+    Weights: those of the mean, 1/m for each of m finite rows; that a coordinate is turned is not
+      in them.
+    Cost: three passes over the stack.
+    Reference: Ozdayi, Kantarcioglu and Gel, Defending against backdoors in federated learning with
+      robust learning rate, AAAI 2021, whose text was not at hand.
+    Convention: the threshold is what one has to choose. f bad rows alone cannot reach f + 1, nor
+      keep n - f rows that agree below n - 2f: between the two is room from n = 3f + 1 on.
+    """
+    stack, unravel = ravel(updates)
+    f = require("robust_learning_rate", len(stack), f, 3, 1)
+    threshold = f + 1 if threshold is None else threshold
+    not_negative("robust_learning_rate", "threshold", threshold)
+    finite = finite_rows(stack)
+    used = finite.astype(jnp.promote_types(stack.dtype, jnp.float32))
+    total = jnp.sum(used)
+
+    def aggregate() -> jax.Array:
+        signs = jnp.where(finite[:, None], jnp.sign(stack), 0).astype(used.dtype)
+        votes = jnp.abs(jnp.sum(signs, axis=0))
+        mean = weighted_mean(stack, used, total)
+        return jnp.where(votes >= threshold, mean, -mean).astype(stack.dtype)
+
+    return Halves(lambda: unravel(aggregate()), lambda: used / total)
+
+
+robust_learning_rate, robust_learning_rate_selection = halves(_robust_learning_rate)
 
 
 def _closest_to(

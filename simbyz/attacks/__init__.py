@@ -20,9 +20,15 @@ from simbyz.attacks.fixed import (
     fall_of_empires,
     hidden_vulnerability,
     inner_product_manipulation,
+    sparse,
     z_max,
 )
-from simbyz.attacks.flips import bit_flipping, scaled_sign_flipping, sign_flipping
+from simbyz.attacks.flips import (
+    bit_flipping,
+    full_gradient_negation,
+    scaled_sign_flipping,
+    sign_flipping,
+)
 from simbyz.attacks.labels import label_flipping, label_shifting, targeted_label_flipping
 from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, mimicking, start_mimic
 from simbyz.attacks.noise import gaussian, inf, nan, random, zero
@@ -42,8 +48,10 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "fall_of_empires": fall_of_empires,
     "inner_product_manipulation": inner_product_manipulation,
     "hidden_vulnerability": hidden_vulnerability,
+    "sparse": sparse,
     "sign_flipping": sign_flipping,
     "scaled_sign_flipping": scaled_sign_flipping,
+    "full_gradient_negation": full_gradient_negation,
     "bit_flipping": bit_flipping,
     "gaussian": gaussian,
     "random": random,
@@ -79,6 +87,7 @@ __all__ = [
     "fang_krum",
     "fang_trimmed_mean",
     "free_riding",
+    "full_gradient_negation",
     "gaussian",
     "gradient_ascent",
     "hidden_vulnerability",
@@ -98,6 +107,7 @@ __all__ = [
     "relocating",
     "scaled_sign_flipping",
     "sign_flipping",
+    "sparse",
     "start_mimic",
     "targeted_label_flipping",
     "z_max",

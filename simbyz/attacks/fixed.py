@@ -4,10 +4,12 @@ from statistics import NormalDist
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
-from simbyz._arrays.stacking import Byzantine, Honest, ravel
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
+from simbyz.aggregators.center import row_like
 from simbyz.attacks.rows import repeat, seen
 
 
@@ -43,6 +45,47 @@ def a_little_is_enough(
     stack, unravel = ravel(honest)
     mean, deviation = mean_and_deviation("a_little_is_enough", seen(stack, known))
     row = mean + factor * deviation
+    return unravel(repeat(row.astype(stack.dtype), num_byzantine))
+
+
+def sparse(
+    key: jax.Array,
+    honest: Honest,
+    num_byzantine: int,
+    *,
+    mask: PyTree | None = None,
+    factor: float | jax.Array = -1.5,
+    scale: float | jax.Array = -5.0,
+) -> Byzantine:
+    """mean + scale · deviation in a few coordinates, mean + factor · deviation in the others.
+
+    Few enough large shifts hide in a distance over all coordinates, and in their own coordinates
+    they lie outside of what a median or a trimmed mean bounds.
+
+    Args:
+      mask: booleans (d,), or a pytree like one honest update: where the large shift is, the same
+        ones in every step; None: nowhere, which is `a_little_is_enough`.
+      factor: may be traced.
+      scale: may be traced.
+
+    Returns:
+      Equal rows.
+
+    Raises:
+      ValueError: fewer than two honest rows, or a mask of another shape.
+
+    Reference: arXiv:2404.06230, 2024, whose text was not at hand.
+    Convention: the authors find the mask by pruning the network at its start; here it is given. The
+      size of the large shift is a choice made here.
+    """
+    del key
+    stack, unravel = ravel(honest)
+    mean, deviation = mean_and_deviation("sparse", stack)
+    factors: jax.Array | float = factor
+    if mask is not None:
+        marked = row_like(jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask), stack)
+        factors = jnp.where(marked != 0, scale, factor)
+    row = mean + factors * deviation
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 

@@ -56,6 +56,34 @@ def scaled_sign_flipping(key: jax.Array, honest: Honest, num_byzantine: int) -> 
     return sign_flipping(key, honest, num_byzantine, scale=scale)
 
 
+def full_gradient_negation(
+    key: jax.Array,
+    honest: Honest,
+    num_byzantine: int,
+    *,
+    scale: float | jax.Array | None = None,
+) -> Byzantine:
+    """-n · mean, of all n = h + num_byzantine rows: against the plain average, far beyond zero.
+
+    The average of all rows becomes h/n - num_byzantine times the honest mean.
+
+    Args:
+      scale: in place of n; may be traced.
+
+    Returns:
+      Equal rows.
+
+    Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017: the omniscient
+      attack, a large multiple of the opposite of the gradient.
+    Convention: the package krum's scale is 100, whatever n. It is `sign_flipping` with that scale;
+      see `scaled_sign_flipping` for the least that undoes the average.
+    """
+    num_byzantine = count(num_byzantine)
+    if scale is None:
+        scale = float(len(ravel(honest)[0]) + num_byzantine)
+    return sign_flipping(key, honest, num_byzantine, scale=scale)
+
+
 def bit_flipping(
     key: jax.Array,
     honest: Honest,

@@ -39,6 +39,18 @@ def a_little_is_enough(honest, num_byzantine, factor=-1.5, known=None):
     return mean(honest) + factor * deviation(honest)
 
 
+def sparse(honest, num_byzantine, mask=None, factor=-1.5, scale=-5.0):
+    row = mean(honest)
+    marked = [False] * len(row) if mask is None else mask
+    for k, size in enumerate(deviation(honest)):
+        row[k] += (scale if marked[k] else factor) * size
+    return row
+
+
+def full_gradient_negation(honest, num_byzantine, scale=None):
+    return -(len(honest) + num_byzantine if scale is None else scale) * mean(honest)
+
+
 def z_max(n, f, reading="honest"):
     supporters = math.floor(n / 2 + 1) - f
     share = (n - f - supporters) / (n - f) if reading == "honest" else (n - supporters) / n

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from simbyz import aggregators
 from simbyz.aggregators.spectral import draw_coordinates
 from tests.reference import center_filters as reference_center_filters
+from tests.reference import further_rules as reference_further
 from tests.reference import rules as reference
 from tests.reference import subsets as reference_subsets
 from tests.support.compiled import compiled, compiled_gradient, compiled_lanes
@@ -80,7 +81,7 @@ def refer(name: str, options: dict, rows: np.ndarray, f: int) -> np.ndarray:
     elif name == "foundation_fl":
         rule = options.get("rule", aggregators.trimmed_mean)
         options["rule"] = getattr(reference, rule.__name__)
-    modules = (reference, reference_center_filters, reference_subsets)
+    modules = (reference, reference_center_filters, reference_subsets, reference_further)
     module = next(module for module in modules if hasattr(module, name))
     return getattr(module, name)(rows, f, **options)
 
@@ -149,6 +150,16 @@ RULES = [
     ),
     # Bad rows that disagree on the extremes are copied themselves.
     Rule("foundation_fl", {}, 2, 1, breaks=("robustness", "ties")),
+    # Who is in which group goes by the order.
+    Rule("median_of_means", {}, 2, 1, breaks=("order",)),
+    # A root, that rounds.
+    Rule("medoid", {}, 2, 1, breaks=("ties",)),
+    Rule("huber_center", {}, 2, 1),
+    # Shortened rows may leave the box around the honest ones, towards zero.
+    Rule("norm_bounded_mean", {}, 2, 1, breaks=("translation", "robustness")),
+    Rule("filter_l2", {}, 2, 1),
+    # Signs depend on where zero is; it bounds no length.
+    Rule("robust_learning_rate", {}, 3, 1, breaks=("translation", "robustness")),
 ]
 
 

@@ -31,6 +31,8 @@ __all__ = [
     "cge_selection",
     "faba",
     "faba_selection",
+    "medoid",
+    "medoid_selection",
     "monna",
     "monna_selection",
 ]
@@ -147,6 +149,41 @@ def _faba(updates: Updates, f: int) -> Halves:
 
 
 faba, faba_selection = halves(_faba)
+
+
+def _medoid(updates: Updates, f: int = 0) -> Halves:
+    """The row of least summed distance to all the others.
+
+    x_i of least Σ_j ||x_i - x_j||.
+
+    Returns:
+      The aggregate, a row. Of equal sums the earlier row is taken. A row that is not finite, or
+      whose distance to the middle one of the others is 1/eps times the least such distance, eps
+      being that of the dtype (at least float32's), is left out: its distances would leave no digit
+      of the others'.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Weights: 1 for the chosen row, else 0.
+    Cost: one n × n × d matrix product.
+    Reference: Kaufman and Rousseeuw, Clustering by means of medoids, 1987; for Byzantine workers,
+      it is the geometric median among the rows alone, as in Blanchard et al., Machine learning with
+      adversaries, NeurIPS 2017, who sum squares: then two bad rows, one of them far away, suffice.
+    Convention: plain distances; squared ones would give the row nearest to the mean.
+    """
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    require("medoid", n, f, 2, 1)
+    distances = jnp.sqrt(squared_distances(stack))
+    reach = jnp.sort(distances, axis=1)[:, (n - 1) // 2]
+    near = jnp.isfinite(reach) & (reach <= jnp.min(reach) / jnp.finfo(reach.dtype).eps)
+    scores = jnp.sum(jnp.where(near[None, :], distances, 0), axis=1)
+    chosen = jnp.argmin(jnp.where(near, scores, jnp.inf))
+    return Halves(lambda: unravel(stack[chosen]), lambda: jnp.zeros(n).at[chosen].set(1))
+
+
+medoid, medoid_selection = halves(_medoid)
 
 
 def _lowest(scores: jax.Array, count: int) -> jax.Array:

@@ -20,7 +20,9 @@ DEFINED: dict[str, dict] = {
     "inner_product_manipulation": {"tau": 2.0},
     "hidden_vulnerability": {"factor": 3.0},
     "sign_flipping": {},
+    "sparse": {},
     "scaled_sign_flipping": {},
+    "full_gradient_negation": {},
     "mimic": {},
     "min_max": {},
     "min_sum": {},
@@ -29,7 +31,7 @@ DEFINED: dict[str, dict] = {
     "byz_mean": {},
     "relocated_orthogonal_perturbation": {},
 }
-NEED_TWO = {"a_little_is_enough", "min_max", "min_sum", "byz_mean"}
+NEED_TWO = {"a_little_is_enough", "sparse", "min_max", "min_sum", "byz_mean"}
 # h honest rows of d coordinates, attackers.
 SIZES = [(7, 5, 3), (7, 1, 2), (9, 300, 1), (1, 3, 3)]
 
