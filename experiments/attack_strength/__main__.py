@@ -32,6 +32,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.command_line import OWN
+from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar
 from experiments.shared.run import KEPT, run, start
 from simbyz import data, records
@@ -228,7 +229,11 @@ def _code() -> str:
 def plot(results: Results, options: Options) -> list[Path]:
     """The heatmap, as PDF and PNG."""
     figure = tables.plot(results.summary, _title(options))
-    return tables.write(figure, options.results, ["strength.pdf", "strength.png"])
+    return tables.write(figure, _folder(options), ["strength.pdf", "strength.png"])
+
+
+def _folder(options: Options) -> Path:
+    return folder_of(options, Measurement, Climbing)
 
 
 def _title(options: Options) -> str:
@@ -255,7 +260,7 @@ def execute(
         _title(options),
         shlex.join(["python", "-m", "experiments.attack_strength", *given]),
     )
-    written = [options.results / "strength.md", options.results / "strength.csv"]
+    written = [_folder(options) / "strength.md", _folder(options) / "strength.csv"]
     save_text(text, written[0])
     save_table(results.measured, written[1])
     print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))

@@ -22,6 +22,7 @@ from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress
 from experiments.shared.run import CHECKPOINTED, run, start
 from simbyz import records
@@ -201,7 +202,8 @@ def compute(
 
 def write(options: Options, results: Results) -> list[Path]:
     """The table as CSV, and the pictures."""
-    paths = [options.results / "decentralised.csv"]
+    folder = folder_of(options, Grid, Setting)
+    paths = [folder / "decentralised.csv"]
     save_table(results.summary, paths[0])
     drawn = [("heatmap", pictures.heatmap(results.summary))]
     runs = results.runs
@@ -216,7 +218,7 @@ def write(options: Options, results: Results) -> list[Path]:
         picture = pictures.network_picture(network, list(worst["node_accuracies"]), title)
         drawn.append((f"graph-{graph}-{rule}-f_{f}-{level.replace(':', '_')}", picture))
     for name, figure in drawn:
-        paths.append(options.results / f"{name}.png")
+        paths.append(folder / f"{name}.png")
         save_figure(figure, paths[-1], dpi=110)
     return paths
 

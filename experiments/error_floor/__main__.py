@@ -16,7 +16,9 @@ import pandas as pd
 from experiments.error_floor import tables
 from experiments.error_floor.simulate import check, measure
 from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Output, Printer
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
+from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
 from simbyz import records
@@ -27,7 +29,9 @@ RuleName = Literal[
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Runs:
+    """The runs: all combinations of rules, f, ζ and seeds."""
+
     rule: tuple[RuleName, ...] = (
         "median",
         "trimmed_mean",
@@ -48,8 +52,19 @@ class Options:
     """Steps of a run."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Of quadratics and noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """Where results go."""
+
     results: Path = Path("results/error_floor")
     """Folder of the table of runs and the picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Runs, Storage, Output):
+    """The runs, and what is made of them."""
 
 
 # Seconds, not minutes: what the tests run.
@@ -101,9 +116,11 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
     tables.print_table(
         results.summary,
         f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, seeds {options.seeds}",
+        Printer(options.format),
     )
-    table = options.results / "runs.csv"
-    pictures = [options.results / f"error_floor.{ending}" for ending in ("pdf", "png")]
+    folder = folder_of(options, Runs)
+    table = folder / "runs.csv"
+    pictures = [folder / f"error_floor.{ending}" for ending in ("pdf", "png")]
     save_table(results.runs, table)
     figure = tables.plot(results.runs)
     for picture in pictures:

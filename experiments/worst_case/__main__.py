@@ -21,6 +21,7 @@ from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
+from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar
 from experiments.shared.run import KEPT, run, start
 from experiments.worst_case import tables
@@ -175,7 +176,7 @@ def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) ->
     """Search what is missing; print and write all of it."""
     summary = compute(searches, options.results, stop)
     tables.print_table(summary, Printer(options.format))
-    table = options.results / "worst_case.csv"
+    table = folder_of(options, Search, Climbing) / "worst_case.csv"
     save_table(summary, table)
     files = [table]
     for ending in ("pdf", "png"):

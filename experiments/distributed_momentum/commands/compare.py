@@ -33,6 +33,7 @@ from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.command_line import OWN
+from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar
 from experiments.shared.run import CHECKPOINTED, run
 from simbyz import data, records
@@ -203,15 +204,16 @@ def execute(
         print(f"note: {dataset.notice}")
     results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
+    folder = folder_of(options, Comparison, Setting, but=("certify",))
     files = []
     if not results.comparison.empty:
         comparison.print_table(results.comparison, title, Printer(options.format))
-        files.append(options.results / "comparison.csv")
+        files.append(folder / "comparison.csv")
         save_table(results.comparison, files[-1])
-    files += plot(results, options.results)
+    files += plot(results, folder)
     if options.certify and not results.comparison.empty:
         certificates.print_tables(results.runs, title, Printer(options.format))
-        files += certificates.plot(results.runs, options.results, options.results)
+        files += certificates.plot(results.runs, options.results, folder)
     print("files: " + ", ".join(map(str, files)))
     print(f"results: {options.results} ({len(results.runs)} runs)")
 

@@ -48,7 +48,7 @@ def test_table_and_pictures(finished):
     options, results = finished
     written = {path.name for path in write(options, results)}
     assert written >= {"decentralised.csv", "heatmap.png", "curves-two_worlds-f_1-dirichlet_1.png"}
-    assert len(list(options.results.glob("graph-*.png"))) == 1
+    assert len(list(options.results.rglob("graph-*.png"))) == 1
     shown = printed(tables.print_table, results.summary, {("two_worlds", 1): "words"}, "title")
     assert "gts" in shown and "two_worlds, f = 1: words" in shown
     wide = results.summary.assign(

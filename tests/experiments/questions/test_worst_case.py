@@ -150,7 +150,7 @@ def test_command_is_resumed(tmp_path, capsys, monkeypatch):
     assert command(arguments) == 0
     output = capsys.readouterr().out
     assert max(map(len, output.splitlines()[:-1])) <= 100 and "∞" in output
-    files = {path.name for path in tmp_path.iterdir()}
+    files = {path.name for path in tmp_path.rglob("*")}
     assert {"worst_case.csv", "worst_case.pdf", "worst_case.png"} < files
     runs = records.read_runs(tmp_path)
     assert len(runs) == 4 and (runs["code_digest"].str.len() == 10).all()

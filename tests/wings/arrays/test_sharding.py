@@ -32,6 +32,12 @@ BY_DISTANCE = {
     "dnc": {"key": jax.random.key(0), "c": 1.0},
     "fltrust": {"trusted": np.linspace(-1, 1, D).astype(np.float32)},
     "foundation_fl": {},
+    "median_of_means": {},
+    "medoid": {},
+    "huber_center": {},
+    "filter_l2": {},
+    "norm_bounded_mean": {},
+    "robust_learning_rate": {},
 }
 
 

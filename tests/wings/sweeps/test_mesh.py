@@ -49,6 +49,12 @@ MORE = {
     "dnc": [2 * N, N, N * N + N],
     "aksel": [N, N, N],
     "monna": [N, N, N],
+    "median_of_means": [N],  # which rows are finite
+    "robust_learning_rate": [N],
+    "norm_bounded_mean": [2 * N, 2 * N],
+    "medoid": [N, N, N * N],
+    "filter_l2": [N, N, N * N],
+    "huber_center": [N, N, N, 2 * N, N],
 }
 OPTIONS = {
     "centered_clipping": {"radius": 1.0},

@@ -333,7 +333,7 @@ class TestExperiment:
         shown = capsys.readouterr().out
         assert "certified" in shown and "100.0 %" in shown
         assert max(map(len, shown.partition("files:")[0].splitlines())) <= 100
-        kinds = [path.suffix for path in tmp_path.glob("*-certificates.*")]
+        kinds = [path.suffix for path in tmp_path.rglob("*-certificates.*")]
         assert sorted(kinds) == [".pdf", ".png"]
         runs, steps = records.read_runs(tmp_path), records.read_steps(tmp_path)
         assert (runs["certified_share"] == 1).all()
