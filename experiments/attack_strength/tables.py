@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.shared.files import save_figure
+from experiments.shared.formats import Printer
 
 KINDS = ("fixed", "searched", "climbed")
 
@@ -40,7 +41,7 @@ def strongest(summary: pd.DataFrame) -> pd.DataFrame:
 
 def print_table(best: pd.DataFrame, title: str, console: Console | None = None) -> None:
     """Which attack moves each rule most, within 100 columns."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     table = Table(
         title=title,
         caption="strength: distance of the aggregate from the honest mean, in honest deviations; "

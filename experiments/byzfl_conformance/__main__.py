@@ -19,6 +19,7 @@ from rich.table import Table
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
 from experiments.shared.files import save_table
+from experiments.shared.formats import Printer
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
@@ -101,7 +102,7 @@ def described(side: str, outcome: ours.Outcome) -> dict[str, float]:
 
 def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     """Within 100 columns."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     first = table.iloc[0]
     lost = (table[["byzfl_diverged", "simbyz_diverged"]] > 0).any(axis=None)
     shown = Table(

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.defence_matrix.tables import initials
+from experiments.shared.formats import Printer
 
 CELL = ["graph", "rule", "f", "heterogeneity"]
 
@@ -41,7 +42,7 @@ def print_table(
     summary: pd.DataFrame, conditions: dict, title: str, console: Console | None = None
 ) -> None:
     """The summary, within 100 columns. conditions: (graph, f) -> words on its network."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     shown = Table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, mean and worst honest node, under the "

@@ -5,13 +5,14 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.defence_matrix.choose import best_defences
+from experiments.shared.formats import Printer
 
 
 def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None) -> None:
     """A line a rule, pre-aggregator and heterogeneity, a column an f; then the best defence of
     each; within 100 columns.
     """
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     fs = list(dict.fromkeys(table["f"]))
     shown = Table(
         title=title,

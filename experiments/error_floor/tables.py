@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.error_floor.simulate import ATTACKS
+from experiments.shared.formats import Printer
 from experiments.worst_case.rules import bound_of
 from simbyz.theory.robustness import coefficient_floor
 
@@ -46,7 +47,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 def print_table(summary: pd.DataFrame, title: str, console: Console | None = None) -> None:
     """The summary, within 100 columns."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     table = Table(
         title=title,
         caption="final squared gradient norm over ζ², means over seeds. floor: f/(n - 2f); its "

@@ -18,11 +18,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from experiments.scale import measure
 from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
 from experiments.shared.options.checks import by_default, check_options
 from experiments.shared.run import run
 from simbyz import records
@@ -168,7 +168,7 @@ def execute(options: Options, prepared: None, stop: object) -> None:
     figure = plot(results)
     for kind in ("pdf", "png"):
         save_figure(figure, options.results / f"memory.{kind}", dpi=150)
-    console = Console(width=100)
+    console = Printer()
     console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))
     for rule, difference in results.differences.items():

@@ -7,12 +7,17 @@ as many columns, and "mean ± deviation" two, except where they stand to be read
 import csv
 import dataclasses
 import io
+import shutil
+import sys
 from typing import Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 Format = Literal["table", "csv", "latex", "markdown"]
+WIDTH = 100  # of a table where there is room
 BETWEEN = " ± "
 IN_LATEX = {
     "\\": r"\textbackslash{}",
@@ -40,18 +45,31 @@ class Output:
 
 
 class Printer(Console):
-    """A console of 100 columns that prints tables in a format."""
+    """A console of 100 columns, or of a narrower terminal's, that prints tables in a format."""
 
     def __init__(self, format: Format = "table", **options: Any):
-        super().__init__(**{"width": 100} | options)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+        super().__init__(**{"width": min(width, WIDTH)} | options)
         self.format = format
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints as `rich` does, but for a table where another format is asked for."""
-        if self.format != "table" and objects and isinstance(objects[0], Table):
-            self.file.write(WRITERS[self.format](objects[0]))
-        else:
-            super().print(*objects, **options)
+        table = objects[0] if objects and isinstance(objects[0], Table) else None
+        if table is not None and self.format != "table":
+            self.file.write(WRITERS[self.format](table))
+            return
+        width = self.width
+        if table is not None and width < WIDTH:
+            table.box, table.padding, table.show_edge = SIMPLE_HEAD, (0, 0), False
+            # Not one cell is cut: what still is wider than the terminal is wrapped by it.
+            for column in table.columns:
+                if column.no_wrap:
+                    lines = [str(text).split("\n") for text in (column.header, *column.cells)]
+                    column.min_width = max(len(line) for some in lines for line in some)
+            room = self.options.update(max_width=10_000)
+            self.width = max(width, Measurement.get(self, room, table).minimum)
+        super().print(*objects, **options)
+        self.width = width
 
 
 def columns_of(table: Table) -> dict[str, list[str]]:

@@ -4,12 +4,12 @@ import itertools
 import sys
 
 import pandas as pd
-from rich.console import Console
 
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.rules import PAPER_RULES, require_borne
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
@@ -90,7 +90,7 @@ def rules(options) -> None:
         beside_peers=options.peers,
         released=options.released,
     )
-    console = Console(width=100)
+    console = Printer()
     for one_size in tables.table(frame):
         console.print(one_size)
     _write(options, "rules", frame, tables.plot(frame))

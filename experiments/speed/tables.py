@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
+
+from experiments.shared.formats import Printer
 
 AGAINST = ("against_torch", "against_numpy")
 
@@ -53,7 +54,7 @@ def show(frame: pd.DataFrame, title: str) -> None:
         one.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in frame.itertuples(index=False):
         one.add_row(*map(_cell, row))
-    Console(width=100).print(one)
+    Printer().print(one)
 
 
 def _cell(value: str | float) -> str:

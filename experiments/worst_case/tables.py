@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
 from rich.table import Table
 
+from experiments.shared.formats import Printer
 from experiments.worst_case.rules import bound_of
 from experiments.worst_case.search import REACH
 from simbyz.theory.robustness import coefficient_floor
@@ -58,7 +59,7 @@ def _above(row: dict) -> bool:
 
 def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
     """The summary, within 100 columns."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     table = Table(
         title="worst cases found",
         caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "

@@ -36,6 +36,7 @@ from experiments.distributed_momentum.analysis.pairs import (
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import certificates
 from experiments.distributed_momentum.grid.rules import DIVERGENT
+from experiments.shared.formats import Printer
 from experiments.shared.mixing import kind_lines, refuse_mixed
 from experiments.shared.options.command_line import NONE
 from experiments.shared.run import run
@@ -93,7 +94,7 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(done_text(runs))
     for line in kind_lines(runs):

@@ -214,7 +214,7 @@ def execute(
     if options.certify and not results.comparison.empty:
         certificates.print_tables(results.runs, title, Printer(options.format))
         files += certificates.plot(results.runs, options.results, folder)
-    print("files: " + ", ".join(map(str, files)))
+    print(f"files: {', '.join(file.name for file in files)} in {folder}")
     print(f"results: {options.results} ({len(results.runs)} runs)")
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
 from experiments.distributed_momentum.figures.panels import panels
+from experiments.shared.formats import Printer
 from experiments.shared.options.checks import as_name
 from simbyz import records
 from simbyz.theory.robustness import coefficient_floor
@@ -67,7 +68,7 @@ def floor_of(n: int, f: int) -> float:
 
 def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None) -> None:
     """Within 100 columns: a table a learning rate and Nesterov setting."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     for name, some in _kinds(table_of(runs)):
         table = Table(title=f"certificates, {title}, {name}", caption=CAPTION, box=HEAVY_HEAD)
         for column in ("rule", "f", "attack", "at"):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from experiments.distributed_momentum.figures.panels import draw_band, draw_crosses, panels
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
+from experiments.shared.formats import Printer
 from simbyz import records
 from simbyz.records import divergence
 
@@ -100,7 +101,7 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
 
 def print_table(comparison: pd.DataFrame, title: str, console: Console | None = None) -> None:
     """The comparison, within 100 columns: a table a learning rate and Nesterov setting."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     several = [name for name in ("learning_rate", "nesterov") if comparison[name].nunique() > 1]
     if not several:
         console.print(_table(comparison, title))

@@ -10,6 +10,7 @@ from experiments.distributed_momentum.grid.footprint import device_memory, memor
 from experiments.distributed_momentum.grid.programs import Run, programs
 from experiments.distributed_momentum.running.campaign import Plan
 from experiments.distributed_momentum.running.estimate import TABLE
+from experiments.shared.formats import Printer
 from experiments.shared.progress import duration
 
 
@@ -20,7 +21,7 @@ def print_plan(
     console: Console | None = None,
 ) -> None:
     """One row a compiled program, then the totals, within 100 columns."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     table = Table(title="what would be run, one row a compiled program")
     for name in ("data set", "rule", "n", "f", "rates", "Nesterov"):
         table.add_column(name)
@@ -65,7 +66,7 @@ def print_plan(
 
 def print_widths(todo: Sequence[Run], console: Console | None = None) -> None:
     """How many runs each program makes at once on a device, and the memory that takes."""
-    console = Console(width=100) if console is None else console
+    console = Printer() if console is None else console
     platform, memory = jax.default_backend(), device_memory()
     for group in programs(todo):
         cell, width = group[0].cell, width_of(group[0].cell)

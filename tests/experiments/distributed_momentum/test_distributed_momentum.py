@@ -1,6 +1,7 @@
 """The paper's experiment: its grid, its command line, and a small run from end to end."""
 
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from experiments.distributed_momentum.grid.programs import (
 )
 from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.distributed_momentum.running.simulate import is_finished, simulate
+from experiments.shared.formats import Printer
 from simbyz import attacks, data, records
 from tests.support.paths import ROOT, SHARED
 from tests.support.printed import assert_refused, printed
@@ -163,6 +165,17 @@ class TestSmallRun:
     def test_the_table_fits_100_columns(self, finished):
         _, results = finished
         assert "median" in printed(comparison.print_table, results.comparison, "title")
+
+    def test_the_table_fits_a_terminal_of_80_columns(self, finished):
+        _, results = finished
+        text = io.StringIO()
+        whole = dict.fromkeys(["unattacked", "update", "worker", "gain"], 0.888)
+        table = results.comparison.assign(
+            **whole, **{f"{name}_deviation": 0.111 for name in whole}, rule="trmean", f=24
+        )
+        comparison.print_table(table, "title", Printer(width=80, file=text))
+        assert "+88.8 ± 11.1" in text.getvalue() and "…" not in text.getvalue()
+        assert max(map(len, text.getvalue().splitlines())) <= 80
 
     def test_pictures(self, finished, tmp_path):
         _, results = finished

@@ -73,3 +73,15 @@ def test_a_printer_prints_text_as_it_is(format, table):
     else:
         writer = {"csv": as_csv, "latex": as_latex, "markdown": as_markdown}[format]
         assert file.getvalue() == plain.getvalue() + writer(table)
+
+
+@pytest.mark.parametrize("width", [36, 20])
+def test_a_narrow_terminal_cuts_nothing(width, table):
+    for column in table.columns:
+        column.no_wrap = True
+    file = io.StringIO()
+    Printer(width=width, file=file).print(table)
+    lines = file.getvalue().splitlines()
+    assert "92.9 ± 0.4" in file.getvalue() and "…" not in file.getvalue()
+    # Without edges and padding: the widest cells, and a place between them.
+    assert max(map(len, lines)) <= max(width, len("a|b & c") + 1 + len("92.9 ± 0.4") + 1 + 5)
