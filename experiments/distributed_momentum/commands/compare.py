@@ -21,6 +21,7 @@ import tyro
 from matplotlib import pyplot as plt
 
 from experiments.distributed_momentum.figures import certificates, comparison
+from experiments.distributed_momentum.figures.panels import PaperName, named
 from experiments.distributed_momentum.grid.cells import AttackName, Cell, PlaceName, cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.rules import Conventions, RuleName
@@ -98,7 +99,15 @@ class Storage(command_line.Storage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Comparison, Setting, Storage, Output):
+class Pictures:
+    """How pictures are drawn."""
+
+    paper: PaperName = "screen"
+    """For a column or the width of a page: 8.5 or 17.8 cm wide, with letters of 8 points."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Comparison, Setting, Storage, Output, Pictures):
     """Empty or None: the data set's own setting."""
 
 
@@ -171,7 +180,7 @@ def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulati
     return Results(table, steps, comparison.compare(table, chosen), chosen)
 
 
-def plot(results: Results, folder: Path) -> list[Path]:
+def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Path]:
     """Accuracy and variance-norm ratio by step, as PNG and PDF files; one pair a learning rate and
     Nesterov setting.
     """
@@ -184,9 +193,9 @@ def plot(results: Results, folder: Path) -> list[Path]:
             ("accuracy", comparison.plot_accuracy),
             ("ratio", comparison.plot_ratio),
         ):
-            figure = draw(results.steps, shown)
+            figure = draw(results.steps, shown, paper)
             for ending in ("png", "pdf"):
-                files.append(folder / f"{name}-{what}.{ending}")
+                files.append(folder / f"{named(f'{name}-{what}', paper)}.{ending}")
                 save_figure(figure, files[-1], dpi=150)
             plt.close(figure)
     return files
@@ -210,10 +219,10 @@ def execute(
         comparison.print_table(results.comparison, title, Printer(options.format))
         files.append(folder / "comparison.csv")
         save_table(results.comparison, files[-1])
-    files += plot(results, folder)
+    files += plot(results, folder, options.paper)
     if options.certify and not results.comparison.empty:
         certificates.print_tables(results.runs, title, Printer(options.format))
-        files += certificates.plot(results.runs, options.results, folder)
+        files += certificates.plot(results.runs, options.results, folder, options.paper)
     print(f"files: {', '.join(file.name for file in files)} in {folder}")
     print(f"results: {options.results} ({len(results.runs)} runs)")
 

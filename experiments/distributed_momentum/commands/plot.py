@@ -17,6 +17,7 @@ from experiments.distributed_momentum.analysis.extent import in_grid
 from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
+from experiments.distributed_momentum.figures.panels import PaperName, named
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import check_options
 from experiments.shared.run import run
@@ -29,6 +30,8 @@ class Options:
     """Folders of results."""
     figures: Path = Path("results/distributed_momentum/figures")
     """Folder of the pictures."""
+    paper: PaperName = "screen"
+    """Of a column (a picture a rule) or a page: 8.5 or 17.8 cm wide, with letters of 8 points."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
 
@@ -52,9 +55,11 @@ def prepare(options: Options) -> pd.DataFrame:
 
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     """Draw all figures."""
-    files = draw_all(runs, options.figures)
+    files = draw_all(runs, options.figures, options.paper)
     for folder in options.results:
-        files += certificates.plot(certificates.runs_in(folder), folder, options.figures)
+        files += certificates.plot(
+            certificates.runs_in(folder), folder, options.figures, options.paper
+        )
     print(f"{len(files)} pictures in {options.figures}")
 
 
@@ -64,7 +69,7 @@ def command(arguments: Sequence[str]) -> int:
     return run(Options, arguments, name, __doc__, prepare, execute, polled=False, stopped=stopped)
 
 
-def draw_all(runs: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_all(runs: pd.DataFrame, folder: Path, paper: PaperName = "screen") -> list[Path]:
     """All figures of the runs.
 
     Args:
@@ -72,8 +77,10 @@ def draw_all(runs: pd.DataFrame, folder: Path) -> list[Path]:
       folder: for the pictures.
     """
     files = []
-    for combination in tqdm(list(curves.combinations(runs)), unit="figure", disable=None):
-        files += curves.save(curves.draw(combination), folder, combination.name)
+    combinations = list(curves.combinations(runs, paper))
+    for combination in tqdm(combinations, unit="figure", disable=None):
+        figure = curves.draw(combination, paper)
+        files += curves.save(figure, folder, named(combination.name, paper))
     files += draw_overviews(runs, folder)
     return files
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
-from experiments.distributed_momentum.figures.panels import panels
+from experiments.distributed_momentum.figures.panels import PAPERS, PaperName, named, panels
 from experiments.shared.formats import Printer
 from experiments.shared.options.checks import as_name
 from simbyz import records
@@ -88,7 +88,9 @@ def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None)
         console.print(table)
 
 
-def plot(runs: pd.DataFrame, folder: Path, figures: Path) -> list[Path]:
+def plot(
+    runs: pd.DataFrame, folder: Path, figures: Path, paper: PaperName = "screen"
+) -> list[Path]:
     """κ by step, as PNG and PDF; a picture a data set, learning rate and Nesterov setting.
 
     Args:
@@ -102,18 +104,18 @@ def plot(runs: pd.DataFrame, folder: Path, figures: Path) -> list[Path]:
     files = []
     for dataset, own in attacked.groupby("dataset"):
         for name, some in _kinds(own):
-            figure = draw(some, steps[steps["digest"].isin(some["digest"])])
+            figure = draw(some, steps[steps["digest"].isin(some["digest"])], paper)
             shown = name.replace("learning rate ", "lr_").replace(", Nesterov", "-nesterov")
-            files += save(figure, figures, f"{dataset}-{shown}-certificates")
+            files += save(figure, figures, named(f"{dataset}-{shown}-certificates", paper))
     return files
 
 
-def draw(runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
+def draw(runs: pd.DataFrame, steps: pd.DataFrame, paper: PaperName = "screen") -> Figure:
     """κ by step, a panel a rule, attack and f: the largest and, as a band, the smallest of the
     seeds.
     """
     keys = zip(runs["attack"], map(int, runs["f"]), runs["rule"], strict=True)
-    figure, grid = panels(keys)
+    figure, grid = panels(keys, paper)
     lines: dict[str, Artist] = {}
     for (attack, f, rule), axes in grid.items():
         panel = runs[(runs["attack"] == attack) & (runs["f"] == f) & (runs["rule"] == rule)]
@@ -129,8 +131,11 @@ def draw(runs: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         for label, (level, (color, style)) in levels.items():
             if level > 0:
                 lines[label] = axes.axhline(level, color=color, linestyle=style, linewidth=1)
-    figure.supylabel("realised coefficient κ")
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=2, fontsize=8)
+    letters = PAPERS[paper].letters
+    figure.supylabel("realised coefficient κ", size=letters)
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside upper center", ncols=2, fontsize=letters
+    )
     return figure
 
 

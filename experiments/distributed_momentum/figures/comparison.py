@@ -10,7 +10,14 @@ from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from experiments.distributed_momentum.figures.panels import draw_band, draw_crosses, panels
+from experiments.distributed_momentum.figures.panels import (
+    PAPERS,
+    PaperName,
+    draw_band,
+    draw_crosses,
+    in_percent,
+    panels,
+)
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
 from experiments.shared.formats import Printer
 from simbyz import records
@@ -141,30 +148,36 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
     return table
 
 
-def plot_accuracy(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
+def plot_accuracy(
+    steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "screen"
+) -> Figure:
     """Accuracy by step: one panel a rule, attack and f; mean over seeds and a band of one
     deviation.
     """
     steps = steps.dropna(subset=["accuracy"])
-    return _panels(steps, cells, "accuracy", "top-1 test accuracy")
+    figure = _panels(steps, cells, "accuracy", "top-1 test accuracy", paper)
+    in_percent(figure.axes[0])  # an axis that all share
+    return figure
 
 
-def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell]) -> Figure:
+def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "screen") -> Figure:
     """Honest variance-norm ratio by step, panels as in `plot_accuracy`."""
     with np.errstate(divide="ignore"):
         ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
     steps = steps.assign(ratio=ratio.where(np.isfinite(ratio))).dropna(subset=["ratio"])
-    figure = _panels(steps, cells, "ratio", "honest variance-norm ratio")
+    figure = _panels(steps, cells, "ratio", "honest variance-norm ratio", paper)
     for axes in figure.axes:
         axes.set_yscale("log")
     return figure
 
 
-def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str) -> Figure:
+def _panels(
+    steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str, paper: PaperName
+) -> Figure:
     by_name = dict(iter(steps.groupby("name", observed=True)))
     attacked = [cell for cell in cells if cell.attack != "none" and cell.name in by_name]
     shown = attacked or [cell for cell in cells if cell.name in by_name]
-    figure, grid = panels((cell.attack, cell.f, cell.rule) for cell in shown)
+    figure, grid = panels(((cell.attack, cell.f, cell.rule) for cell in shown), paper)
     lines = {}
     for key, axes in grid.items():
         panel = [cell for cell in shown if (cell.attack, cell.f, cell.rule) == key]
@@ -176,15 +189,19 @@ def _panels(steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str)
                 logarithmic = column == "ratio"  # as its axis is
                 lines[name] = draw_band(axes, some, some[column], STYLES[name], logarithmic)
                 draw_crosses(axes, some, STYLES[name][0])
-    figure.supylabel(label, size=10)
+    letters = PAPERS[paper].letters
+    seeds = steps["seed"].nunique()
+    figure.supylabel(label, size=letters)
     figure.legend(
         lines.values(),
         [name if name == "unattacked" else f"momentum at {name}" for name in lines],
         loc="outside upper center",
-        ncols=int(figure.get_figwidth() // 2),
-        fontsize=9,
-        title="mean over seeds, band of one deviation",
-        title_fontsize=9,
+        ncols=int(figure.get_figwidth() / (0.2 * letters)),
+        fontsize=letters,
+        columnspacing=1.0,
+        handlelength=1.6,
+        title=f"mean of {seeds} seeds, band of one deviation" if seeds > 1 else "one seed",
+        title_fontsize=letters,
     )
     return figure
 

@@ -11,7 +11,14 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES, mark_diverged
-from experiments.distributed_momentum.figures.panels import draw_band, draw_crosses
+from experiments.distributed_momentum.figures.panels import (
+    PAPERS,
+    PaperName,
+    draw_band,
+    draw_crosses,
+    in_percent,
+    wrapped,
+)
 from experiments.distributed_momentum.grid.rules import PAPER_RULES
 from experiments.shared.files import save_figure
 from simbyz import records
@@ -40,8 +47,8 @@ class Combination(NamedTuple):
     unattacked: pd.DataFrame
 
 
-def combinations(runs: pd.DataFrame) -> Iterator[Combination]:
-    """The figures that the runs allow, in order.
+def combinations(runs: pd.DataFrame, paper: PaperName = "screen") -> Iterator[Combination]:
+    """The figures that the runs allow, in order: in a column of a page, one a rule.
 
     Args:
       runs: rows of the table of runs, with the folder of each.
@@ -59,7 +66,11 @@ def combinations(runs: pd.DataFrame) -> Iterator[Combination]:
         ]
         name = some["name"].iloc[0].replace(f"-{some['rule'].iloc[0]}-", "-")
         name = name.replace("-at_update", "").replace("-at_worker", "").replace("-at_server", "")
-        yield Combination(name, some, beside)
+        if paper != "column":
+            yield Combination(name, some, beside)
+            continue
+        for rule, own in some.groupby("rule"):
+            yield Combination(f"{name}-{rule}", own, beside)
 
 
 def read_steps(runs: pd.DataFrame) -> pd.DataFrame:
@@ -71,16 +82,17 @@ def read_steps(runs: pd.DataFrame) -> pd.DataFrame:
     return mark_diverged(steps, steps)
 
 
-def draw(combination: Combination) -> Figure:
+def draw(combination: Combination, paper: PaperName = "screen") -> Figure:
     """Mean over seeds and a band of one deviation; ratios and losses on a logarithmic axis, their
     means and deviations taken in logarithm.
     """
     attacked = combination.attacked
     rules = sorted(set(attacked["rule"]), key=_order)
+    width, _, letters = PAPERS[paper]
     figure, grid = plt.subplots(
         len(ROWS),
         len(rules),
-        figsize=(1 + 2.2 * len(rules), 6.2),
+        figsize=(width or 1 + 2.2 * len(rules), 6.2),
         sharex=True,
         sharey="row",
         squeeze=False,
@@ -99,16 +111,24 @@ def draw(combination: Combination) -> Figure:
         bound = some["bound"].iloc[0]
         if bound == bound:
             lines["the rule's bound"] = column[2].axhline(bound**2, color="0.4", linewidth=0.8)
-        column[0].set_title(f"{rule}, f = {some['f'].iloc[0]}", fontsize=9)
-        column[2].set_xlabel("step")
+        between = "\n" if paper == "page" else ", "
+        column[0].set_title(f"{rule}{between}f = {some['f'].iloc[0]}", fontsize=letters)
+        column[2].set_xlabel("step", size=letters)
     for axes, label in zip(grid[:, 0], ROWS, strict=True):
-        axes.set_ylabel(label)
+        axes.set_ylabel(label, size=letters)
     seeds = attacked.groupby("name")["seed"].nunique()
     number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     lost = pd.concat([attacked, combination.unattacked])["diverged_step"].notna().sum()
-    what = f"mean ± deviation, {number} seeds" + (f", {DIVERGED}: {lost} diverged" if lost else "")
-    figure.suptitle(f"{combination.name} ({what})", fontsize=10)
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    averaged = f"mean ± deviation, {number} seeds" if seeds.max() > 1 else "one seed"
+    what = averaged + (f", {DIVERGED}: {lost} diverged" if lost else "")
+    figure.suptitle(wrapped(f"{combination.name} ({what})", figure, letters), fontsize=letters)
+    figure.legend(
+        lines.values(),
+        lines.keys(),
+        loc="outside lower center",
+        ncols=max(1, min(3, int(figure.get_figwidth() / (0.29 * letters)))),
+        fontsize=8,
+    )
     return figure
 
 
@@ -145,5 +165,6 @@ def _column(column: np.ndarray, curves: Mapping[str, pd.DataFrame], lines: dict)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
     accuracy.set_ylim(0, 1)
+    in_percent(accuracy)
     loss.set_yscale("log")
     ratio.set_yscale("log")

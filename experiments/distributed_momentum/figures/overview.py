@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES
+from experiments.distributed_momentum.figures.panels import in_percent
 from experiments.distributed_momentum.grid.rules import PAPER_RULES
 from experiments.distributed_momentum.grid.settings import PAPER
 
@@ -178,6 +179,7 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
         here = runs[(runs["attack"] == attack) & (runs["f"] == f)]
         low = np.floor(10 * here["highest_accuracy"].min()) / 10  # a row's own, so that boxes show
         line[0].set_ylim(low if low < 1 else 0, 1)  # 0 where nothing is known, or all is 1
+    in_percent(line[0])
     figure.supylabel("highest top-1 test accuracy")
     handles: list[Artist] = [
         Patch(facecolor=STYLES[place][0], label=f"momentum at {place}", hatch=hatch, alpha=0.7)

@@ -1,7 +1,9 @@
 """Common ground of the pictures of curves: panels, a mean with its band, crosses."""
 
 import os
+import textwrap
 from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import matplotlib
 
@@ -14,14 +16,33 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 Key = tuple[str, int, str]  # attack, f, rule
+PaperName = Literal["screen", "column", "page"]
 
 
-def panels(keys: Iterable[Key]) -> tuple[Figure, dict[Key, Axes]]:
+class Paper(NamedTuple):
+    """Where a picture is to stand: it is drawn at that width, for no letter to be scaled down."""
+
+    width: float | None  # inches; None: as wide as its panels take
+    beside: int | None  # panels beside each other at most
+    letters: int  # points
+
+
+# Two columns of a page and the space between them, as in the proceedings of conferences.
+PAPERS: dict[PaperName, Paper] = {
+    "screen": Paper(None, None, 9),
+    "column": Paper(3.35, 2, 8),
+    "page": Paper(7.0, 6, 8),
+}
+
+
+def panels(keys: Iterable[Key], paper: PaperName = "screen") -> tuple[Figure, dict[Key, Axes]]:
     """A panel for each key, a column a rule and a row an attack; another row for another f only
-    where a rule has both.
+    where a rule has both. One behind the other where the paper is too narrow for that.
     """
+    width, beside, letters = PAPERS[paper]
     keys = list(dict.fromkeys(keys))
     columns = list(dict.fromkeys(rule for _, _, rule in keys))
     rows: list[dict[str, Key]] = []
@@ -33,24 +54,34 @@ def panels(keys: Iterable[Key]) -> tuple[Figure, dict[Key, Axes]]:
                 break
         else:
             rows.append(some)
+    places: list[list[Key | None]] = [[row.get(rule) for rule in columns] for row in rows]
+    if beside is not None and len(columns) > beside:
+        every: list[Key | None] = [key for line in places for key in line if key is not None]
+        padded = [*every, *[None] * (-len(every) % beside)]
+        places = [padded[start : start + beside] for start in range(0, len(padded), beside)]
     figure, grid = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(0.9 + 1.8 * max(2, len(columns)), max(3.4, 1.1 + 1.6 * len(rows))),
+        len(places),
+        len(places[0]),
+        figsize=(
+            width or 0.9 + 1.8 * max(2, len(columns)),
+            max(2.4, 1 + 1.2 * len(places)) if width else max(3.4, 1.1 + 1.6 * len(places)),
+        ),
         sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
     found: dict[Key, Axes] = {}
-    for row, line in zip(rows, grid, strict=True):
-        for rule, axes in zip(columns, line, strict=True):
-            if rule not in row:
+    for line, beside_it in zip(places, grid, strict=True):
+        for key, axes in zip(line, beside_it, strict=True):
+            if key is None:
                 axes.set_axis_off()
                 continue
-            attack, f, _ = row[rule]
-            found[row[rule]] = axes
-            axes.set_title(f"{rule}, {attack}, f = {f}" if attack != "none" else rule, fontsize=9)
+            attack, f, rule = key
+            found[key] = axes
+            between = "\n" if width else ", "
+            title = f"{rule}{between}{attack}, f = {f}" if attack != "none" else rule
+            axes.set_title(title, fontsize=letters)
             axes.grid(alpha=0.3)
             axes.tick_params(labelsize=8)
     # Where a row starts or a column ends beside empty places, ticks are labelled too.
@@ -58,8 +89,23 @@ def panels(keys: Iterable[Key]) -> tuple[Figure, dict[Key, Axes]]:
         next(axes for axes in line if axes.axison).tick_params(labelleft=True)
     for column in grid.T:
         [axes for axes in column if axes.axison][-1].tick_params(labelbottom=True)
-    figure.supxlabel("step", size=10)
+    figure.supxlabel("step", size=letters)
     return figure, found
+
+
+def named(name: str, paper: PaperName) -> str:
+    """The name of a picture's files."""
+    return name if paper == "screen" else f"{name}-{paper}"
+
+
+def in_percent(axes: Axes) -> None:
+    """Labels of shares as percents."""
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def wrapped(text: str, figure: Figure, letters: float) -> str:
+    """The text in lines that the figure is wide enough for."""
+    return textwrap.fill(text, int(72 * figure.get_figwidth() / (0.6 * letters)))
 
 
 def draw_band(

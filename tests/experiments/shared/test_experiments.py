@@ -85,6 +85,7 @@ def test_help_is_narrow_and_in_groups(name, word, capsys, monkeypatch):
         "comparison options": 8,
         "setting options": 7,
         "storage options": 5,
+        "pictures options": 1,
         "output options": 1,
     }
 

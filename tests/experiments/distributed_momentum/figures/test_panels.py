@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
 
-from experiments.distributed_momentum.figures.panels import draw_band, panels
+from experiments.distributed_momentum.figures import comparison
+from experiments.distributed_momentum.figures.panels import PAPERS, draw_band, panels
+from experiments.distributed_momentum.grid.cells import cells
 
 
 def places(keys):
@@ -54,4 +57,34 @@ def test_a_band_is_mean_and_deviation_over_seeds(logarithmic):
     ):
         edge = corners[corners[:, 0] == step, 1]
         np.testing.assert_allclose([edge.min(), edge.max()], [low, high])
+    plt.close(figure)
+
+
+def letters_of(figure):
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return {text.get_size() for text in texts}
+
+
+@pytest.mark.parametrize("paper", ["column", "page"])
+@pytest.mark.parametrize("rules", [["median"], ["median", "trmean", "krum"]])
+def test_pictures_for_papers(paper, rules):
+    """Of that width, in letters of 8 points, with nothing cut and no empty panel."""
+    chosen = cells("digits", rules=rules, f=[5], places=["update", "worker"])
+    steps = pd.DataFrame(
+        [(cell.name, 1, step, 0.1 * step) for cell in chosen for step in range(3)],
+        columns=["name", "seed", "step", "accuracy"],
+    ).assign(digest="d", diverged_step=np.nan)
+    figure = comparison.plot_accuracy(steps, chosen, paper)
+    width, beside, _ = PAPERS[paper]
+    assert figure.get_figwidth() == width
+    figure.draw_without_rendering()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= 0 and drawn.x1 <= width
+    assert letters_of(figure) == {8}
+    assert sum(axes.axison for axes in figure.axes) == 2 * len(rules)  # two attacks
+    columns = {axes.get_subplotspec().colspan.start for axes in figure.axes if axes.axison}
+    assert len(columns) == min(len(rules), beside)
+    assert figure.legends[0].get_title().get_text() == "one seed"
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert all(label.endswith("%") for label in labels)
     plt.close(figure)
