@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.analysis.pairs import pairs_of
