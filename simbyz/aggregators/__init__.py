@@ -29,8 +29,8 @@ from simbyz.aggregators.coordinate import *
 from simbyz.aggregators.distance import *
 from simbyz.aggregators.filters.clustering import *
 from simbyz.aggregators.filters.lowest_scores import *
-from simbyz.aggregators.subsets.groups import *
 from simbyz.aggregators.spectral import *
+from simbyz.aggregators.subsets.groups import *
 from simbyz.aggregators.subsets.rules import *
 from simbyz.aggregators.trust.reference import *
 from simbyz.aggregators.weighted.rules import *
