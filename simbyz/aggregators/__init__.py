@@ -33,6 +33,7 @@ from simbyz.aggregators.spectral import *
 from simbyz.aggregators.subsets.groups import *
 from simbyz.aggregators.subsets.rules import *
 from simbyz.aggregators.trust.reference import *
+from simbyz.aggregators.trust.root import *
 from simbyz.aggregators.weighted.rules import *
 
 AGGREGATORS: dict[str, Callable[..., PyTree]] = {
