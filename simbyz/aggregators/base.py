@@ -23,8 +23,8 @@ Rule = Callable[..., jax.Array]
 
 
 class StatefulRule(NamedTuple):
-    """A rule that remembers earlier steps. `learn`, too, is given what it asks for of `ASKED`, and
-    `start` the number of all workers, `n`, which is more than there are rows where some take part.
+    """A rule that remembers earlier steps. `learn`, too, is given what it asks for of `ASKED` and
+    `f`, and `start` the number of all workers, `n`, more than there are rows where some take part.
 
     Centered clipping around its last result:
 

@@ -152,6 +152,7 @@ def defend(
         require_shape(what, weights, (n,), "a weight a row, (n,),")
     if not isinstance(rule, StatefulRule):
         return aggregate, weights, None
+    known["f"] = f
     return aggregate, weights, rule.learn(state, stack, aggregate, **asked(rule.learn, known))
 
 
