@@ -105,8 +105,8 @@ def make_simulator(
         `own`, if it asks for that, where Byzantine workers compute gradients, and `trusted` or
         `root` as a rule; or a `StatefulAttack`. None without attackers, or where they send what
         they computed.
-      relabel: a data attack, labels of a Byzantine worker's batch -> labels; needs
-        `Config.byzantine_gradients`.
+      relabel: a data attack, labels of a Byzantine worker's batch -> labels, with keyword-only
+        `logits` of the model if it asks for them; needs `Config.byzantine_gradients`.
       selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance
         ratio.
       schedule: (step, **Hyperparameters.schedule) -> factor of the learning rate.
