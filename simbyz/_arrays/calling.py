@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from typing import Any
 
+# What a rule may ask for and the simulator gives: a random key, its memory, the rows' masses, whose
+# rows they are (numbers of the workers), and of the server's own examples the gradient or `Root`.
+ASKED = ("key", "state", "masses", "workers", "trusted", "root")
+
 
 def asks_for(function: Callable[..., Any], name: str) -> bool:
     """Whether a callable has a keyword-only parameter of that name that nothing has set: without a

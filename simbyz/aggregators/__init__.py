@@ -20,6 +20,7 @@ import jax
 
 from simbyz._arrays.halves import selection_of as selection_of
 from simbyz._arrays.stacking import PyTree
+from simbyz.aggregators.base import StatefulRule as StatefulRule
 from simbyz.aggregators.base import together as together
 from simbyz.aggregators.center import *
 from simbyz.aggregators.compose.chain import chain as chain
@@ -30,10 +31,18 @@ from simbyz.aggregators.coordinate import *
 from simbyz.aggregators.distance import *
 from simbyz.aggregators.filters.clustering import *
 from simbyz.aggregators.filters.lowest_scores import *
-from simbyz.aggregators.groups import *
+from simbyz.aggregators.history.foolsgold import foolsgold as foolsgold
+from simbyz.aggregators.history.reputation import (
+    adaptive_federated_averaging as adaptive_federated_averaging,
+)
+from simbyz.aggregators.history.safeguard import safeguard as safeguard
 from simbyz.aggregators.spectral import *
+from simbyz.aggregators.subsets.groups import *
 from simbyz.aggregators.subsets.rules import *
-from simbyz.aggregators.trust import *
+from simbyz.aggregators.trust.learned import bant as bant
+from simbyz.aggregators.trust.learned import fedlaw as fedlaw
+from simbyz.aggregators.trust.reference import *
+from simbyz.aggregators.trust.root import *
 from simbyz.aggregators.weighted.rules import *
 
 AGGREGATORS: dict[str, Callable[..., PyTree]] = {
@@ -69,6 +78,12 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
         filter_l2,
         robust_learning_rate,
     )
+}
+
+# Rules that remember earlier steps: functions that make a `StatefulRule`.
+REMEMBERING: dict[str, Callable[..., StatefulRule]] = {
+    make.__name__: make
+    for make in (adaptive_federated_averaging, bant, fedlaw, foolsgold, safeguard)
 }
 
 # (updates, f) -> each row's weight (n,) in the aggregate.

@@ -17,11 +17,14 @@ from simbyz._arrays.stacking import PyTree
 from simbyz._arrays.stacking import aggregate as aggregate
 from simbyz._arrays.stacking import ravel as ravel
 
-Rule = Callable[..., jax.Array]  # ((n, d), f) -> (d,), with `key`, `state` or `masses` where asked
+# ((n, d), f) -> (d,), with those of ASKED that it asks for by keyword-only parameters, as the
+# simulator gives them.
+Rule = Callable[..., jax.Array]
 
 
 class StatefulRule(NamedTuple):
-    """A rule that remembers earlier steps.
+    """A rule that remembers earlier steps. `learn`, too, is given what it asks for of `ASKED` and
+    `f`, and `start` the number of all workers, `n`, more than there are rows where some take part.
 
     Centered clipping around its last result:
 
@@ -33,8 +36,8 @@ class StatefulRule(NamedTuple):
     """
 
     aggregate: Callable[..., jax.Array]  # ((n, d), f, *, state) -> (d,)
-    start: Callable[[jax.Array], PyTree]  # zeros (d,) -> what it knows before the first step
-    learn: Callable[[PyTree, jax.Array, jax.Array], PyTree]  # (state, (n, d), aggregate) -> state
+    start: Callable[..., PyTree]  # zeros (d,) -> what it knows before the first step
+    learn: Callable[..., PyTree]  # (state, (n, d), aggregate) -> state
 
 
 def together(

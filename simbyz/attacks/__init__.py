@@ -7,8 +7,9 @@ that draw random numbers; the others do not use it. `num_byzantine` is the numbe
 present, an int that is not negative, or ValueError; it need not be the f that a rule tolerates.
 
 `adaptive` and `gradient_ascent` make such a function for one aggregation rule. Attacks with a
-memory (`mimicking`, `relocating`, `intermittent`, `free_riding`) are made for the simulator.
-Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their own.
+memory (`mimicking`, `relocating`, `intermittent`, `free_riding`, `poisoned_fl`, `xfed`) are made
+for the simulator. Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their
+own, but for `dynamic_label_flipping`, which asks for the model's logits too.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,12 @@ from simbyz.attacks.flips import (
     scaled_sign_flipping,
     sign_flipping,
 )
-from simbyz.attacks.labels import label_flipping, label_shifting, targeted_label_flipping
+from simbyz.attacks.labels import (
+    dynamic_label_flipping,
+    label_flipping,
+    label_shifting,
+    targeted_label_flipping,
+)
 from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, mimicking, start_mimic
 from simbyz.attacks.noise import gaussian, inf, nan, random, zero
 from simbyz.attacks.searched.adaptive import adaptive
@@ -41,7 +47,8 @@ from simbyz.attacks.tailored.against_one_rule import (
     relocating,
 )
 from simbyz.attacks.tailored.fang import fang_krum, fang_trimmed_mean
-from simbyz.attacks.timed import free_riding, intermittent
+from simbyz.attacks.timed.past_updates import poisoned_fl, xfed
+from simbyz.attacks.timed.schedules import free_riding, intermittent
 
 ATTACKS: dict[str, Callable[..., Any]] = {
     "a_little_is_enough": a_little_is_enough,
@@ -83,6 +90,7 @@ __all__ = [
     "anti_cge",
     "bit_flipping",
     "byz_mean",
+    "dynamic_label_flipping",
     "fall_of_empires",
     "fang_krum",
     "fang_trimmed_mean",
@@ -102,6 +110,7 @@ __all__ = [
     "min_max",
     "min_sum",
     "nan",
+    "poisoned_fl",
     "random",
     "relocated_orthogonal_perturbation",
     "relocating",
@@ -110,6 +119,7 @@ __all__ = [
     "sparse",
     "start_mimic",
     "targeted_label_flipping",
+    "xfed",
     "z_max",
     "zero",
 ]

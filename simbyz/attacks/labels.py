@@ -73,6 +73,32 @@ def targeted_label_flipping(
     return jnp.where(labels == source, target, labels)
 
 
+def dynamic_label_flipping(labels: jax.Array, num_classes: int, *, logits: jax.Array) -> jax.Array:
+    """The class that the model, as it stands, thinks least likely: another one as it learns.
+
+    Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int.
+      logits: (..., at least num_classes) of the examples; the simulator gives them.
+
+    Returns:
+      Of equally unlikely classes the first.
+
+    Raises:
+      TypeError, ValueError: as `label_flipping`; fewer logits than classes.
+
+    Reference: Shejwalkar et al., Back to the drawing board, IEEE S&P 2022, who ask a model of the
+      attacker's own; here it is the one that the server sends.
+    """
+    num_classes = _checked("dynamic_label_flipping", labels, num_classes)
+    if logits.shape[-1] < num_classes:
+        raise ValueError(
+            f"dynamic_label_flipping needs a logit a class, {num_classes}, got {logits.shape[-1]}"
+        )
+    least = jnp.argmin(logits[..., :num_classes], axis=-1)
+    return jax.lax.stop_gradient(least).astype(labels.dtype)
+
+
 def _checked(attack: str, labels: jax.Array, num_classes: int) -> int:
     num_classes = integer("num_classes", num_classes)
     if num_classes < 1:

@@ -4,7 +4,8 @@ An attack is a pure function of what the honest workers send. One that learns fr
 `StatefulAttack`: its memory is carried by the simulator.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,7 @@ def receive(
     vectors: jax.Array,
     memory: PyTree,
     round: Round,
+    of_root: Mapping[str, Any],
 ) -> Received:
     """The honest workers' rows and the Byzantine ones, in the workers' order.
 
@@ -65,6 +67,7 @@ def receive(
       vectors: (w, d), what each worker that computes would send.
       memory: of a `StatefulAttack`.
       round: of the step.
+      of_root: what is known of the server's own examples, for an attack that asks for it.
     """
 
     def of(one: Config, who: Identities) -> Received:
@@ -73,7 +76,7 @@ def receive(
             return Received(honest, memory)
         byzantine, learned = own, memory
         if attack is not None:
-            known = {"own": own} if one.byzantine_gradients else {}
+            known = {**of_root, "own": own} if one.byzantine_gradients else of_root
             options = round.hyperparameters.attack | asked(sending(attack), known)
             arguments = of_step(round.key, ATTACK, round.step), honest, one.byzantine
             if isinstance(attack, StatefulAttack):

@@ -7,7 +7,7 @@ and attack.
 import jax
 
 INITIALISE, BATCHES, WORKERS, EVALUATE, ATTACK, REDRAW, OTHER_BATCHES, RULE, PARTICIPATE = range(9)
-SEND, FEEDBACK_NOISE, NOISE, PRESENCE, SAMPLE = range(9, 14)
+SEND, FEEDBACK_NOISE, NOISE, PRESENCE, SAMPLE, ROOT = range(9, 15)
 
 
 def of_step(key: jax.Array, purpose: int, step: jax.Array) -> jax.Array:

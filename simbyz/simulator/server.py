@@ -11,18 +11,25 @@ of a gradient, and would go uphill: chain it with `optax.scale(-1.0)`. Weight de
 the optimiser, as in AdamW.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz._arrays.calling import name_of
+from simbyz._arrays.calling import asked, asks_for, name_of
 from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
+from simbyz.aggregators.center import safe_sqrt
+from simbyz.aggregators.trust.root import Root
 from simbyz.simulator.config import Config, momenta_of
+from simbyz.simulator.keys import ROOT, of_step
 from simbyz.simulator.participation import Round
+from simbyz.simulator.workers.momentum import clip
+from simbyz.simulator.workers.sender import Sent
+from simbyz.tasks.task import Task
 
 
 class Memory(NamedTuple):
@@ -33,6 +40,11 @@ class Memory(NamedTuple):
     optimizer: optax.OptState
 
 
+def parts_of(rule: Rule | StatefulRule) -> list[Callable[..., Any]]:
+    """The functions of a rule that are given what they ask for in a step."""
+    return [rule.aggregate, rule.learn] if isinstance(rule, StatefulRule) else [rule]
+
+
 def check_rule(rule: Rule | StatefulRule, selection: Rule | None) -> None:
     """Raises TypeError where they are no functions."""
     call = rule.aggregate if isinstance(rule, StatefulRule) else rule
@@ -41,9 +53,69 @@ def check_rule(rule: Rule | StatefulRule, selection: Rule | None) -> None:
         require_callable("selection", selection, "simbyz.aggregators.median_selection")
 
 
-def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array) -> PyTree:
-    """Memory of a rule before the first step; None for one without memory."""
-    return rule.start(zeros) if isinstance(rule, StatefulRule) else None
+def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array, n: int) -> PyTree:
+    """Memory of a rule before the first step, of n workers; None for one without memory."""
+    if not isinstance(rule, StatefulRule):
+        return None
+    return rule.start(zeros, **asked(rule.start, {"n": n}))
+
+
+OF_ROOT = ("root", "trusted")  # what may be asked for of the server's own examples
+
+
+def asked_of_root(callables: Iterable[Callable[..., Any] | None], task: Task) -> set[str]:
+    """Which of OF_ROOT any of these asks for.
+
+    Raises:
+      ValueError: one does, and the task has no root set.
+    """
+    names = set()
+    for call in callables:
+        wanted = [name for name in OF_ROOT if call is not None and asks_for(call, name)]
+        if wanted and task.root_loss is None:
+            raise ValueError(
+                f"{name_of(call)} asks for {' and '.join(wanted)}, of examples that the server "
+                "holds: give the task a root set, as classification(..., root=...) does"
+            )
+        names.update(wanted)
+    return names
+
+
+def of_root(
+    names: set[str],
+    task: Task,
+    unravel: Callable[[jax.Array], PyTree],
+    point: jax.Array,
+    round: Round,
+) -> dict[str, Any]:
+    """What is asked for of the server's own examples: `root`, their loss, regularised as the
+    workers' is, with the point (d,) where gradients are taken; `trusted`, its gradient (d,) there,
+    clipped as the workers' are: what a worker that held them would send without momentum.
+    """
+    if not names:
+        return {}
+    if round.data is None:
+        raise ValueError(
+            f"{' and '.join(sorted(names))} of the root set is computed from the task's data, of "
+            "which apply has none: give `advance` the data"
+        )
+    key = of_step(round.key, ROOT, round.step)
+
+    def loss(parameters: jax.Array) -> jax.Array:
+        assert task.root_loss is not None
+        value = task.root_loss(round.data, unravel(parameters), round.model_state, key)
+        norm = safe_sqrt(jnp.sum(jnp.square(parameters)))
+        return value + round.hyperparameters.l2 * norm
+
+    def take(point: jax.Array, round: Round) -> Sent:
+        value, gradient = jax.value_and_grad(loss)(point)
+        return Sent(gradient[None], gradient[None], value[None], round.model_state)
+
+    known: dict[str, Any] = {"root": Root(point, round.rate, loss)}
+    if "trusted" in names:
+        sent, _ = clip().send(take, point, None, round)
+        known["trusted"] = sent.vectors[0]
+    return known
 
 
 def defend(
@@ -53,21 +125,22 @@ def defend(
     f: int,
     key: jax.Array,
     state: PyTree,
-    masses: jax.Array | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> tuple[jax.Array, jax.Array | None, PyTree]:
     """The aggregate (d,) of a step, the weights (n,) that the selection gives, and the new state.
 
-    A rule or selection whose signature has a keyword-only `key`, `state` or `masses` without a
-    value is given it: both the same, so that the selection tells of what the rule did. Masses are
-    (n,), one a row; see `simbyz.simulator.weighting`. What both have to compute, as the distances
-    of `krum`, is computed once: see `together`.
+    A rule or selection whose signature has a keyword-only `key`, `state` or a name of `more`, all
+    of `ASKED`, without a value is given it: both the same, so that the selection tells of what the
+    rule did. What both have to compute, as the distances of `krum`, is computed once: see
+    `together`.
 
     Raises:
       ValueError: either gives another shape.
     """
     aggregate_of = rule.aggregate if isinstance(rule, StatefulRule) else rule
     both = together(aggregate_of, selection)
-    aggregate, weights = both(stack, f, key=key, state=state, masses=masses)
+    known = {"key": key, "state": state, **(more or {})}
+    aggregate, weights = both(stack, f, **known)
     n, d = stack.shape
     require_shape(f"the rule {name_of(aggregate_of)}", aggregate, (d,), "an aggregate (d,)")
     if not jnp.issubdtype(aggregate.dtype, jnp.floating):
@@ -77,8 +150,10 @@ def defend(
     if weights is not None:
         what = f"the selection {name_of(selection)}"
         require_shape(what, weights, (n,), "a weight a row, (n,),")
-    state = rule.learn(state, stack, aggregate) if isinstance(rule, StatefulRule) else None
-    return aggregate, weights, state
+    if not isinstance(rule, StatefulRule):
+        return aggregate, weights, None
+    known["f"] = f
+    return aggregate, weights, rule.learn(state, stack, aggregate, **asked(rule.learn, known))
 
 
 def start(config: Config, optimizer: optax.GradientTransformation, parameters: jax.Array) -> Memory:

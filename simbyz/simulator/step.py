@@ -26,7 +26,7 @@ from jax.flatten_util import ravel_pytree
 from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
-from simbyz.attacks.base import Attack, StatefulAttack
+from simbyz.attacks.base import Attack, StatefulAttack, sending
 from simbyz.simulator import attackers, metrics, server, weighting
 from simbyz.simulator.attackers import receive
 from simbyz.simulator.config import Config, Hyperparameters, Momentum
@@ -99,12 +99,14 @@ def make_simulator(
     Args:
       config: what shapes the program.
       task: model and data.
-      rule: ((n, d), f) -> (d,), with a `key` if it asks for one; or a `StatefulRule`.
+      rule: ((n, d), f) -> (d,), with a `key` if it asks for one, `trusted` or `root` of a task that
+        has a root set, see `simbyz.simulator.server.of_root`; or a `StatefulRule`.
       attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), with
-        `own`, if it asks for that, where Byzantine workers compute gradients; or a
-        `StatefulAttack`. None without attackers, or where they send what they computed.
-      relabel: a data attack, labels of a Byzantine worker's batch -> labels; needs
-        `Config.byzantine_gradients`.
+        `own`, if it asks for that, where Byzantine workers compute gradients, and `trusted` or
+        `root` as a rule; or a `StatefulAttack`. None without attackers, or where they send what
+        they computed.
+      relabel: a data attack, labels of a Byzantine worker's batch -> labels, with keyword-only
+        `logits` of the model if it asks for them; needs `Config.byzantine_gradients`.
       selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance
         ratio.
       schedule: (step, **Hyperparameters.schedule) -> factor of the learning rate.
@@ -137,13 +139,16 @@ def make_simulator(
       TypeError: something is of another kind than asked for, such as a rule given by its name.
       ValueError: attackers without an attack, an attack that needs honest rows where a step may
         have none, a data attack without gradients to act on, weights for a rule that takes none, a
-        column with the name of another, or an optimiser that asks for more than there is. When
-        traced: a rule that refuses (n, f), a function that returns another shape than asked for,
-        hyperparameters with momentum at other places than `config`, or out of range.
+        rule or an attack that asks for a root set where the task has none, a column with the name
+        of another, or an optimiser that asks for more than there is. When traced: a rule that
+        refuses (n, f), a function that returns another shape than asked for, hyperparameters with
+        momentum at other places than `config`, or out of range.
     """
     _check_kinds(config, task, schedule, senders)
     server.check_rule(rule, selection)
     attackers.check(config, attack)
+    callables = [*server.parts_of(rule), selection, attack and sending(attack)]
+    names_of_root = server.asked_of_root(callables, task)
     if relabel is not None:
         require_callable("relabel", relabel, "lambda labels: 9 - labels")
         if not config.byzantine_gradients:
@@ -179,7 +184,7 @@ def make_simulator(
             model_state=model_state,
             senders=sender.init(parameters, config.computing),
             attack=attack.start(dimension) if isinstance(attack, StatefulAttack) else None,
-            rule=server.start_of_rule(rule, jnp.zeros_like(parameters)),
+            rule=server.start_of_rule(rule, jnp.zeros_like(parameters), config.n),
             server=server.start(config, optimizer, parameters),
             past=no_past(dimension, config.curvature_window) if config.study else None,
         )
@@ -213,11 +218,13 @@ def make_simulator(
         sent, memories = sender.send(take, point, state.senders, round)
         asked_for = (config.rounds[0].computing, dimension)
         require_shape("senders", sent.vectors, asked_for, "a row for each that computes, (w, d),")
-        received = receive(config, attack, sent.vectors, state.attack, round)
+        of_root = server.of_root(names_of_root, task, unravel, point, round)
+        received = receive(config, attack, sent.vectors, state.attack, round, of_root)
         rule_key = of_step(round.key, RULE, round.step)
         masses = None if weights is None else weighting.masses_of(config, weights, round.part)
+        known_of_rows = {"masses": masses, "workers": round.part.workers, **of_root}
         aggregate, shares, learned = defend(
-            rule, selection, received.stack, config.f, rule_key, state.rule, masses
+            rule, selection, received.stack, config.f, rule_key, state.rule, known_of_rows
         )
         parameters, memory = server.move(
             optimizer, state.parameters, aggregate, state.server, round

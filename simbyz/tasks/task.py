@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
+from simbyz._arrays.calling import asked
 from simbyz._arrays.checks import flag, integer
 from simbyz._arrays.stacking import PyTree
 from simbyz.data.batches import (
@@ -23,6 +25,7 @@ from simbyz.data.batches import (
 from simbyz.data.datasets import Dataset
 from simbyz.data.partition import Partition
 from simbyz.data.partition.schemes import require_partition
+from simbyz.data.root import Examples, root_examples
 from simbyz.tasks.modules import check_module, has_train
 
 
@@ -48,6 +51,14 @@ class Task(NamedTuple):
     batch_size: int
     # whether the workers draw from one pass, so that a batch depends on how many they are
     shared_pass: bool = False
+    # (data, parameters, model_state, key) -> mean loss over the root set, the examples that the
+    # server holds itself; None without any
+    root_loss: Callable[[PyTree, PyTree, PyTree, jax.Array], jax.Array] | None = None
+    # (data, parameters, model_state, key) -> classes (N,) of the test set, predicted and true; None
+    # where there are none
+    predict: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, jax.Array]] | None = (
+        None
+    )
 
 
 class ImageData(NamedTuple):
@@ -60,6 +71,7 @@ class ImageData(NamedTuple):
     test_images: jax.Array
     test_labels: jax.Array
     partition: Partition | None = None
+    root: PyTree = None  # packed images and labels of the root set, if there is one
 
 
 def test_images_at_once(platform: str) -> int:
@@ -78,6 +90,7 @@ def classification(
     partition: Partition | None = None,
     replacement: bool = False,
     dtype: jnp.dtype | None = None,
+    root: Dataset | ArrayLike | None = None,
 ) -> Task:
     """Classification of images, or of other inputs, by a flax module, by cross-entropy.
 
@@ -99,13 +112,18 @@ def classification(
       replacement: draw each example of a batch anew.
       dtype: what the network computes in, such as bfloat16: its inputs and parameters are rounded
         to it. Parameters, gradients and the loss stay float32. As the parameters are if None.
+      root: the examples that the server holds itself, for rules that ask for them: numbers of
+        training images, which the workers keep too, such as `simbyz.data.root.draw` gives; or a
+        data set, whose training images they are, such as `simbyz.data.root.hold_out` takes away
+        from the workers. Their loss is computed as the workers compute theirs, over all of them.
 
     Raises:
-      TypeError: data set, module, partition, batch_size or an option of another kind.
+      TypeError: data set, module, partition, batch_size, root or an option of another kind.
       ValueError: a module that does not take these inputs, or has too few logits or no parameters;
         train_mode for a module without a parameter `train`; batch_size below 1 or above the number
-        of training images; a partition that is not of these images or, when batches are traced, of
-        another number of workers.
+        of training images; a root set without an example, or of others than such images; a
+        partition that is not of these images or, when batches are traced, of another number of
+        workers.
     """
     batch_size = integer("batch_size", batch_size)
     _check_kinds(dataset, replacement, dtype)
@@ -116,9 +134,8 @@ def classification(
             f"got {batch_size}"
         )
     check_module(module, (1, *shape), dataset.num_classes, train_mode)
-    if partition is not None:
-        _check_partition(partition, num_examples, dataset.name)
-
+    _check_partition(partition, num_examples, dataset.name)
+    held = None if root is None else root_examples(dataset, root)
     inference = {"train": False} if has_train(module) else {}
     short = not replacement and (partition is not None or num_examples % batch_size > 0)
 
@@ -174,67 +191,105 @@ def classification(
 
         return jax.vmap(look_up, in_axes=(0, 1), out_axes=1)(owned, own)
 
+    def mean_loss(
+        examples: tuple[jax.Array, jax.Array],
+        parameters: PyTree,
+        model_state: PyTree,
+        batch: jax.Array,
+        key: jax.Array,
+        relabel: Callable[..., jax.Array],
+    ) -> tuple[jax.Array, PyTree]:
+        """Over a batch of indices of these images and labels; one past their end is no example: it
+        reads the last one and weighs nothing.
+        """
+        images, labels = examples
+        flip_key, dropout_key = jax.random.split(key)
+        present = batch < len(labels)
+        if train_mode and short:
+            # Nor in batch statistics: there the batch's own stand in its place, in turns.
+            batch = batch[jnp.arange(len(batch)) % jnp.sum(present)]
+        inputs = prepare(flip_key, take(images, batch, shape))
+        if train_mode:
+            logits, model_state = forward(
+                parameters,
+                model_state,
+                inputs,
+                train=True,
+                rngs={"dropout": dropout_key},
+                mutable=list(model_state),
+            )
+        else:
+            logits = forward(parameters, model_state, inputs, **inference)
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        labels = jnp.take(labels, batch, mode="clip")
+        labels = relabel(labels, **asked(relabel, {"logits": logits}))
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.sum(losses, where=present) / jnp.sum(present), model_state
+
     def loss(
         data: ImageData,
         parameters: PyTree,
         model_state: PyTree,
         batch: jax.Array,
         key: jax.Array,
-        relabel: Callable[[jax.Array], jax.Array] = lambda labels: labels,
+        relabel: Callable[..., jax.Array] = lambda labels: labels,
     ) -> tuple[jax.Array, PyTree]:
-        flip_key, dropout_key = jax.random.split(key)
-        # An index past the end stands for no example: it reads the last one and weighs nothing.
-        present = batch < num_examples
-        if train_mode and short:
-            # Nor in batch statistics: there the batch's own stand in its place, in turns.
-            batch = batch[jnp.arange(len(batch)) % jnp.sum(present)]
-        images = prepare(flip_key, take(data.train_images, batch, shape))
-        labels = relabel(jnp.take(data.train_labels, batch, mode="clip"))
-        if train_mode:
-            logits, model_state = forward(
-                parameters,
-                model_state,
-                images,
-                train=True,
-                rngs={"dropout": dropout_key},
-                mutable=list(model_state),
-            )
-        else:
-            logits = forward(parameters, model_state, images, **inference)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.sum(losses, where=present) / jnp.sum(present), model_state
+        examples = data.train_images, data.train_labels
+        return mean_loss(examples, parameters, model_state, batch, key, relabel)
+
+    def root_loss(
+        data: ImageData, parameters: PyTree, model_state: PyTree, key: jax.Array
+    ) -> jax.Array:
+        whole = jnp.arange(len(data.root[1]))
+        value, _ = mean_loss(data.root, parameters, model_state, whole, key, lambda labels: labels)
+        return value
+
+    def logits_of(
+        parameters: PyTree, model_state: PyTree, key: jax.Array, images: jax.Array
+    ) -> Any:
+        return forward(parameters, model_state, prepare(key, images), **inference)
+
+    predict = _predictor(logits_of)
 
     def accuracy(
         data: ImageData, parameters: PyTree, model_state: PyTree, key: jax.Array
     ) -> jax.Array:
+        predicted, labels = predict(data, parameters, model_state, key)
+        return jnp.sum(predicted == labels) / len(labels)
+
+    shared = partition is None and not replacement
+    data = _data_of(dataset, partition, held)
+    own_loss = None if held is None else root_loss
+    return Task(data, initialise, batches, loss, accuracy, batch_size, shared, own_loss, predict)
+
+
+def _predictor(
+    logits_of: Callable[[PyTree, PyTree, jax.Array, jax.Array], jax.Array],
+) -> Callable[[ImageData, PyTree, PyTree, jax.Array], tuple[jax.Array, jax.Array]]:
+    """The classes of the whole test set, as a network has them and as they are."""
+
+    def predict(
+        data: ImageData, parameters: PyTree, model_state: PyTree, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         images, labels = data.test_images, data.test_labels
-        # As few parts of one size as will do, of which the last may be filled up: no label is -1.
+        # As few parts of one size as will do, of which the last may be filled up.
         parts = -(-len(labels) // test_images_at_once(jax.default_backend()))
         size = -(-len(labels) // parts)
         if missing := parts * size - len(labels):
             images = jnp.pad(images, ((0, missing), *[(0, 0)] * (images.ndim - 1)))
-            labels = jnp.pad(labels, (0, missing), constant_values=-1)
 
-        def correct(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-            number, images, labels = part
-            images = prepare(jax.random.fold_in(key, number), images)
-            logits: Any = forward(parameters, model_state, images, **inference)
-            return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+        def classes(part: tuple[jax.Array, jax.Array]) -> jax.Array:
+            number, images = part
+            logits = logits_of(parameters, model_state, jax.random.fold_in(key, number), images)
+            return jnp.argmax(logits, axis=-1)
 
-        stacked = (
-            jnp.arange(parts),
-            images.reshape(parts, size, *images.shape[1:]),
-            labels.reshape(parts, size),
-        )
-        return jnp.sum(jax.lax.map(correct, stacked)) / len(data.test_labels)
+        stacked = jnp.arange(parts), images.reshape(parts, size, *images.shape[1:])
+        return jax.lax.map(classes, stacked).reshape(-1)[: len(labels)], jnp.asarray(labels)
 
-    shared = partition is None and not replacement
-    data = _data_of(dataset, partition)
-    return Task(data, initialise, batches, loss, accuracy, batch_size, shared)
+    return predict
 
 
-def _data_of(dataset: Dataset, partition: Partition | None) -> ImageData:
+def _data_of(dataset: Dataset, partition: Partition | None, root: Examples | None) -> ImageData:
     def inputs(images: np.ndarray) -> Any:  # of NumPy, which JAX takes as its own
         return np.asarray(images, None if images.dtype == np.uint8 else np.float32)
 
@@ -243,7 +298,10 @@ def _data_of(dataset: Dataset, partition: Partition | None) -> ImageData:
 
     train: Any = pack(inputs(dataset.train_images))
     test = inputs(dataset.test_images)
-    return ImageData(train, ints(dataset.train_labels), test, ints(dataset.test_labels), partition)
+    own = None if root is None else (pack(inputs(root[0])), ints(root[1]))
+    return ImageData(
+        train, ints(dataset.train_labels), test, ints(dataset.test_labels), partition, own
+    )
 
 
 def _check_kinds(dataset: Dataset, replacement: bool, dtype: Any) -> None:
@@ -254,7 +312,9 @@ def _check_kinds(dataset: Dataset, replacement: bool, dtype: Any) -> None:
         raise TypeError(f"dtype must be floating point, such as jnp.bfloat16, or None, got {dtype}")
 
 
-def _check_partition(partition: Partition, num_examples: int, name: str) -> None:
+def _check_partition(partition: Partition | None, num_examples: int, name: str) -> None:
+    if partition is None:
+        return
     require_partition(partition)
     indices, counts = (np.asarray(leaf) for leaf in partition)
     if not all(leaf.dtype.kind in "iu" for leaf in (indices, counts)):

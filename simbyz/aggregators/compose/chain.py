@@ -8,11 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asked, asks_for, signature_of_all
+from simbyz._arrays.calling import ASKED, asked, asks_for, signature_of_all
 from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.stacking import PyTree, ravel
-
-ASKED = ("key", "masses", "state")  # what a part may ask for, and the simulator gives
 
 
 def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -32,8 +30,8 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     A part whose signature has a keyword-only `key` without a value, as `bucketing` has, makes the
     result ask for a key as well: rule(updates, f, key=key). One such part gets that key itself;
     several get jax.random.split(key, how many), in order. Without such a part no key is accepted.
-    Likewise `masses` and `state`, as weighted rules and rules with memory ask for: each part that
-    asks is given them as they are. Masses stay with their rows, so that what a row holds after
+    Likewise `masses`, `state` and what else the simulator gives, see `ASKED`: each part that asks
+    is given them as they are. Masses stay with their rows, so that what a row holds after
     `nearest_neighbor_mixing` counts by the mass of the worker that it was; after `bucketing` rows
     are no worker's, and a weighted rule refuses them.
 
@@ -42,9 +40,9 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
         stack, the last one the aggregate. A chain is a rule and may be a part, too.
 
     Returns:
-      A callable (updates, f), with keyword-only `key`, `masses` and `state` where a part asks for
-      them, which returns what its last part returns. It raises ValueError, at trace time, where a
-      part refuses its (n, f), and says which part.
+      A callable (updates, f), with keyword-only parameters for what its parts ask for; it returns
+      what its last part returns. It raises ValueError, at trace time, where a part refuses its
+      (n, f), and says which part.
 
     Raises:
       ValueError: no part.

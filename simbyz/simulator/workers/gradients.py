@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.calling import asks_for
 from simbyz._arrays.checks import integer, random_key, require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import PyTree
@@ -14,8 +15,8 @@ from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sent, Take, who_computes
 from simbyz.tasks.task import Task
 
-# labels of a batch -> labels
-Relabel = Callable[[jax.Array], jax.Array]
+# labels of a batch -> labels; with keyword-only `logits`, if it asks for those of the examples
+Relabel = Callable[..., jax.Array]
 
 
 def draw_batches(
@@ -114,14 +115,23 @@ def make_gradients(
     """
     partial = config.participants is not None
 
-    def change(labels: jax.Array) -> jax.Array:
+    def change(labels: jax.Array, **known: jax.Array) -> jax.Array:
         if relabel is None:
             return labels
-        changed = relabel(labels)
+        changed = relabel(labels, **known)
         require_shape("relabel", changed, labels.shape, "labels")
         if not jnp.issubdtype(changed.dtype, jnp.integer):
             raise ValueError(f"relabel must return ints, as labels are, got {changed.dtype}")
         return changed
+
+    def for_byzantine(byzantine: jax.Array) -> Relabel:
+        def of_labels(labels: jax.Array) -> jax.Array:
+            return jnp.where(byzantine, change(labels), labels)
+
+        def of_both(labels: jax.Array, *, logits: jax.Array) -> jax.Array:
+            return jnp.where(byzantine, change(labels, logits=logits), labels)
+
+        return of_both if relabel is not None and asks_for(relabel, "logits") else of_labels
 
     def take(point: jax.Array, round: Round) -> Sent:
         own_point = point.ndim == 2
@@ -143,7 +153,7 @@ def make_gradients(
         ) -> tuple[tuple[jax.Array, PyTree], jax.Array]:
             options = {}
             if byzantine is not None:
-                options["relabel"] = lambda labels: jnp.where(byzantine, change(labels), labels)
+                options["relabel"] = for_byzantine(byzantine)
 
             def loss(parameters: PyTree) -> tuple[jax.Array, PyTree]:
                 return task.loss(round.data, parameters, model_state, batch, key, **options)

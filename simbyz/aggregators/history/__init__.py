@@ -1,0 +1,1 @@
+"""Rules that remember what each worker sent before."""

@@ -1,0 +1,1 @@
+"""Rules by what the server trusts: a reference of its own, or a few examples of its own."""

@@ -1,0 +1,232 @@
+"""Rules that remember, against loops over steps, and what they do to whom they remember badly."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.aggregators import (
+    REMEMBERING,
+    Root,
+    adaptive_federated_averaging,
+    bant,
+    fedlaw,
+    foolsgold,
+    safeguard,
+    selection_of,
+)
+from simbyz.aggregators.trust.learned import sparse_capped_simplex
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.tasks import Task
+from tests.reference import remembering as reference
+
+T, N, F, D = 12, 9, 2, 4
+RNG = np.random.default_rng(3)
+CENTERS = 0.7 * RNG.normal(size=(N, D)) + 1  # data that differ
+# The last two point elsewhere, and alike.
+STEPS = CENTERS[None] + 0.5 * RNG.normal(size=(T, N, D))
+STEPS[:, N - F :] = -1.5 + 0.05 * RNG.normal(size=(T, F, D))
+STEPS = STEPS.astype(np.float32)
+START, RATE = np.linspace(-1, 1, D), 0.3
+OWN = np.full(D, -1.0)  # to where the server's own examples point: downhill along the honest rows
+
+
+def loss(parameters):
+    return ((parameters - OWN.astype(parameters.dtype)) ** 2).sum() / 2
+
+
+CASES = {
+    "foolsgold": (foolsgold, {}, {}),
+    "foolsgold confident": (foolsgold, {"confidence": 2.0}, {}),
+    "adaptive_federated_averaging": (adaptive_federated_averaging, {}, {}),
+    "adaptive_federated_averaging banning": (
+        adaptive_federated_averaging,
+        {"prior": 1.0, "slack": 1.0, "increase": 0.25, "ban": 0.8},
+        {},
+    ),
+    "safeguard": (safeguard, {"windows": (6, 2)}, {}),
+    "safeguard thresholds": (safeguard, {"windows": (5, 3), "thresholds": (1.0, 0.6)}, {}),
+    "safeguard reset": (safeguard, {"windows": (4, 4), "factor": 1.2, "reset": 5}, {}),
+    "bant": (bant, {"rate": 0.2}, {"loss": loss, "rate_of_steps": RATE, "parameters": START}),
+    "fedlaw": (
+        fedlaw,
+        {"rate": 0.4, "cap": 0.25},
+        {"gradient": lambda p: p - OWN, "rate_of_steps": RATE, "parameters": START, "f": F},
+    ),
+    "fedlaw sparse": (
+        fedlaw,
+        {"rate": 0.1, "nonzero": 5},
+        {"gradient": lambda p: p - OWN, "rate_of_steps": RATE, "parameters": START, "f": F},
+    ),
+}
+
+
+def asked(function, **known):
+    return aggregators.base.asked(function, known)
+
+
+@functools.cache
+def stepped(rule):
+    def step(state, rows):
+        root = Root(jnp.asarray(START, rows.dtype), RATE, loss)
+        known = {"state": state, "root": root, "workers": jnp.arange(rows.shape[0]), "f": F}
+        aggregate = rule.aggregate(rows, F, **asked(rule.aggregate, **known))
+        weights = selection_of(rule.aggregate)(rows, F, **asked(rule.aggregate, **known))
+        return rule.learn(state, rows, aggregate, **asked(rule.learn, **known)), (
+            aggregate,
+            weights,
+        )
+
+    return jax.jit(lambda state, steps: jax.lax.scan(step, state, steps))
+
+
+def follow(rule, steps=STEPS):
+    """Aggregates (T, d) and weights (T, n) of a rule over the steps."""
+    state = rule.start(jnp.zeros(D, steps.dtype), **asked(rule.start, n=steps.shape[1]))
+    return stepped(rule)(state, steps)[1]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_as_written_from_the_paper(case):
+    make, options, more = CASES[case]
+    steps = STEPS.astype(np.float64)
+    expected = getattr(reference, make.__name__)(steps, **options, **more)
+    with jax.enable_x64(True):
+        got, weights = jax.device_get(follow(make(**options), steps))
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(np.einsum("tn,tnd->td", weights, steps), expected, atol=1e-9)
+    np.testing.assert_allclose(np.sum(weights, axis=1), 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_liars_count_for_little_in_the_end(case):
+    make, options, more = CASES[case]
+    if "reset" in options:
+        options = {**options, "reset": None}
+    got, weights = follow(make(**options))
+    single = getattr(reference, make.__name__)(STEPS.astype(np.float64), **options, **more)
+    # A weight of FoolsGold divides 1 - cosine by the largest, which is small.
+    np.testing.assert_allclose(got, single, rtol=3e-5, atol=3e-5)
+    assert np.sum(weights[-1, N - F :]) < 0.05
+
+
+RULES = {name: make() if name != "fedlaw" else make(0.1) for name, make in REMEMBERING.items()}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_bad_rows_leave_no_trace_in_the_aggregate(name, bad):
+    steps = STEPS.copy()
+    steps[2:, -1] = bad
+    got, weights = follow(RULES[name], steps)
+    assert np.all(np.isfinite(got[3:]))
+    if not np.isfinite(bad):
+        assert np.all(np.isfinite(got)) and np.all(weights[2:, -1] == 0)
+
+
+def test_what_reduces_to_the_mean():
+    mean = STEPS.mean(axis=1)
+    wide = safeguard((4, 2), thresholds=(1e6, 1e6))
+    for rule in (wide, fedlaw(0.0, nonzero=N), adaptive_federated_averaging(slack=1e6)):
+        np.testing.assert_allclose(follow(rule)[0], mean, rtol=1e-5, atol=1e-6)
+    alike = np.repeat(STEPS[:, :1], N, axis=1)
+    np.testing.assert_allclose(follow(foolsgold(), alike)[0], alike[:, 0], rtol=1e-5)
+    uphill = -np.abs(STEPS) - 5
+    np.testing.assert_allclose(follow(bant(), uphill)[0], uphill.mean(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("cap, count", [(1.0, 9), (0.2, 9), (0.25, 4), (0.4, 5), (1 / 3, 3)])
+def test_the_nearest_point_of_the_simplex(cap, count):
+    for _ in range(5):
+        wanted = RNG.normal(size=N) * RNG.choice([0.05, 0.5, 5])
+        got = sparse_capped_simplex(jnp.asarray(wanted, jnp.float32), cap, count)
+        expected = reference.nearest_in_simplex(wanted, cap, count)
+        np.testing.assert_allclose(got, expected, atol=3e-6)
+
+
+def task_of(root):
+    return Task(
+        data={},
+        initialise=lambda key: (jnp.asarray(START, jnp.float32), {}),
+        batches=lambda data, key, first, steps, workers: jax.vmap(
+            lambda step: jax.random.normal(jax.random.fold_in(key, step), (workers, D))
+        )(first + jnp.arange(steps)),
+        loss=lambda data, parameters, state, batch, key: (
+            loss(parameters - batch),
+            state,
+        ),
+        accuracy=lambda data, parameters, state, key: -loss(parameters),
+        batch_size=1,
+        root_loss=root,
+    )
+
+
+SLOW = set(RULES) - {"foolsgold"}  # to compile
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in RULES],
+)
+def test_in_a_run_stopped_beside_others_and_with_some_absent(name):
+    some = {} if name == "safeguard" else {"participants": 6, "byzantine_participants": F}
+    simulator = make_simulator(
+        Config(N, F, momentum_at=(), study=False, evaluate_every=None, **some),
+        task_of(lambda data, parameters, state, key: loss(parameters)),
+        RULES[name],
+        attacks.sign_flipping,
+    )
+    lanes = jax.vmap(simulator.advance, in_axes=(0, None, None, 0, None, None))
+    lanes, numbers = jax.jit(lanes, static_argnums=5), Hyperparameters(0.1)
+    keys = jax.random.split(jax.random.key(0), 2)
+
+    def begin(keys):
+        return jax.vmap(simulator.initialise)(keys)
+
+    whole, _ = lanes(begin(keys), numbers, {}, keys, 0, 4)
+    half, _ = lanes(begin(keys), numbers, {}, keys, 0, 2)
+    resumed, _ = lanes(half, numbers, {}, keys, 2, 2)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.all(np.isfinite(whole.parameters))
+    turned, _ = lanes(begin(keys[::-1]), numbers, {}, keys[::-1], 0, 4)
+    np.testing.assert_array_equal(whole.parameters, turned.parameters[::-1])
+
+
+WRONG = {
+    "windows the wrong way": (lambda: safeguard((10, 100)), "the longer one first"),
+    "no window": (lambda: safeguard((1, 0)), "at least 1"),
+    "reset never": (lambda: safeguard(reset=0), "reset must be at least 1 or None"),
+    "negative threshold": (lambda: safeguard(thresholds=(1.0, -1.0)), ">= 0"),
+    "confidence": (lambda: foolsgold(-1.0), "confidence >= 0"),
+    "confidence nan": (lambda: foolsgold(np.nan), "confidence >= 0"),
+    "ban": (lambda: adaptive_federated_averaging(ban=-0.1), "ban >= 0"),
+    "prior": (lambda: adaptive_federated_averaging(prior=np.nan), "prior >= 0"),
+    "trust": (lambda: bant(-0.1), "rate >= 0"),
+    "cap too small": (lambda: follow(fedlaw(0.1, cap=0.1)), "no weights add up to 1"),
+    "nobody": (lambda: follow(fedlaw(0.1, nonzero=0)), "1 <= nonzero <= n"),
+    "more than all": (lambda: follow(fedlaw(0.1, nonzero=10)), "1 <= nonzero <= n"),
+    "too many liars": (
+        lambda: safeguard().aggregate(STEPS[0], 5, state=safeguard().start(jnp.zeros(D), n=N)),
+        "safeguard needs n >= 2f",
+    ),
+    "some absent": (
+        lambda: safeguard().aggregate(STEPS[0], 2, state=safeguard().start(jnp.zeros(D), n=20)),
+        "safeguard watches 20 workers, all in each step, got 9 rows",
+    ),
+    "no root set": (
+        lambda: make_simulator(Config(N, F), task_of(None), bant(), attacks.zero),
+        "bant asks for root",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_makes_no_sense_is_refused(case):
+    make, words = WRONG[case]
+    with pytest.raises((TypeError, ValueError), match=words) as refused:
+        make()
+    assert "\n" not in str(refused.value)
