@@ -25,13 +25,13 @@ jaxtyping.install_import_hook(
 
 def pytest_configure(config):
     """Compiling is most of the time: programs are compiled once for all processes of a run and for
-    later runs, and with few optimisations.
+    later runs, and with few optimisations but among the longer checks.
     """
     folder = config.cache.mkdir("xla") / processor()
     set_for_all_processes("compilation_cache_dir", str(folder))
     set_for_all_processes("persistent_cache_min_compile_time_secs", 0.0)
     set_for_all_processes("persistent_cache_min_entry_size_bytes", -1)
-    set_for_all_processes("disable_most_optimizations", True)
+    set_for_all_processes("disable_most_optimizations", config.option.markexpr != "thorough")
 
 
 def pytest_collection_finish():
