@@ -235,7 +235,7 @@ def test_a_half_written_line_is_passed_over(tmp_path):
 
 @pytest.mark.thorough
 def test_the_whole_rehearsal(tmp_path):
-    assert command(f"gpu --small --minutes 15 --results {tmp_path}".split()) == 0
+    assert command(f"gpu --small --minutes 60 --results {tmp_path}".split()) == 0
     results = journal.read(tmp_path)
     assert not [result for result in results if "error_message" in result]
     assert {result["part"] for result in results} == set(parts.PARTS)
