@@ -23,7 +23,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress
+from experiments.shared.progress import Progress, tell
 from experiments.shared.run import CHECKPOINTED, run, start
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -242,6 +242,7 @@ def execute(
         f"{len(options.seeds)} seeds",
         Printer(options.format),
     )
+    tell("drawing pictures")
     paths = write(options, results)
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
 

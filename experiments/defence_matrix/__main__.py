@@ -24,7 +24,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress
+from experiments.shared.progress import Progress, tell
 from experiments.shared.run import KEPT, run, start
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -226,6 +226,7 @@ def execute(
         f"{len(options.seeds)} seeds",
         Printer(options.format),
     )
+    tell("drawing pictures")
     paths = write(table, folder_of(options, Matrix, Tuning, Setting))
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
 

@@ -15,19 +15,45 @@ from simbyz.sweeps import Stopped
 def bar(
     total: float, unit: str, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Callable[[float, str], None]]:
-    """A bar in a terminal, as a function (work done since, text) that moves it on.
+    """A bar in a terminal, a plain line a minute elsewhere, as a function (work done since, text)
+    that moves it on.
 
     stop: asked at every move; the function raises `Stopped` where it says so.
     """
     with tqdm(total=total, unit=unit, disable=None, smoothing=0.05) as shown:
+        log = Log(sys.stderr) if shown.disable else None
+        began, so_far = time.monotonic(), 0.0
 
         def move(done: float, text: str) -> None:
-            shown.set_postfix_str(text, refresh=False)
+            nonlocal so_far
+            so_far += done
+            shown.set_postfix_str(text)
             shown.update(done)
+            if log is not None and so_far < total:
+                passed = duration(time.monotonic() - began)
+                log.say(f"{100 * so_far / total:5.1f} %, {passed} passed ({text})")
             if stop():
                 raise Stopped
 
         yield move
+
+
+def tell(text: str) -> None:
+    """What a command is about to do that takes some seconds, a line of its own."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Log:
+    """Lines to a file, no sooner than so many seconds after the one before."""
+
+    def __init__(self, file: TextIO, every: float = 60.0):
+        self._file, self._every, self._said = file, every, -float("inf")
+
+    def say(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._said >= self._every:
+            self._said = now
+            print(line, file=self._file, flush=True)
 
 
 class Progress:
@@ -49,7 +75,7 @@ class Progress:
         self._file = sys.stderr if file is None else file
         self._total, self._done, self._start = total, done, done
         self._began = time.monotonic()
-        self._every, self._said = every, -float("inf")
+        self._log = Log(self._file, every)
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -64,10 +90,8 @@ class Progress:
         self._done += work
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(work)
-        now = time.monotonic()
-        if self._bar.disable and now - self._said >= self._every:
-            self._said = now
-            print(self.line(now, text), file=self._file, flush=True)
+        if self._bar.disable:
+            self._log.say(self.line(time.monotonic(), text))
 
     def line(self, now: float, text: str) -> str:
         """One plain line: share done, time passed, time left."""

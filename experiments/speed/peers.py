@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.shared.load_byzfl import load_byzfl
+from experiments.speed.timing import Overwriting
 
 Calls = dict[str, Callable[[], object]]
 
@@ -57,10 +58,21 @@ def _byzfl(stack: np.ndarray, f: int) -> Calls:
             "geometric_median": byzfl.GeometricMedian(),
             "centered_clipping": byzfl.CenteredClipping(tau=1.0),
             "monna": byzfl.MoNNA(f),
+            "average": byzfl.Average(),
+            "caf": byzfl.CAF(f),
+            "bucketing": byzfl.Bucketing(s=2),
         }
         if n * (n - f) * d * 4 < MOST_BYTES:
             rules["nearest_neighbor_mixing"] = byzfl.NNM(f)
         calls |= {f"byzfl {path}: {k}": functools.partial(rule, rows) for k, rule in rules.items()}
+    own = np.empty_like(stack)
+    for path, rows in (("torch", torch.from_numpy(own)), ("numpy", own)):
+        for name, rule in (
+            ("clipping", byzfl.Clipping(c=1.0)),
+            ("adaptive_robust_clipping", byzfl.ARC(f)),
+        ):
+            clip = functools.partial(rule, rows)
+            calls[f"byzfl {path}: {name}"] = Overwriting(clip, lambda: np.copyto(own, stack))
     return calls
 
 

@@ -1,5 +1,6 @@
 """Timings that can be compared: one core, warm, blocked, interleaved, medians."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,17 @@ class Timing(NamedTuple):
     least: float
     most: float
     compile: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Overwriting:
+    """A call that overwrites what it is given, which `refill` makes good before each, untimed."""
+
+    call: Callable[[], object]
+    refill: Callable[[], object]
+
+    def __call__(self) -> object:
+        return self.call()
 
 
 def use_one_core() -> None:
@@ -52,15 +64,15 @@ def interleaved(
     machine, and nearly so where others compete for the core.
     """
     now = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
-    for function in functions.values():
-        function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repetitions):
+    for _ in range(1 + repetitions):
         for name, function in functions.items():
+            if isinstance(function, Overwriting):
+                function.refill()
             began = now()
             function()
             seconds[name].append(now() - began)
     return {
         name: Timing(float(np.median(times)), min(times), max(times))
-        for name, times in seconds.items()
+        for name, (_, *times) in seconds.items()  # the first is to warm up
     }

@@ -83,6 +83,47 @@ def mean_of_ranks(stack: jax.Array, first: int, last: int) -> jax.Array:
     return (inside + ends) / (last + 1 - first)
 
 
+def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Array:
+    """The mean of the `count` values nearest to a centre (d,) in each coordinate of an (n, d) stack
+    without NaN, in at least float32. Of equally far ones those below the centre come first, and
+    each on one side counts with the same share. NaN where one of them is infinitely far.
+    """
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    center = jax.lax.stop_gradient(center).astype(dtype)
+
+    def distance(row: jax.Array) -> jax.Array:
+        return jnp.abs(jax.lax.stop_gradient(row).astype(dtype) - center)
+
+    # A barrier, or XLA would find the distances again in each of the passes over them.
+    distances = jax.lax.optimization_barrier(jax.vmap(distance)(stack))
+    (farthest,) = values_of_ranks(distances, (count - 1,))
+
+    def number(chosen: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        return sum_of(lambda row: chosen(row).astype(jnp.int32), stack)
+
+    def total(chosen: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        return sum_of(lambda row: jnp.where(chosen(row), row, 0).astype(dtype), stack)
+
+    def nearer(row: jax.Array) -> jax.Array:
+        return distance(row) < farthest
+
+    def below(row: jax.Array) -> jax.Array:
+        return (distance(row) == farthest) & (row <= center)
+
+    def above(row: jax.Array) -> jax.Array:
+        return (distance(row) == farthest) & (row > center)
+
+    missing, at_low, at_high = count - number(nearer), number(below), number(above)
+    kept_low = jnp.minimum(missing, at_low)
+    whole = total(nearer)
+    for chosen, kept, there in (
+        (below, kept_low, at_low),
+        (above, missing - kept_low, at_high),
+    ):
+        whole = whole + total(chosen) * (kept / jnp.maximum(there, 1)).astype(dtype)
+    return jnp.where(jnp.isfinite(farthest), whole / count, jnp.nan)
+
+
 def _ordered_keys(stack: jax.Array) -> jax.Array:
     """Whole numbers with the order of the floats."""
     whole = jnp.dtype(f"int{8 * stack.dtype.itemsize}")

@@ -25,6 +25,7 @@ from simbyz.aggregators.base import together as together
 from simbyz.aggregators.center import *
 from simbyz.aggregators.compose.chain import chain as chain
 from simbyz.aggregators.compose.layerwise import layerwise as layerwise
+from simbyz.aggregators.compose.mixture import mixture as mixture
 from simbyz.aggregators.compose.optax_interface import *
 from simbyz.aggregators.coordinate import *
 from simbyz.aggregators.distance import *

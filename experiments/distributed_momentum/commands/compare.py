@@ -35,7 +35,7 @@ from experiments.shared.options import command_line
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.command_line import OWN
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar
+from experiments.shared.progress import bar, tell
 from experiments.shared.run import CHECKPOINTED, run
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
@@ -219,6 +219,7 @@ def execute(
         comparison.print_table(results.comparison, title, Printer(options.format))
         files.append(folder / "comparison.csv")
         save_table(results.comparison, files[-1])
+    tell("drawing pictures")
     files += plot(results, folder, options.paper)
     if options.certify and not results.comparison.empty:
         certificates.print_tables(results.runs, title, Printer(options.format))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -72,7 +73,9 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7.5, 1.5 + 0.2 * len(rows)), layout="constrained")
     most = max(np.nanmax(np.abs(values), initial=0), 1)
     axes.set_facecolor("0.85")
-    shades = plt.get_cmap("PuOr_r", 21)
+    # In the colour of the place that is ahead, as in curves.
+    ends = [STYLES["update"][0], "#F6F6F4", STYLES["worker"][0]]
+    shades = LinearSegmentedColormap.from_list("gain", ends, 21)
     picture = axes.imshow(values, cmap=shades, vmin=-most, vmax=most, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         known = np.isfinite(value)
@@ -179,7 +182,7 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
         here = runs[(runs["attack"] == attack) & (runs["f"] == f)]
         low = np.floor(10 * here["highest_accuracy"].min()) / 10  # a row's own, so that boxes show
         line[0].set_ylim(low if low < 1 else 0, 1)  # 0 where nothing is known, or all is 1
-    in_percent(line[0])
+        in_percent(line[0])
     figure.supylabel("highest top-1 test accuracy")
     handles: list[Artist] = [
         Patch(facecolor=STYLES[place][0], label=f"momentum at {place}", hatch=hatch, alpha=0.7)

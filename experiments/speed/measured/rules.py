@@ -15,12 +15,25 @@ from experiments.speed.timing import Timing, compiled_lanes, interleaved
 from simbyz import aggregators, preaggregators
 from simbyz._arrays import moments
 
-# (n, d, f): the paper's MNIST network and its two f, its CIFAR-10 network, and a large one.
-SIZES = ((51, 79_510, 24), (51, 79_510, 12), (25, 1_310_922, 5), (100, 1_000_000, 20))
+# (n, d, f): the paper's MNIST network and its two f, its CIFAR-10 network, a large one, and many
+# workers.
+SIZES = (
+    (51, 79_510, 24),
+    (51, 79_510, 12),
+    (25, 1_310_922, 5),
+    (100, 1_000_000, 20),
+    (201, 79_510, 40),
+)
+
+
+def _fltrust(updates: jax.Array, f: int) -> jax.Array:
+    return aggregators.fltrust(updates, f, trusted=updates[0])
+
 
 NAMES: dict[str, Callable[..., Any]] = {
     **aggregators.AGGREGATORS,
     **preaggregators.PREAGGREGATORS,
+    "fltrust": _fltrust,
     "krum (released)": aggregators.multi_krum,
     "bulyan (released)": aggregators.bulyan,
 }
@@ -49,7 +62,7 @@ def rules(n: int, f: int, only: Sequence[str] = ()) -> dict[str, Callable[[jax.A
             continue
         try:
             jax.eval_shape(rule, jax.ShapeDtypeStruct((n, 2), jnp.float32))
-        except (ValueError, TypeError):  # refused at this (n, f), or it needs a trusted vector
+        except (ValueError, TypeError):  # refused at this (n, f)
             continue
         usable[name] = rule
     return usable

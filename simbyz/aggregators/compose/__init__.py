@@ -1,1 +1,1 @@
-"""Rules made of rules: behind pre-aggregators, layer by layer, and inside optax."""
+"""Rules made of rules: behind pre-aggregators, layer by layer, by chance, and inside optax."""

@@ -332,7 +332,7 @@ def test_the_module_runs_as_a_program(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "median" in result.stdout
     assert len(records.read_runs(tmp_path)) == 9
-    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert len(list(tmp_path.rglob("*.png"))) == 2
 
 
 def test_mnist_when_it_is_there(tmp_path, monkeypatch):

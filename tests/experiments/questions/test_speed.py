@@ -9,7 +9,7 @@ from experiments.speed import floor, tables
 from experiments.speed.__main__ import command
 from experiments.speed.measured import grid, memory, run
 from experiments.speed.measured.rules import measure, rules
-from experiments.speed.timing import interleaved
+from experiments.speed.timing import Overwriting, interleaved
 from simbyz import data
 from tests.support.printed import assert_refused, printed
 
@@ -35,6 +35,12 @@ def test_functions_take_turns():
     timings = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
     assert order == ["a", "b"] * 4  # one turn to warm up
     assert all(timing.least <= timing.median <= timing.most for timing in timings.values())
+
+
+def test_what_a_call_overwrites_is_made_good_before_each():
+    given, seen = [], []
+    interleaved({"a": Overwriting(lambda: seen.append(given.pop()), lambda: given.append(1))}, 2)
+    assert seen == [1, 1, 1] and given == []
 
 
 def test_products_are_those_of_the_papers_networks():

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.analysis.pairs import pairs_of
@@ -121,6 +122,11 @@ class TestFigures:
         assert "nothing of fashion_mnist, cifar10, cifar100 was run" in figure.axes[0].get_title()
         assert np.isfinite(values).sum() == 6  # three rules, two attacks
         np.testing.assert_allclose(values[np.isfinite(values)], 30)
+        # As in curves: blue where momentum at the workers is ahead, orange at the update.
+        image = figure.axes[0].images[0]
+        for value, place in ((-30, "update"), (30, "worker")):
+            shade = image.cmap(image.norm(value))
+            np.testing.assert_allclose(shade, to_rgba(curves.STYLES[place][0]), atol=0.01)
         plt.close(figure)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
+from simbyz._arrays.many_rows import mean_of_nearest
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
 from simbyz.aggregators import coordinate
 from tests.reference import rules as reference
@@ -59,3 +60,37 @@ def test_pieces_have_the_derivatives_and_lanes_of_the_whole(name, options, monke
     for whole, in_pieces in zip(*found, strict=True):
         np.testing.assert_allclose(in_pieces, whole, rtol=1e-5, atol=1e-7)
     assert np.any(found[0][1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_nearest_values_of_which_many_are_equally_far(dtype):
+    """Small whole numbers around a centre: ties inside, at the end, and on both sides of it."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-30, 31, size=(70, 40)).astype(dtype)
+    center = rng.integers(-9, 10, size=40).astype(dtype)
+    found = jax.jit(mean_of_nearest, static_argnums=2)
+    for count in (1, 40):
+        expected = [
+            np.mean(sorted(column, key=lambda value: (abs(value - c), value > c))[:count])
+            for column, c in zip(rows.T.astype(float), center.astype(float), strict=True)
+        ]
+        np.testing.assert_allclose(found(rows, center, count), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_nearest_values_that_are_infinitely_far_are_told():
+    rows = np.ones((70, 2), np.float32)
+    rows[:30] = np.inf, -np.inf
+    for count, expected in ((40, 1.0), (41, np.nan)):
+        found = jax.jit(mean_of_nearest, static_argnums=2)(rows, jnp.zeros(2), count)
+        np.testing.assert_array_equal(found, [expected, expected])
+
+
+@pytest.mark.thorough
+def test_the_mean_of_nearest_values_moves_with_these_alone():
+    rows = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
+    moves = jax.jit(jax.jacobian(lambda rows: mean_of_nearest(rows, rows[0], 20)))(rows)
+    order = np.argsort(np.abs(rows - rows[0]), axis=0)[:20]
+    expected = np.zeros((3, 70, 3))
+    for column in range(3):
+        expected[column, order[:, column], column] = 1 / 20
+    np.testing.assert_allclose(moves, expected, atol=1e-7)
