@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rule_pictures
 
-from simbyz.aggregators import AGGREGATORS, WEIGHTED
+from simbyz.aggregators import AGGREGATORS, BY_ROOT, REMEMBERING, WEIGHTED
 
 N, F = rule_pictures.N, rule_pictures.F
 CAPTION = (
@@ -27,9 +27,10 @@ def write(folder: Path) -> None:
     lines += ["", "Around the rules", "-" * 16, "", ".. automodule:: simbyz.aggregators", ""]
     others = ["chain", "layerwise", "mixture", "selection_of", "together"]
     others += ["as_gradient_transformation", "at_workers", "remember_norms"]
-    others += itertools.chain(*((name, f"{name}_selection") for name in WEIGHTED))
-    others += ["heaviest_share"]
+    others += itertools.chain(*((name, f"{name}_selection") for name in (*WEIGHTED, *BY_ROOT)))
+    others += ["heaviest_share", *REMEMBERING]
     lines += [f".. autofunction:: simbyz.aggregators.{name}" for name in others]
+    lines += [".. autoclass:: simbyz.aggregators.Root"]
     _update(folder / "index.rst", "\n".join([*lines, ""]))
 
 

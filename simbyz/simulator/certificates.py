@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays import moments
+from simbyz._arrays.geometry import squared_distances
 
 CERTIFICATES = ("coefficient", "distance")  # the columns
 # What float32 adds to a coefficient: with f = 0 the bound of the trimmed mean is 0.
@@ -40,6 +41,33 @@ def realised_coefficient(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
     distance = jnp.sum(jnp.square(aggregate - center))
     variance = jnp.sum(jnp.square(honest - center[None])) / len(honest)
     return jnp.where(distance == 0, 0.0, distance / variance)
+
+
+def realised_lambda(*, aggregate: jax.Array, honest: jax.Array) -> jax.Array:
+    """Column: ||F - x̄_H|| / max_{i,j in H} ||x_i - x_j||, over the rows H that are known to be
+    honest.
+
+    A rule is an (f, λ)-resilient average if this is at most λ for every H of n - f rows: a lower
+    bound, as `realised_coefficient` is of κ.
+
+        make_simulator(Config(..., certify=True), ..., columns={"lambda": realised_lambda})
+
+    Returns:
+      A scalar: 0 where the aggregate is the honest mean, +inf where it is not and the honest rows
+      agree, NaN where either is not finite, or nobody is honest.
+
+    Cost: one h × h × d matrix product.
+    Reference: Farhadkhani et al., Byzantine machine learning made easy by resilient averaging of
+      momentums, ICML 2022.
+    """
+    if not len(honest):
+        return jnp.float32(jnp.nan)
+    dtype = jnp.promote_types(honest.dtype, jnp.float32)
+    distance = jnp.linalg.norm(aggregate.astype(dtype) - moments.mean(honest.astype(dtype)))
+    diameter = jnp.sqrt(jnp.max(squared_distances(honest)))
+    ratio = jnp.where(distance == 0, 0.0, distance / diameter)
+    finite = jnp.all(jnp.isfinite(honest)) & jnp.all(jnp.isfinite(aggregate))
+    return jnp.where(finite, ratio, jnp.nan)
 
 
 def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:

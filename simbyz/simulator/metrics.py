@@ -5,19 +5,20 @@ clipping), *honest* (what it sends, momentum included) and *attack* (the Byzanti
 *aggregate* is what the rule makes of the last two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import asked
-from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.calling import asked, asks_for
+from simbyz._arrays.checks import integer, require_callable, require_shape
 from simbyz._arrays.geometry import gram
 from simbyz.simulator.certificates import CERTIFICATES, certify
 from simbyz.simulator.config import Config, the_decay
 from simbyz.simulator.participation import Identities, Round, apart, in_rounds
+from simbyz.tasks.task import Task
 
 
 class Metrics(NamedTuple):
@@ -69,6 +70,10 @@ class Column(Protocol):
 
         def largest_loss(*, losses):
             return jnp.max(losses)
+
+    One that asks for `predicted` or `labels`, the classes (N,) of the test set as the model has
+    them and as they are, is computed where the accuracy is, and NaN in between; it is given these
+    alone.
     """
 
     def __call__(self, **values: Any) -> jax.Array: ...
@@ -88,16 +93,43 @@ STUDIED -= {
 }
 
 
-def check(columns: Mapping[str, Column]) -> None:
+def judges(column: Column) -> bool:
+    """Whether a column is of the test set."""
+    return asks_for(column, "predicted") or asks_for(column, "labels")
+
+
+def check(columns: Mapping[str, Column], task: Task | None = None) -> None:
     """Raises TypeError where columns are no functions by name, ValueError where one has the name of
-    another.
+    another, or asks for the classes of the test set and the task has none.
     """
     if not isinstance(columns, Mapping):
         raise TypeError(f"columns must be a dict of functions by name, got {columns!r}")
     for name, column in columns.items():
         require_callable(f"column {name!r}", column, "lambda *, losses: losses.max()")
+        if judges(column) and (task is None or task.predict is None):
+            raise ValueError(
+                f"column {name!r} asks for classes of the test set, which are not predicted here: "
+                "in a run with a server give a task with `predict`, as classification(...) does"
+            )
     if taken := sorted(set(columns) & set(Metrics._fields)):
         raise ValueError(f"columns have names of their own, got {taken}, which every run has")
+
+
+def judged(
+    columns: Mapping[str, Column], predicted: jax.Array, labels: jax.Array
+) -> dict[str, jax.Array]:
+    """The columns that are of the test set."""
+    known = {"predicted": predicted, "labels": labels}
+    return _scalars(columns, known, [name for name in columns if judges(columns[name])])
+
+
+def _scalars(
+    columns: Mapping[str, Column], values: Mapping[str, Any], names: Iterable[str]
+) -> dict[str, jax.Array]:
+    found = {name: columns[name](**asked(columns[name], values)) for name in names}
+    for name, value in found.items():
+        require_shape(f"column {name!r}", value, (), "a scalar")
+    return {name: jnp.asarray(value, jnp.float32) for name, value in found.items()}
 
 
 def metrics_of(config: Config, columns: dict[str, jax.Array], own: dict[str, jax.Array]) -> Metrics:
@@ -234,6 +266,20 @@ def false_positive_rate(*, honest_weights: jax.Array | None) -> jax.Array:
     return _share_left_out(honest_weights)
 
 
+def attack_success_rate(source: int, target: int) -> Callable[..., jax.Array]:
+    """Column: share of the test images of one class that the model takes for another, as
+    `targeted_label_flipping` wants it; NaN without such images.
+
+        make_simulator(..., columns={"success": attack_success_rate(source=3, target=7)})
+    """
+    source, target = integer("source", source), integer("target", target)
+
+    def success(*, predicted: jax.Array, labels: jax.Array) -> jax.Array:
+        return jnp.mean(predicted == target, where=labels == source, dtype=jnp.float32)
+
+    return success
+
+
 def _share_left_out(weights: jax.Array | None) -> jax.Array:
     if weights is None or not len(weights):
         return jnp.float32(jnp.nan)
@@ -247,6 +293,7 @@ def tell(
     past: Past | None,
     known: dict[str, jax.Array],
     more: Mapping[str, Column],
+    of_test_set: Mapping[str, jax.Array],
 ) -> tuple[Metrics, Past | None]:
     """The columns of a step, of the honest workers and of the Byzantine rows as a kind; and the
     past of the next one.
@@ -258,6 +305,7 @@ def tell(
       past: of the steps before; None without `config.study`.
       known: the columns that others tell, by name.
       more: a user's own.
+      of_test_set: those of them that are `judged`.
     """
     decay = the_decay(round.hyperparameters)
 
@@ -289,11 +337,8 @@ def tell(
             "step": round.step,
             "hyperparameters": round.hyperparameters,
         }
-        own = {name: column(**asked(column, values)) for name, column in more.items()}
-        for name, value in own.items():
-            require_shape(f"column {name!r}", value, (), "a scalar")
-        own = {name: jnp.asarray(value, jnp.float32) for name, value in own.items()}
-        return metrics_of(config, columns, own), new
+        own = _scalars(more, values, [name for name in more if name not in of_test_set])
+        return metrics_of(config, columns, {**own, **of_test_set}), new
 
     return in_rounds(config, round.part, of)
 

@@ -17,6 +17,7 @@ outside.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -155,7 +156,7 @@ def make_simulator(
             raise ValueError("relabel needs Config(byzantine_gradients=True)")
     weighting.check(config, rule, weights)
     vanishing = weights is not None and weighting.may_vanish(config, weights)
-    metrics.check(columns)
+    metrics.check(columns, task)
     template, _ = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
     dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
     optimizer = optax.sgd(1.0) if optimizer is None else optimizer
@@ -207,8 +208,14 @@ def make_simulator(
             model_state=state.model_state,
         )
 
+    unjudged = {name: jnp.float32(jnp.nan) for name in columns if metrics.judges(columns[name])}
+
     def step(
-        state: State, round: Round, take: Take, accuracy: jax.Array | float = jnp.nan
+        state: State,
+        round: Round,
+        take: Take,
+        accuracy: jax.Array | float = jnp.nan,
+        judged: Mapping[str, jax.Array] = unjudged,
     ) -> tuple[State, Metrics]:
         point = either(
             round.ahead,
@@ -231,7 +238,7 @@ def make_simulator(
         )
         seen = Seen(sent.sampled, sent.losses, received.stack, aggregate, shares, bits_of(sent))
         known = describe(state, round.step, round.rate, accuracy, masses)
-        told, past = tell(config, round, seen, state.past, known, columns)
+        told, past = tell(config, round, seen, state.past, known, columns, judged)
         learner = attack if isinstance(attack, StatefulAttack) else None
         after = State(
             parameters=parameters,
@@ -264,13 +271,19 @@ def make_simulator(
             "accuracy": jnp.asarray(accuracy, jnp.float32),
         }
 
-    def evaluate(state: State, data: PyTree, key: jax.Array, step: jax.Array) -> jax.Array:
+    def evaluate(
+        state: State, data: PyTree, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         key = of_step(key, EVALUATE, step)
-        return task.accuracy(data, unravel(state.parameters), state.model_state, key)
+        given = data, unravel(state.parameters), state.model_state, key
+        accuracy = jnp.asarray(task.accuracy(*given), jnp.float32)
+        if not unjudged or task.predict is None:
+            return accuracy, {}
+        return accuracy, metrics.judged(columns, *task.predict(*given))
 
     def finish(state: State, data: PyTree, key: jax.Array, step: jax.Array) -> Metrics:
-        accuracy = evaluate(state, data, key, step)
-        own = dict.fromkeys(columns, jnp.float32(jnp.nan))
+        accuracy, judged = evaluate(state, data, key, step)
+        own = dict.fromkeys(columns, jnp.float32(jnp.nan)) | judged
         return metrics_of(config, describe(state, step, jnp.nan, accuracy), own)
 
     def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
@@ -312,16 +325,16 @@ def make_simulator(
 
         def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
             number, batch = inputs
-            accuracy: jax.Array | float = jnp.nan
+            told: tuple[Any, dict[str, jax.Array]] = jnp.float32(jnp.nan), unjudged
             if config.evaluate_every is not None:
                 # `number` is not batched in a sweep, so that this stays a branch.
-                accuracy = jax.lax.cond(
+                told = jax.lax.cond(
                     number % config.evaluate_every == 0,
                     lambda: evaluate(state, data, key, number),
-                    lambda: jnp.float32(jnp.nan),
+                    lambda: told,
                 )
             now = round(state, hyperparameters, key, number, look_ahead)
-            return step(state, now._replace(data=data, batch=batch), gradients, accuracy)
+            return step(state, now._replace(data=data, batch=batch), gradients, *told)
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz.simulator import Config, Hyperparameters
+from simbyz.simulator import Config, Hyperparameters, make_simulator
+from simbyz.simulator.certificates import realised_lambda
 from simbyz.simulator.metrics import (
     Metrics,
+    attack_success_rate,
     false_positive_rate,
     log_ratio,
     no_past,
@@ -18,6 +20,7 @@ from simbyz.simulator.metrics import (
     study,
     true_positive_rate,
 )
+from simbyz.tasks import Task
 from tests.wings.simulator.quadratic import run
 
 MOMENTUM = 0.8
@@ -137,3 +140,69 @@ def test_whom_a_rule_leaves_out():
     assert np.isnan(own["caught"]).all()
     np.testing.assert_allclose(own["wronged"], 3 / 7, rtol=1e-6)
     assert np.isnan(told(2, None)["wronged"]).all()
+
+
+def test_lambda_is_the_distance_in_diameters():
+    rows = np.random.default_rng(4).normal(size=(5, 3)).astype(np.float32)
+    diameter = max(np.linalg.norm(one - other) for one in rows for other in rows)
+    got = realised_lambda(aggregate=jnp.ones(3), honest=jnp.asarray(rows))
+    expected = np.linalg.norm(1 - rows.mean(axis=0)) / diameter
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    alike = jnp.ones((3, 2))
+    assert realised_lambda(aggregate=jnp.ones(2), honest=alike) == 0
+    assert realised_lambda(aggregate=jnp.zeros(2), honest=alike) == np.inf
+    assert np.isnan(realised_lambda(aggregate=jnp.ones(2), honest=alike.at[0].set(jnp.nan)))
+    assert np.isnan(realised_lambda(aggregate=jnp.ones(2), honest=alike[:0]))
+
+
+LABELS = np.array([0, 1, 1, 1, 2])
+
+
+@functools.cache
+def classes():
+    """The model's parameter is what it takes class 1 for."""
+
+    def predict(data, parameters, model_state, key):
+        predicted = jnp.where(LABELS == 1, jnp.round(parameters[0]), LABELS).astype(jnp.int32)
+        return predicted.at[1].set(1), jnp.asarray(LABELS)
+
+    return Task(
+        data={},
+        initialise=lambda key: (jnp.zeros(1), {}),
+        batches=lambda data, key, first, steps, workers: jnp.zeros((steps, workers, 1)),
+        loss=lambda data, parameters, state, batch, key: (-parameters[0], state),
+        accuracy=lambda data, parameters, state, key: jnp.float32(0.5),
+        batch_size=1,
+        predict=predict,
+    )
+
+
+def test_a_column_of_the_test_set_where_the_accuracy_is():
+    columns = {
+        "success": attack_success_rate(source=1, target=2),
+        "seen": lambda *, losses: losses.max(),
+        "none": attack_success_rate(source=3, target=2),
+    }
+    config = Config(n=3, f=0, momentum_at=(), evaluate_every=2, study=False)
+    simulator = make_simulator(config, classes(), aggregators.average, None, columns=columns)
+    key, numbers = jax.random.key(0), Hyperparameters(1.0)  # from 0 to 1 to 2 ...
+    state, told = jax.jit(simulator.advance, static_argnums=5)(
+        simulator.initialise(key), numbers, {}, key, 0, 3
+    )
+    np.testing.assert_allclose(told.own["success"], [0, np.nan, 2 / 3])
+    np.testing.assert_allclose(told.own["seen"], [0, -1, -2])
+    assert np.all(np.isnan(told.own["none"]))
+    assert set(told.own) == set(columns)
+    last = simulator.finish(state, {}, key, 3)
+    assert last.own["success"] == 0 and np.isnan(last.own["seen"])
+
+
+def test_a_column_of_a_test_set_that_is_none():
+    with pytest.raises(ValueError, match="'success' asks for classes of the test set"):
+        make_simulator(
+            Config(n=3, f=0),
+            classes()._replace(predict=None),
+            aggregators.average,
+            None,
+            columns={"success": attack_success_rate(0, 1)},
+        )
