@@ -37,7 +37,8 @@ class Claim(NamedTuple):
     verdict: str
 
 
-# In the words of the papers' abstracts, as far as they could be read; the settings are ours.
+# Those with an arXiv number as their abstracts have them, the others from memory; the settings are
+# ours.
 COMPARISONS = (
     Comparison(
         "momentum at the workers holds better than none",
