@@ -23,7 +23,8 @@ from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import by_default, check_memory, check_options
-from experiments.shared.progress import bar
+from experiments.shared.options.question import folder_of
+from experiments.shared.progress import bar, tell
 from experiments.shared.run import run, start
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -162,11 +163,12 @@ def compute(
 
 def write(options: Options, results: Results) -> list[Path]:
     """Tables of runs and of cells, and a picture a problem."""
-    paths = [options.results / "runs.csv", options.results / "misjudged_f.csv"]
+    folder = folder_of(options, Grid, Setting)
+    paths = [folder / "runs.csv", folder / "misjudged_f.csv"]
     for table, path in zip(results, paths, strict=True):
         save_table(table, path)
     for problem in options.problem:
-        paths.append(options.results / f"{problem}.png")
+        paths.append(folder / f"{problem}.png")
         save_figure(pictures.curves(results.summary, problem), paths[-1], dpi=110)
     return paths
 
@@ -180,6 +182,7 @@ def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], b
         constants = f"ζ = {options.zeta:g}, σ = {options.sigma:g}, " if problem == QUADRATIC else ""
         titles[problem] = f"{problem}, {constants}{common}"
     tables.print_tables(results.summary, titles, Printer(options.format))
+    tell("drawing pictures")
     paths = write(options, results)
     print("written: " + ", ".join(map(str, paths)))
 

@@ -223,8 +223,9 @@ def test_command(finished, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("experiments.misjudged_f.__main__.compute", lambda *_: results)
     assert command(["--problem", "quadratic", "--results", str(tmp_path)]) == 0
     assert "written" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "runs.csv")) == len(results.runs)
-    assert (tmp_path / "quadratic.png").exists() and (tmp_path / "misjudged_f.csv").exists()
+    folder = tmp_path / "problem_quadratic"
+    assert len(pd.read_csv(folder / "runs.csv")) == len(results.runs)
+    assert (folder / "quadratic.png").exists() and (folder / "misjudged_f.csv").exists()
 
 
 @pytest.mark.thorough
