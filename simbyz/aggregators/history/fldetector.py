@@ -47,8 +47,9 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
     Returns:
       A rule (updates, f, state) with a memory of (n + 2 · window, d). f is checked alone, n >= 2f +
       1. Who is found in a step is left out from the next one on. Where liars are easier to predict
-      than the honest, as minus the honest mean is, it is the honest that it finds. A row that is not finite counts as
-      zeros in a score, and has weight 0. All workers have to take part in each step.
+      than the honest, as minus the honest mean is, it is the honest that it finds. A row that is
+      not finite counts as zeros in a score, and has weight 0. All workers have to take part in each
+      step.
 
     Raises:
       TypeError: the window or the references are no ints.
