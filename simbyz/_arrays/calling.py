@@ -10,8 +10,10 @@ from inspect import Parameter, Signature, signature
 from typing import Any
 
 # What a rule may ask for and the simulator gives: a random key, its memory, the rows' masses, whose
-# rows they are (numbers of the workers), and of the server's own examples the gradient or `Root`.
-ASKED = ("key", "state", "masses", "workers", "trusted", "root")
+# rows they are (numbers of the workers), the parameters (d,) before the step, and of the server's
+# own examples the gradient or `Root`. An attack may ask for the latter.
+OF_ROOT = ("trusted", "root")
+ASKED = ("key", "state", "masses", "workers", "parameters", *OF_ROOT)
 
 
 def asks_for(function: Callable[..., Any], name: str) -> bool:

@@ -31,6 +31,7 @@ from simbyz.aggregators.coordinate import *
 from simbyz.aggregators.distance import *
 from simbyz.aggregators.filters.clustering import *
 from simbyz.aggregators.filters.lowest_scores import *
+from simbyz.aggregators.history.fldetector import fldetector as fldetector
 from simbyz.aggregators.history.foolsgold import foolsgold as foolsgold
 from simbyz.aggregators.history.reputation import (
     adaptive_federated_averaging as adaptive_federated_averaging,
@@ -83,7 +84,7 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
 # Rules that remember earlier steps: functions that make a `StatefulRule`.
 REMEMBERING: dict[str, Callable[..., StatefulRule]] = {
     make.__name__: make
-    for make in (adaptive_federated_averaging, bant, fedlaw, foolsgold, safeguard)
+    for make in (adaptive_federated_averaging, bant, fedlaw, fldetector, foolsgold, safeguard)
 }
 
 # (updates, f) -> each row's weight (n,) in the aggregate.

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz._arrays.calling import asked, asks_for, name_of
+from simbyz._arrays.calling import OF_ROOT, asked, asks_for, name_of
 from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
@@ -58,9 +58,6 @@ def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array, n: int) -> PyTree
     if not isinstance(rule, StatefulRule):
         return None
     return rule.start(zeros, **asked(rule.start, {"n": n}))
-
-
-OF_ROOT = ("root", "trusted")  # what may be asked for of the server's own examples
 
 
 def asked_of_root(callables: Iterable[Callable[..., Any] | None], task: Task) -> set[str]:

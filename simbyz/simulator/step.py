@@ -229,9 +229,14 @@ def make_simulator(
         received = receive(config, attack, sent.vectors, state.attack, round, of_root)
         rule_key = of_step(round.key, RULE, round.step)
         masses = None if weights is None else weighting.masses_of(config, weights, round.part)
-        known_of_rows = {"masses": masses, "workers": round.part.workers, **of_root}
+        told_to_rules = {
+            "masses": masses,
+            "workers": round.part.workers,
+            "parameters": state.parameters,
+            **of_root,
+        }
         aggregate, shares, learned = defend(
-            rule, selection, received.stack, config.f, rule_key, state.rule, known_of_rows
+            rule, selection, received.stack, config.f, rule_key, state.rule, told_to_rules
         )
         parameters, memory = server.move(
             optimizer, state.parameters, aggregate, state.server, round

@@ -140,3 +140,58 @@ def fedlaw(steps, gradient, rate_of_steps, parameters, f, rate, cap=1.0, nonzero
         weights = nearest_in_simplex(wanted, cap, n - f if nonzero is None else nonzero)
         results.append(weights @ rows)
     return np.array(results)
+
+
+def hessian_product(moves, turns, vector):
+    """By updating B = σI pair by pair, where the rule takes the compact form."""
+    scale = turns[-1] @ moves[-1] / (moves[-1] @ moves[-1])
+    matrix = scale * np.eye(len(vector))
+    for s, y in zip(moves, turns, strict=True):
+        towards = matrix @ s
+        matrix = matrix - np.outer(towards, towards) / (s @ towards) + np.outer(y, y) / (y @ s)
+    return matrix @ vector
+
+
+def squares_within(values, clusters):
+    def alone(some):
+        return sum((value - np.mean(some)) ** 2 for value in some)
+
+    if clusters == 1:
+        return alone(values), None
+    ordered = sorted(values)
+    splits = range(1, len(values))
+    sums = [alone(ordered[:count]) + alone(ordered[count:]) for count in splits]
+    best = int(np.argmin(sums))
+    return sums[best], ordered[best + 1]
+
+
+def fldetector(steps, thetas, draws, window):
+    """draws: step -> uniform samples (references, n)."""
+    n = steps.shape[1]
+    found, moves, turns, misses, results = set(), [], [], [], []
+    for t, rows in enumerate(steps):
+        left = [i for i in range(n) if i not in found]
+        aggregate = np.mean([rows[i] for i in left], axis=0)
+        results.append(aggregate)
+        predicted = np.zeros_like(rows) if t == 0 else steps[t - 1]
+        if len(moves) >= window:
+            turned = hessian_product(moves[-window:], turns[-window:], thetas[t] - thetas[t - 1])
+            predicted = predicted + turned
+        distances = np.linalg.norm(predicted - rows, axis=1)
+        misses.append(distances / distances.sum())
+        if t > 0:
+            moves.append(thetas[t] - thetas[t - 1])
+            turns.append(aggregate - results[t - 1])
+        if t >= 2 * window and not found:
+            scores = np.mean(misses[-window:], axis=0)
+            ours = (scores - scores.min()) / (scores.max() - scores.min())
+            samples = draws(t)
+            gaps, slack = [], 0.0
+            for k in (1, 2):
+                logs = [np.log(squares_within(one, k)[0]) for one in samples]
+                gaps.append(np.mean(logs) - np.log(squares_within(ours, k)[0]))
+                slack = np.std(logs) * np.sqrt(1 + 1 / len(samples))
+            if gaps[1] - slack > gaps[0]:
+                bound = squares_within(scores, 2)[1]
+                found = {i for i in range(n) if scores[i] >= bound}
+    return np.array(results)

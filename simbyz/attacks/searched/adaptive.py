@@ -1,12 +1,14 @@
 """Attacks that know the rule: a factor searched against the very rule in use."""
 
+import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, signature_of_all
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
@@ -42,6 +44,7 @@ def adaptive(
     search: Callable[..., Search] = sequential,
     symmetry: Literal["rotations"] | None = None,
     objective: Objective | None = None,
+    knows_root: bool = True,
 ) -> Attack:
     """The attack of a family whose factor x >= 0 moves this rule most.
 
@@ -63,13 +66,16 @@ def adaptive(
         ones are. To be asked for: what a callable keeps to is not known, and coordinates cut over a
         mesh would have to be gathered.
       objective: `squared_distance` if None.
+      knows_root: against a rule that asks for `trusted` or `root`, of examples that the server
+        holds: whether the attacker knows them. If not, the honest mean stands for `trusted`.
 
     Returns:
-      An attack (key, honest, num_byzantine) -> the Byzantine rows.
+      An attack (key, honest, num_byzantine) -> the Byzantine rows; it asks for `trusted` and `root`
+      where the rule does and the attacker knows them.
 
     Raises:
-      ValueError: evaluations < 1, an unknown direction or symmetry; whatever the rule
-        refuses, when the attack is traced.
+      ValueError: evaluations < 1, an unknown direction or symmetry, a rule that asks for `root` and
+        an attacker who knows none; whatever the rule refuses, when the attack is traced.
 
     Cost: `evaluations` times the rule, or one `in_span` and as many small ones.
     Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
@@ -81,15 +87,25 @@ def adaptive(
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 
-    def attack(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
+    wanted = [name for name in OF_ROOT if asks_for(rule, name)]
+    if "root" in wanted and not knows_root:
+        raise ValueError(
+            f"{name_of(rule)} asks for root, the loss on the server's examples, for which nothing "
+            "else can stand: knows_root=True, or a rule with a root of the attacker's own"
+        )
+
+    def attack(key: jax.Array, honest: PyTree, num_byzantine: int, **known: Any) -> PyTree:
         if not num_byzantine:
             return chosen(key, honest, num_byzantine, factor=0.0)
+        if wanted and not knows_root:
+            stack, unravel = ravel(honest)
+            known = {"trusted": unravel(moments.sure_mean(stack))}
         found = search_factor(
             key,
             honest,
             num_byzantine,
             direction=direction,
-            rule=rule,
+            rule=functools.partial(rule, **known) if known else rule,
             evaluations=evaluations,
             f=f,
             search=search,
@@ -98,6 +114,9 @@ def adaptive(
         )
         return chosen(key, honest, num_byzantine, factor=found.factor)
 
+    asking = [rule] if knows_root else []
+    signature = signature_of_all(asking, ("key", "honest", "num_byzantine"), OF_ROOT)
+    vars(attack).update(__signature__=signature)  # what it asks for depends on the rule
     return attack
 
 

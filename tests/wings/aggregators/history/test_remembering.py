@@ -14,6 +14,7 @@ from simbyz.aggregators import (
     adaptive_federated_averaging,
     bant,
     fedlaw,
+    fldetector,
     foolsgold,
     safeguard,
     selection_of,
@@ -30,8 +31,17 @@ CENTERS = 0.7 * RNG.normal(size=(N, D)) + 1  # data that differ
 STEPS = CENTERS[None] + 0.5 * RNG.normal(size=(T, N, D))
 STEPS[:, N - F :] = -1.5 + 0.05 * RNG.normal(size=(T, F, D))
 STEPS = STEPS.astype(np.float32)
+JUMPY = STEPS.copy()  # the last two never send what they did before
+JUMPY[:, N - F :] += 3 * RNG.normal(size=(T, F, D)).astype(np.float32)
 START, RATE = np.linspace(-1, 1, D), 0.3
 OWN = np.full(D, -1.0)  # to where the server's own examples point: downhill along the honest rows
+
+KEY = jax.random.key(5)
+THETAS = np.cumsum(RNG.normal(size=(T, D)), axis=0)
+
+
+def draws(step):
+    return np.asarray(jax.random.uniform(jax.random.fold_in(KEY, step), (20, N), STEPS.dtype))
 
 
 def loss(parameters):
@@ -50,6 +60,7 @@ CASES = {
     "safeguard": (safeguard, {"windows": (6, 2)}, {}),
     "safeguard thresholds": (safeguard, {"windows": (5, 3), "thresholds": (1.0, 0.6)}, {}),
     "safeguard reset": (safeguard, {"windows": (4, 4), "factor": 1.2, "reset": 5}, {}),
+    "fldetector": (fldetector, {"window": 3}, {"thetas": THETAS, "draws": draws}),
     "bant": (bant, {"rate": 0.2}, {"loss": loss, "rate_of_steps": RATE, "parameters": START}),
     "fedlaw": (
         fedlaw,
@@ -64,15 +75,26 @@ CASES = {
 }
 
 
+def steps_of(make):
+    return JUMPY if make is fldetector else STEPS
+
+
 def asked(function, **known):
     return aggregators.base.asked(function, known)
 
 
 @functools.cache
 def stepped(rule):
-    def step(state, rows):
-        root = Root(jnp.asarray(START, rows.dtype), RATE, loss)
-        known = {"state": state, "root": root, "workers": jnp.arange(rows.shape[0]), "f": F}
+    def step(state, given):
+        rows, number = given
+        known = {
+            "state": state,
+            "root": Root(jnp.asarray(START, rows.dtype), RATE, loss),
+            "workers": jnp.arange(rows.shape[0]),
+            "f": F,
+            "parameters": jnp.asarray(THETAS, rows.dtype)[number],
+            "key": jax.random.fold_in(KEY, number),
+        }
         aggregate = rule.aggregate(rows, F, **asked(rule.aggregate, **known))
         weights = selection_of(rule.aggregate)(rows, F, **asked(rule.aggregate, **known))
         return rule.learn(state, rows, aggregate, **asked(rule.learn, **known)), (
@@ -80,7 +102,7 @@ def stepped(rule):
             weights,
         )
 
-    return jax.jit(lambda state, steps: jax.lax.scan(step, state, steps))
+    return jax.jit(lambda state, steps: jax.lax.scan(step, state, (steps, jnp.arange(T))))
 
 
 def follow(rule, steps=STEPS):
@@ -92,7 +114,7 @@ def follow(rule, steps=STEPS):
 @pytest.mark.parametrize("case", CASES)
 def test_as_written_from_the_paper(case):
     make, options, more = CASES[case]
-    steps = STEPS.astype(np.float64)
+    steps = steps_of(make).astype(np.float64)
     expected = getattr(reference, make.__name__)(steps, **options, **more)
     with jax.enable_x64(True):
         got, weights = jax.device_get(follow(make(**options), steps))
@@ -106,8 +128,9 @@ def test_liars_count_for_little_in_the_end(case):
     make, options, more = CASES[case]
     if "reset" in options:
         options = {**options, "reset": None}
-    got, weights = follow(make(**options))
-    single = getattr(reference, make.__name__)(STEPS.astype(np.float64), **options, **more)
+    steps = steps_of(make)
+    got, weights = follow(make(**options), steps)
+    single = getattr(reference, make.__name__)(steps.astype(np.float64), **options, **more)
     # A weight of FoolsGold divides 1 - cosine by the largest, which is small.
     np.testing.assert_allclose(got, single, rtol=3e-5, atol=3e-5)
     assert np.sum(weights[-1, N - F :]) < 0.05

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz.aggregators import Root, chain, fltrust, loss_function_rejection, zeno
+from simbyz.aggregators import chain, fltrust, loss_function_rejection, zeno
 from simbyz.data import Dataset
 from simbyz.data.root import draw, hold_out
 from simbyz.preaggregators import nearest_neighbor_mixing
@@ -135,44 +135,6 @@ def test_of_a_root_set_that_is_all_data_fltrust_follows_the_full_gradient():
     )
 
 
-def test_a_penalty_of_length_alone_leaves_out_the_longest():
-    rows = RNG.normal(size=(N, D)).astype(np.float32)
-    root = Root(jnp.zeros(D), 0.1, lambda parameters: jnp.float32(0))
-    np.testing.assert_array_equal(zeno(rows, F, root=root, penalty=1.0), aggregators.cge(rows, F))
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-def test_rows_that_are_no_floats_are_left_out(bad):
-    rows = RNG.normal(size=(N, D)).astype(np.float32)
-    rows[1] = bad
-    root = Root(jnp.zeros(D), 0.1, lambda parameters: squares(parameters, OWN))
-    for rule in (zeno, loss_function_rejection):
-        assert aggregators.selection_of(rule)(rows, 1, root=root)[1] == 0
-        assert np.all(np.isfinite(rule(rows, 1, root=root)))
-
-
-def test_another_rule_after_the_rejection():
-    rows = RNG.normal(size=(N, D)).astype(np.float32)
-    rows[3] = 50
-    root = Root(jnp.zeros(D), 0.1, lambda parameters: squares(parameters, OWN))
-    given = functools.partial(loss_function_rejection, root=root, rule=aggregators.median)
-    left = np.flatnonzero(aggregators.selection_of(given)(rows, 2))
-    np.testing.assert_array_equal(given(rows, 2), aggregators.median(rows[left], 2))
-
-
-def test_of_a_pytree_the_loss_is_given_one():
-    rows = RNG.normal(size=(N, D)).astype(np.float32)
-    tree = {"a": rows[:, :1], "b": rows[:, 1:]}
-
-    def loss(parameters):
-        return squares(jnp.concatenate([parameters["a"], parameters["b"]]), OWN)
-
-    root = Root({"a": jnp.zeros(1), "b": jnp.zeros(2)}, 0.1, loss)
-    flat = Root(jnp.zeros(D), 0.1, lambda parameters: squares(parameters, OWN))
-    got = zeno(tree, F, root=root)
-    np.testing.assert_array_equal(jnp.concatenate([got["a"], got["b"]]), zeno(rows, F, root=flat))
-
-
 def test_behind_a_pre_aggregator():
     rule = chain(nearest_neighbor_mixing, fltrust)
     assert np.all(np.isfinite(simulate(rule, reverse, steps=2).parameters))
@@ -187,6 +149,23 @@ def test_an_attack_that_knows_the_root_set():
 
     known = simulate(aggregators.average, against, steps=1).parameters
     assert not np.allclose(known, simulate(aggregators.average, guessed, steps=1).parameters)
+
+
+def test_a_search_against_the_rule_with_and_without_the_root_set():
+    honest, trusted = jnp.asarray(TARGETS[:5]), jnp.asarray(OWN.mean(axis=0))
+    key = jax.random.key(0)
+    knowing = attacks.adaptive("little", fltrust)
+    guessing = attacks.adaptive("little", fltrust, knows_root=False)
+    by_hand = [
+        attacks.adaptive("little", functools.partial(fltrust, trusted=one))(key, honest, 2)
+        for one in (trusted, honest.mean(axis=0))
+    ]
+    np.testing.assert_array_equal(knowing(key, honest, 2, trusted=trusted), by_hand[0])
+    np.testing.assert_array_equal(guessing(key, honest, 2), by_hand[1])
+    reached = [simulate(fltrust, one, steps=1).parameters for one in (knowing, guessing)]
+    assert np.all(np.isfinite(reached))
+    with pytest.raises(ValueError, match="zeno asks for root"):
+        attacks.adaptive("little", zeno, knows_root=False)
 
 
 EIGHT = Dataset(
@@ -289,10 +268,6 @@ WRONG = {
             )
         )(make_simulator(Config(N, F, momentum_at=()), quadratic, zeno, reverse)),
         "apply has none",
-    ),
-    "everybody left out": (
-        lambda: zeno(OWN, 5, root=Root(jnp.zeros(D), 0.1, jnp.sum)),
-        "zeno needs n >= 1f",
     ),
 }
 
