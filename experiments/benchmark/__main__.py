@@ -186,7 +186,8 @@ def prepare(options: Options) -> Prepared:
     levels = [parse_heterogeneity(level) for level in options.heterogeneity]
     if len(set(levels)) < len(levels):
         raise ValueError(f"heterogeneity must differ, got {' '.join(options.heterogeneity)}")
-    refusals = refusals_of(options.rule, options.pre, options.attack, options.n, options.f)
+    own_first = sorted(options.rule, key=own.is_own, reverse=True)
+    refusals = refusals_of(own_first, options.pre, options.attack, options.n, options.f)
     runs = runs_of(options, refusals)
     if not runs:
         raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")
