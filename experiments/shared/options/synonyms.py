@@ -32,13 +32,13 @@ def translated(arguments: Sequence[str], options: Any) -> list[str]:
         if argument.startswith("--"):
             name, equals, value = argument.partition("=")
             choices = known.get(name.replace("_", "-"), frozenset())
-            result.append(name + equals + _own(value, choices))
+            result.append(name + equals + named(value, choices))
         else:
-            result.append(_own(argument, choices))
+            result.append(named(argument, choices))
     return result
 
 
-def _own(value: str, choices: Iterable[str]) -> str:
+def named(value: str, choices: Iterable[str]) -> str:
     """The value, or the one of the choices that is its only synonym among them."""
     if value in choices:
         return value

@@ -1,0 +1,337 @@
+"""The benchmark: worst-case test accuracy of every rule, by f and heterogeneity.
+
+All combinations of the options are trained; a rule's learning rate is chosen by its worst attack on
+a validation split. Ends in the ranking, what mixing and momentum add, heatmaps and CSV files. The
+same command again runs only what is missing. The default takes 7 minutes of one core.
+
+A rule or an attack of your own is given as module:name, such as --rule mypackage.myrule:my_rule;
+given alone it joins the default ones, whose runs are taken from the results or from those that are
+kept with the benchmark.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import jax
+import pandas as pd
+
+from experiments.benchmark import cost, pictures, ranking, tables
+from experiments.benchmark.entries import own
+from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAGGREGATORS
+from experiments.benchmark.results import Results, kinds
+from experiments.benchmark.runs import FIELDS, Refusals, Run, product
+from experiments.benchmark.simulate import code, refusals_of, simulate, task_of
+from experiments.defence_matrix.runs import parse_heterogeneity, share
+from experiments.defence_matrix.simulate import split
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Output, Printer
+from experiments.shared.mixing import refuse_different_code
+from experiments.shared.options import command_line
+from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.synonyms import named
+from experiments.shared.progress import Progress, duration
+from experiments.shared.run import KEPT, run, start
+from simbyz import records
+from simbyz.aggregators import AGGREGATORS
+from simbyz.data import Dataset, load
+from simbyz.records.provenance import versions
+
+FAMILY = command_line.tyro.conf.arg(help_behavior_hint="(default: one of each family)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The grid: all combinations of these are trained."""
+
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    """digits needs no download."""
+    rule: Annotated[tuple[str, ...], command_line.ALL] = ()
+    """Rules by name, or your own as module:name."""
+    pre: tuple[str, ...] = ("none",)
+    """Before them: none, nnm, arc, bucketing. Give none nnm to see what mixing adds."""
+    attack: Annotated[tuple[str, ...], FAMILY] = ()
+    """Attacks by name, on labels and searched through the rule too, or your own as module:name."""
+    f: tuple[int, ...] = (2, 6)
+    """Byzantine workers, present and tolerated."""
+    heterogeneity: tuple[str, ...] = ("iid", "dirichlet:1")
+    """Of the workers' data: iid, extreme, gamma:SIMILARITY, dirichlet:ALPHA."""
+    momentum: tuple[float, ...] = (0.9,)
+    """μ of m ← μ m + (1 - μ) gradient, at the workers. Give 0 too to see what it adds."""
+    learning_rate: tuple[float, ...] = (0.1, 0.5)
+    """Of which each rule, f and heterogeneity has its own, by its worst attack."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Of initial weights and batches."""
+    full: bool = False
+    """Every attack and pre-aggregator, f/n from 0.1 to 0.45, momentum 0 too, Dirichlet 0.1 too, in
+    place of these. See what it takes by --dry-run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The setting of all runs."""
+
+    n: int = 20
+    """Workers, Byzantine ones among them."""
+    steps: int = 100
+    """Steps of a run."""
+    batch_size: int = 16
+    """Examples a worker and a step."""
+    hidden: int = 16
+    """Width of the network's one hidden layer."""
+    weight_decay: float = 1e-4
+    """Times the parameters, in each update."""
+    validation: float = 0.2
+    """Share of the training images that learning rates are chosen on."""
+    partition_seed: int = 0
+    """Of the partition of the data, the same in all runs."""
+    evaluations: int = 12
+    """How often an adaptive attack evaluates the rule in a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage(command_line.Storage):
+    """Where results go, and where data come from."""
+
+    results: Path = Path("results/benchmark")
+    allow_mixed: bool = False
+    """Let runs of different code stand in one table."""
+    dry_run: bool = False
+    """Say how many runs there are and about how long they take, and run none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Grid, Setting, Storage, Output):
+    """The training, and how it is done."""
+
+
+# Seconds, not minutes: what the tests run.
+SMOKE = Options(
+    rule=("median", "krum"),
+    pre=("none",),
+    attack=("none", "sign_flipping", "label_flipping"),
+    f=(1, 3),
+    heterogeneity=("iid",),
+    seeds=(1, 2),
+    n=8,
+    steps=10,
+    hidden=4,
+)
+AXES = ("rule", "pre", "f", "heterogeneity", "momentum", "attack", "learning_rate")
+
+
+class Prepared(NamedTuple):
+    options: Options  # with the names of all rules and attacks
+    runs: list[Run]
+    refusals: Refusals
+    dataset: Dataset
+    results: Results
+
+
+def named_in_full(options: Options) -> Options:
+    """The options with the library's names of rules and attacks, and all that --full asks for.
+
+    Raises:
+      ValueError: no rule, pre-aggregator or attack has this name.
+    """
+    if options.full:
+        options = dataclasses.replace(
+            options,
+            pre=PREAGGREGATORS,
+            attack=ALL_ATTACKS,
+            f=tuple(round(share * options.n) for share in (0.1, 0.2, 0.3, 0.45)),
+            heterogeneity=("iid", "dirichlet:1", "dirichlet:0.1"),
+            momentum=(0.9, 0.0),
+        )
+    rules = _known("rule", options.rule, tuple(AGGREGATORS), tuple(AGGREGATORS))
+    attacks = _known("attack", options.attack, ALL_ATTACKS, FAMILIES)
+    pres = _known("pre", options.pre, PREAGGREGATORS, ())
+    return dataclasses.replace(options, rule=rules, attack=attacks, pre=pres)
+
+
+def _known(
+    what: str, given: Sequence[str], names: Sequence[str], default: Sequence[str]
+) -> tuple[str, ...]:
+    """These names, or those that own ones join."""
+    found = tuple(one if own.is_own(one) and default else named(one, names) for one in given)
+    for one in found:
+        if one not in names and not (default and own.is_own(one)):
+            yours = ", or your own as module:name" if default else ""
+            raise ValueError(f"{what} must be one of {', '.join(names)}{yours}, got {one!r}")
+    return found if any(not own.is_own(one) for one in found) else (*default, *found)
+
+
+def runs_of(options: Options, refusals: Refusals) -> list[Run]:
+    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    shared = {
+        name: getattr(options, name) for name in FIELDS if name not in axes and name != "source"
+    }
+    return product(shared, axes, refusals)
+
+
+def prepare(options: Options) -> Prepared:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_options(options)
+    joined = bool([one for one in (*options.rule, *options.attack) if own.is_own(one)])
+    options = named_in_full(options)
+    check_options(options, *AXES)
+    if least := [f for f in options.f if not 1 <= f < options.n]:
+        raise ValueError(f"f must be from 1 to below n = {options.n}, got {least[0]}")
+    check_memory(4 * options.n**2, f"n = {options.n}")
+    levels = [parse_heterogeneity(level) for level in options.heterogeneity]
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"heterogeneity must differ, got {' '.join(options.heterogeneity)}")
+    own_first = sorted(options.rule, key=own.is_own, reverse=True)
+    refusals = refusals_of(own_first, options.pre, options.attack, options.n, options.f)
+    runs = runs_of(options, refusals)
+    if not runs:
+        raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")
+    dataset = load(options.dataset, data_dir=options.data_dir)
+    training, _ = split(dataset, options.validation)
+    size = len(training.train_labels)
+    if not 1 <= options.batch_size <= size:
+        raise ValueError(
+            f"batch_size must be from 1 to {size}, the training images of {dataset.name} without "
+            f"validation, got {options.batch_size}"
+        )
+    for level in options.heterogeneity:
+        share(level, training.train_labels, options.n, options.partition_seed)
+    results = Results(options.results, dataset.name if joined else None)
+    if not options.allow_mixed:
+        _refuse_other_code(results, runs)
+    records.prepare_folder(options.results)
+    return Prepared(options, runs, refusals, dataset, results)
+
+
+def _refuse_other_code(results: Results, runs: Sequence[Run]) -> None:
+    """Of the runs in the folder, beside those to come; those that are kept are told of instead."""
+    found = results.of(runs)
+    found = found[~found["kept"]].assign(file=results.folder.name)
+    if results.missing(runs):
+        new = {"code_digest": code(), "jax_version": versions()["jax_version"], "file": "to come"}
+        found = pd.concat([found, pd.DataFrame([new])], ignore_index=True)
+    refuse_different_code(found)
+
+
+class Outcome(NamedTuple):
+    runs: pd.DataFrame  # one row a run
+    attacked: pd.DataFrame  # one row a rule, pre-aggregator, f, data, momentum and attack
+    table: pd.DataFrame  # the worst cases, ranked
+    breakdown: pd.DataFrame
+    gains: dict[str, pd.DataFrame]
+    costs: pd.DataFrame
+
+
+def outcome_of(runs: pd.DataFrame) -> Outcome:
+    """All tables of these runs."""
+    table = ranking.worst_cases(runs)
+    gains = {"pre": ranking.gains(runs, "pre", "none")}
+    gains["momentum"] = ranking.gains(runs, "momentum", 0.0)
+    return Outcome(
+        runs,
+        ranking.under_attack(runs),
+        table,
+        ranking.breakdown(table),
+        gains,
+        ranking.costs(runs),
+    )
+
+
+def main(options: Options) -> Outcome:
+    """Run what is asked for and not on disk yet."""
+    return compute(prepare(options))
+
+
+def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """The tables of these runs, from their files."""
+    _, runs, _, dataset, results = prepared
+    dimension = dimension_of(prepared)
+    work = {run: cost.seconds_of(run, dimension) for run in runs}
+    progress = Progress(
+        total=sum(work.values()), done=sum(work.values()) - _work(results.missing(runs), work)
+    )
+    fresh = set(results.missing(runs))
+    try:
+        simulate(
+            runs,
+            dataset,
+            results,
+            lambda some, text: progress.add(_work([r for r in some if r in fresh], work), text),
+            stop=stop,
+        )
+    finally:
+        progress.close()
+    return outcome_of(results.of(runs))
+
+
+def _work(runs: Sequence[Run], work: dict[Run, float]) -> float:
+    return sum(work[one] for one in runs)
+
+
+def dimension_of(prepared: Prepared) -> int:
+    first = prepared.runs[0]
+    training, _ = split(prepared.dataset, first.validation)
+    part = share("iid", training.train_labels, first.n, 0)
+    parameters, _ = jax.eval_shape(task_of(first, training, part).initialise, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(parameters))
+
+
+def extent(prepared: Prepared) -> str:
+    """How much there is to do, in a line."""
+    runs, missing = prepared.runs, prepared.results.missing(prepared.runs)
+    programs, seconds = cost.estimate(runs, missing, dimension_of(prepared))
+    return (
+        f"{len(runs):,} runs, {len(runs) - len(missing):,} of them finished; {len(missing):,} to "
+        f"compute in {programs} programs, about {duration(seconds)} on {cost.cores()} cores"
+    )
+
+
+def write(options: Options, outcome: Outcome) -> list[Path]:
+    """The tables as CSV, and the pictures."""
+    named_tables = {
+        "benchmark": outcome.table,
+        "attacks": outcome.attacked,
+        "breakdown": outcome.breakdown,
+        "cost": outcome.costs,
+        **{f"gain-{what}": table for what, table in outcome.gains.items() if len(table)},
+    }
+    paths = []
+    for name, table in named_tables.items():
+        paths.append(options.results / f"{name}.csv")
+        save_table(table, paths[-1])
+    for name, figure in pictures.figures(outcome.attacked, outcome.table, options.n):
+        paths.append(options.results / f"{name}.png")
+        save_figure(figure, paths[-1], dpi=110)
+    return paths
+
+
+def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> None:
+    """Run what is missing; print and write all of it."""
+    print(extent(prepared), flush=True)
+    if options.dry_run:
+        return
+    outcome = compute(prepared, stop)
+    out = Printer(options.format)
+    title = f"{options.dataset}, n = {options.n}, {options.steps} steps, {len(options.seeds)} seeds"
+    tables.print_ranking(outcome.table, outcome.costs, prepared.refusals, options.n, title, out)
+    tables.print_gains(outcome.gains, out)
+    if kept := int(outcome.runs["kept"].sum()):
+        print(f"{kept:,} of {len(outcome.runs):,} runs are those kept with the benchmark")
+    for line in kinds(outcome.runs):
+        print(f"runs of different code: {line}")
+    paths = write(options, outcome)
+    print(f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it")
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line: see `run` for exit codes."""
+    return run(Options, arguments, "benchmark", __doc__, prepare, execute, stopped=KEPT)
+
+
+if __name__ == "__main__":
+    start(command)

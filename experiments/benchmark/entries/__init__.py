@@ -1,0 +1,1 @@
+"""What is entered: rules, pre-aggregators and attacks by name, and a user's own."""

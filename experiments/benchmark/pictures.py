@@ -1,0 +1,85 @@
+"""The benchmark as pictures: rules against attacks, and the ranking."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.benchmark.ranking import order
+
+# Light for good, dark for bad, told apart in grey and by the colour-blind.
+COLORS = "cividis"
+
+
+def figures(attacked: pd.DataFrame, table: pd.DataFrame, n: int) -> Iterator[tuple[str, Figure]]:
+    """(name of the file, figure): the ranking, and a heatmap an f, heterogeneity and momentum.
+
+    Args:
+      attacked: of `ranking.under_attack`.
+      table: of `ranking.worst_cases`.
+      n: workers.
+    """
+    yield "ranking", ranking(table, n)
+    for (f, level, momentum), some in attacked.groupby(
+        ["f", "heterogeneity", "momentum"], sort=False
+    ):
+        name = f"attacks-f_{f}-{level.replace(':', '_')}-momentum_{momentum:g}"
+        cell = (table["f"] == f) & (table["heterogeneity"] == level)
+        ranked = table[cell & (table["momentum"] == momentum)]
+        yield name, heatmap(some, ranked, f"f/n = {f / n:.2g}, {level}, momentum {momentum:g}")
+
+
+def heatmap(attacked: pd.DataFrame, ranked: pd.DataFrame, title: str) -> Figure:
+    """Test accuracy of each rule under each attack, the best worst case on top."""
+    grid = attacked.pivot_table(
+        index=["rule", "pre"], columns="attack", values="test_accuracy", sort=False
+    )
+    grid = grid.loc[list(zip(ranked["rule"], ranked["pre"], strict=True))]
+    figure = Figure(
+        figsize=(3.2 + 0.6 * grid.shape[1], 1.6 + 0.2 * len(grid)), layout="constrained"
+    )
+    axes = figure.subplots()
+    axes.imshow(grid, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(
+        range(grid.shape[1]), [str(a).replace("_", " ") for a in grid], rotation=90, size=8
+    )
+    axes.set_yticks(range(len(grid)), [_name(*defence) for defence in grid.index], size=7)
+    for (row, place), value in np.ndenumerate(grid.to_numpy()):
+        color = "black" if value > 0.55 else "white"
+        axes.text(place, row, f"{100 * value:.0f}", ha="center", va="center", size=6, color=color)
+    axes.set_title(f"test accuracy, %: {title}", size=9)
+    return figure
+
+
+def ranking(table: pd.DataFrame, n: int) -> Figure:
+    """The worst accuracy of each rule, a mark an f and heterogeneity, the best mean on top."""
+    cells = list(dict.fromkeys(zip(table["f"], table["heterogeneity"], strict=True)))
+    defences = list(order(table, cells).index)[::-1]
+    figure = Figure(figsize=(7.5, 1.2 + 0.19 * len(defences)), layout="constrained")
+    axes = figure.subplots()
+    places = {defence: place for place, defence in enumerate(defences)}
+    for (f, level), mark in zip(cells, "osD^vP*X<>hp" * 9, strict=False):
+        some = table[(table["f"] == f) & (table["heterogeneity"] == level)]
+        keys = zip(some["rule"], some["pre"], some["momentum"], strict=True)
+        axes.errorbar(
+            100 * some["test_accuracy"],
+            [places[key] for key in keys],
+            xerr=100 * some["deviation"].fillna(0),
+            fmt=mark,
+            markersize=4,
+            linewidth=0.6,
+            label=f"f/n = {f / n:.2g}, {level}",
+        )
+    several = table["momentum"].nunique() > 1
+    names = [_name(rule, pre) + f", {momentum:g}" * several for rule, pre, momentum in defences]
+    axes.set_yticks(range(len(defences)), names, size=7)
+    axes.set_ylim(-0.7, len(defences) - 0.3)
+    axes.grid(axis="both", linewidth=0.3)
+    axes.set_xlabel("test accuracy under the worst attack, %")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
+    return figure
+
+
+def _name(rule: str, pre: str) -> str:
+    return rule.replace("_", " ") + ("" if pre == "none" else f", {pre}")

@@ -1,0 +1,97 @@
+"""The ranking as a table in a terminal, or to paste."""
+
+import pandas as pd
+from rich.table import Table
+
+from experiments.benchmark.ranking import DEFENCE, breakdown, order
+from experiments.benchmark.runs import Refusals
+from experiments.defence_matrix.tables import initials
+from experiments.shared.formats import Printer
+
+NONE = "none"
+
+
+def print_ranking(
+    table: pd.DataFrame, costs: pd.DataFrame, refusals: Refusals, n: int, title: str, out: Printer
+) -> None:
+    """A line a rule and pre-aggregator, a column an f and heterogeneity; a table a momentum."""
+    cells = list(dict.fromkeys(zip(table["f"], table["heterogeneity"], strict=True)))
+    broken = breakdown(table).groupby(DEFENCE)["breakdown"].min()
+    speed = costs.groupby(["rule", "pre"])["microseconds"].max()
+    for momentum, group in table.groupby("momentum", sort=False):
+        shown = Table(
+            title=f"{title}, momentum {momentum:g}",
+            caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
+            "learning rate whose worst attack is best on the validation split; the best mean over "
+            "the columns first. breaks: the smallest f at which the worst accuracy is below half "
+            "of the best unattacked one, on any data. µs: of a run's step on this machine. Attacks "
+            "by initials: "
+            + ", ".join(f"{initials(a)} {a}" for a in dict.fromkeys(table["worst_attack"]))
+            + ("; ✕: some runs diverged" if group["diverged"].any() else ""),
+        )
+        for name in ("rule", "after"):
+            shown.add_column(name, overflow="fold")
+        for f, level in cells:
+            shown.add_column(f"f/n={f / n:.2g} {level}", justify="right", overflow="fold")
+        for name in ("breaks", "µs"):
+            shown.add_column(name, justify="right")
+        rows = {
+            (row["rule"], row["pre"], row["f"], row["heterogeneity"]): row
+            for row in group.to_dict("records")
+        }
+        for rule, pre, _ in order(group, cells).index:
+            point = broken[rule, pre, momentum]
+            shown.add_row(
+                str(rule),
+                "" if pre == NONE else str(pre),
+                *(_cell(rows.get((rule, pre, *cell))) for cell in cells),
+                "" if pd.isna(point) else f"{int(point) / n:.2g}",
+                f"{speed[rule, pre]:.0f}",
+            )
+        out.print(shown)
+    for line in reasons(refusals):
+        out.print(line, highlight=False)
+
+
+def reasons(refusals: Refusals) -> list[str]:
+    """A line a rule and reason; behind pre-aggregators only where it is another f's."""
+    lines: dict[str, None] = {}
+    for (rule, pre, _), reason in refusals.items():
+        alone = reason.partition(" (part ")[0]
+        behind = "" if pre in (NONE, "nnm", "arc") else f" after {pre}"
+        lines[f"{rule}{behind}: {alone}"] = None
+    return list(lines)
+
+
+def print_gains(gains: dict[str, pd.DataFrame], out: Printer) -> None:
+    """What mixing and momentum add to the worst accuracy, of each f and heterogeneity."""
+    for what, table in gains.items():
+        if table.empty:
+            continue
+        shown = Table(
+            title=f"what {'mixing' if what == 'pre' else what} adds to the worst accuracy",
+            caption="points of test accuracy, mean over rules of paired differences, and its 95 % "
+            "interval over seeds (Student's)",
+        )
+        for name in (what, "f", "data"):
+            shown.add_column(name)
+        for name in ("adds", "interval", "rules better"):
+            shown.add_column(name, justify="right")
+        for row in table.to_dict("records"):
+            shown.add_row(
+                str(row[what]),
+                str(row["f"]),
+                str(row["heterogeneity"]),
+                f"{100 * row['mean']:+.1f}",
+                f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+                f"{row['better']} of {row['rules']}",
+            )
+        out.print(shown)
+
+
+def _cell(row: dict | None) -> str:
+    if row is None:
+        return "refused"
+    spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
+    lost = "✕" * bool(row["diverged"])
+    return f"{100 * row['test_accuracy']:.1f}{lost}{spread} {initials(row['worst_attack'])}"
