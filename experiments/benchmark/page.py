@@ -55,8 +55,8 @@ READING = """
 - Intervals are of differences seed by seed, by Student's t; with three seeds they are wide. The
   attack that is worst is worst on the same seeds, so that worst cases are a little too low, those
   of close attacks most.
-- The default attacks stay in sight of the honest rows, as attackers would that fear to be found out.
-  `average` therefore holds here, though a single row of NaN ends it (`--attack nan`).
+- The default attacks stay in sight of the honest rows, as those do that fear to be found out:
+  `average` holds here, though a single row of NaN ends it (`--attack nan`).
 - A rule *breaks* at the smallest f tried at which its worst accuracy is below half of the best
   unattacked accuracy of any rule on the same data.
 - Step times are the runs' own, gradients and all, on one core: the least of each rule's sweeps.

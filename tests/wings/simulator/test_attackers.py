@@ -124,7 +124,7 @@ def test_a_drawn_worker_is_replaced_in_its_place():
     config = Config(n=4, f=1, num_byzantine=2, redraw=True)
     vectors = jnp.arange(8.0).reshape(4, 2)
     who = Identities(jnp.asarray([1, 3]), jnp.asarray([0, 2]))
-    stack, _ = receive(config, attacks.zero, vectors, None, round_of(who))
+    stack, _ = receive(config, attacks.zero, vectors, None, round_of(who), {})
     np.testing.assert_array_equal(stack, [[0, 0], [2, 3], [0, 0], [6, 7]])
     honest, byzantine = apart(config, who, stack)
     np.testing.assert_array_equal(honest, [[2, 3], [6, 7]])
@@ -139,7 +139,7 @@ def test_what_is_received_says_whose_is_which_under_chance():
     for step in range(12):
         part = participants(config, KEY, step)
         stack, _ = receive(
-            config, attacks.zero, vectors, None, round_of(step=step)._replace(part=part)
+            config, attacks.zero, vectors, None, round_of(step=step)._replace(part=part), {}
         )
         expected = np.where(part.byzantine[:, None], 0, vectors)
         np.testing.assert_array_equal(stack, expected)
@@ -183,7 +183,7 @@ def test_own_vectors_go_to_an_attack_that_takes_them():
     config = Config(n=3, f=1, num_byzantine=3, byzantine_gradients=True)
 
     def nobody(attack, state=None):
-        return receive(config, attack, vectors, state, round_of(who))
+        return receive(config, attack, vectors, state, round_of(who), {})
 
     np.testing.assert_array_equal(nobody(attacks.zero).stack, np.zeros((3, 2)))
     flipped = functools.partial(attacks.sign_flipping, scale=2.0)
