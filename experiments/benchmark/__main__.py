@@ -10,7 +10,7 @@ kept with the benchmark.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -23,13 +23,15 @@ from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAG
 from experiments.benchmark.results import Results, kinds
 from experiments.benchmark.runs import FIELDS, Refusals, Run, product
 from experiments.benchmark.simulate import code, refusals_of, simulate, task_of
-from experiments.defence_matrix.runs import parse_heterogeneity, share
+from experiments.defence_matrix.runs import share
 from experiments.defence_matrix.simulate import split
+from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_different_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.question import folder_of
 from experiments.shared.options.synonyms import named
 from experiments.shared.progress import Progress, duration
 from experiments.shared.run import KEPT, run, start
@@ -183,9 +185,7 @@ def prepare(options: Options) -> Prepared:
     if least := [f for f in options.f if not 1 <= f < options.n]:
         raise ValueError(f"f must be from 1 to below n = {options.n}, got {least[0]}")
     check_memory(4 * options.n**2, f"n = {options.n}")
-    levels = [parse_heterogeneity(level) for level in options.heterogeneity]
-    if len(set(levels)) < len(levels):
-        raise ValueError(f"heterogeneity must differ, got {' '.join(options.heterogeneity)}")
+    check_levels(options.heterogeneity)
     own_first = sorted(options.rule, key=own.is_own, reverse=True)
     refusals = refusals_of(own_first, options.pre, options.attack, options.n, options.f)
     runs = runs_of(options, refusals)
@@ -193,14 +193,13 @@ def prepare(options: Options) -> Prepared:
         raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
-    size = len(training.train_labels)
-    if not 1 <= options.batch_size <= size:
-        raise ValueError(
-            f"batch_size must be from 1 to {size}, the training images of {dataset.name} without "
-            f"validation, got {options.batch_size}"
-        )
-    for level in options.heterogeneity:
-        share(level, training.train_labels, options.n, options.partition_seed)
+    check_training(
+        training,
+        options.heterogeneity,
+        options.n,
+        options.batch_size,
+        options.partition_seed,
+    )
     results = Results(options.results, dataset.name if joined else None)
     if not options.allow_mixed:
         _refuse_other_code(results, runs)
@@ -252,10 +251,9 @@ def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Out
     _, runs, _, dataset, results = prepared
     dimension = dimension_of(prepared)
     work = {run: cost.seconds_of(run, dimension) for run in runs}
-    progress = Progress(
-        total=sum(work.values()), done=sum(work.values()) - _work(results.missing(runs), work)
-    )
     fresh = set(results.missing(runs))
+    total = sum(work.values())
+    progress = Progress(total=total, done=total - _work(fresh, work))
     try:
         simulate(
             runs,
@@ -269,7 +267,7 @@ def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Out
     return outcome_of(results.of(runs))
 
 
-def _work(runs: Sequence[Run], work: dict[Run, float]) -> float:
+def _work(runs: Iterable[Run], work: dict[Run, float]) -> float:
     return sum(work[one] for one in runs)
 
 
@@ -300,12 +298,12 @@ def write(options: Options, outcome: Outcome) -> list[Path]:
         "cost": outcome.costs,
         **{f"gain-{what}": table for what, table in outcome.gains.items() if len(table)},
     }
-    paths = []
+    folder, paths = folder_of(options, Grid, Setting), []
     for name, table in named_tables.items():
-        paths.append(options.results / f"{name}.csv")
+        paths.append(folder / f"{name}.csv")
         save_table(table, paths[-1])
     for name, figure in pictures.figures(outcome.attacked, outcome.table, options.n):
-        paths.append(options.results / f"{name}.png")
+        paths.append(folder / f"{name}.png")
         save_figure(figure, paths[-1], dpi=110)
     return paths
 

@@ -193,10 +193,7 @@ def compute(
         simulate(runs, dataset, options.results, progress.add, stop=stop)
     finally:
         progress.close()
-    order = {run.file: place for place, run in enumerate(runs)}
-    found = records.read_runs(options.results)
-    found = found[found["file"].isin(order)]
-    found = found.iloc[found["file"].map(order).argsort()].reset_index(drop=True)
+    found = records.read_runs(options.results, files=[run.file for run in runs])
     return Results(found, tables.summarise(found))
 
 

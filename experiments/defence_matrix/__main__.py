@@ -16,8 +16,9 @@ import pandas as pd
 from experiments.defence_matrix import pictures, tables
 from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import PreName, RuleName
-from experiments.defence_matrix.runs import Run, parse_heterogeneity, product, share
+from experiments.defence_matrix.runs import Run, product
 from experiments.defence_matrix.simulate import check, code, simulate, split
+from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
@@ -157,21 +158,18 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         if f < 1:
             raise ValueError(f"f must be at least 1, got {f}")
     check_memory(4 * options.honest**2, f"honest = {options.honest}")
-    levels = [parse_heterogeneity(level) for level in options.heterogeneity]
-    if len(set(levels)) < len(levels):
-        raise ValueError(f"heterogeneity must differ, got {' '.join(options.heterogeneity)}")
+    check_levels(options.heterogeneity)
     runs = runs_of(options)
     check(runs)
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
-    size = len(training.train_labels)
-    if not 1 <= options.batch_size <= size:
-        raise ValueError(
-            f"batch_size must be from 1 to {size}, the training images of {dataset.name} without "
-            f"validation, got {options.batch_size}"
-        )
-    for level in options.heterogeneity:
-        share(level, training.train_labels, options.honest, options.partition_seed)
+    check_training(
+        training,
+        options.heterogeneity,
+        options.honest,
+        options.batch_size,
+        options.partition_seed,
+    )
     if not options.allow_mixed:
         named = [(run.name, run.configuration) for run in runs]
         refuse_other_code(named, options.results, code())
@@ -197,12 +195,10 @@ def compute(
         simulate(runs, dataset, options.results, progress.add, stop=stop)
     finally:
         progress.close()
-    order = {run.file: place for place, run in enumerate(runs)}
-    found = records.read_runs(options.results)
-    found = found[found["file"].isin(order)]
-    steps = records.read_steps(options.results, files=list(order), columns=COLUMNS)
-    found = found.assign(diverged_step=found["digest"].map(diverged_steps(steps)))
-    return matrix(found.iloc[found["file"].map(order).argsort()])
+    files = [run.file for run in runs]
+    found = records.read_runs(options.results, files=files)
+    steps = records.read_steps(options.results, files=files, columns=COLUMNS)
+    return matrix(found.assign(diverged_step=found["digest"].map(diverged_steps(steps))))
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:

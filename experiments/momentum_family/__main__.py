@@ -14,8 +14,8 @@ from typing import Annotated, Literal, NamedTuple
 
 import pandas as pd
 
-from experiments.defence_matrix.runs import parse_heterogeneity, share
 from experiments.defence_matrix.simulate import split
+from experiments.defence_matrix.training import check_levels, check_training
 from experiments.momentum_family import claims, pictures, tables
 from experiments.momentum_family.algorithms import ALGORITHMS, AlgorithmName, refusal
 from experiments.momentum_family.rules import RuleName
@@ -192,9 +192,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         raise ValueError("learning_rate must name at least one")
     _check_numbers(options)
     check_memory(4 * options.n**2, f"n = {options.n}")
-    levels = [parse_heterogeneity(level) for level in options.heterogeneity]
-    if len(set(levels)) < len(levels):
-        raise ValueError(f"heterogeneity must differ, got {' '.join(options.heterogeneity)}")
+    check_levels(options.heterogeneity)
     runs = runs_of(options)
     if not runs:
         raise ValueError(
@@ -204,14 +202,13 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     check(options.rule, runs)
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
-    size = len(training.train_labels)
-    if not 1 <= options.batch_size <= size:
-        raise ValueError(
-            f"batch_size must be from 1 to {size}, the training images of {dataset.name} without "
-            f"validation, got {options.batch_size}"
-        )
-    for level in options.heterogeneity:
-        share(level, training.train_labels, options.n, options.partition_seed)
+    check_training(
+        training,
+        options.heterogeneity,
+        options.n,
+        options.batch_size,
+        options.partition_seed,
+    )
     if not options.allow_mixed:
         named = [(run.name, run.configuration) for run in runs]
         refuse_other_code(named, options.results, code())
@@ -254,11 +251,9 @@ def compute(
         simulate(runs, dataset, options.results, progress.add, stop=stop)
     finally:
         progress.close()
-    order = {run.file: place for place, run in enumerate(runs)}
-    found = records.read_runs(options.results)
-    found = found[found["file"].isin(order)]
-    found = found.iloc[found["file"].map(order).argsort()].reset_index(drop=True)
-    steps = records.read_steps(options.results, files=list(order), columns=STEPS)
+    files = [run.file for run in runs]
+    found = records.read_runs(options.results, files=files)
+    steps = records.read_steps(options.results, files=files, columns=STEPS)
     found = tables.with_costs(found, steps, options.target)
     chosen = tables.chosen(found)
     return Results(found, chosen, tables.summarise(chosen, options.baseline))

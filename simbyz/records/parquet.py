@@ -125,8 +125,14 @@ def write_run(
     return path
 
 
-def read_runs(folder: str | os.PathLike[str]) -> pd.DataFrame:
+def read_runs(
+    folder: str | os.PathLike[str], *, files: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Reads what every run in `folder` was and gave, one row a run.
+
+    Args:
+      folder: the results.
+      files: names of files, whose order the rows have; by default all in the folder.
 
     Returns:
       The columns name, digest (of the configuration), settings (digest of it without the seed) and
@@ -134,7 +140,7 @@ def read_runs(folder: str | os.PathLike[str]) -> pd.DataFrame:
       there. A damaged or foreign file is skipped with a warning.
     """
     rows = []
-    for path in _files(folder):
+    for path in _paths(folder, files):
         try:
             rows.append(_run_row(path, read_checked(path).schema_arrow))
         except UNREADABLE as error:
@@ -161,7 +167,7 @@ def read_steps(
     """
     rows: list[dict[str, Any]] = []
     tables = []
-    for path in _files(folder) if files is None else [Path(folder) / file for file in files]:
+    for path in _paths(folder, files):
         try:
             file = read_checked(path)
             row, num_rows = _run_row(path, file.schema_arrow), file.metadata.num_rows
@@ -238,6 +244,10 @@ def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if len(set(sizes.values())) != 1:
         raise ValueError(f"columns must be there and equally long, got the lengths {sizes}")
     return arrays
+
+
+def _paths(folder: str | os.PathLike[str], files: Sequence[str] | None) -> list[Path]:
+    return _files(folder) if files is None else [Path(folder) / file for file in files]
 
 
 def _files(folder: str | os.PathLike[str]) -> list[Path]:

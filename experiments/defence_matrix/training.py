@@ -1,0 +1,30 @@
+"""Checks of how the training images are shared, before the first step."""
+
+from collections.abc import Sequence
+
+from experiments.defence_matrix.runs import parse_heterogeneity, share
+from simbyz.data import Dataset
+
+
+def check_levels(levels: Sequence[str]) -> None:
+    """Raises ValueError if a heterogeneity is none, or two are the same."""
+    if len({parse_heterogeneity(level) for level in levels}) < len(levels):
+        raise ValueError(f"heterogeneity must differ, got {' '.join(levels)}")
+
+
+def check_training(
+    training: Dataset, levels: Sequence[str], workers: int, batch_size: int, partition_seed: int
+) -> None:
+    """Whether the images without the validation part can be shared, and fill a batch.
+
+    Raises:
+      ValueError: by the size of a batch, or by the partition that refuses.
+    """
+    size = len(training.train_labels)
+    if not 1 <= batch_size <= size:
+        raise ValueError(
+            f"batch_size must be from 1 to {size}, the training images of {training.name} without "
+            f"validation, got {batch_size}"
+        )
+    for level in levels:
+        share(level, training.train_labels, workers, partition_seed)
