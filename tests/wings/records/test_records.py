@@ -67,6 +67,13 @@ def test_runs_and_steps_join(tmp_path):
     assert runs["attack"].isna().sum() == 3
 
 
+def test_some_runs_in_the_order_of_their_files(tmp_path):
+    files = [write(tmp_path, seed=seed).name for seed in (1, 2, 3)]
+    found = records.read_runs(tmp_path, files=[files[2], files[0]])
+    assert found["seed"].tolist() == [3, 1] and found["file"].tolist() == [files[2], files[0]]
+    assert records.read_runs(tmp_path, files=[]).empty
+
+
 def test_steps_of_some_runs_and_columns_only(tmp_path):
     paths = [write(tmp_path, seed=seed) for seed in range(3)]
     write(tmp_path, name="without", columns={"step": np.arange(2)})
