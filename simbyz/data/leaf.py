@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simbyz._arrays.checks import integer
 from simbyz.data.datasets import Dataset
 from simbyz.data.partition import Partition, by_owner
 
@@ -41,7 +42,7 @@ def read_leaf(
     Reference: Caldas et al., LEAF: a benchmark for federated settings, 2018.
     """
     inputs, labels, owners, names = _split(Path(folder) / "train", shape)
-    users = len(names) if users is None else users
+    users = len(names) if users is None else integer("users", users)
     if not 1 <= users <= len(names):
         raise ValueError(f"users must be from 1 to {len(names)}, got {users}")
     of_test, test_labels, test_owners, test_names = _split(Path(folder) / "test", shape)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from simbyz._arrays.checks import integer
 from simbyz.data.datasets import Dataset
 from simbyz.data.partition import Partition, by_owner
 
@@ -134,6 +135,7 @@ def characters(name: str, texts: list[str], length: int = 16) -> tuple[Dataset, 
     Raises:
       ValueError: length below 1, or a text that is not longer.
     """
+    length = integer("length", length)
     if length < 1 or not texts or min(map(len, texts)) <= length:
         raise ValueError(f"each text must be longer than length={length}, which is at least 1")
     letters = sorted(set("".join(texts)))

@@ -27,8 +27,12 @@ def with_triggered(task: Task, images: np.ndarray) -> Task:
       label -1.
 
     Raises:
-      ValueError: images of another shape or dtype than the test images, or none.
+      ValueError: images of another shape or dtype than the test images, or none; a task without
+        `predict`.
     """
+    predict = task.predict
+    if predict is None:
+        raise ValueError("with_triggered needs a task that predicts, as classification(...) is")
     own = task.data.test_images
     if images.shape[1:] != own.shape[1:] or images.dtype != own.dtype or not len(images):
         raise ValueError(
@@ -40,8 +44,6 @@ def with_triggered(task: Task, images: np.ndarray) -> Task:
         test_images=np.concatenate([own, images]),
         test_labels=np.concatenate([task.data.test_labels, labels]),
     )
-    predict = task.predict
-    assert predict is not None
 
     def accuracy(
         data: PyTree, parameters: PyTree, model_state: PyTree, key: jax.Array
