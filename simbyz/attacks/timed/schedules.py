@@ -3,6 +3,7 @@
 They are made for the simulator, which carries their memory.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import integer, require_callable
 from simbyz._arrays.stacking import PyTree
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks.base import Attack, StatefulAttack, sending, with_memory
 
 
 def intermittent(
@@ -30,15 +31,16 @@ def intermittent(
       ValueError: an int out of its range.
     """
     require_callable("attack", sending(attack), "simbyz.attacks.fall_of_empires")
+    inner = with_memory(attack)
     if integer("period", period) < 1 or not 0 <= integer("active", active) <= period:
         raise ValueError(f"0 <= active <= period is needed, got period={period}, active={active}")
     if integer("first", first) < 0:
         raise ValueError(f"first must be at least 0, got {first}")
 
     def start(dimension: int) -> tuple[jax.Array, PyTree]:
-        inner = attack.start(dimension) if isinstance(attack, StatefulAttack) else None
-        return jnp.int32(0), inner
+        return jnp.int32(0), inner.start(dimension)
 
+    @functools.wraps(inner.send)
     def send(
         key: jax.Array,
         honest: jax.Array,
@@ -46,21 +48,17 @@ def intermittent(
         state: tuple[jax.Array, PyTree],
         **options: Any,
     ) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
-        step, inner = state
-        if isinstance(attack, StatefulAttack):
-            rows, inner = attack.send(key, honest, num_byzantine, inner, **options)
-        else:
-            rows = attack(key, honest, num_byzantine, **options)
+        step, memory = state
+        rows, memory = inner.send(key, honest, num_byzantine, memory, **options)
         now = (step >= first) & ((step - first) % period < active)
         disguise = honest[jnp.arange(num_byzantine) % len(honest)]
-        return jnp.where(now, rows, disguise), (step, inner)
+        return jnp.where(now, rows, disguise), (step, memory)
 
     def learn(state: tuple[jax.Array, PyTree], aggregate: jax.Array) -> tuple[jax.Array, PyTree]:
-        step, inner = state
-        inner = attack.learn(inner, aggregate) if isinstance(attack, StatefulAttack) else inner
-        return step + 1, inner
+        step, memory = state
+        return step + 1, inner.learn(memory, aggregate)
 
-    return StatefulAttack(start, send, learn)
+    return StatefulAttack(start, send, learn, inner.forges)
 
 
 def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:

@@ -18,6 +18,7 @@ from simbyz.simulator.workers.sender import (
     Sent,
     Shared,
     Take,
+    arriving,
     bits_of,
     chain,
     in_unit,
@@ -80,6 +81,7 @@ def when_present(present: Present, *senders: Sender) -> Sender:
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         before, last = memory
         sent, after = inner.send(take, point, before, round)
+        sent = arriving(sent, round)
         count = len(sent.vectors)
         key = of_step(round.key, PRESENCE, round.step)
         here = present(key, round.step, numbers(round, count))

@@ -41,6 +41,7 @@ class Sent(NamedTuple):
     model_state: PyTree  # afterwards
     memories: tuple[PyTree, ...] = ()  # of the senders passed so far, in their order: for `chain`
     bits: jax.Array | None = None  # (w,) of each worker's message; None: of all coordinates
+    forger: tuple[PyTree] | None = None  # memory of the attack that forged messages here
 
 
 class Take(Protocol):
@@ -159,6 +160,16 @@ def who_computes(config: Config, round: Round) -> jax.Array:
 def numbers(round: Round, count: int) -> jax.Array:
     """The numbers (count,) of those who compute in a step: `who_computes`, by how many they are."""
     return round.part.workers[:count]
+
+
+def arriving(sent: Sent, round: Round) -> Sent:
+    """Messages as they arrive: forged at Byzantine workers if the attack asks to, and if no sender
+    beyond makes other messages of them.
+    """
+    if round.forge is None or sent.forger is not None:
+        return sent
+    vectors, memory = round.forge(sent.vectors)
+    return sent._replace(vectors=vectors, forger=(memory,))
 
 
 def bits_of(sent: Sent) -> jax.Array:
