@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from simbyz._arrays.calling import name_of
+from simbyz._arrays.calling import name_of, takes
 from simbyz._arrays.checks import require_callable
 from simbyz._arrays.stacking import PyTree
+
+EXAMPLE = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
 
 # (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
 # gradients too, an attack that takes `own` is given it: (num_byzantine, d), what they would have
@@ -32,6 +34,16 @@ class StatefulAttack(NamedTuple):
 def sending(attack: Attack | StatefulAttack) -> Callable[..., Any]:
     """The function that makes the Byzantine rows."""
     return attack.send if isinstance(attack, StatefulAttack) else attack
+
+
+def check(attack: Any) -> None:
+    """Raises TypeError where it is no attack, such as a function that makes one."""
+    call = attack.send if isinstance(attack, StatefulAttack) else attack
+    require_callable("attack", call, EXAMPLE)
+    if not isinstance(attack, StatefulAttack) and not takes(call, 3):
+        raise TypeError(
+            f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it"
+        )
 
 
 def forges(attack: Attack | StatefulAttack | None) -> bool:
@@ -65,5 +77,5 @@ def forging(attack: Attack | StatefulAttack) -> StatefulAttack:
     Raises:
       TypeError: the attack is no function.
     """
-    require_callable("attack", sending(attack), "simbyz.attacks.fall_of_empires")
+    check(attack)
     return with_memory(attack)._replace(forges=True)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asked, asks_for, name_of
-from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.checks import require_shape
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.stacking import PyTree
+from simbyz.attacks import base
 from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import ATTACK, of_step
@@ -41,8 +42,7 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
             "got None"
         )
     if attack is not None:
-        example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
-        require_callable("attack", sending(attack), example)
+        base.check(attack)
     fewest = config.rounds[-1].honest
     if attack is not None and fewest == 0 and not asks_for(sending(attack), "own"):
         raise ValueError(

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require_callable
+from simbyz._arrays.checks import integer, number
 from simbyz._arrays.stacking import PyTree
-from simbyz.attacks.base import Attack, StatefulAttack, sending, with_memory
+from simbyz.attacks.base import Attack, StatefulAttack, check, with_memory
 
 
 def intermittent(
@@ -30,7 +30,7 @@ def intermittent(
       TypeError: the attack is no function, or the others are no ints.
       ValueError: an int out of its range.
     """
-    require_callable("attack", sending(attack), "simbyz.attacks.fall_of_empires")
+    check(attack)
     inner = with_memory(attack)
     if integer("period", period) < 1 or not 0 <= integer("active", active) <= period:
         raise ValueError(f"0 <= active <= period is needed, got period={period}, active={active}")
@@ -71,8 +71,7 @@ def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:
     Reference: Lin, Du and Liu, Free-riders in federated learning: attacks and defenses, 2019, whose
       disguised free riders add noise; not copied from their program.
     """
-    if not isinstance(noise, jax.core.Tracer) and not noise >= 0:
-        raise ValueError(f"noise must be at least 0, got {noise}")
+    number("noise", noise, "at least 0", lambda one: one >= 0)
 
     def send(
         key: jax.Array, honest: jax.Array, num_byzantine: int, last: jax.Array

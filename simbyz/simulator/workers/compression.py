@@ -1,12 +1,13 @@
 """Senders of compressed messages: the vector itself, or the difference to what the server holds."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import number
 from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.config import NOT_NEGATIVE
 from simbyz.simulator.keys import FEEDBACK_NOISE, SEND, of_step
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.compressors import Compressor
@@ -39,7 +40,13 @@ def _message(compressor: Compressor, round: Round, sent: Sent, vectors: jax.Arra
 
 
 def compress(compressor: Compressor) -> Sender:
-    """Each worker sends C(x_i), which the server takes as it comes."""
+    """Each worker sends C(x_i), which the server takes as it comes.
+
+    Raises:
+      TypeError: the compressor is none.
+
+    Reference: Alistarh, Grubic, Li, Tomioka and Vojnovic, QSGD, NeurIPS 2017.
+    """
     _require(compressor)
 
     def send(take: Take, point: jax.Array, memory: None, round: Round) -> tuple[Sent, None]:
@@ -76,15 +83,16 @@ def feedback(
 
     Raises:
       TypeError: the compressor is none.
-      ValueError: a rate out of (0, 1], or noise below 0 or not finite.
+      ValueError: a rate out of (0, 1], or noise below 0 or not finite; when traced, a compressor
+        that makes some differences larger.
 
     Reference: Richtárik, Sokolov and Fatkhullin, EF21, NeurIPS 2021; Khirirat et al., Clip21, 2023.
       Their h_i starts at the first gradient, or its message; here at 0.
     """
     _require(compressor)
     in_unit("rate", rate)
-    if noise is not None and not isinstance(noise, jax.core.Tracer) and not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be finite and at least 0, got {noise}")
+    if noise is not None:
+        number("noise", noise, *NOT_NEGATIVE)
 
     def init(parameters: jax.Array, workers: int) -> Held:
         zeros = jnp.zeros((workers, parameters.size))
@@ -92,6 +100,11 @@ def feedback(
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         sent = _unsent(take, point, round)
+        if not compressor.contracts(sent.vectors.shape[1]):
+            raise ValueError(
+                "feedback needs a contraction, so that what is left out gets smaller: rand_k with "
+                "scaled=False, sign with scaled=True"
+            )
         sent = _message(compressor, round, sent, sent.vectors - memory.worker)
         if noise is None:
             sent = arriving(sent, round)
