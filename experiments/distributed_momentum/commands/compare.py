@@ -28,7 +28,7 @@ from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import DatasetName, Precision
 from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY, check, simulate
 from experiments.distributed_momentum.running.together import together
-from experiments.shared.files import save_figure, save_table
+from experiments.shared.files import is_drawn, save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options import command_line
@@ -182,9 +182,10 @@ def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulati
 
 def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Path]:
     """Accuracy and variance-norm ratio by step, as PNG and PDF files; one pair a learning rate and
-    Nesterov setting.
+    Nesterov setting. What is there already, drawn from the same steps, stays.
     """
     files = []
+    source = comparison.source_of(results.steps, results.cells)
     kinds = dict.fromkeys((cell.learning_rate, cell.nesterov) for cell in results.cells)
     for rate, nesterov in kinds:
         shown = [c for c in results.cells if (c.learning_rate, c.nesterov) == (rate, nesterov)]
@@ -193,10 +194,13 @@ def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Pa
             ("accuracy", comparison.plot_accuracy),
             ("ratio", comparison.plot_ratio),
         ):
+            some = [folder / f"{named(f'{name}-{what}', paper)}.{kind}" for kind in ("png", "pdf")]
+            files += some
+            if all(is_drawn(file, source) for file in some):
+                continue
             figure = draw(results.steps, shown, paper)
-            for ending in ("png", "pdf"):
-                files.append(folder / f"{named(f'{name}-{what}', paper)}.{ending}")
-                save_figure(figure, files[-1], dpi=150)
+            for file in some:
+                save_figure(figure, file, source=source, dpi=150)
             plt.close(figure)
     return files
 

@@ -187,6 +187,18 @@ class TestSmallRun:
         starts = {".png": b"\x89PNG", ".pdf": b"%PDF"}
         assert all(file.read_bytes().startswith(starts[file.suffix]) for file in files)
 
+        # The same steps are not drawn again; others are, and so is what was lost in part.
+        written = [file.stat().st_mtime_ns for file in files]
+        assert plot(results, tmp_path) == files
+        assert [file.stat().st_mtime_ns for file in files] == written
+        files[3].unlink()
+        plot(results, tmp_path)
+        assert files[3].exists() and files[0].stat().st_mtime_ns == written[0]
+        before = files[0].read_bytes()
+        other = results.steps.assign(accuracy=1 - results.steps["accuracy"])
+        plot(results._replace(steps=other), tmp_path)
+        assert files[0].read_bytes() != before
+
     def test_what_is_finished_is_not_run_again(self, finished, monkeypatch):
         options, results = finished
         monkeypatch.setattr(
