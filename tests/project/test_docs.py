@@ -43,7 +43,7 @@ NO_SENDER |= {"by_chance", "until", "every"}
 def test_a_sender_has_its_page(pages, name):
     page = (pages / "senders" / f"{name}.html").read_text()
     assert f'id="simbyz.simulator.workers.{name}"' in page
-    assert f"{name}.png" in page and "Reference" in page
+    assert f'alt="what the server holds by {name}"' in page and "Reference" in page
 
 
 def test_what_is_called_is_in_it(pages):
