@@ -8,13 +8,15 @@ present, an int that is not negative, or ValueError; it need not be the f that a
 
 `adaptive` and `gradient_ascent` make such a function for one aggregation rule. Attacks with a
 memory (`mimicking`, `relocating`, `intermittent`, `free_riding`, `poisoned_fl`, `xfed`) are made
-for the simulator. Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their
-own, but for `dynamic_label_flipping`, which asks for the model's logits too.
+for the simulator, and so is what `forging` makes of any attack: one on messages. Attacks on labels,
+(labels, num_classes, *, ...) -> labels, have a dict of their own, but for `dynamic_label_flipping`,
+which asks for the model's logits too.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from simbyz.attacks.base import forging
 from simbyz.attacks.distance_bound import min_max, min_sum
 from simbyz.attacks.fixed import (
     a_little_is_enough,
@@ -94,6 +96,7 @@ __all__ = [
     "fall_of_empires",
     "fang_krum",
     "fang_trimmed_mean",
+    "forging",
     "free_riding",
     "full_gradient_negation",
     "gaussian",
