@@ -21,6 +21,7 @@ from experiments.distributed_momentum.analysis.extent import (
     diverged_lines,
     done_text,
     in_grid,
+    missing_lines,
     ratio_lines,
 )
 from experiments.distributed_momentum.analysis.pairs import (
@@ -80,8 +81,9 @@ def folders_of(options: Options) -> tuple[Path, ...]:
 
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     """Print what the runs say."""
-    print_analysis(runs)
-    for folder in folders_of(options):
+    folders = folders_of(options)
+    print_analysis(runs, folder=folders[0] if folders and folders != Options.results else None)
+    for folder in folders:
         some = certificates.runs_in(folder)
         for dataset, own in some.groupby("dataset"):
             certificates.print_tables(own, f"{dataset}, {len(own)} runs in {folder}")
@@ -93,11 +95,14 @@ def command(arguments: Sequence[str]) -> int:
     return run(Options, arguments, name, __doc__, read, execute, polled=False)
 
 
-def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
+def print_analysis(
+    runs: pd.DataFrame, console: Console | None = None, folder: Path | None = None
+) -> None:
+    """Print what the runs say, and the commands that add to `folder` what they lack."""
     console = Printer() if console is None else console
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(done_text(runs))
-    for line in kind_lines(runs):
+    for line in kind_lines(runs) + missing_lines(runs, folder):
         say(line)
     pairs = pairs_of(runs)
     for conventions in ("released", "published"):
