@@ -37,7 +37,7 @@ from experiments.distributed_momentum.analysis.pairs import (
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import certificates
 from experiments.distributed_momentum.grid.rules import DIVERGENT
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Format, Printer
 from experiments.shared.mixing import kind_lines, refuse_mixed
 from experiments.shared.options.command_line import NONE
 from experiments.shared.run import run
@@ -51,6 +51,8 @@ class Options:
     """Tables that `collect` wrote, and folders only if given; no path: the one kept here."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
+    format: Format = "table"
+    """Of the tables of certified runs. latex: with booktabs."""
 
 
 def read(options: Options) -> pd.DataFrame:
@@ -86,7 +88,8 @@ def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     for folder in folders:
         some = certificates.runs_in(folder)
         for dataset, own in some.groupby("dataset"):
-            certificates.print_tables(own, f"{dataset}, {len(own)} runs in {folder}")
+            title = f"{dataset}, {len(own)} runs in {folder}"
+            certificates.print_tables(own, title, Printer(options.format))
 
 
 def command(arguments: Sequence[str]) -> int:
