@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from simbyz.sweeps import Stopped
 
+ON_DISK = "found on disk"  # what is told of work that another start did; of none, nothing
+
 
 @contextlib.contextmanager
 def bar(
@@ -26,6 +28,8 @@ def bar(
 
         def move(done: float, text: str) -> None:
             nonlocal so_far
+            if not done and text.endswith(ON_DISK):
+                return
             so_far += done
             shown.set_postfix_str(text)
             shown.update(done)
@@ -87,6 +91,8 @@ class Progress:
 
     def add(self, work: float, text: str) -> None:
         """More work is done; `text` says on what."""
+        if not work and text.endswith(ON_DISK):
+            return
         self._done += work
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(work)

@@ -8,14 +8,16 @@ present, an int that is not negative, or ValueError; it need not be the f that a
 
 `adaptive`, `gradient_ascent` and `sensitivity_curve` make such a function for one aggregation rule.
 Attacks with a memory (`mimicking`, `relocating`, `intermittent`, `free_riding`, `poisoned_fl`,
-`xfed`, `neurotoxin`) are made for the simulator. Attacks on labels, (labels, num_classes, *, ...)
--> labels, have a dict of their own, but for `dynamic_label_flipping`, which asks for the model's
-logits too. Backdoors are planted in a data set before a run.
+`xfed`, `neurotoxin`) are made for the simulator, and so is what `forging` makes of any attack: one
+on messages. Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their own,
+but for `dynamic_label_flipping`, which asks for the model's logits too. Backdoors are planted in a
+data set before a run.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from simbyz.attacks.base import forging
 from simbyz.attacks.distance_bound import min_max, min_sum, sparse_optimised
 from simbyz.attacks.fixed import (
     a_little_is_enough,
@@ -107,6 +109,7 @@ __all__ = [
     "fall_of_empires",
     "fang_krum",
     "fang_trimmed_mean",
+    "forging",
     "free_riding",
     "full_gradient_negation",
     "gaussian",

@@ -7,7 +7,8 @@ A rule F is (f, κ)-robust if for all x_1 ... x_n and every S of n - f of them
 Its coefficient κ is the largest ratio over all S and all x. Nobody can compute that; what is known
 is a floor that no rule beats, for each rule a published upper bound, and, of every step of a run, a
 ratio that was realised: a lower bound. Where `Config.certify` asks for it, a run has that ratio as
-a column, and `summarise` tells in how many steps the bound held.
+a column, `summarise` tells in how many steps the bound held, and `coefficient_bound` there is that
+of a rule as it is configured, behind pre-aggregators too.
 """
 
 import math
@@ -141,6 +142,66 @@ def adaptive_clipping_coefficient(n: int, f: int, bound: float) -> float:
     Reference: Allouah et al., Adaptive gradient clipping for robust federated learning, 2024.
     """
     return bound + 2 * coefficient_floor(n, f)
+
+
+def bucketing_coefficient(n: int, f: int, bucket_size: int, bound: float) -> float:
+    """(√(κ a) + √(b - 1))²: bucketing before a rule of coefficient κ, of m = ⌈n/s⌉ rows and f.
+
+    In the mean ȳ of m - f buckets without a Byzantine row each row of these has a share w_i = 1 /
+    ((m - f) · rows of its bucket). Then a = (n - f) max w_i and b = (n - f) Σ w_i²: by Jensen's
+    inequality the buckets' variance is at most a times that of the n - f honest rows, and by Cauchy
+    and Schwarz ||ȳ - x̄_S||² is at most b - 1 times that, whatever the order of the rows.
+
+    Raises: ValueError where m < 2f + 1. Reference: the argument above; Karimireddy et al., ICLR
+      2022, have a bound in expectation over the order.
+    """
+    sizes = _clean_buckets(n, f, bucket_size)
+    most = (n - f) / (len(sizes) * min(sizes))
+    squares = (n - f) * sum(1 / size for size in sizes) / len(sizes) ** 2
+    return (math.sqrt(bound * most) + math.sqrt(max(0.0, squares - 1))) ** 2
+
+
+def _clean_buckets(n: int, f: int, bucket_size: int) -> list[int]:
+    """Rows of ⌈n/s⌉ - f buckets, an incomplete one among them."""
+    count = -(-n // bucket_size)
+    f = require("bucketing before a rule", count, f, 2, 1)
+    return [bucket_size] * (count - f - 1) + [n - bucket_size * (count - 1)]
+
+
+def resilience(n: int, f: int, coefficient: float) -> float:
+    """√(κ/2 (1 - 1 / (n - f))): the λ of an (f, λ)-resilient average that follows from κ.
+
+    A rule is one if ||F(x) - x̄_S|| ≤ λ max_{i,j in S} ||x_i - x_j|| for every S of n - f rows. The
+    variance around x̄_S is half the mean of all squared distances, of which one in n - f is 0.
+
+    Raises: as `coefficient_floor`. Reference of λ: Farhadkhani et al., ICML 2022.
+    """
+    coefficient_floor(n, f)
+    return math.sqrt(coefficient / 2 * (1 - 1 / (n - f)))
+
+
+def least_diameter_resilience(n: int, f: int) -> float:
+    """2 f / (n - f), the λ of `minimum_diameter_averaging`. Raises: as `coefficient_floor`.
+
+    The means of the rows taken and of S are apart by at most f / (n - f) of a way from a row of one
+    to a row of the other, which by a common row is at most two diameters of S.
+
+    Reference: Farhadkhani et al., ICML 2022.
+    """
+    coefficient_floor(n, f)
+    return 2 * f / (n - f)
+
+
+def bucketing_resilience(n: int, f: int, bucket_size: int, bound: float) -> float:
+    """λ + 1 - Σ min(1 / (m - f), |bucket| / (n - f)), over m - f buckets without a Byzantine row:
+    bucketing before a rule of λ, of m = ⌈n/s⌉ rows and f.
+
+    Buckets are no farther apart than rows, and their mean is off the rows' mean by that part of a
+    diameter that the shares of both do not have in common. Raises: as `bucketing_coefficient`.
+    """
+    sizes = _clean_buckets(n, f, bucket_size)
+    common = sum(min(1 / len(sizes), size / (n - f)) for size in sizes)
+    return bound + max(0.0, 1 - common)
 
 
 # By the names of the rules; nothing is known, or nothing is true, of the others.
