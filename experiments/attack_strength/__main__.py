@@ -33,7 +33,7 @@ from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.command_line import OWN
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar
+from experiments.shared.progress import bar, tell
 from experiments.shared.run import KEPT, run, start
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
@@ -163,6 +163,7 @@ def compute(
     with bar(total, "part", stop) as progress:
         for size, rules in missing:
             if rules:
+                progress(0, f"n = {size.n}, f = {size.f}: training the run that is attacked")
                 _measure(options, size, rules, dataset, functools.partial(progress, 1))
     runs = records.read_runs(options.results).set_index("file")
     parts = []
@@ -275,6 +276,7 @@ def execute(
     written = [_folder(options) / "strength.md", _folder(options) / "strength.csv"]
     save_text(text, written[0])
     save_table(results.measured, written[1])
+    tell("drawing pictures")
     print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
 
 

@@ -27,7 +27,7 @@ from experiments.from_byzfl.simulate import check, code, simulate, split
 from experiments.shared.formats import Format, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.command_line import TFDS
-from experiments.shared.progress import Progress
+from experiments.shared.progress import Progress, tell
 from experiments.shared.run import KEPT, run, start
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -148,6 +148,7 @@ def execute(
             f"{benchmark.steps} steps; each run at the best of its evaluations",
             Printer(options.format),
         )
+    tell("drawing pictures")
     paths = write(table, benchmark, folder_of(options))
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
 

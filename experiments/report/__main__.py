@@ -27,7 +27,7 @@ class Options:
 
 
 def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) -> int:
-    """Write the page of these results; returns the number of runs, or rows of a table, in it.
+    """Write the page of these results; returns the number of runs in it.
 
     Raises:
       ValueError, OSError: no run to show, or mixed ones, or a file that can't be read or written.
@@ -41,7 +41,7 @@ def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) ->
     if sheet is not None:
         content = sheets.gather(sheet, folders, allow_mixed=allow_mixed)
         write_page(output, "sheet", sheet.title, content)
-        return len(content["rows"])
+        return content["count"]
     with tqdm(unit="run", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:

@@ -141,7 +141,7 @@ SHEETS = (
     ),
     Sheet(
         title="Without a server",
-        lead=f"{WORST} of the nodes' mean.",
+        lead="Test accuracy, mean over nodes and seeds, under the attack that leaves least of it.",
         made_by=frozenset({"graph", "placement"}),
         read=records.read_runs,
         table=decentralised,
@@ -204,7 +204,8 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
     return {
         "folders": [str(folder) for folder in folders],
         "versions": _versions(runs),
-        "shown": f"{len(runs)} runs; {', '.join(same)}.",
+        "count": len(runs),
+        "shown": f"{len(runs):,} runs; {', '.join(same)}.",
         "lead": sheet.lead,
         "note": "Mean ± deviation. A click on a heading sorts.",
         "file": "table",
@@ -234,7 +235,8 @@ def _plain_quantity(quantity: Quantity) -> dict:
 
 
 def _versions(runs: pd.DataFrame) -> list[str]:
-    kinds = runs.assign(code=code_of(runs)).reindex(columns=list(VERSIONS)).fillna("unknown")
+    kinds = runs.assign(code=code_of(runs)).reindex(columns=list(VERSIONS))
+    kinds = kinds.astype(object).where(kinds.notna(), "unknown")
     counted = kinds.groupby(list(VERSIONS), sort=False).size()
     return [
         f"{count} runs: jax {jax}, on {on}, {code}" for (jax, on, code), count in counted.items()

@@ -12,6 +12,8 @@ from simbyz.sweeps import Stopped
 
 ON_DISK = "found on disk"  # what is told of work that another start did; of none, nothing
 
+FIRST = "compiling"  # what every program begins with
+
 
 @contextlib.contextmanager
 def bar(
@@ -23,6 +25,7 @@ def bar(
     stop: asked at every move; the function raises `Stopped` where it says so.
     """
     with tqdm(total=total, unit=unit, disable=None, smoothing=0.05) as shown:
+        shown.set_postfix_str(FIRST)
         log = Log(sys.stderr) if shown.disable else None
         began, so_far = time.monotonic(), 0.0
 
@@ -88,6 +91,7 @@ class Progress:
             bar_format="{percentage:5.1f} % |{bar}| {elapsed} passed, {remaining} left{postfix}",
             smoothing=0.02,
         )
+        self._bar.set_postfix_str(FIRST)
 
     def add(self, work: float, text: str) -> None:
         """More work is done; `text` says on what."""

@@ -103,7 +103,7 @@ def print_analysis(
 ) -> None:
     """Print what the runs say, and the commands that add to `folder` what they lack."""
     console = Printer() if console is None else console
-    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say = functools.partial(_say, console)
     say(done_text(runs))
     for line in kind_lines(runs) + missing_lines(runs, folder):
         say(line)
@@ -122,10 +122,19 @@ def print_analysis(
     released = pairs[pairs["conventions"] == "released"]
     say(f"the claim, on {len(released)} of the grid's {expected(subsets()[0])} pairs:")
     for claim in claims(released, in_grid(runs)):
+        if not len(released) and claim.verdict == "not decided by this data":
+            continue
         say(f"  {claim.verdict}: {claim.sentence}\n      {claim.evidence}")
     say("")
     for line in ratio_lines(released) + condition_lines(runs) + diverged_lines(runs):
         say(line)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print lines that break between words in a terminal, but commands, which are to be copied."""
+    for line in text.split("\n"):
+        whole = not console.is_terminal or line.lstrip().startswith("python ")
+        console.print(line, highlight=False, markup=False, soft_wrap=whole)
 
 
 def count_lines(found: dict[str, Share]) -> list[str]:

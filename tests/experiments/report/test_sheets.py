@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from experiments.attack_strength.__main__ import SMOKE as STRENGTH
+from experiments.benchmark.results import KEPT, read_table, write_table
+from experiments.decentralised.runs import Run as DecentralisedRun
 from experiments.defence_matrix.runs import Run
 from experiments.report.__main__ import command
 from experiments.report.sheets import SHEETS, gather, sheet_of
@@ -34,6 +36,9 @@ RUN = Run(
     weight_decay=1e-4,
     seed=1,
 )
+SHARED = {field.name for field in dataclasses.fields(DecentralisedRun)} - {
+    *("placement", "graph", "attack", "seed")
+}
 
 
 def write(folder, run, accuracy, loss=1.5):
@@ -106,6 +111,44 @@ def test_strengths(tmp_path):
     assert command([str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "<title>How far each attack moves each rule</title>" in page
+
+
+def test_the_benchmark(tmp_path):
+    """Two rules of those kept: the least over attacks, at the better learning rate."""
+    runs = read_table(KEPT / "digits.parquet")
+    runs = runs[runs["rule"].isin(["median", "krum"]) & (runs["f"] == 2)]
+    (tmp_path / "runs").mkdir()
+    write_table(runs, tmp_path / "runs" / "some.parquet")
+    assert sheet_of(tmp_path) is RANKING
+    content = gather(RANKING, [tmp_path])
+    assert content["count"] == len(runs)
+    means = runs.groupby(["rule", "heterogeneity", "learning_rate", "attack"])
+    worst = means[["validation_accuracy", "test_accuracy"]].mean()
+    for row in content["rows"]:
+        of_rates = worst.loc[row["rule"], row["heterogeneity"]].groupby("learning_rate").min()
+        best = of_rates.loc[of_rates["validation_accuracy"].idxmax(), "test_accuracy"]
+        assert row["test_accuracy"] == pytest.approx(best)
+    assert len(content["rows"]) == 2 * runs["heterogeneity"].nunique()
+
+
+def test_without_a_server(tmp_path):
+    for attack, accuracy in (("little", 0.5), ("zero", 0.7)):
+        for seed in (1, 2):
+            run = DecentralisedRun(
+                **{name: getattr(RUN, name) for name in SHARED},
+                placement="spread",
+                graph="ring",
+                attack=attack,
+                seed=seed,
+            )
+            summary = {"test_accuracy": accuracy + 0.01 * seed, "worst_accuracy": 0.4}
+            summary |= {"best_accuracy": 0.8, "consensus_distance": 2.0, "byzantine_share": 0.1}
+            columns = {"step": np.arange(2)}
+            records.write_run(tmp_path, run.name, run.configuration, columns, summary)
+    assert sheet_of(tmp_path) is GRAPHS
+    (row,) = gather(GRAPHS, [tmp_path])["rows"]
+    assert row["test_accuracy"] == pytest.approx(0.515) and row["worst_attack"] == "little"
+    assert row["worst_node"] == pytest.approx(0.4) and row["graph"] == "ring"
 
 
 def test_other_folders_are_of_no_sheet(tmp_path):
