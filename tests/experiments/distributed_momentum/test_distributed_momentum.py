@@ -359,6 +359,7 @@ def test_mnist_when_it_is_there(tmp_path, monkeypatch):
     assert data.load("digits").name == "digits"
 
 
+@pytest.mark.slower
 def test_a_precision_is_named_and_reaches_the_network():
     dataset = data.load("digits")
     gradients = {}

@@ -15,6 +15,7 @@ from simbyz.attacks import ATTACKS
 from tests.support.printed import assert_refused, printed
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("rules", [SMOKE.rule, pytest.param(("krum",), marks=pytest.mark.thorough)])
 def test_smoke(rules, tmp_path):
     """Every attack on every rule at every step; the climb is never the weaker."""

@@ -59,6 +59,7 @@ def made_up(seed=0):
     return runs
 
 
+@pytest.mark.slower
 def test_the_choice_is_max_min_on_validation():
     """Against plain loops over the runs, one setting and attack at a time."""
     runs = made_up()
@@ -143,6 +144,7 @@ def test_heatmaps_show_the_tables_values():
     assert texts == [f"{100 * value:.0f}%" for value in accuracy.images[0].get_array().ravel()]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", lanes.FIXED)
 def test_a_lane_sends_what_the_attack_sends(name):
     key = jax.random.key(0)
@@ -151,6 +153,7 @@ def test_a_lane_sends_what_the_attack_sends(name):
     np.testing.assert_allclose(got, getattr(attacks, name)(key, ROWS, 2), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("names", [list(lanes.FIXED), ["min_max", "sign_flipping", "min_max"]])
 @pytest.mark.parametrize("own_key", [False, True])
 def test_lanes_side_by_side_send_what_each_alone_sends(names, own_key):
@@ -190,6 +193,7 @@ def test_a_searched_lane_searches_through_the_whole_defence(pre):
     assert np.abs(got[0] - want[0]).max() > 0.1
 
 
+@pytest.mark.slower
 def test_one_file_a_run(finished):
     options, table = finished
     runs = records.read_runs(options.results)
@@ -202,6 +206,7 @@ def test_one_file_a_run(finished):
     assert ends.loc[runs["digest"]].to_numpy() == pytest.approx(runs["test_accuracy"].to_numpy())
 
 
+@pytest.mark.slower
 def test_certified_runs(finished, tmp_path):
     """Runs of their own, with what a certificate tells, and otherwise the same."""
     options, table = finished
@@ -256,6 +261,7 @@ def test_rules_that_judge_by_the_server_s_examples(tmp_path):
     assert runs["name"].str.endswith("-root_30").equals(runs["rule"] != "median")
 
 
+@pytest.mark.slower
 def test_only_what_is_proved_of_a_defence_is_its_bound():
     n, f = 14, 4
     median = robustness.median_coefficient(n, f)
@@ -405,6 +411,7 @@ def test_runs_of_other_code_are_refused_unless_asked_for(finished, monkeypatch):
     prepare(dataclasses.replace(options, allow_mixed=True))
 
 
+@pytest.mark.slower
 def test_command(finished, tmp_path, capsys, monkeypatch):
     _, table = finished
     monkeypatch.setattr("experiments.defence_matrix.__main__.compute", lambda *_: table)

@@ -164,6 +164,7 @@ def test_recorded_answers_of_byzfl():
 TRMEAN = parts.part("aggregator", parts.RULES, "TrMean", {})
 
 
+@pytest.mark.slower
 def test_recorded_searches_of_byzfl():
     """The searched attacks, through a rule and behind mixing."""
     found = set()

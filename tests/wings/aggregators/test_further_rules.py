@@ -20,6 +20,7 @@ from tests.support.rules import D, F, N, gaussian_rows
 KEY = jax.random.key(3)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("options", "n", "f"), [({"groups": 7, "key": KEY}, N, F), ({}, 3, 1)])
 def test_groups_in_any_order(options: dict, n: int, f: int) -> None:
     with jax.enable_x64(True):
@@ -30,6 +31,7 @@ def test_groups_in_any_order(options: dict, n: int, f: int) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+@pytest.mark.slower
 def test_groups_weigh_what_their_rule_says() -> None:
     rows = gaussian_rows(2)
     rule = functools.partial(
@@ -48,6 +50,7 @@ def test_groups_out_of_range_are_refused(groups: int) -> None:
         aggregators.median_of_means(gaussian_rows(0), F, groups=groups)
 
 
+@pytest.mark.slower
 def test_the_medoid_is_the_row_that_most_hold() -> None:
     rows = gaussian_rows(4)
     rows[4:] = rows[4]
@@ -79,6 +82,7 @@ def test_coordinates_are_turned_where_too_few_agree(threshold: int | float) -> N
     np.testing.assert_allclose(weights, [0, 0] + [0.1] * 10, rtol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("name", "options"), GIVEN)
 def test_bounds_that_are_given(name: str, options: dict) -> None:
     rule = functools.partial(getattr(aggregators, name), f=F)
@@ -96,6 +100,7 @@ def test_bounds_that_are_given(name: str, options: dict) -> None:
                 )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["huber_center", "norm_bounded_mean", "filter_l2"])
 def test_weights_are_the_rule(name: str) -> None:
     rows = gaussian_rows(7)

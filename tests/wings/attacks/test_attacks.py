@@ -69,6 +69,7 @@ def rows_of(seed, center=0.5):
 NAMES = [name for name, _ in DEFINED]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "number",
     [
@@ -120,6 +121,7 @@ def test_the_sign_bit_alone_is_sign_flipping():
     )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("center", [0.2, -0.2, 3.0, -3.0])
 @pytest.mark.parametrize("options", [{}, {"base": 5.0}, {"known": 4}])
 def test_fang_trimmed_mean_fills_its_interval(center, options):

@@ -82,6 +82,7 @@ def test_every_definition_in_every_dtype_and_size(name, dtype):
                 assert_defined(name, rows(h, d, dtype), num_byzantine)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_attackers_of_cge_are_kept_in_few_bits(dtype):
     honest = rows(7, 20, dtype)
@@ -90,6 +91,7 @@ def test_attackers_of_cge_are_kept_in_few_bits(dtype):
     assert np.all(np.asarray(kept)[7:] > 0)
 
 
+@pytest.mark.slower
 def test_the_norm_of_a_long_row_in_few_bits():
     """Its square is no float16."""
     honest = 4 * rows(3, 70_000, jnp.float16)
@@ -121,6 +123,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name",
     ["krum", *(pytest.param(r, marks=pytest.mark.thorough) for r in ("phocas", "bulyan", "caf"))],

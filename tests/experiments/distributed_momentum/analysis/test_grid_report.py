@@ -57,6 +57,7 @@ class TestAnalyse:
         assert "condition of median, n = 51, f = 12, deviation / norm < 0.16: at some" in output
         assert "diverged: mnist-empire-bulyan-f_12-lr_0.5-at_update, seed 2, at step 2" in output
 
+    @pytest.mark.slower
     def test_the_table_says_the_same(self, folder, tmp_path, capsys):
         command(["analyse", "--results", str(folder)])
         from_folder = capsys.readouterr().out
@@ -140,6 +141,7 @@ class TestFigures:
 
 
 class TestReport:
+    @pytest.mark.slower
     def test_written_with_its_pictures(self, folder, tmp_path, capsys):
         table, report = tmp_path / "runs.parquet", tmp_path / "REPORT.md"
         command(["collect", "--results", str(folder), "--table", str(table)])

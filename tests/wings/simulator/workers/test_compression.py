@@ -90,6 +90,7 @@ SAME = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", SAME)
 def test_special_cases(name):
     sender, expected = SAME[name]
@@ -120,6 +121,7 @@ def test_top_k_keeps_k_of_equals_and_what_is_not_finite():
     np.testing.assert_array_equal(got[1:], [[0] * 4, [0, np.nan, 0, np.inf]])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (5, 1), (100, 1), (103, 7), (64, 4), (10, 9)])
 def test_top_k_is_that_of_a_sort(d, k):
     rows = np.random.default_rng(d).standard_cauchy(size=(2, d)).astype(np.float32)
@@ -130,6 +132,7 @@ def test_top_k_is_that_of_a_sort(d, k):
     np.testing.assert_array_equal(top_k(k).compress(KEY, NUMBERS[:2], rows), expected)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "compressor", [rand_k(2), rand_k(2, shared=False), quantise(3)], ids=["shared", "own", "levels"]
 )
@@ -151,6 +154,7 @@ def test_masks_are_shared_or_not():
     np.testing.assert_array_equal(unscaled, np.where(shared, ROWS[0], 0))
 
 
+@pytest.mark.slower
 def test_levels_and_signs():
     row = np.array([[3.0, -4.0, 0.0]], np.float32)
     got = np.abs(quantise(5).compress(KEY, jnp.arange(1), row))
@@ -245,6 +249,7 @@ REST = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name", [*ALL, *(pytest.param(name, marks=pytest.mark.thorough) for name in REST)]
 )
