@@ -25,7 +25,7 @@ def write(folder: Path) -> None:
     lines = [*title("The rules"), ".. toctree::", "   :maxdepth: 1", ""]
     lines += [f"   {name}" for name in AGGREGATORS]
     lines += ["", "Around the rules", "-" * 16, "", ".. automodule:: simbyz.aggregators", ""]
-    others = ["chain", "layerwise", "mixture", "selection_of", "together"]
+    others = ["chain", "layerwise", "in_layers", "mixture", "selection_of", "together"]
     others += ["as_gradient_transformation", "at_workers", "remember_norms"]
     others += itertools.chain(*((name, f"{name}_selection") for name in (*WEIGHTED, *BY_ROOT)))
     others += ["heaviest_share", *REMEMBERING]

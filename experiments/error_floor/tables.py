@@ -50,7 +50,8 @@ def print_table(summary: pd.DataFrame, title: str, console: Console | None = Non
     console = Printer() if console is None else console
     table = Table(
         title=title,
-        caption="final squared gradient norm over ζ², means over seeds. floor: f/(n - 2f); its "
+        caption="at the largest ζ of the runs, where noise matters least: final squared gradient "
+        "norm over ζ², means over seeds. floor: f/(n - 2f); its "
         "case (± deviation): f honest workers hold other data, the Byzantine pass for the rest; "
         "worst: of all data and attacks; bound: the published κ of the rule",
     )

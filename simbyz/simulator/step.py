@@ -55,11 +55,11 @@ from simbyz.tasks.task import Task
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
 
 
-def sender_of(config: Config, more: Sequence[Sender]) -> Sender:
-    """Sender of each worker, as a configuration has it."""
+def sender_of(config: Config, more: Sequence[Sender], *, apart: bool = False) -> Sender:
+    """Sender of each worker, as a configuration has it; apart: each has parameters of its own."""
     own = [clip()]
     if config.variance_reduction:
-        own.append(variance_reduction(config))
+        own.append(variance_reduction(config, apart=apart))
     if "worker" in config.momentum_at:
         own.append(momentum())
     if config.local_steps > 1:

@@ -14,7 +14,7 @@ of a rule as it is configured, behind pre-aggregators too.
 import math
 from collections.abc import Callable
 
-from simbyz._arrays.checks import require
+from simbyz._arrays.checks import integer, require
 
 
 def coefficient_floor(n: int, f: int) -> float:
@@ -54,9 +54,62 @@ def krum_coefficient(n: int, f: int) -> float:
     `coefficient_floor`.
 
     Convention: `krum` counts n - f - 2 by default, for which this is not proved; pass
-      neighbours=n - f - 1.
+      neighbours=n - f - 1. `multi_krum_coefficient(n, f, m=1)` is of any number.
     """
     return 6 * (1 + coefficient_floor(n, f))
+
+
+def multi_krum_coefficient(
+    n: int, f: int, *, m: int | None = None, neighbours: int | None = None
+) -> float:
+    """A bound for `multi_krum`, and with m=1 for `krum`, of any number q of neighbours.
+
+    Let S be the h = n - f honest rows, of variance V = Σ_{i in S} ||x_i - x̄_S||² / h, s_k a row's
+    score, M the m rows taken. A part α of some rows has a mean off that of all by at most
+    √((1 - α) / α) of their deviation.
+
+    1. An honest row's score is at most that by its q nearest of the h - 1 other honest rows, which
+       are on average no farther than all: s_i ≤ q / (h - 1) Σ_{j in S} ||x_i - x_j||². Summed over
+       S, the right side is 2 q h² V / (h - 1). The m least scores are on average at most the honest
+       rows' average: Σ_M s_k ≤ m σ V, with σ = 2 q h / (h - 1).
+    2. Of a row k and its neighbours, a ≥ q - f + 1 are honest, k included if it is. The mean of
+       these is off x_k by at most √(s_k / a), and off x̄_S by √((h - a) / a V).
+    3. Roots being concave, the mean of M is off x̄_S by at most √(σ / a) + √((h - a) / a), in √V.
+    4. Of M, t ≤ f rows are Byzantine. The honest ones, m - t, have a mean off by at most
+       √((h - m + t) / (m - t)), and 2. is needed of the t others alone, whose scores have the sum
+       m σ V at most: √((m - t)(h - m + t)) / m + √(t σ / (m a)) + t / m √((h - a) / a).
+
+    κ is the square of the lesser of 3. and of the largest value of 4. over t = 0 ... min(f, m).
+
+    Args:
+      m: rows taken, from 1 to n - f; n - f - 2 if None.
+      neighbours: q, from f to n - f - 1; n - f - 2 if None.
+
+    Raises:
+      ValueError: n < 2f + 3, or m or neighbours out of range.
+
+    Reference: the argument above. The first bound for Multi-Krum is from Bareilles, Bouaziz, Fageot
+      and El-Mhamdi, Byzantine machine learning: MultiKrum and an optimal notion of robustness,
+      2026, whose formula was not at hand.
+    """
+    f = require("Multi-Krum's robustness", n, f, 2, 3)
+    h = n - f
+    m = h - 2 if m is None else integer("m", m)
+    q = h - 2 if neighbours is None else integer("neighbours", neighbours)
+    if not (1 <= m <= h and max(f, 1) <= q <= h - 1):
+        raise ValueError(
+            f"this bound needs 1 <= m <= {h} and {max(f, 1)} <= neighbours <= {h - 1}, got m={m}, "
+            f"neighbours={q}"
+        )
+    a = q - f + 1
+    scores, apart = 2 * q * h / (h - 1), math.sqrt((h - a) / a)
+
+    def with_bad(t: int) -> float:
+        honest = math.sqrt((m - t) * (h - m + t)) / m
+        return honest + math.sqrt(t * scores / (m * a)) + t / m * apart
+
+    largest = max(with_bad(t) for t in range(min(f, m) + 1))
+    return min(math.sqrt(scores / a) + apart, largest) ** 2
 
 
 def least_spread_coefficient(n: int, f: int) -> float:

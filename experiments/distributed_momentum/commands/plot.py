@@ -13,11 +13,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from experiments.distributed_momentum.analysis.extent import in_grid
+from experiments.distributed_momentum.analysis.extent import in_grid, missing_lines
 from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
-from experiments.distributed_momentum.figures.panels import PaperName, named
+from experiments.distributed_momentum.figures.panels import named
+from experiments.shared.formats import PaperName
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import check_options
 from experiments.shared.run import run
@@ -54,7 +55,9 @@ def prepare(options: Options) -> pd.DataFrame:
 
 
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
-    """Draw all figures."""
+    """Draw all figures, and say what those of the gain lack."""
+    for line in missing_lines(runs, options.results[0]):
+        print(line)
     files = draw_all(runs, options.figures, options.paper)
     for folder in options.results:
         files += certificates.plot(

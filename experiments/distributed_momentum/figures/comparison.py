@@ -14,14 +14,13 @@ from rich.table import Table
 
 from experiments.distributed_momentum.figures.panels import (
     PAPERS,
-    PaperName,
     draw_band,
     draw_crosses,
     in_percent,
     panels,
 )
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
-from experiments.shared.formats import Printer
+from experiments.shared.formats import PaperName, Printer
 from simbyz import records
 from simbyz.records import divergence
 from simbyz.records.provenance import digest_of

@@ -39,6 +39,19 @@ def test_smoke(rules, tmp_path):
     assert all(file.stat().st_size > 0 for file in plot(results, options))
 
 
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (("median",), [11]),  # (25 - 3) / 2: a second f would be bulyan's alone
+        (("bulyan",), [5]),  # (25 - 3) / 4
+        (("median", "bulyan"), [11, 5]),
+        (("bulyan", "krum"), [11, 5]),
+    ],
+)
+def test_as_many_attackers_as_the_rules_asked_for_bear(rules, expected):
+    assert experiment.most_borne(rules, 25) == expected
+
+
 @pytest.mark.filterwarnings("ignore:set aside")
 def test_what_is_there_is_not_measured_again_and_what_is_damaged_is(tmp_path, monkeypatch):
     def measured_at_once(honest, n, f, rules, *, finished, **_):

@@ -114,6 +114,15 @@ class TestFigures:
         assert len(set(styles)) == len(styles)
         assert len({marker for _, marker in overview.MARKERS.values()}) == 6
 
+    def test_boxes_have_no_empty_panel(self, folder):
+        ((name, figure),) = overview.boxes(rows_of(folder))
+        assert name == "overview-mnist"
+        titles = [axes.get_title() for axes in figure.axes]
+        assert titles == ["little, f = 12, rate 0.5", "empire, f = 12, rate 0.5"]
+        labels = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
+        assert labels == ["krum", "median", "bulyan"]
+        plt.close(figure)
+
     def test_the_heatmap_holds_the_mean_gains(self, folder):
         pairs = pairs_of(rows_of(folder))
         figure = overview.heatmap(pairs[pairs["conventions"] == "released"])
