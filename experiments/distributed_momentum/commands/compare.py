@@ -50,7 +50,7 @@ class Comparison:
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
     rule: Annotated[tuple[RuleName, ...], BORNE] = ()
-    """Defences."""
+    """Defences; krum is the library's multi_krum by the paper's program's conventions."""
     attack: tuple[AttackName, ...] = ("none", "little", "empire")
     """none: the unattacked average of the n - f honest workers."""
     f: Annotated[tuple[int, ...], OWN] = ()
@@ -213,6 +213,8 @@ def execute(
         print(f"note: {dataset.notice}")
     results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
+    if options.conventions == "released" and any(cell.rule == "krum" for cell in results.cells):
+        title += "; krum: multi_krum, by the program's conventions"
     folder = folder_of(options, Comparison, Setting, but=("certify",))
     files = []
     if not results.comparison.empty:
