@@ -11,6 +11,7 @@ sys.path.insert(0, str(HERE))
 import copies  # noqa: E402
 import markup  # noqa: E402
 import rule_pages  # noqa: E402
+import sender_pages  # noqa: E402
 
 project = "simbyz"
 author = "the authors of simbyz"
@@ -32,5 +33,6 @@ myst_heading_anchors = 3
 def setup(app):
     app.connect("builder-inited", lambda app: copies.write(HERE.parent, HERE / "copied"))
     app.connect("builder-inited", lambda app: rule_pages.write(HERE / "rules"))
+    app.connect("builder-inited", lambda app: sender_pages.write(HERE / "senders"))
     app.connect("autodoc-process-docstring", markup.translate, priority=100)  # before napoleon
     app.connect("autodoc-skip-member", markup.skips)

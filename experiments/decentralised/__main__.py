@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from experiments.decentralised import pictures, tables
-from experiments.decentralised.networks import network_of
+from experiments.decentralised.networks import TWO_WORLDS, network_of
 from experiments.decentralised.runs import Run, product
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
+from experiments.distributed_momentum.figures.panels import PaperName, named
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
@@ -27,7 +28,8 @@ from experiments.shared.progress import Progress, tell
 from experiments.shared.run import CHECKPOINTED, run, start
 from simbyz import records
 from simbyz.data import Dataset, load
-from simbyz.gossip import robustness_condition
+from simbyz.gossip import Network, robustness_condition
+from simbyz.gossip.graphs import algebraic_connectivity
 
 GraphName = Literal[
     "complete",
@@ -90,6 +92,8 @@ class Setting:
     placement: Literal["everywhere", "random", "central"] = "everywhere"
     """Of Byzantine nodes: f beside the graph, heard by all; or f of its nodes, any or those that
     most ways lead through."""
+    friends: int | None = None
+    """Of each node of two_worlds in the other world; a sixth of the honest nodes if not given."""
     steps: int = 100
     """Steps of a run."""
     batch_size: int = 16
@@ -104,6 +108,16 @@ class Setting:
     """Of the partition of the data, the same in all runs."""
     evaluations: int = 8
     """How often an attacker evaluates the rule at each node in a step."""
+    evaluate_every: int = 10
+    """Steps between two accuracies of the nodes, which cost as much as many steps on MNIST."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """How pictures are drawn."""
+
+    paper: PaperName = "screen"
+    """Width of the pictures: what they take, a column of a page, or a page."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +127,13 @@ class Storage(command_line.Storage):
     results: Path = Path("results/decentralised")
     allow_mixed: bool = False
     """Let runs of different code stand in one table."""
+    beyond_the_bound: bool = True
+    """Run networks that a rule's guarantee does not speak of, too; the lines below the table tell
+    which these are."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Grid, Setting, Storage, Output):
+class Options(Grid, Setting, Pictures, Storage, Output):
     """The training, and how it is done."""
 
 
@@ -161,13 +178,15 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     check_options(options, *AXES)
     if least := [f for f in options.f if f < 0]:
         raise ValueError(f"f must be at least 0, got {least[0]}")
+    if options.friends is not None and TWO_WORLDS not in options.graph:
+        raise ValueError(f"friends are of {TWO_WORLDS}, got --graph {' '.join(options.graph)}")
     check_memory(4 * options.honest**2, f"honest = {options.honest}")
     for graph in options.graph:
         for f in options.f:
-            network_of(graph, options.honest, f, options.placement)
+            network(options, graph, f)
     runs = runs_of(options)
     dataset = load(options.dataset, data_dir=options.data_dir)
-    check(runs, dataset)
+    check(runs, dataset, options.beyond_the_bound)
     if not options.allow_mixed:
         named = [(run.name, run.configuration) for run in runs]
         refuse_other_code(named, options.results, code())
@@ -197,26 +216,41 @@ def compute(
     return Results(found, tables.summarise(found))
 
 
+def network(options: Options, graph: str, f: int) -> Network:
+    """The network that runs of this graph and f are of."""
+    return network_of(graph, options.honest, f, options.placement, options.friends)
+
+
+def bounds_of(options: Options) -> dict[str, float]:
+    """μ_2 of each graph's honest nodes, with the most attackers."""
+    return {
+        graph: algebraic_connectivity(network(options, graph, max(options.f)).honest_graph)
+        for graph in options.graph
+    }
+
+
 def write(options: Options, results: Results) -> list[Path]:
     """The table as CSV, and the pictures."""
     folder = folder_of(options, Grid, Setting)
     paths = [folder / "decentralised.csv"]
     save_table(results.summary, paths[0])
-    drawn = [("heatmap", pictures.heatmap(results.summary))]
+    drawn = [("heatmap", pictures.heatmap(results.summary, options.paper))]
     runs = results.runs
     columns = ["step", "accuracy", "accuracy_worst"]
     steps = records.read_steps(options.results, files=list(runs["file"]), columns=columns)
-    drawn += pictures.curves(steps, runs)
+    drawn += pictures.curves(steps, runs, options.paper)
+    drawn += pictures.by_attackers(runs, bounds_of(options), options.paper)
     cells = ["graph", "rule", "f", "heterogeneity"]
     for (graph, rule, f, level), some in runs.groupby(cells, sort=False):
         worst = some.loc[some["test_accuracy"].idxmin()]
-        network = network_of(graph, options.honest, f, options.placement)
-        title = f"{graph}, {rule}, f = {f}, {level}, {worst['attack']}".replace("_", " ")
-        picture = pictures.network_picture(network, list(worst["node_accuracies"]), title)
+        title = f"{graph}, {rule}, f = {f},\n{level}, {worst['attack']}".replace("_", " ")
+        picture = pictures.network_picture(
+            network(options, graph, f), list(worst["node_accuracies"]), title, options.paper
+        )
         drawn.append((f"graph-{graph}-{rule}-f_{f}-{level.replace(':', '_')}", picture))
     for name, figure in drawn:
-        paths.append(folder / f"{name}.png")
-        save_figure(figure, paths[-1], dpi=110)
+        paths.append(folder / f"{named(name, options.paper)}.png")
+        save_figure(figure, paths[-1], dpi=110 if options.paper == "screen" else 300)
     return paths
 
 
@@ -226,9 +260,7 @@ def execute(
     """Run what is missing; print and write all of it."""
     results = compute(options, *prepared, stop)
     conditions = {
-        (graph, f): robustness_condition(
-            network_of(graph, options.honest, f, options.placement)
-        ).words
+        (graph, f): robustness_condition(network(options, graph, f)).words
         for graph in options.graph
         for f in options.f
     }

@@ -5,6 +5,7 @@ farthest from honest gossip.
 """
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,9 @@ def _along(
 
 
 @functools.cache
-def attack_of(evaluations: int) -> Attack:
-    """All of `DIRECTIONS`, told which by `Hyperparameters.attack`."""
-    return attacks.searched(_along, evaluations=evaluations)
+def attack_of(evaluations: int, symmetry: Literal["rotations"] | None = None) -> Attack:
+    """All of `DIRECTIONS`, told which by `Hyperparameters.attack`.
+
+    symmetry: of the rule, as in `attacks.searched`.
+    """
+    return attacks.searched(_along, evaluations=evaluations, symmetry=symmetry, equal_rows=True)

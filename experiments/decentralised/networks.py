@@ -11,6 +11,7 @@ from simbyz.gossip.graphs import Graph
 
 SEED = 0  # of random graphs and places, the same in all runs
 EVERYWHERE = "everywhere"
+TWO_WORLDS = "two_worlds"
 
 
 def _torus(n: int) -> Graph:
@@ -20,10 +21,11 @@ def _torus(n: int) -> Graph:
     return made.torus(rows, n // rows)
 
 
-# Names -> functions of n: rings, regular graphs and small worlds have four neighbours a node.
+# Names -> functions of n: rings, regular graphs and small worlds have four neighbours a node, and
+# nodes of two worlds as many friends as a sixth of n in the other.
 GRAPHS: dict[str, Callable[[int], Graph]] = {
     "complete": made.complete,
-    "two_worlds": lambda n: made.two_worlds(n, n // 2 * max(1, n // 6)),
+    TWO_WORLDS: lambda n: made.two_worlds(n, n // 2 * max(1, n // 6)),
     "ring": lambda n: made.ring(n, 4),
     "torus": _torus,
     "regular": lambda n: made.regular(jax.random.key(SEED), n, 4),
@@ -35,7 +37,16 @@ GRAPHS: dict[str, Callable[[int], Graph]] = {
 }
 
 
-def network_of(name: str, honest: int, f: int, placement: str) -> Network:
+def graph_of(name: str, n: int, friends: int | None = None) -> Graph:
+    """The graph of a name and so many nodes; friends: of each in the other of two worlds."""
+    if friends is None or name != TWO_WORLDS:
+        return GRAPHS[name](n)
+    return made.two_worlds(n, friends * (n // 2))
+
+
+def network_of(
+    name: str, honest: int, f: int, placement: str, friends: int | None = None
+) -> Network:
     """The network of a graph of this name.
 
     everywhere: the graph is of the honest nodes, and f more lie to each of them. random, central:
@@ -46,8 +57,8 @@ def network_of(name: str, honest: int, f: int, placement: str) -> Network:
       ValueError: there is no such graph, or its honest nodes are not connected.
     """
     if placement == EVERYWHERE:
-        return with_liars(GRAPHS[name](honest), f)
-    graph = GRAPHS[name](honest + f)
+        return with_liars(graph_of(name, honest, friends), f)
+    graph = graph_of(name, honest + f, friends)
     key = jax.random.key(SEED)
     chosen = (
         made.most_central(graph, f) if placement == "central" else made.at_random(key, graph, f)

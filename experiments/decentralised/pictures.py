@@ -1,19 +1,29 @@
-"""Pictures of the runs: the graph with its nodes, curves with the worst node, heatmaps."""
+"""Pictures of the runs: the graph with its nodes, curves with the worst node, accuracy by f, and a
+heatmap over graphs.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from experiments.distributed_momentum.figures.panels import PAPERS, PaperName
 from simbyz.gossip import Network
 from simbyz.gossip.graphs import laplacian
 
 # Light for good, dark for bad, told apart in grey and by the colour-blind.
 COLORS = "cividis"
+LIES = "#D55E00"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = "osD^v<>"
+SHOWN = 40  # nodes whose accuracies are written on them; of more they would not be read
+NEAREST = 0.2  # two of them to each other
 
 
 def places(network: Network) -> np.ndarray:
@@ -27,7 +37,7 @@ def places(network: Network) -> np.ndarray:
     if len(network.honest_graph.arcs) < h * (h - 1):
         vectors = np.linalg.eigh(laplacian(network.honest_graph))[1][:, 1:3]
         order = np.argsort(np.argsort(vectors, axis=0), axis=0) / max(h - 1, 1) * 2 - 1
-        honest = 0.5 * vectors / np.abs(vectors).max(axis=0) + 0.5 * order
+        honest = apart(0.5 * vectors / np.abs(vectors).max(axis=0) + 0.5 * order, NEAREST)
     drawn = np.zeros((network.n, 2))
     drawn[network.honest] = honest
     for number, liar in enumerate(network.byzantine):
@@ -39,31 +49,63 @@ def places(network: Network) -> np.ndarray:
     return drawn
 
 
-def network_picture(network: Network, accuracies: list[float], title: str) -> Figure:
-    """The network: honest nodes by their accuracy, Byzantine ones as crosses."""
-    figure = Figure(figsize=(5, 4.2), layout="constrained")
+def apart(points: np.ndarray, least: float) -> np.ndarray:
+    """The points (n, 2), those nearer than that pushed from each other; of many, as they are."""
+    if len(points) > SHOWN:
+        return points
+    for _ in range(100):
+        ways = points[:, None] - points[None]
+        lengths = np.linalg.norm(ways, axis=2) + np.eye(len(points))
+        pushes = np.clip(least - lengths, 0, None) / lengths / 2
+        points = points + np.einsum("ij,ijk->ik", pushes, ways)
+    return points
+
+
+def network_picture(
+    network: Network, accuracies: Sequence[float], title: str, paper: PaperName = "screen"
+) -> Figure:
+    """The network: honest nodes with their accuracies, Byzantine ones as crosses."""
+    letters = PAPERS[paper].letters
+    side = min(PAPERS[paper].width or 5.0, 5.0)
+    figure = Figure(figsize=(side, 0.86 * side), layout="constrained")
     axes = figure.subplots()
     at = places(network)
     lies = np.isin(network.graph.arcs, network.byzantine).any(axis=1)
-    for some, color in ((~lies, "0.7"), (lies, "#D55E00")):
+    for some, color, shade in ((~lies, "0.8", 1.0), (lies, LIES, 0.3)):
         lines = LineCollection(list(at[network.graph.arcs[some]]), colors=color, linewidths=0.5)
-        lines.set_alpha(0.35 if color != "0.7" else 1)
+        lines.set_alpha(shade)
         axes.add_collection(lines)
+    written = len(network.honest) <= SHOWN
+    style: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.5}
+    size = (46 if written else 18) * side
     shown = at[network.honest]
-    style: dict[str, Any] = {"s": 90, "edgecolor": "black", "linewidth": 0.5}
+    x, y = shown.T
     points = axes.scatter(
-        shown[:, 0], shown[:, 1], c=accuracies, cmap=COLORS, vmin=0, vmax=1, zorder=3, **style
+        x, y, s=size, c=accuracies, cmap=COLORS, vmin=0, vmax=1, zorder=3, **style
     )
-    liars = at[list(network.byzantine)]
-    axes.scatter(liars[:, 0], liars[:, 1], marker="X", color="#D55E00", zorder=4, **style)
-    figure.colorbar(points, label="test accuracy of the node")
-    axes.set_title(title, size=9)
+    if written:
+        for place, accuracy in zip(shown, accuracies, strict=True):
+            color = "black" if accuracy > 0.55 else "white"
+            text = "-" if np.isnan(accuracy) else f"{100 * accuracy:.0f}"
+            axes.annotate(
+                text, place, ha="center", va="center", size=letters - 2, color=color, zorder=4
+            )
+    x, y = at[list(network.byzantine)].T
+    axes.scatter(x, y, s=14 * side, c=LIES, marker="X", zorder=5, label="Byzantine", **style)
+    bar = figure.colorbar(points, format=PercentFormatter(1), shrink=0.8)
+    bar.set_label("test accuracy of the node", size=letters)
+    bar.ax.tick_params(labelsize=letters - 1)
+    if network.byzantine:
+        figure.legend(loc="outside lower center", fontsize=letters - 1)
+    axes.set_title(title, size=letters)
     axes.set_axis_off()
     axes.set_aspect("equal")
     return figure
 
 
-def curves(steps: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+def curves(
+    steps: pd.DataFrame, runs: pd.DataFrame, paper: PaperName = "screen"
+) -> Iterator[tuple[str, Figure]]:
     """(name of the file, figure) a graph, f and heterogeneity: accuracy by step, a panel an attack.
 
     A line is the nodes' mean, and a dotted one the worst node, each a mean over seeds.
@@ -71,38 +113,71 @@ def curves(steps: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, Figur
     names = ["graph", "f", "heterogeneity", "attack", "rule"]
     joined = steps.merge(runs[[*names, "digest"]].astype({"digest": str}), on="digest")
     joined = joined.dropna(subset=["accuracy"])
+    rules = list(dict.fromkeys(runs["rule"]))
     for (graph, f, level), part in joined.groupby(names[:3], sort=False):
         attacks = list(dict.fromkeys(part["attack"]))
-        figure = Figure(figsize=(1.2 + 2.6 * len(attacks), 2.9), layout="constrained")
-        panels = figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
+        figure, panels = _panels(len(attacks), paper)
         for axes, attack in zip(panels, attacks, strict=True):
             some = part[part["attack"] == attack]
-            for (rule, lines), color in zip(
-                some.groupby("rule", sort=False), LINES * len(some), strict=False
-            ):
-                means = lines.groupby("step")[["accuracy", "accuracy_worst"]].mean()
-                axes.plot(means["accuracy"], color=color, label=str(rule).replace("_", " "))
+            for rule, color, _ in _lines(rules):
+                means = some[some["rule"] == rule].groupby("step")
+                means = means[["accuracy", "accuracy_worst"]].mean()
+                axes.plot(means["accuracy"], color=color)
                 axes.plot(means["accuracy_worst"], color=color, linestyle=":", linewidth=1)
-            axes.set(title=attack.replace("_", " "), xlabel="step", ylim=(0, 1))
-            axes.title.set_size(9)
-            axes.grid(alpha=0.3)
-        panels[0].set_ylabel("test accuracy\n(dotted: worst node)")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center", fontsize=8)
-        figure.suptitle(f"{graph.replace('_', ' ')}, f = {f}, {level}", size=10)
+            _dress(axes, attack, "step", paper)
+        title = f"{graph.replace('_', ' ')}, f = {f}, {level}"
+        _legend(figure, rules, title, paper)
         yield f"curves-{graph}-f_{f}-{level.replace(':', '_')}", figure
 
 
-def heatmap(summary: pd.DataFrame) -> Figure:
+def by_attackers(
+    runs: pd.DataFrame, bounds: dict[str, float], paper: PaperName = "screen"
+) -> Iterator[tuple[str, Figure]]:
+    """(name of the file, figure) a graph and heterogeneity with several f: accuracy after the last
+    step by f, a panel an attack; lines as in `curves`.
+
+    bounds: graph -> μ_2 of its honest nodes, drawn where 2 f is as much.
+    """
+    levels = ["graph", "heterogeneity"]
+    rules = list(dict.fromkeys(runs["rule"]))
+    for (graph, level), part in runs[runs["f"] > 0].groupby(levels, sort=False):
+        if part["f"].nunique() < 2:
+            continue
+        attacks = list(dict.fromkeys(part["attack"]))
+        figure, panels = _panels(len(attacks), paper)
+        for axes, attack in zip(panels, attacks, strict=True):
+            some = part[part["attack"] == attack]
+            for rule, color, marker in _lines(rules):
+                means = some[some["rule"] == rule].groupby("f")
+                means = means[["test_accuracy", "worst_accuracy"]].mean()
+                axes.plot(means["test_accuracy"], color=color, marker=marker, markersize=3.5)
+                axes.plot(means["worst_accuracy"], color=color, linestyle=":", linewidth=1)
+            if bounds[graph] / 2 <= part["f"].max():
+                axes.axvline(bounds[graph] / 2, color="0.4", linestyle="--", linewidth=0.8)
+            _dress(axes, attack, "f", paper)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        title = f"{graph.replace('_', ' ')}, {level}; dashed: 2f = μ₂ = {bounds[graph]:.3g}"
+        _legend(figure, rules, title, paper)
+        yield f"by_attackers-{graph}-{level.replace(':', '_')}", figure
+
+
+def heatmap(summary: pd.DataFrame, paper: PaperName = "screen") -> Figure:
     """Rules against graphs and f, a panel a heterogeneity: accuracy under the worst attack, and of
     the worst node.
     """
+    width, _, letters = PAPERS[paper]
     levels = list(dict.fromkeys(summary["heterogeneity"]))
-    cases = summary[["graph", "f"]].drop_duplicates().apply(tuple, axis=1).tolist()
+    graphs = list(dict.fromkeys(summary["graph"]))
+    cases = sorted(
+        set(zip(summary["graph"], summary["f"], strict=True)),
+        key=lambda case: (graphs.index(case[0]), case[1]),
+    )
     rules = list(dict.fromkeys(summary["rule"]))
-    size = (1.8 + 0.8 * len(cases) * len(levels), 1.4 + 0.45 * len(rules))
+    # On paper the panels stand below each other.
+    across, down = (1, len(levels)) if width else (len(levels), 1)
+    size = (width or 2.0 + 0.62 * len(cases) * across, 1.5 + (0.4 * len(rules) + 0.3) * down)
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(levels), squeeze=False)[0]
+    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, level in zip(panels, levels, strict=True):
         some = summary[summary["heterogeneity"] == level].set_index(["rule", "graph", "f"])
         cells = [[(rule, *case) for case in cases] for rule in rules]
@@ -112,12 +187,56 @@ def heatmap(summary: pd.DataFrame) -> Figure:
         axes.imshow(values, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
         for (row, place), value in np.ndenumerate(values):
             worst = some["worst_node"].get(cells[row][place], np.nan)
-            text = "-" if np.isnan(value) else f"{100 * value:.0f}%\n({100 * worst:.0f})"
-            color = "black" if value > 0.55 else "white"
-            axes.text(place, row, text, ha="center", va="center", size=7, color=color)
-        axes.set_yticks(range(len(rules)), [rule.replace("_", " ") for rule in rules], size=8)
-        words = [f"{graph.replace('_', ' ')}\nf = {f}" for graph, f in cases]
-        axes.set_xticks(range(len(cases)), words, size=7, rotation=30, ha="right")
-        axes.set_title(str(level), size=9)
-    figure.suptitle("test accuracy under the worst attack (of the worst node)", size=9)
+            text = "-" if np.isnan(value) else f"{100 * value:.0f}\n({100 * worst:.0f})"
+            color = "white" if value <= 0.55 else "black"
+            axes.text(place, row, text, ha="center", va="center", size=letters - 1.5, color=color)
+        names = [rule.replace("_", " ") for rule in rules]
+        axes.set_yticks(range(len(rules)), names, size=letters - 1)
+        words = [f"{graph.replace('_', ' ')}, f = {f}" for graph, f in cases]
+        axes.set_xticks(range(len(cases)), words, size=letters - 1, rotation=40, ha="right")
+        axes.set_title(str(level), size=letters)
+    title = "test accuracy, %, under the worst attack\n(and of the worst node)"
+    figure.suptitle(title, size=letters)
     return figure
+
+
+def _panels(count: int, paper: PaperName) -> tuple[Figure, list[Axes]]:
+    """So many panels that share their axes, below each other where the paper is too narrow."""
+    width, beside, _ = PAPERS[paper]
+    columns = min(count, beside or count)
+    rows = -(-count // columns)
+    size = (width or max(4.5, 0.5 + 2.3 * columns), 1.0 + (1.7 if width else 2.0) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, list(panels[:count])
+
+
+def _lines(rules: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    for number, rule in enumerate(rules):
+        yield rule, LINES[number % len(LINES)], MARKERS[number % len(MARKERS)]
+
+
+def _dress(axes: Axes, attack: str, label: str, paper: PaperName) -> None:
+    letters = PAPERS[paper].letters
+    axes.set_title(attack.replace("_", " "), size=letters)
+    axes.set(ylim=(0, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel(label, size=letters)
+    axes.label_outer()
+    axes.tick_params(labelsize=letters - 1)
+    axes.grid(alpha=0.3)
+
+
+def _legend(figure: Figure, rules: Sequence[str], title: str, paper: PaperName) -> None:
+    letters = PAPERS[paper].letters
+    handles = [
+        Line2D([], [], color=color, label=rule.replace("_", " "))
+        for rule, color, _ in _lines(rules)
+    ]
+    handles.append(Line2D([], [], color="0.3", linestyle=":", linewidth=1, label="worst node"))
+    columns = max(2, int(figure.get_figwidth() / 1.6))
+    figure.legend(handles=handles, loc="outside lower center", fontsize=letters - 1, ncols=columns)
+    figure.suptitle(title, size=letters)
+    figure.supylabel("test accuracy", size=letters)

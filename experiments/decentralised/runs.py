@@ -16,8 +16,10 @@ class Run:
     batch_size: int
     hidden: int
     evaluations: int
+    evaluate_every: int
     partition_seed: int
     placement: str
+    friends: int | None
     learning_rate: float
     momentum: float
     graph: str

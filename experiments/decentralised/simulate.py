@@ -42,6 +42,18 @@ RULES: dict[str, Rule] = {
         aggregators.geometric_median, smoothing=1e-6, iterations=8, start="median"
     ),
 }
+# Rules whose result turns with their rows, so that factors are searched among few numbers.
+ROTATING = frozenset(
+    {
+        "gossip",
+        "clipped_gossip",
+        "clipped_gossip_plus",
+        "gts",
+        "ios",
+        "remove_then_clip",
+        "monna",
+    }
+)
 WIDTH = 4  # lanes that a device runs at once; fixed, since a run's last bits depend on it
 CHUNK = 20  # steps between two looks at whether to stop
 EVERY = 60.0  # seconds between two checkpoints
@@ -56,10 +68,13 @@ def programs(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def simulator_of(run: Run, task: Task) -> Simulator:
-    network = network_of(run.graph, run.honest, run.f, run.placement)
-    config = GossipConfig(network, evaluate_every=10)
-    attack = lanes.attack_of(run.evaluations) if run.f else None
+def simulator_of(run: Run, task: Task, *, beyond_the_bound: bool = True) -> Simulator:
+    network = network_of(run.graph, run.honest, run.f, run.placement, run.friends)
+    config = GossipConfig(
+        network, evaluate_every=run.evaluate_every, beyond_the_bound=beyond_the_bound
+    )
+    symmetry = "rotations" if run.rule in ROTATING else None
+    attack = lanes.attack_of(run.evaluations, symmetry) if run.f else None
     return make_gossip(config, task, RULES[run.rule], attack)
 
 
@@ -70,14 +85,15 @@ def task_of(run: Run, dataset: Dataset) -> Task:
     return classification(dataset, model, batch_size=run.batch_size, partition=part)
 
 
-def check(runs: Sequence[Run], dataset: Dataset) -> None:
+def check(runs: Sequence[Run], dataset: Dataset, beyond_the_bound: bool) -> None:
     """Trace every program, so that a rule that refuses a node fails before any step is computed.
 
     Raises:
       ValueError: by the graph, or by the rule that refuses.
     """
     for group in programs(runs):
-        simulator = simulator_of(group[0], task_of(group[0], dataset))
+        task = task_of(group[0], dataset)
+        simulator = simulator_of(group[0], task, beyond_the_bound=beyond_the_bound)
         jax.eval_shape(simulator.initialise, jax.random.key(0))
 
 

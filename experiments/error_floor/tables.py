@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -125,7 +126,7 @@ def plot(runs: pd.DataFrame) -> Figure:
         axes.grid(alpha=0.3)
     figure.supxlabel("floor f / (n - 2f) · ζ²", size=10)
     figure.supylabel("squared gradient norm at the end", size=10)
-    handles = [Line2D([], [], color="black", linewidth=0.8)]
+    handles: list[Artist] = [Line2D([], [], color="black", linewidth=0.8)]
     labels = ["the floor"]
     for attack, color in COLORS.items():
         handles.append(Patch(facecolor=color))

@@ -4,6 +4,7 @@ An experiment's `command` is a call of `run`, and `python -m experiments.NAME` a
 """
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -81,17 +82,24 @@ def run_with(
         return leave(_ended(error, stop, stop() and not polled, left, 1, (OSError,)))
 
 
+def late(module: str, name: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called: --help needs nothing that computes."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments)
+
+    return call
+
+
 def start(command: Callable[[], int], devices: Callable[[], None] | None = None) -> NoReturn:
     """Run a command as the program that was started, and exit.
 
     devices: called before, for what JAX has to be told; `prepare_devices` if None.
     """
     if devices is None:
-        # Imported late: not every program needs JAX.
-        from experiments.shared.devices import prepare_devices
-
-        devices = prepare_devices
-    devices()
+        devices = late("experiments.shared.devices", "prepare_devices")
+    if not {"-h", "--help"} & set(sys.argv):
+        devices()
     print_plain_warnings()
     with _passing(""):
         pass  # clears what `experiments` says while Python imports

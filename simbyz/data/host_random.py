@@ -6,13 +6,15 @@ import numpy as np
 from simbyz._arrays.checks import random_key
 
 
-def generator(key: jax.Array) -> np.random.Generator:
+def generator(key: jax.Array, what: str = "a partition") -> np.random.Generator:
     """A NumPy generator seeded by a key: float64, and the same numbers whatever the device.
+
+    what: it is for, in the error.
 
     Raises:
       TypeError: the key is traced, or no key.
     """
     if isinstance(key, jax.core.Tracer):
         raise TypeError("this is made once on the host, from a key: call it outside jit and vmap")
-    random_key("a partition", key)
+    random_key(what, key)
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))

@@ -3,7 +3,8 @@
 from simbyz.gossip import attacks, graphs, rules
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.neighbourhoods import who_hears_whom
-from simbyz.gossip.networks.network import Network, robustness_condition
+from simbyz.gossip.networks.conditions import condition_of, robustness_condition
+from simbyz.gossip.networks.network import Network
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.rules import GOSSIP_RULES
 from simbyz.gossip.state import GossipState
@@ -16,6 +17,7 @@ __all__ = [
     "Network",
     "Sampled",
     "attacks",
+    "condition_of",
     "graphs",
     "make_gossip",
     "robustness_condition",

@@ -32,7 +32,7 @@ from simbyz.attacks.base import Attack
 from simbyz.attacks.fixed import mean_and_deviation
 from simbyz.attacks.rows import count, repeat
 from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
-from simbyz.attacks.searched.span import in_span
+from simbyz.attacks.searched.span import numbers_in_span
 
 Factor = float | jax.Array
 # What the simulator tells an attack about a node and its network.
@@ -198,6 +198,7 @@ def searched(
     evaluations: int = 16,
     search: Callable[..., Search] = sequential,
     symmetry: Literal["rotations"] | None = None,
+    equal_rows: bool = False,
 ) -> Attack:
     """An attack with the factor >= 0 that moves each node's result farthest from what plain gossip
     of its honest neighbours would make of it.
@@ -211,6 +212,8 @@ def searched(
       symmetry: "rotations" if a rotation of all rows rotates the rule's result, as it does of all
         rules here but `bridge` and `ubar`, and the attack's rows lie on a straight line: then the
         search takes about as many numbers a row as rows meet at a node.
+      equal_rows: the attack's rows are equal, as of all here but `sandwich`: with the symmetry, the
+        basis is then of one of them in place of all.
 
     Returns:
       An attack (key, honest, num_byzantine, *, ...) that asks for what it needs.
@@ -218,7 +221,7 @@ def searched(
     Raises:
       ValueError: evaluations < 1, an unknown symmetry.
 
-    Cost: `evaluations` times the rule at each node; with the symmetry, one orthonormal basis and as
+    Cost: `evaluations` times the rule at each node; with the symmetry, one `numbers_in_span` and as
       many small ones.
     Convention: the program of Gaucher et al. takes the factor of largest ||result||², as it does
       not keep the difference that it computes.
@@ -244,14 +247,17 @@ def searched(
             return jnp.sum(jnp.square(result(rows(factor)) - goal))
 
         if symmetry is not None:
-            ends = [rows(jnp.asarray(end, target.dtype)) for end in (0, 1)]
-            parts = [jnp.concatenate([target[None], neighbours]), *ends, goal[None]]
-            numbers, _ = in_span(jnp.concatenate(parts))
-            few, begin, end, few_goal = jnp.split(numbers, np.cumsum([len(p) for p in parts[:-1]]))
+            different = 1 if equal_rows else num_byzantine
+            ends = [rows(jnp.asarray(end, target.dtype))[:different] for end in (0, 1)]
+            parts = [jnp.concatenate([target[None], neighbours]), *ends]
+            numbers = numbers_in_span(jnp.concatenate(parts))
+            few, begin, end = jnp.split(numbers, np.cumsum([len(p) for p in parts[:-1]]))
+            few_goal = few[0] + of_neighbours @ (few[1:] - few[:1])
 
             def worth(factor: jax.Array) -> jax.Array:
-                made = result(begin + factor * (end - begin), few)
-                return jnp.sum(jnp.square(made - few_goal[0]))
+                sent = begin + factor * (end - begin)
+                made = result(jnp.broadcast_to(sent, (num_byzantine, sent.shape[1])), few)
+                return jnp.sum(jnp.square(made - few_goal))
 
         return rows(search(worth, evaluations, target.dtype).factor)
 

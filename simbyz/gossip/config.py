@@ -29,8 +29,10 @@ class GossipConfig:
     all honest nodes send, and a Byzantine node sends the same to all its neighbours.
     byzantine_gradients: Byzantine nodes have models and data too, and do as the honest ones do, but
     for what they send: an attack gets their vectors as `own`, and without an attack they send them.
-    momentum: at the nodes. nesterov, local_steps, evaluate_every, certify, study: as in
-    `simbyz.simulator.Config`; study are here the columns that tell who was heard.
+    momentum: at the nodes. nesterov, variance_reduction, local_steps, evaluate_every, certify,
+    study: as in `simbyz.simulator.Config`; study are here the columns that tell who was heard.
+    beyond_the_bound: run networks beyond what the rule's guarantee asks for, too (see
+    `simbyz.gossip.condition_of`), in place of refusing them.
     nodes_at_once: nodes whose gradients, and whose neighbourhoods, are handled together (all if
     None); fewer take less memory.
 
@@ -45,8 +47,10 @@ class GossipConfig:
     tracking: bool = False
     aimed: bool = True
     byzantine_gradients: bool = False
+    beyond_the_bound: bool = False
     momentum: bool = True
     nesterov: bool = False
+    variance_reduction: bool = False
     local_steps: int = 1
     evaluate_every: int | None = 5
     certify: bool = False
@@ -63,7 +67,7 @@ class GossipConfig:
             raise TypeError("sampled neighbours are drawn in every step: give one Sampled alone")
         if self.exchange not in EXCHANGES:
             raise ValueError(f"exchange takes {', '.join(EXCHANGES)}, got {self.exchange!r}")
-        for name in ("tracking", "aimed", "byzantine_gradients", "momentum"):
+        for name in ("tracking", "aimed", "byzantine_gradients", "beyond_the_bound", "momentum"):
             flag(name, getattr(self, name))
         if integer("rounds", self.rounds) < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}")
@@ -118,6 +122,7 @@ class GossipConfig:
             byzantine_gradients=self.byzantine_gradients,
             momentum_at=("worker",) if self.momentum else (),
             nesterov=self.nesterov,
+            variance_reduction=self.variance_reduction,
             local_steps=self.local_steps,
             evaluate_every=self.evaluate_every,
             workers_at_once=self.nodes_at_once,

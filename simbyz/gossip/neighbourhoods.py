@@ -26,7 +26,7 @@ from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.networks.groups import Group, groups, merged
 from simbyz.gossip.networks.network import Network
 from simbyz.gossip.networks.sampled import Sampled
-from simbyz.gossip.over_devices import cut
+from simbyz.gossip.over_devices import mapped
 from simbyz.simulator.keys import RULE, SAMPLE, of_step
 
 
@@ -252,7 +252,7 @@ def made_of(
 def in_turns(function: Callable[[Any], Any], each: PyTree, at_once: int | None) -> Any:
     """`function` of each, leaves (m, ...), `at_once` of them together, or all."""
     if at_once is None:
-        return cut(jax.vmap(function)(cut(each)))
+        return mapped(function, each)
     return jax.lax.map(function, each, batch_size=at_once)
 
 

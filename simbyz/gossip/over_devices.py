@@ -64,15 +64,23 @@ def shard(simulator: Simulator, devices: Sequence[jax.Device]) -> Sharded:
     )
 
 
-def cut(each: PyTree) -> PyTree:
-    """Leaves (m, ...) of nodes, cut over the devices of a mesh where they can be."""
+def mapped(function: Callable[[Any], Any], each: PyTree) -> Any:
+    """`vmap` of a function of nodes, leaves (m, ...), cut over the devices of a mesh.
+
+    Where m can't be divided among them, some nodes are computed twice.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if NODES not in mesh.auto_axes:
-        return each
+        return jax.vmap(function)(each)
+    m = len(jax.tree.leaves(each)[0])
+    places = np.arange(m + -m % mesh.shape[NODES]) % m
+    if len(places) > m:
+        each = jax.tree.map(lambda leaf: leaf[places], each)
+    made = _cut(jax.vmap(function)(_cut(each)))
+    return jax.tree.map(lambda leaf: leaf[:m], made)
 
-    def of(leaf: jax.Array) -> jax.Array:
-        if leaf.shape[0] % mesh.shape[NODES]:
-            return leaf
-        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(NODES))
 
-    return jax.tree.map(of, each)
+def _cut(each: PyTree) -> PyTree:
+    return jax.tree.map(
+        lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec(NODES)), each
+    )

@@ -32,12 +32,14 @@ from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks import base
+from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.gossip import columns as told
 from simbyz.gossip.attackers import Setting, told_of
 from simbyz.gossip.columns import Heard
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
+from simbyz.gossip.networks.conditions import condition_of
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
 from simbyz.simulator import Hyperparameters, Simulator, metrics
@@ -98,7 +100,8 @@ def make_gossip(
       TypeError: something is of another kind than asked for.
       ValueError: Byzantine nodes without an attack; an attack with a memory that is not aimed; a
         model with running statistics; a column with the name of another; a rule that refuses the
-        neighbourhood of a node. When traced: a function that returns another shape.
+        neighbourhood of a node; a network beyond what the rule's guarantee asks for, without
+        `GossipConfig.beyond_the_bound`. When traced: a function that returns another shape.
     """
     _check(config, task, rule, attack, schedule, columns)
     workers, networks = config.workers, config.networks
@@ -113,7 +116,7 @@ def make_gossip(
             raise ValueError("relabel needs GossipConfig(byzantine_gradients=True)")
     gradients = make_gradients(workers, task, unravel, relabel)
     h, computing = config.honest, config.computing
-    sender = sender_of(workers, senders)
+    sender = sender_of(workers, senders, apart=True)
     if selection is None and core_of(rule) is not None:
         selection = selection_of(rule)
     if not config.study and not any(asks_for(one, "shares") for one in columns.values()):
@@ -285,8 +288,11 @@ def make_gossip(
         losses: jax.Array,
         accuracy: jax.Array | float = jnp.nan,
     ) -> tuple[Any, Metrics]:
-        if config.local_steps > 1:
-            raise ValueError(f"apply takes one gradient a node, got {config.local_steps} steps")
+        if config.local_steps > 1 or config.variance_reduction:
+            raise ValueError(
+                "apply takes one gradient a node, got "
+                f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
+            )
         now = round(state, hyperparameters, key, step_number)
         given = Sent(gradients, gradients, losses, model_state)
         return step(state, now, lambda point, round: given, accuracy)
@@ -337,6 +343,7 @@ def _check(
     require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
     metrics.check(columns)
     told.check(columns)
+    _check_conditions(config, rule)
     if attack is None:
         if config.byzantine and not config.byzantine_gradients:
             raise ValueError(
@@ -344,8 +351,9 @@ def _check(
                 "send, got None"
             )
         return
-    example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
-    require_callable("attack", sending(attack), example)
+    base.check(attack)
+    if forges(attack):
+        raise ValueError("nodes hold nothing of each other: forging acts on messages to a server")
     to_all = not config.aimed or any(isinstance(one, Sampled) for one in config.networks)
     aims = [name for name in AIMED if asks_for(sending(attack), name)]
     if aims and to_all:
@@ -358,3 +366,17 @@ def _check(
             f"the attack {name_of(sending(attack))} remembers each node it attacks: it needs "
             "aimed=True and neighbours that are not sampled"
         )
+
+
+def _check_conditions(config: GossipConfig, rule: Rule) -> None:
+    """Whether each network is one that the rule's guarantee speaks of."""
+    for network in config.networks:
+        if config.beyond_the_bound or isinstance(network, Sampled) or not network.strict:
+            continue
+        condition = condition_of(rule, network)
+        if not condition.holds:
+            raise ValueError(
+                f"{name_of(rule)} needs an undirected graph with 2b < μ_2, b Byzantine neighbours "
+                f"a node at most, but {condition.words}: take fewer of them or more edges, or "
+                "beyond_the_bound=True to run it all the same"
+            )

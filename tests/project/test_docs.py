@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from simbyz.aggregators import AGGREGATORS
+from simbyz.simulator import workers
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.thorough
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.thorough
 def pages(tmp_path_factory) -> Path:
     """The built pages. From a copy, since pictures and pages of rules are made beside the text."""
     folder = tmp_path_factory.mktemp("docs")
-    made = shutil.ignore_patterns("rules", "copied", "results")
+    made = shutil.ignore_patterns("rules", "senders", "copied", "results")
     for path in ("docs", "notebooks"):
         shutil.copytree(ROOT / path, folder / path, ignore=made)
     report = "experiments/distributed_momentum/REPORT.md"
@@ -38,6 +39,18 @@ def test_a_rule_has_its_page(pages, name):
     assert f'id="simbyz.aggregators.{name}_selection"' in page
     assert f"{name}.png" in page
     assert "Raises" in page and "Cost" in page and "Reference" in page and "Convention" in page
+
+
+# Kinds and parts of a chain, which the pages around tell of.
+NO_SENDER = {"Compressor", "Sender", "Sent", "chain", "optax_sender", "normalised", "epsilon"}
+NO_SENDER |= {"by_chance", "until", "every"}
+
+
+@pytest.mark.parametrize("name", sorted(set(workers.__all__) - NO_SENDER))
+def test_a_sender_has_its_page(pages, name):
+    page = (pages / "senders" / f"{name}.html").read_text()
+    assert f'id="simbyz.simulator.workers.{name}"' in page
+    assert f'alt="what the server holds by {name}"' in page and "Reference" in page
 
 
 def test_what_is_called_is_in_it(pages):

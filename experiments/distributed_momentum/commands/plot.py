@@ -17,7 +17,8 @@ from experiments.distributed_momentum.analysis.extent import in_grid, missing_li
 from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
-from experiments.distributed_momentum.figures.panels import PaperName, named
+from experiments.distributed_momentum.figures.panels import named
+from experiments.shared.formats import PaperName
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import tell

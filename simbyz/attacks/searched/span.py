@@ -17,3 +17,26 @@ def in_span(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
     unit = unit_where_unusual(vectors)
     basis, numbers = jnp.linalg.qr(vectors.T * unit)
     return numbers.T / unit, basis.T
+
+
+def numbers_in_span(vectors: jax.Array) -> jax.Array:
+    """Vectors (k, d) as numbers (k, k) with the same inner products, up to rounding.
+
+    In turn each vector, as far as it is left, is a direction: all give up their part along it, and
+    that part is a number. Whatever unit vector the direction is, what is left loses the product of
+    the numbers of its inner products, and at the end nothing is left: so it takes no basis that is
+    orthogonal to the last digit, and vectors may be equal, or 0.
+
+    Cost: O(k² d), k passes. It does without LAPACK's QR, which hung a sweep over two virtual
+      devices in a process with one core (jaxlib 0.10.2; see docs/workarounds.md).
+    """
+    unit = unit_where_unusual(vectors)
+
+    def step(left: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+        length = jnp.linalg.norm(left[row])
+        direction = left[row] / jnp.where(length > 0, length, 1)
+        numbers = jnp.matmul(left, direction, precision=jax.lax.Precision.HIGHEST)
+        return left - numbers[:, None] * direction[None], numbers
+
+    _, columns = jax.lax.scan(step, vectors * unit, jnp.arange(len(vectors)))
+    return columns.T / unit

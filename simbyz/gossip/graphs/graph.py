@@ -91,7 +91,14 @@ def from_edges(
     Raises:
       TypeError, ValueError: see `Graph`.
     """
-    pairs = np.asarray(list(edges))
+    if not isinstance(edges, Iterable):
+        raise TypeError(f"edges must be pairs of nodes, got {edges!r}")
+    listed = list(edges)
+    try:
+        pairs = np.asarray(listed)
+    except ValueError as error:
+        wrong = next(edge for edge in listed if np.shape(edge) != (2,))
+        raise ValueError(f"an edge is a pair of nodes, got {wrong!r}") from error
     if not flag("directed", directed) and pairs.size and pairs.ndim == 2:
         pairs = np.concatenate([pairs, pairs[:, ::-1]])
     return Graph(n, pairs, name)
@@ -101,9 +108,13 @@ def from_adjacency(matrix: np.ndarray, *, directed: bool = False, name: str = "a
     """The graph with an arc from j to i where matrix[i, j] is not 0.
 
     Raises:
-      ValueError: no square matrix, a self-loop, or one that is not symmetric, unless `directed`.
+      ValueError: no square matrix of numbers, a self-loop, or one that is not symmetric, unless
+        `directed`.
     """
-    linked = np.asarray(matrix) != 0
+    given = np.asarray(matrix)
+    if given.dtype.kind not in "biuf" or np.isnan(given).any():
+        raise ValueError("an adjacency matrix is of numbers, got one with others in it")
+    linked = given != 0
     if linked.ndim != 2 or linked.shape[0] != linked.shape[1]:
         raise ValueError(f"an adjacency matrix is (n, n), got {linked.shape}")
     one_way = np.argwhere(linked & ~linked.T)
@@ -123,7 +134,8 @@ def from_networkx(graph: "networkx.Graph", *, name: str = "networkx") -> Graph:
       TypeError: it is none.
       ValueError: self-loops, or edges that are there several times.
     """
-    if not all(hasattr(graph, asked) for asked in ("nodes", "edges", "is_directed")):
+    asked = ("nodes", "edges", "is_directed")
+    if isinstance(graph, type) or not all(hasattr(graph, name) for name in asked):
         raise TypeError(f"from_networkx takes a networkx graph, got {type(graph).__name__}")
     number = {node: i for i, node in enumerate(graph.nodes)}
     edges = [(number[edge[0]], number[edge[1]]) for edge in graph.edges]

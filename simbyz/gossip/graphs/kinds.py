@@ -25,7 +25,7 @@ def complete(n: int) -> Graph:
 
 def star(n: int) -> Graph:
     """Node 0 is linked with all others."""
-    return from_edges(n, [(0, i) for i in range(1, n)], name="star")
+    return from_edges(n, [(0, i) for i in range(1, integer("n", n))], name="star")
 
 
 def ring(n: int, degree: int = 2) -> Graph:
@@ -174,7 +174,7 @@ def small_world(key: jax.Array, n: int, degree: int, rewired: float) -> Graph:
 
 
 def _connected(key: jax.Array, draw: Callable[[np.random.Generator], Graph]) -> Graph:
-    rng = generator(key)
+    rng = generator(key, "a random graph")
     for _ in range(DRAWS):
         graph = draw(rng)
         if is_connected(graph):

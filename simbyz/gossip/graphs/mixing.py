@@ -31,7 +31,8 @@ def of_arcs(graph: Graph, weights: np.ndarray) -> Mixing:
     """The mixing of these weights of the arcs (m,), the rest for each node's own.
 
     Raises:
-      ValueError: a weight a neighbour that is negative or no number, or more than 1 in all.
+      ValueError: another number of weights, a weight that is negative or no number, or more than 1
+        in all at a node.
     """
     weights = np.asarray(weights, float)
     if weights.shape != (len(graph.arcs),):
@@ -45,6 +46,30 @@ def of_arcs(graph: Graph, weights: np.ndarray) -> Mixing:
             f"{sums.argmax()}"
         )
     return Mixing(weights, np.maximum(1 - sums, 0))
+
+
+def checked(graph: Graph, mixing: Mixing) -> Mixing:
+    """The mixing itself.
+
+    Raises:
+      TypeError: it is none.
+      ValueError: by `of_arcs`, or own weights that are not what the neighbours' leave of 1.
+    """
+    if not isinstance(mixing, Mixing):
+        kind = type(mixing).__name__
+        raise TypeError(f"mixing must be a Mixing, such as metropolis(graph), got {kind}")
+    own = of_arcs(graph, mixing.arcs).own
+    if np.shape(mixing.own) != own.shape:
+        raise ValueError(
+            f"{graph.name} has {graph.n} nodes, got own weights {np.shape(mixing.own)}"
+        )
+    wrong = np.flatnonzero(~np.isclose(mixing.own, own, atol=1e-6))
+    if len(wrong):
+        raise ValueError(
+            "a node's own weight must be what its neighbours' leave of 1, "
+            f"{own[wrong[0]]:.4g} at node {wrong[0]}, got {mixing.own[wrong[0]]:.4g}"
+        )
+    return mixing
 
 
 def metropolis(graph: Graph) -> Mixing:

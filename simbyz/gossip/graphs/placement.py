@@ -17,7 +17,7 @@ def at_random(key: jax.Array, graph: Graph, count: int) -> tuple[int, ...]:
     Raises:
       ValueError: count not from 0 to n - 1.
     """
-    chosen = generator(key).permutation(graph.n)[: _count(graph, count)]
+    chosen = generator(key, "a placement").permutation(graph.n)[: _count(graph, count)]
     return tuple(sorted(map(int, chosen)))
 
 
@@ -41,7 +41,7 @@ def at_most(key: jax.Array, graph: Graph, count: int, *, b: int) -> tuple[int, .
     Raises:
       ValueError: count not from 0 to n - 1, or none found.
     """
-    rng, count, b = generator(key), _count(graph, count), integer("b", b)
+    rng, count, b = generator(key, "a placement"), _count(graph, count), integer("b", b)
     for _ in range(DRAWS):
         heard = np.zeros(graph.n, int)
         chosen: list[int] = []

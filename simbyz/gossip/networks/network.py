@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from simbyz._arrays.checks import flag, integer
-from simbyz.gossip.graphs.figures import algebraic_connectivity, is_connected
+from simbyz.gossip.graphs.figures import is_connected
 from simbyz.gossip.graphs.graph import Graph
-from simbyz.gossip.graphs.mixing import Mixing, metropolis, uniform
+from simbyz.gossip.graphs.mixing import Mixing, checked, metropolis, uniform
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +27,8 @@ class Network:
     Raises:
       TypeError: something is of another kind than asked for.
       ValueError: a Byzantine node that is none or given twice; nobody is honest; an f that is
-        negative or not one for each node; what `strict` refuses.
+        negative or not one for each node; a mixing that is not of this graph; what `strict`
+        refuses.
     """
 
     graph: Graph
@@ -44,7 +45,8 @@ class Network:
             )
         object.__setattr__(self, "byzantine", nodes_of(self.graph.n, self.byzantine))
         given = self.widths[1] if self.f is None else self.f
-        tolerated = list(given) if isinstance(given, Sequence) else [given] * self.n
+        several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+        tolerated: list[Any] = list(given) if several else [given] * self.n  # type: ignore[arg-type]
         if len(tolerated) != self.n:
             raise ValueError(f"f is one number, or one for each of {self.n} nodes, got {given}")
         if any(integer("f", one) < 0 for one in tolerated):
@@ -53,11 +55,7 @@ class Network:
         weights = self.mixing
         if weights is None:
             weights = uniform(self.graph) if self.graph.directed else metropolis(self.graph)
-        elif not isinstance(weights, Mixing):
-            raise TypeError(f"mixing must be a Mixing, such as metropolis(graph), got {weights!r}")
-        object.__setattr__(self, "mixing", weights)
-        if weights.arcs.shape != (len(self.graph.arcs),):
-            raise ValueError("mixing must be of this graph, got weights of another number of arcs")
+        object.__setattr__(self, "mixing", checked(self.graph, weights))
         if flag("strict", self.strict):
             self._refuse()
 
@@ -132,38 +130,9 @@ class Network:
         return sums[self.honest]
 
 
-class Condition(NamedTuple):
-    """A condition that no rule does without, of a network."""
-
-    holds: bool
-    words: str
-
-
-def robustness_condition(network: Network) -> Condition:
-    """Whether Byzantine neighbours are few beside the honest graph's connectivity: 2 b < μ_2.
-
-    b is the largest number of Byzantine neighbours of an honest node, μ_2 the algebraic
-    connectivity of the honest nodes' graph, all edges of weight 1. Where μ_2 <= 2 b there are
-    graphs on which no rule keeps all honest nodes together; the guarantees of clipping and of
-    trimming ask for more than that. Rules refuse only what they cannot compute, so that runs on
-    either side of this can be compared.
-
-    Raises:
-      ValueError: a directed graph.
-
-    Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
-    """
-    b = network.widths[1]
-    connectivity = algebraic_connectivity(network.honest_graph)
-    holds = 2 * b < connectivity * (1 - 1e-9)  # eigenvalues are rounded
-    sign = "<" if holds else ">="
-    return Condition(
-        holds,
-        f"2b = {2 * b} {sign} μ_2 = {connectivity:.3g}, the honest graph's algebraic connectivity",
-    )
-
-
 def nodes_of(n: int, byzantine: Iterable[int]) -> tuple[int, ...]:
+    if not isinstance(byzantine, Iterable):
+        raise TypeError(f"byzantine must be the numbers of nodes, such as (3,), got {byzantine!r}")
     nodes = tuple(sorted(integer("byzantine", node) for node in byzantine))
     if outside := [node for node in nodes if not 0 <= node < n]:
         raise ValueError(f"nodes are from 0 to {n - 1}, got the Byzantine node {outside[0]}")

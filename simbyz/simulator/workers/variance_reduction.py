@@ -47,11 +47,13 @@ class Last(NamedTuple):
     met: jax.Array  # (w,) which of these workers took one yet
 
 
-def variance_reduction(config: Config) -> Sender:
+def variance_reduction(config: Config, *, apart: bool = False) -> Sender:
     """Corrected gradients, of which momentum at any place makes the estimate. It stands after
     clipping, so that the clip bounds both gradients, and before momentum.
+
+    apart: each worker has parameters of its own.
     """
-    apart = config.nesterov or config.local_steps > 1 or config.participants is not None
+    apart |= config.nesterov or config.local_steps > 1 or config.participants is not None
 
     def init(parameters: jax.Array, workers: int) -> Last | Shared[jax.Array]:
         if not apart or "worker" not in config.momentum_at:

@@ -1,15 +1,18 @@
 """Without a server: the runs, their table and pictures, lanes against the library, refusals."""
 
 import dataclasses
+import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.decentralised import lanes, networks, pictures, tables
+from experiments.decentralised import lanes, networks, pictures, simulate, tables
 from experiments.decentralised.__main__ import SMOKE, command, main, runs_of, write
 from simbyz import records
+from simbyz._arrays.calling import asks_for
 from simbyz.gossip import GossipConfig, make_gossip
 from simbyz.simulator import Hyperparameters
 from simbyz.tasks.problems import quadratic
@@ -59,6 +62,64 @@ def test_table_and_pictures(finished):
         consensus_distance=1.3e12,
     )
     printed(tables.print_table, wide, {}, "title")
+
+
+@pytest.mark.parametrize("paper, width", [("screen", None), ("column", 3.35), ("page", 7.0)])
+def test_pictures_are_as_wide_as_the_paper(paper, width):
+    rows = [
+        {
+            "graph": graph,
+            "rule": rule,
+            "f": f,
+            "heterogeneity": level,
+            "attack": attack,
+            "digest": f"{number}",
+            "test_accuracy": 0.1 * f + 0.2,
+            "worst_accuracy": 0.1 * f,
+        }
+        for number, (graph, rule, f, level, attack) in enumerate(
+            itertools.product(
+                ["two_worlds", "ring"],
+                ["gts", "clipped_gossip_plus"],
+                [1, 2],
+                ["iid", "dirichlet:1"],
+                ["dissensus", "little_around", "empire_around"],
+            )
+        )
+    ]
+    runs = pd.DataFrame(rows)
+    steps = runs[["digest"]].merge(pd.DataFrame({"step": [0, 10]}), how="cross")
+    steps = steps.assign(accuracy=0.5, accuracy_worst=0.4)
+    drawn = dict(pictures.curves(steps, runs, paper))
+    drawn |= dict(pictures.by_attackers(runs, {"two_worlds": 4.0, "ring": 0.7}, paper))
+    assert len(drawn) == 2 * 2 * 2 + 2 * 2
+    by_f = drawn["by_attackers-two_worlds-iid"].axes[0]
+    assert [list(line.get_xdata()) for line in by_f.lines[:2]] == [[1, 2]] * 2
+    np.testing.assert_allclose(by_f.lines[0].get_ydata(), [0.3, 0.4])
+    np.testing.assert_allclose(by_f.lines[1].get_ydata(), [0.1, 0.2])
+    assert list(by_f.lines[-1].get_xdata()) == [2, 2]  # 2 f = μ_2
+    summary = runs.rename(columns={"worst_accuracy": "worst_node"})
+    summary = summary[summary["attack"] == "dissensus"]
+    drawn["heatmap"] = pictures.heatmap(summary, paper)
+    network = networks.network_of("two_worlds", 6, 1, networks.EVERYWHERE)
+    drawn["graph"] = pictures.network_picture(network, [0.1] * 5 + [np.nan], "title", paper)
+    assert width is None or {figure.get_figwidth() for figure in drawn.values()} <= {width, 5.0}
+
+
+def test_rules_that_turn_with_their_rows_do():
+    """As the search for factors among few numbers takes for granted."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(9, 5))
+    turned, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    weights = jnp.asarray(rng.dirichlet(np.ones(9)), jnp.float32)
+    for name in simulate.ROTATING:
+        rule = simulate.RULES[name]
+        options = {"weights": weights} if asks_for(rule, "weights") else {}
+        made, other = (
+            np.asarray(rule(jnp.asarray(some, jnp.float32), 2, **options))
+            for some in (rows, rows @ turned)
+        )
+        np.testing.assert_allclose(other, made @ turned, atol=1e-5)
 
 
 def test_the_summary_is_of_the_worst_attack():
@@ -134,6 +195,8 @@ def test_without_attackers_there_is_one_run_a_seed():
         ("--placement central --graph complete --honest 3 --f 2 --rule bridge", "bridge needs"),
         ("--learning-rate 0", "learning_rate must be positive"),
         ("--heterogeneity dirichlet", "heterogeneity must be iid"),
+        ("--graph ring --no-beyond-the-bound", "clipped_gossip needs an undirected graph with 2b"),
+        ("--graph ring --friends 2", "friends are of two_worlds, got --graph ring"),
         ("--honest 1000000", "takes at least 4,000 GB of memory"),
     ],
 )

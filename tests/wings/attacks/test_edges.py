@@ -21,6 +21,7 @@ DEFINED: dict[str, dict] = {
     "hidden_vulnerability": {"factor": 3.0},
     "sign_flipping": {},
     "sparse": {},
+    "sparse_optimised": {},
     "scaled_sign_flipping": {},
     "full_gradient_negation": {},
     "mimic": {},
@@ -31,7 +32,14 @@ DEFINED: dict[str, dict] = {
     "byz_mean": {},
     "relocated_orthogonal_perturbation": {},
 }
-NEED_TWO = {"a_little_is_enough", "sparse", "min_max", "min_sum", "byz_mean"}
+NEED_TWO = {
+    "a_little_is_enough",
+    "sparse",
+    "sparse_optimised",
+    "min_max",
+    "min_sum",
+    "byz_mean",
+}
 # h honest rows of d coordinates, attackers.
 SIZES = [(7, 5, 3), (7, 1, 2), (9, 300, 1), (1, 3, 3)]
 

@@ -40,6 +40,7 @@ CONFIGURED = [
     Configured("inner_product_manipulation", {"tau": 2.0}),
     Configured("hidden_vulnerability", {"factor": 3.0}, translates=True, scales=False),
     Configured("sparse", {"mask": np.arange(D) == 1}, translates=True),
+    Configured("sparse_optimised", {"mask": np.arange(D) == 1, "scale": -0.5}, translates=True),
     Configured("sign_flipping"),
     Configured("scaled_sign_flipping"),
     Configured("full_gradient_negation"),

@@ -83,7 +83,7 @@ def test_poisoned_labels_act():
 
 
 def test_poisoned_labels_need_models():
-    config = GossipConfig(Network(GRAPH, (7,)))
+    config = GossipConfig(Network(GRAPH, (7,)), beyond_the_bound=True)
     with pytest.raises(ValueError, match="byzantine_gradients=True"):
         make_gossip(config, TASK, rules.gts, attacks.zero, relabel=lambda labels: labels)
 

@@ -120,6 +120,9 @@ def test_where_byzantine_nodes_stand():
         ),
         (lambda: graphs.from_edges(3, [(0, 3)]), "from 0 to 2"),
         (lambda: graphs.from_edges(3, [(0, 1, 2)]), "pairs"),
+        (lambda: graphs.from_edges(3, [(0, 1), (2,)]), r"a pair of nodes, got \(2,\)"),
+        (lambda: graphs.from_adjacency(np.full((2, 2), np.nan)), "of numbers"),
+        (lambda: graphs.from_adjacency("ring"), "of numbers"),
         (lambda: graphs.from_edges(0, []), "n >= 1"),
         (lambda: graphs.from_adjacency(np.eye(3)), "self-loop"),
         (lambda: graphs.from_adjacency(np.triu(np.ones((3, 3)), 1)), "not symmetric: 0 hears 1"),
@@ -148,3 +151,21 @@ def test_directed_graphs_hear_along_the_arcs():
     assert graph.directed and graph.heard(1).tolist() == [0] and graphs.is_connected(graph)
     assert graphs.to_networkx(graph).has_edge(0, 1)
     assert not graphs.is_connected(graphs.from_edges(3, [(0, 1), (1, 2)], directed=True))
+
+
+@pytest.mark.parametrize(
+    "make, line",
+    [
+        (lambda: graphs.from_edges(3, [("a", "b")]), "pairs of ints, got <U1"),
+        (lambda: graphs.from_edges(3, [(0.0, 1.0)]), "pairs of ints, got float64"),
+        (lambda: graphs.from_edges(3, None), "pairs of nodes, got None"),
+        (lambda: graphs.star("5"), "an int, got '5'"),
+        (lambda: graphs.erdos_renyi(0, 8, 0.5), "a random graph needs a key .* got 0"),
+        (lambda: graphs.at_random(0, graphs.ring(5), 1), "a placement needs a key .* got 0"),
+        (lambda: graphs.from_networkx([(0, 1)]), "a networkx graph, got list"),
+        (lambda: graphs.from_networkx(networkx.Graph), "a networkx graph, got type"),
+    ],
+)
+def test_other_kinds_are_refused(make, line):
+    with pytest.raises(TypeError, match=line):
+        make()

@@ -47,6 +47,7 @@ def loops(config, start, gradient_of, rule, lie, steps=6):
     weights = reference.metropolis(adjacency)
     points = {int(i): np.array(start, float) for i in network.honest}
     momenta = {i: np.zeros(D) for i in points}
+    last = None
 
     def exchanged(vectors):
         for _ in range(config.rounds):
@@ -55,7 +56,12 @@ def loops(config, start, gradient_of, rule, lie, steps=6):
 
     for step in range(steps):
         gradients = {i: gradient_of(step, place, points[i]) for place, i in enumerate(points)}
-        momenta = {i: DECAY * momenta[i] + (1 - DECAY) * gradients[i] for i in points}
+        if config.variance_reduction:
+            before = {i: gradient_of(step, p, last[i]) if last else 0 for p, i in enumerate(points)}
+            momenta = {i: gradients[i] + DECAY * (momenta[i] - before[i]) for i in points}
+        else:
+            momenta = {i: DECAY * momenta[i] + (1 - DECAY) * gradients[i] for i in points}
+        last = points
         if config.exchange == "after":
             points = exchanged({i: points[i] - RATE * momenta[i] for i in points})
         elif config.exchange == "before":
@@ -81,11 +87,22 @@ def gradient_of(h):
 
 
 @pytest.mark.parametrize(
-    "exchange, rounds",
-    [("after", 2), ("before", 1), pytest.param("gradients", 1, marks=pytest.mark.thorough)],
+    "exchange, rounds, corrected",
+    [
+        ("after", 2, False),
+        ("before", 1, True),
+        pytest.param("gradients", 1, False, marks=pytest.mark.thorough),
+    ],
 )
-def test_a_run_is_the_loop_over_nodes(exchange, rounds):
-    config = GossipConfig(NETWORK, exchange=exchange, rounds=rounds, evaluate_every=None)
+def test_a_run_is_the_loop_over_nodes(exchange, rounds, corrected):
+    config = GossipConfig(
+        NETWORK,
+        exchange=exchange,
+        rounds=rounds,
+        variance_reduction=corrected,
+        evaluate_every=None,
+        beyond_the_bound=True,
+    )
 
     def lie(node, vectors, liars):
         return [sum(vectors.values()) / len(vectors) * (1 - 1.7)] * len(liars)

@@ -1,0 +1,77 @@
+"""Conditions: what a rule's guarantee asks of a network, beyond what it can be computed on."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from simbyz._arrays.calling import name_of
+from simbyz.gossip.graphs.figures import algebraic_connectivity
+from simbyz.gossip.networks.network import Network
+from simbyz.gossip.rules import (
+    clipped_gossip,
+    clipped_gossip_plus,
+    gts,
+    oracle_clipping,
+    remove_then_clip,
+    self_centred_clipping,
+)
+
+# Rules analysed as gossip with robust sums, whose guarantees are of the honest graph's spectrum.
+SPECTRAL = (
+    clipped_gossip,
+    clipped_gossip_plus,
+    gts,
+    oracle_clipping,
+    remove_then_clip,
+    self_centred_clipping,
+)
+
+
+class Condition(NamedTuple):
+    """A condition, of a network."""
+
+    holds: bool
+    words: str
+
+
+def robustness_condition(network: Network) -> Condition:
+    """Whether Byzantine neighbours are few beside the honest graph's connectivity: 2 b < μ_2.
+
+    b is the largest number of Byzantine neighbours of an honest node, μ_2 the algebraic
+    connectivity of the honest nodes' graph, all edges of weight 1. Where μ_2 <= 2 b there are
+    graphs on which no rule keeps all honest nodes together; the guarantees of clipping and of
+    trimming ask for more than that, each by a constant of its own.
+
+    Raises:
+      ValueError: a directed graph.
+
+    Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
+    """
+    b = network.widths[1]
+    connectivity = algebraic_connectivity(network.honest_graph)
+    holds = 2 * b < connectivity * (1 - 1e-9)  # eigenvalues are rounded
+    sign = "<" if holds else ">="
+    return Condition(
+        holds,
+        f"2b = {2 * b} {sign} μ_2 = {connectivity:.3g}, the honest graph's algebraic connectivity",
+    )
+
+
+def condition_of(rule: Callable[..., Any], network: Network) -> Condition:
+    """What a rule's guarantee asks of the network, beside honest nodes that are connected and as
+    many rows at each node as the rule takes.
+
+    The rules of `SPECTRAL` ask for `robustness_condition`, the others for nothing that is read off
+    here: what is published of them is of their neighbourhoods (`bridge`, `ubar`), of complete
+    graphs (`monna`), or of constants that a graph does not tell (`ios`; the reduced graphs of
+    `bridge`).
+    """
+    while isinstance(rule, functools.partial):
+        rule = rule.func
+    if not network.widths[1]:
+        return Condition(True, "no Byzantine neighbours")
+    if rule not in SPECTRAL:
+        return Condition(True, f"{name_of(rule)} asks for nothing else of the graph")
+    if network.honest_graph.directed:
+        return Condition(False, "the honest nodes' graph is directed")
+    return robustness_condition(network)
