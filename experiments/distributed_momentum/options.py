@@ -34,7 +34,7 @@ class Comparison:
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
     rule: Annotated[tuple[RuleName, ...], BORNE] = ()
-    """Defences."""
+    """Defences; krum is the library's multi_krum by the paper's program's conventions."""
     attack: tuple[AttackName, ...] = ("none", "little", "empire")
     """none: the unattacked average of the n - f honest workers."""
     f: Annotated[tuple[int, ...], OWN] = ()

@@ -86,7 +86,7 @@ SHEETS = (
         made_by=frozenset({"pre", "heterogeneity", "honest", "validation_accuracy"}),
         read=_runs_and_divergence,
         table=matrix,
-        setting=(*TRAINING, "honest", "validation"),
+        setting=(*TRAINING, "honest", "validation", "root_examples"),
         panel=("rule",),
         down=("pre", "heterogeneity"),
         across=("f",),
@@ -145,7 +145,7 @@ SHEETS = (
         made_by=frozenset({"graph", "placement"}),
         read=records.read_runs,
         table=decentralised,
-        setting=(*TRAINING, "honest", "placement", "learning_rate", "momentum"),
+        setting=(*TRAINING, "honest", "placement", "friends", "learning_rate", "momentum"),
         panel=("graph",),
         down=("rule", "heterogeneity"),
         across=("f",),
@@ -185,8 +185,9 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
     runs = runs.dropna(subset=list(sheet.made_by - {"climbers"}))
     if not allow_mixed:
         refuse_different_code(runs.assign(file=runs.get("file", "the table")))
-    # A list of steps is no key.
-    settings = {name: runs[name].map(_plain) for name in sheet.setting}
+    # A list of steps is no key, and runs from before a setting was there have none of it.
+    runs = runs.reindex(columns=runs.columns.union(sheet.setting, sort=False))
+    settings = {name: runs[name].map(_plain).fillna(0) for name in sheet.setting}
     parts, groups = [], list(runs.groupby(list(settings.values()), sort=False))
     differ = [name for name, values in settings.items() if values.nunique() > 1]
     for values, some in groups:
@@ -200,7 +201,8 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
     numbers = [name for name in keys if _is_number(table[name])]
     table = table.sort_values(numbers, kind="stable") if numbers else table
     panel = (*differ, *sheet.panel)
-    same = [f"{_words(n)} {settings[n].iloc[0]}" for n in sheet.setting if n not in differ]
+    given = [name for name in sheet.setting if name not in differ and runs[name].notna().any()]
+    same = [f"{_words(name)} {settings[name].iloc[0]}" for name in given]
     return {
         "folders": [str(folder) for folder in folders],
         "versions": _versions(runs),

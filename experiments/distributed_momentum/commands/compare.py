@@ -124,6 +124,8 @@ def execute(
         print(f"note: {dataset.notice}")
     results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
+    if options.conventions == "released" and any(cell.rule == "krum" for cell in results.cells):
+        title += "; krum: multi_krum, by the program's conventions"
     folder = folder_of(options, Comparison, Setting, but=("certify",))
     files = []
     if not results.comparison.empty:

@@ -39,7 +39,7 @@ class Selection:
     dataset: Annotated[tuple[GridDataset, ...], ALL] = ()
     """MNIST first."""
     rule: Annotated[tuple[RuleName, ...], ALL] = ()
-    """Defences."""
+    """Defences; krum is the library's multi_krum by the paper's program's conventions."""
     attack: tuple[AttackName, ...] = ("none", "little", "empire")
     """none: the unattacked runs that the attacked ones are compared with."""
     f: Annotated[tuple[int, ...], ALL] = ()

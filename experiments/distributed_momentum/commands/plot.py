@@ -21,6 +21,7 @@ from experiments.distributed_momentum.figures.panels import named
 from experiments.shared.formats import PaperName
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import check_options
+from experiments.shared.progress import tell
 from experiments.shared.run import run
 from simbyz import records
 
@@ -84,6 +85,7 @@ def draw_all(runs: pd.DataFrame, folder: Path, paper: PaperName = "screen") -> l
     for combination in tqdm(combinations, unit="figure", disable=None):
         figure = curves.draw(combination, paper)
         files += curves.save(figure, folder, named(combination.name, paper))
+    tell("drawing what is over all of them")
     files += draw_overviews(runs, folder)
     return files
 

@@ -135,7 +135,7 @@ def test_without_a_server(tmp_path):
     for attack, accuracy in (("little", 0.5), ("zero", 0.7)):
         for seed in (1, 2):
             run = DecentralisedRun(
-                **{name: getattr(RUN, name) for name in SHARED},
+                **{name: getattr(RUN, name, 1) for name in SHARED},
                 placement="spread",
                 graph="ring",
                 attack=attack,
