@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.defence_matrix import lanes, pictures, tables
-from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, prepare
+from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, prepare, runs_of
 from experiments.defence_matrix.choose import best_defences, matrix
 from experiments.defence_matrix.defences import coefficient_bound, defence
 from experiments.defence_matrix.runs import share, widened
