@@ -15,7 +15,7 @@ import numpy as np
 from simbyz._arrays import moments
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.geometry import squared_distances
-from simbyz.aggregators import AGGREGATORS, minimum_diameter_averaging
+from simbyz.aggregators import AGGREGATORS, krum, minimum_diameter_averaging, multi_krum
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.compose.chain import parts_of
 from simbyz.preaggregators import adaptive_robust_clipping, bucketing, nearest_neighbor_mixing
@@ -93,9 +93,10 @@ def coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None
         coefficient_bound(chain(nearest_neighbor_mixing, trimmed_mean), n=14, f=4)
 
     Returns:
-      The bound, None where nothing is proved: of a rule that is not in `COEFFICIENT_BOUNDS` or is
-      configured otherwise than in its proof (krum of n - f - 2 neighbours, a geometric median of
-      finitely many iterations), behind `clipping` of a given radius, and for n < 2f + 1.
+      The bound, None where nothing is proved: of a rule that has none in `simbyz.theory.robustness`
+      or is configured otherwise than in its proof (krum of distances that are not squared, a
+      geometric median of finitely many iterations), behind `clipping` of a given radius, and for
+      n < 2f + 1.
     """
     return _bound(parts_of(rule), n, f, _coefficient, COEFFICIENTS_BEFORE)
 
@@ -146,12 +147,23 @@ def _configured(part: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
+    if rule in (krum, multi_krum):
+        return _of_krum({"m": 1, **options} if rule is krum else options, n, f)
     name = name_of(rule)
     if AGGREGATORS.get(name) is not rule or name not in robustness.COEFFICIENT_BOUNDS:
         return None
-    as_proved = {"krum": {"neighbours": n - f - 1}, "geometric_median": None}.get(name, {})
-    given = {key: value for key, value in options.items() if key != "midpoint"}
-    return robustness.COEFFICIENT_BOUNDS[name](n, f) if given == as_proved else None
+    if name == "geometric_median" or set(options) - {"midpoint"}:
+        return None
+    return robustness.COEFFICIENT_BOUNDS[name](n, f)
+
+
+def _of_krum(options: dict[str, Any], n: int, f: int) -> float | None:
+    if set(options) - {"m", "neighbours"}:
+        return None
+    try:
+        return robustness.multi_krum_coefficient(n, f, **options)
+    except ValueError:  # of other numbers nothing is proved
+        return None
 
 
 def _resilience(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:

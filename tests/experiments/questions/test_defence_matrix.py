@@ -270,7 +270,8 @@ def test_only_what_is_proved_of_a_defence_is_its_bound():
     assert coefficient_bound("median", "nnm", n, f) == pytest.approx(8 * 4 / 10 * (median + 1))
     paired = robustness.bucketing_coefficient(n, 2, 2, robustness.median_coefficient(7, 2))
     assert coefficient_bound("median", "bucketing", n, 2) == paired
-    for rule, pre in (("median", "bucketing"), ("average", "nnm"), ("krum", "none")):
+    assert coefficient_bound("krum", "none", n, f) == robustness.multi_krum_coefficient(n, f, m=1)
+    for rule, pre in (("median", "bucketing"), ("average", "nnm"), ("caf", "none")):
         assert coefficient_bound(rule, pre, n, f) is None
     # Three iterations of a geometric median smoothed at a hundred times the honest deviation.
     assert coefficient_bound("geometric_median", "none", n, f) is None
