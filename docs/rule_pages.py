@@ -21,17 +21,17 @@ def write(folder: Path) -> None:
         picture = folder / f"{name}.png"
         if not picture.exists():
             rule_pictures.draw(name, picture)
-        _update(folder / f"{name}.rst", page(name))
-    lines = [*_title("The rules"), ".. toctree::", "   :maxdepth: 1", ""]
+        update(folder / f"{name}.rst", page(name))
+    lines = [*title("The rules"), ".. toctree::", "   :maxdepth: 1", ""]
     lines += [f"   {name}" for name in AGGREGATORS]
     lines += ["", "Around the rules", "-" * 16, "", ".. automodule:: simbyz.aggregators", ""]
-    others = ["chain", "layerwise", "mixture", "selection_of", "together"]
+    others = ["chain", "layerwise", "in_layers", "mixture", "selection_of", "together"]
     others += ["as_gradient_transformation", "at_workers", "remember_norms"]
     others += itertools.chain(*((name, f"{name}_selection") for name in (*WEIGHTED, *BY_ROOT)))
     others += ["heaviest_share", *REMEMBERING]
     lines += [f".. autofunction:: simbyz.aggregators.{name}" for name in others]
     lines += [".. autoclass:: simbyz.aggregators.Root"]
-    _update(folder / "index.rst", "\n".join([*lines, ""]))
+    update(folder / "index.rst", "\n".join([*lines, ""]))
 
 
 def page(name: str) -> str:
@@ -43,7 +43,7 @@ def page(name: str) -> str:
     )
     shown = f" Called with {', '.join(plain)}." if options else ""
     parts = [
-        _title(name),
+        title(name),
         [f".. autofunction:: simbyz.aggregators.{name}", ""],
         [f".. figure:: {name}.png", f"   :alt: {name} in two dimensions", ""],
         [f"   {CAPTION}{shown}", ""],
@@ -52,10 +52,10 @@ def page(name: str) -> str:
     return "\n".join(itertools.chain(*parts))
 
 
-def _title(text: str) -> list[str]:
+def title(text: str) -> list[str]:
     return [text, "=" * len(text), ""]
 
 
-def _update(path: Path, text: str) -> None:
+def update(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
         path.write_text(text)

@@ -4,9 +4,11 @@ import os
 import signal
 import sys
 
+_IN_TERMINAL = os.isatty(2)
+
 
 def _stop(number: int, _: object) -> None:
-    os.write(2, b"stopped\n")
+    os.write(2, b"\r\x1b[Kstopped\n" if _IN_TERMINAL else b"stopped\n")
     os._exit(128 + number)
 
 
@@ -16,3 +18,5 @@ if sys.argv[:1] == ["-m"]:
     for _number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(_number) is not signal.SIG_IGN:
             signal.signal(_number, _stop)
+    if _IN_TERMINAL:
+        os.write(2, b"starting, which takes some seconds")  # `experiments.shared.run` clears it

@@ -33,12 +33,12 @@ from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.command_line import OWN
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar
+from experiments.shared.progress import bar, tell
 from experiments.shared.run import KEPT, run, start
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
 
-BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that krum and bulyan bear)")
+BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that the rules bear)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     for n in options.n or (SETTINGS[options.dataset].n,):
         if n < least:
             raise ValueError(f"n must be at least {least}, so that a rule bears f = 1, got {n}")
-        for f in options.f or dict.fromkeys(max(1, (n - 3) // part) for part in (2, 4)):
+        for f in options.f or most_borne(options.rule, n):
             if not 1 <= f <= n - 2:
                 raise ValueError(f"f must be from 1 to n - 2 = {n - 2}, got {f}")
             refuse_large(cell_of(options.dataset, n, f))
@@ -129,6 +129,18 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     records.prepare_folder(options.results)
     records.clean(options.results)
     return sizes, dataset
+
+
+def most_borne(rules: Sequence[RuleName], n: int) -> list[int]:
+    """The most attackers that krum bears, and where there are rules that bear fewer, their most."""
+    chosen: list[int] = []
+    left = list(rules)
+    for f in dict.fromkeys(max(1, (n - 3) // part) for part in (2, 4)):
+        borne = [rule for rule in left if bears(rule, n, f)]
+        if borne:
+            chosen.append(f)
+        left = [rule for rule in left if rule not in borne]
+    return chosen or [f]
 
 
 def main(options: Options) -> Results:
@@ -151,6 +163,7 @@ def compute(
     with bar(total, "part", stop) as progress:
         for size, rules in missing:
             if rules:
+                progress(0, f"n = {size.n}, f = {size.f}: training the run that is attacked")
                 _measure(options, size, rules, dataset, functools.partial(progress, 1))
     runs = records.read_runs(options.results).set_index("file")
     parts = []
@@ -263,6 +276,7 @@ def execute(
     written = [_folder(options) / "strength.md", _folder(options) / "strength.csv"]
     save_text(text, written[0])
     save_table(results.measured, written[1])
+    tell("drawing pictures")
     print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
 
 

@@ -33,7 +33,7 @@ from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.options.synonyms import named
-from experiments.shared.progress import Progress, duration
+from experiments.shared.progress import Progress, duration, tell
 from experiments.shared.run import KEPT, run, start
 from simbyz import records
 from simbyz.aggregators import AGGREGATORS
@@ -322,6 +322,7 @@ def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> N
         print(f"{kept:,} of {len(outcome.runs):,} runs are those kept with the benchmark")
     for line in kinds(outcome.runs):
         print(f"runs of different code: {line}")
+    tell("drawing pictures")
     paths = write(options, outcome)
     print(f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it")
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.setting import AttackName, Setting
 from experiments.shared.files import save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Format, Printer
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from experiments.shared.run import run, start
@@ -43,6 +43,8 @@ class Options:
     """Folder of the table."""
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets."""
+    format: Format = "table"
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
 
 
 def prepare(options: Options) -> Dataset:
@@ -143,7 +145,7 @@ def _accuracy(mean: float, deviation: float, diverged: float) -> str:
 def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> None:
     """Run what is asked for; print and write the table."""
     table = compare(options, dataset, stop)
-    print_table(table)
+    print_table(table, Printer(options.format))
     path = options.results / "byzfl_conformance.csv"
     save_table(table, path)
     print(f"written: {path}")

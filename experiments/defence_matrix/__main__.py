@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiments.defence_matrix import pictures, tables
 from experiments.defence_matrix.choose import matrix
-from experiments.defence_matrix.defences import PreName, RuleName
+from experiments.defence_matrix.defences import PreName, RuleName, of_root
 from experiments.defence_matrix.runs import Run, product
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.defence_matrix.training import check_levels, check_training
@@ -99,6 +99,9 @@ class Setting:
     """Of the partition of the data, the same in all runs."""
     evaluations: int = 12
     """How often an adaptive attack evaluates the defence in a step."""
+    root_examples: int = 0
+    """Training examples that the server holds too, for fltrust, zeno and loss_function_rejection;
+    who searches through these knows them."""
     certify: bool = False
     """Hold every step against theory, too: more columns of the runs and of the CSV."""
 
@@ -142,7 +145,8 @@ def runs_of(options: Options) -> list[Run]:
         for field in dataclasses.fields(Run)
         if field.name not in axes and field.name != "seed"
     }
-    return product(shared, axes | {"seed": options.seeds})
+    runs = product(shared, axes | {"seed": options.seeds})
+    return [run if of_root(run.rule) else dataclasses.replace(run, root_examples=0) for run in runs]
 
 
 def prepare(options: Options) -> tuple[list[Run], Dataset]:
@@ -157,12 +161,24 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     for f in options.f or ():
         if f < 1:
             raise ValueError(f"f must be at least 1, got {f}")
+    asking = [rule for rule in options.rule if of_root(rule)]
+    if asking and not options.root_examples:
+        raise ValueError(
+            f"{asking[0]} judges by examples that the server holds: give --root-examples 100"
+        )
+    if options.root_examples and not asking:
+        raise ValueError(f"root_examples acts on none of the rules, {' '.join(options.rule)}")
     check_memory(4 * options.honest**2, f"honest = {options.honest}")
     check_levels(options.heterogeneity)
     runs = runs_of(options)
     check(runs)
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
+    if options.root_examples > len(training.train_labels):
+        raise ValueError(
+            f"root_examples must be at most {len(training.train_labels)}, the training images of "
+            f"{training.name} without validation, got {options.root_examples}"
+        )
     check_training(
         training,
         options.heterogeneity,

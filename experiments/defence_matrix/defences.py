@@ -7,7 +7,8 @@ from typing import Literal
 import jax
 
 from simbyz import aggregators, preaggregators
-from simbyz.theory import robustness
+from simbyz._arrays.calling import OF_ROOT, asks_for
+from simbyz.simulator import certificates
 
 RuleName = Literal[
     "average",
@@ -21,6 +22,9 @@ RuleName = Literal[
     "cge",
     "caf",
     "faba",
+    "fltrust",
+    "zeno",
+    "loss_function_rejection",
 ]
 PreName = Literal["none", "nnm", "arc", "bucketing"]
 
@@ -33,36 +37,27 @@ PREAGGREGATORS: dict[str, Callable] = {
 }
 
 
-def selection(rule: str, pre: str) -> Callable[..., jax.Array] | None:
-    """(stack, f) -> the weight of each row in the aggregate; None behind a pre-aggregator, whose
-    rows are no single worker's.
-    """
-    if pre != "none":
-        return None
-    function = aggregators.SELECTIONS[rule]
-    return (
-        functools.partial(function, **GEOMETRIC_MEDIAN) if rule == "geometric_median" else function
-    )
+RULES = aggregators.AGGREGATORS | aggregators.BY_ROOT
+
+
+def of_root(rule: str) -> list[str]:
+    """What a rule asks for of the server's own examples."""
+    return [name for name in OF_ROOT if asks_for(RULES[rule], name)]
+
+
+def selection(rule: str, pre: str) -> Callable[..., jax.Array]:
+    """(stack, f) -> the weight of each row in the defence's aggregate."""
+    return aggregators.selection_of(defence(rule, pre))
 
 
 def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
-    """The proved κ of the defence's (f, κ)-robustness, if anything is proved.
-
-    None for krum and the geometric median, as they are not those of the proofs: krum counts n - f -
-    2 neighbours here, and three iterations from zero may end anywhere.
-    """
-    if rule in ("krum", "geometric_median") or rule not in robustness.COEFFICIENT_BOUNDS:
-        return None
-    bound = robustness.COEFFICIENT_BOUNDS[rule](n, f)
-    behind = {"nnm": robustness.mixing_coefficient, "arc": robustness.adaptive_clipping_coefficient}
-    if pre == "none":
-        return bound
-    return behind[pre](n, f, bound) if pre in behind else None
+    """The proved κ of the defence's (f, κ)-robustness, if anything is proved."""
+    return certificates.coefficient_bound(defence(rule, pre), n, f)
 
 
 def defence(rule: str, pre: str) -> Callable[..., jax.Array]:
     """(stack, f) -> aggregate, with a `key` after bucketing."""
-    function = aggregators.AGGREGATORS[rule]
+    function = RULES[rule]
     if rule == "geometric_median":
         function = functools.partial(function, **GEOMETRIC_MEDIAN)
     return function if pre == "none" else aggregators.chain(PREAGGREGATORS[pre], function)

@@ -7,13 +7,14 @@ have programs of their own.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from simbyz import attacks
 from simbyz._arrays import moments
-from simbyz._arrays.calling import asks_for
+from simbyz._arrays.calling import OF_ROOT, asked, signature_of_all
 
 Attack = Callable[..., jax.Array]
 Rule = Callable[..., jax.Array]
@@ -100,6 +101,7 @@ def searched(rule: Rule, evaluations: int) -> Attack:
         *,
         empire: jax.Array | float,
         little: jax.Array | float,
+        **of_root: Any,
     ) -> jax.Array:
         mean, deviation = moments.mean(honest), jnp.sqrt(moments.variance(honest))
 
@@ -110,9 +112,12 @@ def searched(rule: Rule, evaluations: int) -> Attack:
             row = (1 - empire * factor) * mean + little * factor * deviation
             return jnp.broadcast_to(row, (num_byzantine, *row.shape))
 
-        known = functools.partial(rule, key=key) if asks_for(rule, "key") else rule
-        return attacks.adaptive(line, known, evaluations=evaluations)(key, honest, num_byzantine)
+        known = of_root | asked(rule, {"key": key})
+        found = attacks.adaptive(line, functools.partial(rule, **known), evaluations=evaluations)
+        return found(key, honest, num_byzantine)
 
+    signature = signature_of_all([rule], ("key", "honest", "num_byzantine"), OF_ROOT)
+    vars(attack).update(__signature__=signature)  # who searches through it knows what it is given
     return attack
 
 

@@ -35,10 +35,11 @@ class Run:
     weight_decay: float
     seed: int
     certify: bool = False
+    root_examples: int = 0  # that the server holds; 0 for a rule that asks for none
 
     @property
     def name(self) -> str:
-        parts = (
+        parts = [
             self.dataset,
             self.rule,
             self.pre,
@@ -47,14 +48,16 @@ class Run:
             self.attack,
             f"lr_{as_name(self.learning_rate)}",
             f"momentum_{as_name(self.momentum)}",
-        )
-        return "-".join((*parts, "certify") if self.certify else parts)
+        ]
+        parts += [f"root_{self.root_examples}"] if self.root_examples else []
+        return "-".join([*parts, "certify"] if self.certify else parts)
 
     @property
     def configuration(self) -> dict:
         values = dataclasses.asdict(self)
-        if not self.certify:  # as of runs from before there were certificates
-            del values["certify"]
+        for name in ("certify", "root_examples"):  # as of runs from before there were these
+            if not values[name]:
+                del values[name]
         return values
 
     @property

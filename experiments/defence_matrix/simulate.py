@@ -17,9 +17,10 @@ from experiments.defence_matrix import lanes
 from experiments.defence_matrix.defences import coefficient_bound, defence, selection
 from experiments.defence_matrix.runs import Run, shares_of, unfinished
 from simbyz import records
-from simbyz._arrays.calling import asks_for
+from simbyz._arrays.calling import asked
 from simbyz._arrays.stacking import unraveller
-from simbyz.data import Dataset
+from simbyz.aggregators import Root
+from simbyz.data import Dataset, root
 from simbyz.data.host_random import generator
 from simbyz.records.provenance import code_digest, provenance
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
@@ -84,7 +85,8 @@ def check(runs: Sequence[Run]) -> None:
         function = defence(rule, pre)
 
         def aggregate(stack, key, function=function, f=f):
-            return function(stack, f, **({"key": key} if asks_for(function, "key") else {}))
+            known = {"key": key, "trusted": stack[0], "root": Root(stack[0], 0.1, jnp.sum)}
+            return function(stack, f, **asked(function, known))
 
         jax.eval_shape(aggregate, stack, key)
 
@@ -112,9 +114,9 @@ def simulate(
     """
     first = runs[0]
     training, validation = split(dataset, first.validation)
-    task = classification(
-        training, Dense(first.hidden, dataset.num_classes), batch_size=first.batch_size
-    )
+    sizes = {0, *(run.root_examples for run in runs)}
+    tasks = {size: task_of(first, training, size) for size in sizes}
+    task = tasks[0]
     levels = dict.fromkeys(run.heterogeneity for run in runs)
     shares = shares_of(levels, training.train_labels, first.honest, first.partition_seed)
     validate = accuracy_on(task, validation)
@@ -129,6 +131,7 @@ def simulate(
         if not todo:
             continue
         function = defence(todo[0].rule, todo[0].pre)
+        task = tasks[todo[0].root_examples]
         n, f = first.honest + todo[0].f, todo[0].f
         simulator = make_simulator(
             Config(
@@ -165,6 +168,17 @@ def simulate(
                 if run.certify:
                     summary |= summarise(result.columns, bound)
                 records.write_run(folder, run.name, run.configuration, result.columns, summary)
+
+
+def task_of(run: Run, training: Dataset, root_examples: int) -> Task:
+    """The task of all runs, with so many of its examples at the server, too."""
+    drawn = jax.random.key(run.partition_seed), training.train_labels, root_examples
+    return classification(
+        training,
+        Dense(run.hidden, training.num_classes),
+        batch_size=run.batch_size,
+        root=root.draw(*drawn) if root_examples else None,
+    )
 
 
 def width_of(task: Task) -> int:

@@ -6,20 +6,26 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from experiments.distributed_momentum.commands import compare
-from experiments.distributed_momentum.commands.compare import SMOKE, Options, main, plot, prepare
-from experiments.shared.run import start
-
-__all__ = ["SMOKE", "Options", "command", "main", "plot", "prepare"]
+from experiments.distributed_momentum import options
+from experiments.shared.run import CHECKPOINTED, late, run, start
 
 COMMANDS = ("grid", "analyse", "plot", "collect", "report", "unfinished", "appendix")
+COMPARISON = "experiments.distributed_momentum.commands.compare"
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: see `run` for exit codes."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0].startswith("-"):
-        return compare.command(arguments)
+        return run(
+            options.Options,
+            arguments,
+            "distributed_momentum",
+            options.__doc__,
+            late(COMPARISON, "prepare"),
+            late(COMPARISON, "execute"),
+            stopped=CHECKPOINTED,
+        )
     name, *rest = arguments
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)

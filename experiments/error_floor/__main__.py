@@ -19,7 +19,7 @@ from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Output, Printer
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar
+from experiments.shared.progress import FIRST, bar, tell
 from experiments.shared.run import run, start
 from simbyz import records
 
@@ -97,6 +97,7 @@ def main(options: Options) -> Results:
 
 def compute(options: Options, stop: Callable[[], bool] = lambda: False) -> Results:
     with bar(len(options.rule) * len(options.f), "program", stop) as progress:
+        progress(0, FIRST)
         runs = measure(
             options.rule,
             options.n,
@@ -122,6 +123,7 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
     table = folder / "runs.csv"
     pictures = [folder / f"error_floor.{ending}" for ending in ("pdf", "png")]
     save_table(results.runs, table)
+    tell("drawing pictures")
     figure = tables.plot(results.runs)
     for picture in pictures:
         save_figure(figure, picture, dpi=150)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +52,8 @@ def print_table(summary: pd.DataFrame, title: str, console: Console | None = Non
     console = Printer() if console is None else console
     table = Table(
         title=title,
-        caption="final squared gradient norm over ζ², means over seeds. floor: f/(n - 2f); its "
+        caption="at the largest ζ of the runs, where noise matters least: final squared gradient "
+        "norm over ζ², means over seeds. floor: f/(n - 2f); its "
         "case (± deviation): f honest workers hold other data, the Byzantine pass for the rest; "
         "worst: of all data and attacks; bound: the published κ of the rule",
     )
@@ -123,20 +126,16 @@ def plot(runs: pd.DataFrame) -> Figure:
         axes.grid(alpha=0.3)
     figure.supxlabel("floor f / (n - 2f) · ζ²", size=10)
     figure.supylabel("squared gradient norm at the end", size=10)
-    handles = [Line2D([], [], color="black", linewidth=0.8)]
+    handles: list[Artist] = [Line2D([], [], color="black", linewidth=0.8)]
     labels = ["the floor"]
     for attack, color in COLORS.items():
-        handles.append(Line2D([], [], color=color, marker="o", linestyle="", markersize=5))
+        handles.append(Patch(facecolor=color))
         labels.append(f"attack: {attack}")
     for f, marker in markers.items():
         handles.append(Line2D([], [], color="grey", marker=marker, linestyle="", markersize=5))
         labels.append(f"f = {f}")
     for data, fill in (("minority differs", "grey"), ("all differ", "none")):
-        handles.append(
-            Line2D(
-                [], [], color="grey", marker="o", markerfacecolor=fill, linestyle="", markersize=5
-            )
-        )
+        handles.append(Patch(facecolor=fill, edgecolor="grey"))
         labels.append(f"data: {data}")
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     return figure

@@ -24,9 +24,10 @@ from experiments.from_byzfl.networks import DATASETS
 from experiments.from_byzfl.reading import Benchmark, read
 from experiments.from_byzfl.runs import Run, runs_of
 from experiments.from_byzfl.simulate import check, code, simulate, split
+from experiments.shared.formats import Format, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.command_line import TFDS
-from experiments.shared.progress import Progress
+from experiments.shared.progress import Progress, tell
 from experiments.shared.run import KEPT, run, start
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -51,6 +52,8 @@ class Options:
     """Where TensorFlow Datasets prepared the data; not for digits."""
     allow_mixed: bool = False
     """Let runs of different code stand in one table."""
+    format: Format = "table"
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
 
 
 def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset]:
@@ -143,7 +146,9 @@ def execute(
             f"{benchmark.dataset}, {benchmark.network}, {workers} "
             f"{'workers' if benchmark.honest_are_all else 'honest workers'}{told}, "
             f"{benchmark.steps} steps; each run at the best of its evaluations",
+            Printer(options.format),
         )
+    tell("drawing pictures")
     paths = write(table, benchmark, folder_of(options))
     print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
 

@@ -224,6 +224,8 @@ def _check_numbers(options: Options) -> None:
         for value in values if isinstance(values, tuple) else (values,):
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
+    if nobody := [share for share in options.participation if round(share * options.n) < 1]:
+        raise ValueError(f"participation must leave some of n = {options.n}, got {nobody[0]}")
     if not options.bound > 0:
         raise ValueError(f"bound must be above 0, got {options.bound}")
     if options.baseline not in options.algorithm:

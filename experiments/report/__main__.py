@@ -1,8 +1,9 @@
-"""Writes a results folder of experiments.distributed_momentum as one HTML page to explore.
+"""Writes a results folder as one HTML page to explore: a heatmap, what is behind it, a table.
 
-The page needs no network and no server: open it in a browser, or send it to someone. It shows the
-grid as a heatmap whose cells open their curves, and every run with the command that gives it again.
-Several folders make one page. Needs plotly: pip install '.[report]'.
+The page needs no network and no server: open it in a browser, or send it to someone. Of
+distributed_momentum it shows the grid, whose cells open their curves, and every run with the
+command that gives it again; of defence_matrix, attack_strength, benchmark and decentralised their
+table. Every table is saved as CSV or LaTeX from the page. Several folders make one page.
 """
 
 import dataclasses
@@ -29,14 +30,18 @@ def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) ->
     """Write the page of these results; returns the number of runs in it.
 
     Raises:
-      ModuleNotFoundError: plotly is not installed.
       ValueError, OSError: no run to show, or mixed ones, or a file that can't be read or written.
     """
     # Imported late: --help needs neither JAX nor pandas.
+    from experiments.report import sheets
     from experiments.report.gather import gather
-    from experiments.report.page import plotly_js, write_page
+    from experiments.report.page import write_page
 
-    library = plotly_js()
+    sheet = sheets.sheet_of(folders[0])
+    if sheet is not None:
+        content = sheets.gather(sheet, folders, allow_mixed=allow_mixed)
+        write_page(output, "sheet", sheet.title, content)
+        return content["count"]
     with tqdm(unit="run", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -44,7 +49,7 @@ def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) ->
             bar.update(done - bar.n)
 
         content = gather(folders, allow_mixed=allow_mixed, tell=bar.write, progress=progress)
-    write_page(output, content, library)
+    write_page(output, "grid", "Momentum at the workers under attack", content)
     return len(content["runs"]["seed"])
 
 
@@ -57,10 +62,7 @@ def prepare(options: Options) -> str:
     if not options.results:
         raise ValueError("give at least one folder of results")
     output = options.results[0] / "report.html" if options.output is None else options.output
-    try:
-        count = main(options.results, output, allow_mixed=options.allow_mixed)
-    except ModuleNotFoundError as error:
-        raise ValueError(str(error)) from error
+    count = main(options.results, output, allow_mixed=options.allow_mixed)
     return f"written: {output} ({count} runs, {output.stat().st_size / 1e6:.1f} MB)"
 
 

@@ -1,53 +1,57 @@
-"""The page: a template, styles, scripts, data and the plotting library, in one file."""
+"""The page: a frame, the body of its kind, styles, scripts and data, in one file."""
 
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
+from experiments.shared.formats import IN_LATEX
 from simbyz.records.whole_files import write_whole
 
-SCRIPTS = ("data.js", "filters.js", "heatmap.js", "curves.js", "table.js", "main.js")
+Kind = Literal["grid", "sheet"]
+# What a script uses stands in those before it.
+SCRIPTS: dict[Kind, tuple[str, ...]] = {
+    "grid": (
+        "base.js",
+        "grid/data.js",
+        "grid/order.js",
+        "filters.js",
+        "heat.js",
+        "plot.js",
+        "table.js",
+        "grid/heatmap.js",
+        "grid/curves.js",
+        "grid/runs.js",
+        "grid/main.js",
+    ),
+    "sheet": ("base.js", "sheet/fields.js", "filters.js", "heat.js", "table.js", "sheet/main.js"),
+}
 
 
-def plotly_js() -> str:
-    """The source of plotly.js, from the plotly package.
-
-    Raises:
-      ModuleNotFoundError: it is not installed.
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the report needs plotly, which is not installed: pip install '.[report]'"
-        ) from error
-    return get_plotlyjs()
-
-
-def write_page(path: Path, content: dict, library: str) -> None:
+def write_page(path: Path, kind: Kind, title: str, content: dict) -> None:
     """Writes the page whole or not at all.
 
     Args:
       path: of the page; an earlier one is replaced.
-      content: as `gather` gives it.
-      library: the source of plotly.js.
+      title: plain text without markup.
+      content: as `gather` or `sheets.gather` gives it.
 
     Raises:
       OSError: it can't be written.
     """
     page = _asset("page.html")
     parts = {
+        "TITLE": title,
         "STYLE": _asset("page.css"),
-        "LIBRARY": library,
+        "BODY": _asset(f"{kind}/body.html"),
         # "<" would let a name in the data end the script that holds it.
-        "CONTENT": json.dumps(content, separators=(",", ":"), allow_nan=False).replace(
-            "<", "\\u003c"
-        ),
-        "SCRIPT": "\n".join(_asset(name) for name in SCRIPTS),
+        "CONTENT": json.dumps(
+            content | {"latex": IN_LATEX}, separators=(",", ":"), allow_nan=False
+        ).replace("<", "\\u003c"),
+        "SCRIPT": "\n".join(_asset(name) for name in SCRIPTS[kind]),
     }
     for name, text in parts.items():
-        head, tail = page.split(f"<!--{name}-->")
-        page = head + text + tail
+        page = page.replace(f"<!--{name}-->", text)
     write_whole(
         path, lambda file: file.write(page.encode()), "page", "; give another with --output"
     )

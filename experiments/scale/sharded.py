@@ -22,7 +22,7 @@ from rich.table import Table
 
 from experiments.scale import measure
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Format, Printer
 from experiments.shared.options.checks import by_default, check_options
 from experiments.shared.run import run
 from simbyz import records
@@ -52,6 +52,8 @@ class Options:
     """How many devices to plan for; all are virtual."""
     results: Path = Path("results/sharded")
     """Folder of the table and the picture."""
+    format: Format = "table"
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
 
 
 # What the tests run.
@@ -168,7 +170,7 @@ def execute(options: Options, prepared: None, stop: object) -> None:
     figure = plot(results)
     for kind in ("pdf", "png"):
         save_figure(figure, options.results / f"memory.{kind}", dpi=150)
-    console = Printer()
+    console = Printer(options.format)
     console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))
     for rule, difference in results.differences.items():

@@ -9,14 +9,26 @@ from matplotlib.figure import Figure
 from simbyz.records.whole_files import write_whole
 
 
-def save_figure(figure: Figure, path: Path, **options: Any) -> None:
-    """A picture of the kind that its path ends in; `options` are of `savefig`.
+def save_figure(figure: Figure, path: Path, *, source: str | None = None, **options: Any) -> None:
+    """A picture of the kind that its path ends in.
+
+    Args:
+      source: a digest of all that the picture is drawn from, kept in the file for `is_drawn`.
+      options: of `savefig`.
 
     Raises:
       OSError: it can't be written.
     """
     options = {"format": path.suffix[1:]} | options
+    if source is not None:
+        options["metadata"] = {"Keywords": source}
     write_whole(path, lambda file: figure.savefig(file, **options), "picture")
+    figure.set_layout_engine("none")  # found: another file of it need not search again
+
+
+def is_drawn(path: Path, source: str) -> bool:
+    """Whether `save_figure` wrote the file from this source."""
+    return path.is_file() and source.encode() in path.read_bytes()
 
 
 def save_table(table: pd.DataFrame, path: Path) -> None:

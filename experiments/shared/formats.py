@@ -17,6 +17,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 Format = Literal["table", "csv", "latex", "markdown"]
+PaperName = Literal["screen", "column", "page"]  # where a picture is to stand
 WIDTH = 100  # of a table where there is room
 BETWEEN = " ± "
 IN_LATEX = {

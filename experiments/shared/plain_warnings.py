@@ -1,7 +1,10 @@
 """Warnings that a command prints: one line each, without the place in the program."""
 
 import logging
+import sys
 import warnings
+
+CLEAR = "\r\x1b[K"  # back to the start of a terminal's line, and all of it away
 
 
 def print_plain_warnings() -> None:
@@ -15,7 +18,8 @@ def print_plain_warnings() -> None:
             line = f"warning: {message}\n"
             again = line in told
             told.add(line)
-            return "" if again else line
+            start = CLEAR if sys.stderr.isatty() else ""  # over what stands there for a while
+            return "" if again else start + line
         return usual(message, category, *place, **more)
 
     warnings.formatwarning = formatted

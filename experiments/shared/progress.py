@@ -10,6 +10,10 @@ from tqdm import tqdm
 
 from simbyz.sweeps import Stopped
 
+ON_DISK = "found on disk"  # what is told of work that another start did; of none, nothing
+
+FIRST = "compiling"  # what every program begins with
+
 
 @contextlib.contextmanager
 def bar(
@@ -21,11 +25,14 @@ def bar(
     stop: asked at every move; the function raises `Stopped` where it says so.
     """
     with tqdm(total=total, unit=unit, disable=None, smoothing=0.05) as shown:
+        shown.set_postfix_str(FIRST)
         log = Log(sys.stderr) if shown.disable else None
         began, so_far = time.monotonic(), 0.0
 
         def move(done: float, text: str) -> None:
             nonlocal so_far
+            if not done and text.endswith(ON_DISK):
+                return
             so_far += done
             shown.set_postfix_str(text)
             shown.update(done)
@@ -84,9 +91,12 @@ class Progress:
             bar_format="{percentage:5.1f} % |{bar}| {elapsed} passed, {remaining} left{postfix}",
             smoothing=0.02,
         )
+        self._bar.set_postfix_str(FIRST)
 
     def add(self, work: float, text: str) -> None:
         """More work is done; `text` says on what."""
+        if not work and text.endswith(ON_DISK):
+            return
         self._done += work
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(work)

@@ -3,12 +3,14 @@
 An experiment's `command` is a call of `run`, and `python -m experiments.NAME` a call of `start`.
 """
 
+import contextlib
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from experiments.shared.options.command_line import parse
-from experiments.shared.plain_warnings import print_plain_warnings
+from experiments.shared.plain_warnings import CLEAR, print_plain_warnings
 from experiments.shared.stopping import Stop, stopping, to_its_reader, unread
 
 # How to go on after a stop, where runs or measurements are files.
@@ -66,7 +68,7 @@ def run_with(
     """`run` with options that are known."""
     stop = Stop()
     try:
-        with stopping(polled=False, stop=stop):
+        with stopping(polled=False, stop=stop), _passing("checking, and reading data"):
             prepared = prepare(given)
             if stop():  # what the interrupt met has swallowed it, as callbacks of compiled code do
                 raise KeyboardInterrupt
@@ -80,18 +82,27 @@ def run_with(
         return leave(_ended(error, stop, stop() and not polled, left, 1, (OSError,)))
 
 
+def late(module: str, name: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called: --help needs nothing that computes."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments)
+
+    return call
+
+
 def start(command: Callable[[], int], devices: Callable[[], None] | None = None) -> NoReturn:
     """Run a command as the program that was started, and exit.
 
     devices: called before, for what JAX has to be told; `prepare_devices` if None.
     """
     if devices is None:
-        # Imported late: not every program needs JAX.
-        from experiments.shared.devices import prepare_devices
-
-        devices = prepare_devices
-    devices()
+        devices = late("experiments.shared.devices", "prepare_devices")
+    if not {"-h", "--help"} & set(sys.argv):
+        devices()
     print_plain_warnings()
+    with _passing(""):
+        pass  # clears what `experiments` says while Python imports
     sys.exit(to_its_reader(command))
 
 
@@ -121,6 +132,19 @@ def _ended(
     if isinstance(error, told):
         return _say(f"error: {error}", code)
     raise error
+
+
+@contextlib.contextmanager
+def _passing(text: str) -> Iterator[None]:
+    """In a terminal, a line that stands there while something goes on that tells nothing itself."""
+    shown = sys.stderr.isatty()
+    if shown:
+        print(f"{CLEAR}{text}", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print(CLEAR, end="", file=sys.stderr, flush=True)
 
 
 def _say(line: str, code: int) -> int:

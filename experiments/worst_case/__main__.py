@@ -22,7 +22,7 @@ from experiments.shared.formats import Output, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar
+from experiments.shared.progress import bar, tell
 from experiments.shared.run import KEPT, run, start
 from experiments.worst_case import tables
 from experiments.worst_case.rules import RuleName, rule_of
@@ -133,6 +133,7 @@ def compute(
     with bar(len(searches), "search", stop) as progress:
         for one in searches:
             if not records.is_finished(folder, name_of(one), one):
+                progress(0, f"searching {name_of(one)}")
                 _search(one, folder)
             progress(1, name_of(one))
     wanted = list(map(file_of, searches))
@@ -179,6 +180,7 @@ def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) ->
     table = folder_of(options, Search, Climbing) / "worst_case.csv"
     save_table(summary, table)
     files = [table]
+    tell("drawing pictures")
     for ending in ("pdf", "png"):
         files.append(table.with_suffix(f".{ending}"))
         save_figure(tables.plot(summary), files[-1], dpi=150)

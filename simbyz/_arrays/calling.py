@@ -44,6 +44,15 @@ def signature_of_all(
     return Signature(parameters)
 
 
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a callable takes so many positional arguments."""
+    try:
+        signature(function).bind_partial(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
 def name_of(function: Any) -> str:
     """A callable's name, of a configured one that of what was configured."""
     while isinstance(function, functools.partial):

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,6 +60,30 @@ def not_negative(of: str, name: str, value: Any) -> None:
         raise TypeError(f"{of} needs a number as {name}, got {value!r}")
     if not np.all(np.asarray(value) >= 0):
         raise ValueError(f"{of} needs {name} >= 0, got {name}={value}")
+
+
+def number(name: str, value: Any, words: str, holds: Callable[[float], bool]) -> None:
+    """Checks one number that may be traced, its range where it is not.
+
+    Args:
+      name: of the number.
+      value: of any kind.
+      words: the range, such as "at least 0".
+      holds: whether a float is in it.
+
+    Raises:
+      TypeError: it is no number.
+      ValueError: out of its range, or several.
+    """
+    kinds = int | float | np.generic | np.ndarray | jax.Array
+    if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if np.shape(value):
+        raise ValueError(
+            f"{name} must be one number, got shape {np.shape(value)}: several are runs of their own"
+        )
+    if not isinstance(value, jax.core.Tracer) and not holds(float(value)):
+        raise ValueError(f"{name} must be {words}, got {value}")
 
 
 def random_key(of: str, key: Any) -> None:

@@ -23,6 +23,7 @@ from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import StatefulRule as StatefulRule
 from simbyz.aggregators.base import together as together
 from simbyz.aggregators.center import *
+from simbyz.aggregators.compose.by_layer import *
 from simbyz.aggregators.compose.chain import chain as chain
 from simbyz.aggregators.compose.layerwise import layerwise as layerwise
 from simbyz.aggregators.compose.mixture import mixture as mixture
@@ -30,7 +31,10 @@ from simbyz.aggregators.compose.optax_interface import *
 from simbyz.aggregators.coordinate import *
 from simbyz.aggregators.distance import *
 from simbyz.aggregators.filters.clustering import *
+from simbyz.aggregators.filters.coordinate_groups import *
+from simbyz.aggregators.filters.elected_signs import *
 from simbyz.aggregators.filters.lowest_scores import *
+from simbyz.aggregators.filters.output_layer import *
 from simbyz.aggregators.history.fldetector import fldetector as fldetector
 from simbyz.aggregators.history.foolsgold import foolsgold as foolsgold
 from simbyz.aggregators.history.reputation import (
@@ -40,10 +44,12 @@ from simbyz.aggregators.history.safeguard import safeguard as safeguard
 from simbyz.aggregators.spectral import *
 from simbyz.aggregators.subsets.groups import *
 from simbyz.aggregators.subsets.rules import *
+from simbyz.aggregators.subsets.sequence import *
 from simbyz.aggregators.trust.learned import bant as bant
 from simbyz.aggregators.trust.learned import fedlaw as fedlaw
 from simbyz.aggregators.trust.reference import *
 from simbyz.aggregators.trust.root import *
+from simbyz.aggregators.weighted.automatic import *
 from simbyz.aggregators.weighted.rules import *
 
 AGGREGATORS: dict[str, Callable[..., PyTree]] = {
@@ -78,6 +84,15 @@ AGGREGATORS: dict[str, Callable[..., PyTree]] = {
         norm_bounded_mean,
         filter_l2,
         robust_learning_rate,
+        fed_nga,
+        gas,
+        fedseca,
+        lasa,
+        autogm,
+        flame,
+        lfighter,
+        sequential_centered_clipping,
+        layerwise_centered_clipping,
     )
 }
 

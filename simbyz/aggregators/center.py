@@ -21,13 +21,15 @@ from simbyz._arrays.geometry import (
     squared_norms,
 )
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.scales import middle_of, unit_of
+from simbyz._arrays.moments import mean, weighted_mean
+from simbyz._arrays.scales import middle_of, own_lengths, unit_of, wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 
 __all__ = [
     "centered_clipping",
     "centered_clipping_selection",
+    "fed_nga",
+    "fed_nga_selection",
     "geometric_median",
     "geometric_median_selection",
     "huber_center",
@@ -164,7 +166,7 @@ def _huber_center(
     require("huber_center", len(stack), f, 2, 1)
     start = middle_row(stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
     if radius is None:
-        radius = _middle_length(lengths_to(start, stack))
+        radius = middle_length(lengths_to(start, stack))
     not_negative("huber_center", "radius", radius)
     center, weights = weiszfeld("huber_center", stack, start, radius, iterations)
     return Halves(
@@ -201,7 +203,7 @@ def _norm_bounded_mean(
     stack, unravel = ravel(updates)
     require("norm_bounded_mean", len(stack), f, 2, 1)
     if radius is None:
-        radius = _middle_length(lengths_to(None, stack))
+        radius = middle_length(lengths_to(None, stack))
     steps = _clipped_steps(
         "norm_bounded_mean", stack, radius, 1, jnp.zeros_like(stack[0]), from_zero=True
     )
@@ -209,6 +211,44 @@ def _norm_bounded_mean(
 
 
 norm_bounded_mean, norm_bounded_mean_selection = halves(_norm_bounded_mean)
+
+
+def _fed_nga(updates: Updates, f: int) -> Halves:
+    """The mean of the rows, each divided by its norm.
+
+    (1/n) Σ x_i / ||x_i||, a row of zeros staying zero.
+
+    Returns:
+      The aggregate, of norm 1 at most: no row moves it by more than 1/n. It keeps nothing of the
+      rows' lengths, so that the learning rate alone is the length of a step.
+
+    Raises:
+      ValueError: n < 2f + 1.
+
+    Weights: 1/m for each of the m rows that have a direction, else 0.
+    Cost: two passes over the stack.
+    Reference: Zuo et al., Efficient federated learning against Byzantine attacks and data
+      heterogeneity via aggregating normalized gradients, NeurIPS 2025, whose text was at hand in
+      parts.
+    Convention: rows count alike; the paper weighs them by how much data they stand for. A row that
+      is not finite counts as zero, in n too.
+    """
+    stack, unravel = ravel(updates)
+    require("fed_nga", len(stack), f, 2, 1)
+    lengths = own_lengths(stack)
+    directed = jnp.isfinite(lengths.values) & (lengths.values > 0)
+
+    def aggregate() -> jax.Array:
+        norms = jnp.where(directed, lengths.values, 1)
+        rows = wide(stack) * lengths.units[:, None] / norms[:, None]
+        return mean(jnp.where(directed[:, None], rows, 0)).astype(stack.dtype)
+
+    return Halves(
+        lambda: unravel(aggregate()), lambda: directed / jnp.maximum(jnp.sum(directed), 1)
+    )
+
+
+fed_nga, fed_nga_selection = halves(_fed_nga)
 
 
 def _of_clipped_steps(
@@ -261,7 +301,7 @@ class Lengths(NamedTuple):
     finite: jax.Array  # (n,) booleans
 
 
-def _middle_length(lengths: Lengths) -> jax.Array:
+def middle_length(lengths: Lengths) -> jax.Array:
     """The lower median () of the lengths, those that are not finite being the longest."""
     return middle_of(jnp.where(lengths.finite, lengths.values, jnp.inf)) / lengths.unit
 

@@ -6,16 +6,19 @@ them by name.
 that draw random numbers; the others do not use it. `num_byzantine` is the number of attackers
 present, an int that is not negative, or ValueError; it need not be the f that a rule tolerates.
 
-`adaptive` and `gradient_ascent` make such a function for one aggregation rule. Attacks with a
-memory (`mimicking`, `relocating`, `intermittent`, `free_riding`, `poisoned_fl`, `xfed`) are made
-for the simulator. Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their
-own, but for `dynamic_label_flipping`, which asks for the model's logits too.
+`adaptive`, `gradient_ascent` and `sensitivity_curve` make such a function for one aggregation rule.
+Attacks with a memory (`mimicking`, `relocating`, `intermittent`, `free_riding`, `poisoned_fl`,
+`xfed`, `neurotoxin`) are made for the simulator, and so is what `forging` makes of any attack: one
+on messages. Attacks on labels, (labels, num_classes, *, ...) -> labels, have a dict of their own,
+but for `dynamic_label_flipping`, which asks for the model's logits too. Backdoors are planted in a
+data set before a run.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from simbyz.attacks.distance_bound import min_max, min_sum
+from simbyz.attacks.base import forging
+from simbyz.attacks.distance_bound import min_max, min_sum, sparse_optimised
 from simbyz.attacks.fixed import (
     a_little_is_enough,
     fall_of_empires,
@@ -30,16 +33,26 @@ from simbyz.attacks.flips import (
     scaled_sign_flipping,
     sign_flipping,
 )
-from simbyz.attacks.labels import (
+from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, mimicking, start_mimic
+from simbyz.attacks.noise import gaussian, inf, nan, random, zero
+from simbyz.attacks.poison.backdoors import (
+    Trigger,
+    pattern,
+    plant_edge_cases,
+    plant_trigger,
+    rarest,
+    triggered,
+)
+from simbyz.attacks.poison.labels import (
     dynamic_label_flipping,
     label_flipping,
     label_shifting,
     targeted_label_flipping,
 )
-from simbyz.attacks.mimic import MimicState, learned_mimic, mimic, mimicking, start_mimic
-from simbyz.attacks.noise import gaussian, inf, nan, random, zero
+from simbyz.attacks.poison.sending import model_replacement, neurotoxin
 from simbyz.attacks.searched.adaptive import adaptive
 from simbyz.attacks.searched.gradient_ascent import gradient_ascent
+from simbyz.attacks.searched.sensitivity import sensitivity_curve
 from simbyz.attacks.tailored.against_one_rule import (
     anti_cge,
     byz_mean,
@@ -68,6 +81,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "mimic": mimic,
     "min_max": min_max,
     "min_sum": min_sum,
+    "sparse_optimised": sparse_optimised,
     "fang_krum": fang_krum,
     "fang_trimmed_mean": fang_trimmed_mean,
     "anti_cge": anti_cge,
@@ -85,6 +99,7 @@ __all__ = [
     "ATTACKS",
     "DATA_ATTACKS",
     "MimicState",
+    "Trigger",
     "a_little_is_enough",
     "adaptive",
     "anti_cge",
@@ -94,6 +109,7 @@ __all__ = [
     "fall_of_empires",
     "fang_krum",
     "fang_trimmed_mean",
+    "forging",
     "free_riding",
     "full_gradient_negation",
     "gaussian",
@@ -109,16 +125,25 @@ __all__ = [
     "mimicking",
     "min_max",
     "min_sum",
+    "model_replacement",
     "nan",
+    "neurotoxin",
+    "pattern",
+    "plant_edge_cases",
+    "plant_trigger",
     "poisoned_fl",
     "random",
+    "rarest",
     "relocated_orthogonal_perturbation",
     "relocating",
     "scaled_sign_flipping",
+    "sensitivity_curve",
     "sign_flipping",
     "sparse",
+    "sparse_optimised",
     "start_mimic",
     "targeted_label_flipping",
+    "triggered",
     "xfed",
     "z_max",
     "zero",

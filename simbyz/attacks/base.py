@@ -1,11 +1,16 @@
-"""Attack: a function of what the honest workers send, and one that remembers earlier steps."""
+"""Attack: a function of what the honest workers send, with a memory or without."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
+from simbyz._arrays.calling import name_of, takes
+from simbyz._arrays.checks import require_callable
 from simbyz._arrays.stacking import PyTree
+
+EXAMPLE = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
 
 # (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
 # gradients too, an attack that takes `own` is given it: (num_byzantine, d), what they would have
@@ -22,8 +27,55 @@ class StatefulAttack(NamedTuple):
     send: Callable[..., tuple[jax.Array, PyTree]]
     # (state, aggregate (d,)) -> state, told what the rule made of it
     learn: Callable[[PyTree, jax.Array], PyTree] = lambda state, aggregate: state
+    # whether all rows are messages on their way to the server, see `forging`
+    forges: bool = False
 
 
 def sending(attack: Attack | StatefulAttack) -> Callable[..., Any]:
     """The function that makes the Byzantine rows."""
     return attack.send if isinstance(attack, StatefulAttack) else attack
+
+
+def check(attack: Any) -> None:
+    """Raises TypeError where it is no attack, such as a function that makes one."""
+    call = attack.send if isinstance(attack, StatefulAttack) else attack
+    require_callable("attack", call, EXAMPLE)
+    if not isinstance(attack, StatefulAttack) and not takes(call, 3):
+        raise TypeError(
+            f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it"
+        )
+
+
+def forges(attack: Attack | StatefulAttack | None) -> bool:
+    """Whether the rows of an attack are messages on their way to the server."""
+    return isinstance(attack, StatefulAttack) and attack.forges
+
+
+def with_memory(attack: Attack | StatefulAttack) -> StatefulAttack:
+    """The attack as one with a memory, empty if it has none; it is given what it asks for."""
+    if isinstance(attack, StatefulAttack):
+        return attack
+
+    @functools.wraps(attack)
+    def send(
+        key: jax.Array, honest: jax.Array, num_byzantine: int, state: None, **options: Any
+    ) -> tuple[jax.Array, None]:
+        return attack(key, honest, num_byzantine, **options), state
+
+    send.__name__ = name_of(attack)  # a configured one has none
+    return StatefulAttack(lambda dimension: None, send)
+
+
+def forging(attack: Attack | StatefulAttack) -> StatefulAttack:
+    """An attack that makes messages, which the server takes in as it takes in all others.
+
+    Elsewhere an attack replaces what the server holds of the Byzantine workers. Here it sees the
+    honest workers' messages, such as the compressed differences of `feedback`, and what comes back
+    is sent in their stead: the server adds it to what it holds, so that a forged message acts in
+    all later steps. Nothing makes it short: a forger is not bound to what a compressor can make.
+
+    Raises:
+      TypeError: the attack is no function.
+    """
+    check(attack)
+    return with_memory(attack)._replace(forges=True)

@@ -39,7 +39,7 @@ def sign_flipping(
       FLPoison one's own gradient.
     """
     del key
-    return _turned(lambda rows: -scale * rows, honest, num_byzantine, own)
+    return turned(lambda rows: -scale * rows, honest, num_byzantine, own)
 
 
 def scaled_sign_flipping(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
@@ -120,10 +120,10 @@ def bit_flipping(
         words = jax.lax.bitcast_convert_type(rows.astype(jnp.float32), jnp.uint32)
         return jax.lax.bitcast_convert_type(words ^ mask, jnp.float32)
 
-    return _turned(flip, honest, num_byzantine, own)
+    return turned(flip, honest, num_byzantine, own)
 
 
-def _turned(
+def turned(
     turn: Callable[[jax.Array], jax.Array],
     honest: PyTree,
     num_byzantine: int,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import integer, random_key
+from simbyz._arrays.checks import integer, number, random_key
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.attacks.base import StatefulAttack
@@ -125,9 +125,13 @@ def mimicking(*, warmup: int, key: jax.Array | None = None) -> StatefulAttack:
     another worker each time.
 
     Args:
-      warmup: steps that are learned from.
+      warmup: steps that are learned from, at least 1.
       key: of the first direction; the same one in all runs if None.
+
+    Raises:
+      ValueError: warmup below 1 (if not traced).
     """
+    number("warmup", warmup, "at least 1", lambda one: one >= 1)
     key = jax.random.key(0) if key is None else key
     return StatefulAttack(
         start=functools.partial(start_mimic, key),

@@ -147,7 +147,12 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
     "cifar10": dict(num_classes=10, scale=255.0, **_CIFAR),
     "cifar100": dict(num_classes=100, scale=255.0, **_CIFAR),
     "digits": dict(num_classes=10, scale=16.0, mean=(0.0,), deviation=(1.0,), flip=False),
+    "svhn": dict(num_classes=10, scale=255.0, mean=(0.5,) * 3, deviation=(0.25,) * 3, flip=False),
+    "emnist": dict(num_classes=62, scale=255.0, mean=(0.0,), deviation=(1.0,), flip=False),
 }
+
+# What TensorFlow Datasets calls those that it calls otherwise.
+PREPARED_AS = {"svhn": "svhn_cropped", "emnist": "emnist/byclass"}
 
 # The columns of labels in a record of the published binary files, and the SHA-1 of each file.
 PUBLISHED = {
@@ -180,7 +185,8 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Loads a data set by name: "mnist", "fashion_mnist", "cifar10", "cifar100" or "digits".
+    """Loads a data set by name: "mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "svhn"
+    (the cropped images) or "emnist" (by class, 62 of them, rows and columns swapped as published).
 
     The first load of a data set decodes its images (10-30 s), later ones map the decoded arrays.
 
@@ -244,7 +250,8 @@ def decode_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -
 
         if not sys.stderr.isatty():
             tfds.disable_progress_bar()
-        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        known_as = PREPARED_AS.get(name, name)
+        builder = tfds.builder(known_as, data_dir=data_dir, file_format="array_record")
         where = builder.data_dir
         if not builder.is_prepared():
             # Asked before and not after: without it the download succeeds and is then of no use.
@@ -331,5 +338,6 @@ def _read_split(source: Sequence[dict[str, Any]], description: str) -> dict[str,
 def _fingerprints(name: str, data_dir: str | os.PathLike[str] | None) -> set[str]:
     if data_dir is None:
         return set()
-    infos = Path(data_dir).expanduser().glob(f"{name}/*/dataset_info.json")
+    known_as = PREPARED_AS.get(name, name)
+    infos = Path(data_dir).expanduser().glob(f"{known_as}/*/dataset_info.json")
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in infos}

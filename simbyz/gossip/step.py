@@ -32,7 +32,8 @@ from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks import base
+from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.gossip import columns as told
 from simbyz.gossip.attackers import Setting, told_of
 from simbyz.gossip.columns import Heard
@@ -350,8 +351,9 @@ def _check(
                 "send, got None"
             )
         return
-    example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
-    require_callable("attack", sending(attack), example)
+    base.check(attack)
+    if forges(attack):
+        raise ValueError("nodes hold nothing of each other: forging acts on messages to a server")
     to_all = not config.aimed or any(isinstance(one, Sampled) for one in config.networks)
     aims = [name for name in AIMED if asks_for(sending(attack), name)]
     if aims and to_all:

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asked, asks_for, name_of
-from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.checks import require_shape
 from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.stacking import PyTree
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks import base
+from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import ATTACK, of_step
 from simbyz.simulator.participation import Identities, Round, apart, in_rounds
@@ -32,8 +33,8 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
 
     Raises:
       TypeError: the attack is no function.
-      ValueError: attackers without an attack, or an attack that needs honest rows where a step may
-        have none.
+      ValueError: attackers without an attack, an attack that needs honest rows where a step may
+        have none, or one that forges messages where the server holds nothing of the forgers.
     """
     if attack is None and config.byzantine and not config.byzantine_gradients:
         raise ValueError(
@@ -41,13 +42,17 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
             "got None"
         )
     if attack is not None:
-        example = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
-        require_callable("attack", sending(attack), example)
+        base.check(attack)
     fewest = config.rounds[-1].honest
     if attack is not None and fewest == 0 and not asks_for(sending(attack), "own"):
         raise ValueError(
             "an attack is made of what honest workers send, of whom a step may have none here: "
             "give one that takes `own`, or None to send what was computed, or more participants"
+        )
+    if attack is not None and forges(attack) and config.computing < config.n:
+        raise ValueError(
+            f"the attack {name_of(sending(attack))} forges messages, of workers of whom the server "
+            "holds something: set Config(byzantine_gradients=True)"
         )
 
 

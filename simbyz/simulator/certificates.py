@@ -3,14 +3,23 @@
 See `simbyz.theory.robustness`; `Config.certify` asks for the columns.
 """
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays import moments
+from simbyz._arrays.calling import name_of
 from simbyz._arrays.geometry import squared_distances
+from simbyz.aggregators import AGGREGATORS, minimum_diameter_averaging
+from simbyz.aggregators.base import Rule, StatefulRule
+from simbyz.aggregators.compose.chain import parts_of
+from simbyz.preaggregators import adaptive_robust_clipping, bucketing, nearest_neighbor_mixing
+from simbyz.theory import robustness
 
 CERTIFICATES = ("coefficient", "distance")  # the columns
 # What float32 adds to a coefficient: with f = 0 the bound of the trimmed mean is 0.
@@ -76,6 +85,89 @@ def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:
     """
     distance = jnp.linalg.norm(aggregate - moments.mean(honest))
     return {"coefficient": realised_coefficient(aggregate, honest), "distance": distance}
+
+
+def coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
+    """The bound on κ that is proved of a rule as it is configured, behind pre-aggregators too.
+
+        coefficient_bound(chain(nearest_neighbor_mixing, trimmed_mean), n=14, f=4)
+
+    Returns:
+      The bound, None where nothing is proved: of a rule that is not in `COEFFICIENT_BOUNDS` or is
+      configured otherwise than in its proof (krum of n - f - 2 neighbours, a geometric median of
+      finitely many iterations), behind `clipping` of a given radius, and for n < 2f + 1.
+    """
+    return _bound(parts_of(rule), n, f, _coefficient, COEFFICIENTS_BEFORE)
+
+
+def resilience_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
+    """The bound on λ, see `realised_lambda`, likewise: the least of what follows from κ and what is
+    proved of λ.
+    """
+    coefficient = coefficient_bound(rule, n, f)
+    following = None if coefficient is None else robustness.resilience(n, f, coefficient)
+    proved = _bound(parts_of(rule), n, f, _resilience, RESILIENCES_BEFORE)
+    known = [bound for bound in (following, proved) if bound is not None]
+    return min(known, default=None)
+
+
+def _bound(
+    parts: Sequence[Any],
+    n: int,
+    f: int,
+    of_rule: Callable[[Any, dict[str, Any], int, int], float | None],
+    before: Mapping[Any, Callable[..., float]],
+) -> float | None:
+    """Of the last part, carried through those before it."""
+    function, options = _configured(parts[0])
+    if n < 2 * f + 1:
+        return None
+    if len(parts) == 1:
+        return of_rule(function, options, n, f)
+    size = options.pop("bucket_size", None if function is bucketing else 1)
+    options.pop("key", None)
+    if function not in before or options or size is None or not 1 <= size <= n:
+        return None
+    bound = _bound(parts[1:], -(-n // size), f, of_rule, before)
+    if bound is None:
+        return None
+    of_buckets = (size,) if function is bucketing else ()
+    return before[function](n, f, *of_buckets, bound)
+
+
+def _configured(part: Any) -> tuple[Any, dict[str, Any]]:
+    """A function and its options, those left out that are as by default."""
+    options: dict[str, Any] = {}
+    while isinstance(part, functools.partial):
+        positional = {"positional": part.args} if part.args else {}
+        options, part = {**positional, **part.keywords, **options}, part.func
+    usual = inspect.signature(part).parameters if callable(part) else {}
+    return part, {k: v for k, v in options.items() if k not in usual or usual[k].default is not v}
+
+
+def _coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
+    name = name_of(rule)
+    if AGGREGATORS.get(name) is not rule or name not in robustness.COEFFICIENT_BOUNDS:
+        return None
+    as_proved = {"krum": {"neighbours": n - f - 1}, "geometric_median": None}.get(name, {})
+    given = {key: value for key, value in options.items() if key != "midpoint"}
+    return robustness.COEFFICIENT_BOUNDS[name](n, f) if given == as_proved else None
+
+
+def _resilience(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
+    if rule is minimum_diameter_averaging and not options:
+        return robustness.least_diameter_resilience(n, f)
+    coefficient = _coefficient(rule, options, n, f)
+    return None if coefficient is None else robustness.resilience(n, f, coefficient)
+
+
+COEFFICIENTS_BEFORE: dict[Any, Callable[..., float]] = {
+    nearest_neighbor_mixing: robustness.mixing_coefficient,
+    adaptive_robust_clipping: robustness.adaptive_clipping_coefficient,
+    bucketing: robustness.bucketing_coefficient,
+}
+# What is proved of mixing and of clipping is proved of κ.
+RESILIENCES_BEFORE: dict[Any, Callable[..., float]] = {bucketing: robustness.bucketing_resilience}
 
 
 def summarise(columns: Mapping[str, np.ndarray], bound: float | None) -> dict[str, float | None]:

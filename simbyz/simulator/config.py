@@ -2,14 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.checks import flag, integer, number
 
 Place = Literal["worker", "update", "server"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -266,7 +266,7 @@ def check_numbers(hyperparameters: Hyperparameters) -> None:
                 f"got {momentum!r}"
             )
         for name, value in () if momentum is None else momentum._asdict().items():
-            _check_number(f"{name} of Momentum at the {place}", value, *RANGES[name])
+            number(f"{name} of Momentum at the {place}", value, *RANGES[name])
     for name in ("attack", "schedule"):
         options = values.pop(name)
         if not isinstance(options, Mapping):
@@ -275,23 +275,13 @@ def check_numbers(hyperparameters: Hyperparameters) -> None:
             _numbers(f"{name}[{option!r}]", value)
     for name, value in values.items():
         if name != "local_learning_rate" or value is not None:
-            _check_number(name, value, *RANGES[name])
+            number(name, value, *RANGES[name])
 
 
 def _numbers(name: str, value: Any) -> None:
     """Raises TypeError unless it is a number, or an array of them."""
     if not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
         raise TypeError(f"{name} must be a number, got {value!r}")
-
-
-def _check_number(name: str, value: Any, words: str, holds: Callable[[float], bool]) -> None:
-    _numbers(name, value)
-    if np.shape(value):
-        raise ValueError(
-            f"{name} must be one number, got shape {np.shape(value)}: several are runs of their own"
-        )
-    if not isinstance(value, jax.core.Tracer) and not holds(float(value)):
-        raise ValueError(f"{name} must be {words}, got {value}")
 
 
 def agree(config: Config, hyperparameters: Hyperparameters) -> None:

@@ -271,8 +271,13 @@ def attack_success_rate(source: int, target: int) -> Callable[..., jax.Array]:
     `targeted_label_flipping` wants it; NaN without such images.
 
         make_simulator(..., columns={"success": attack_success_rate(source=3, target=7)})
+
+    Raises:
+      TypeError, ValueError: they are no two classes.
     """
     source, target = integer("source", source), integer("target", target)
+    if min(source, target) < 0 or source == target:
+        raise ValueError(f"source and target must be two classes, got {source} and {target}")
 
     def success(*, predicted: jax.Array, labels: jax.Array) -> jax.Array:
         return jnp.mean(predicted == target, where=labels == source, dtype=jnp.float32)

@@ -57,6 +57,8 @@ class Round(NamedTuple):
     model_state: PyTree  # at the start
     data: PyTree = None  # of the task
     batch: PyTree = None  # leaves (w, ...) of all who ever compute, (k, w, ...) for k local steps
+    # messages (w, d) -> those that arrive, and the attack's memory; None: nobody forges any
+    forge: Callable[[jax.Array], tuple[jax.Array, PyTree]] | None = None
 
 
 def begin(

@@ -27,9 +27,9 @@ from jax.flatten_util import ravel_pytree
 from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator import attackers, metrics, server, weighting
-from simbyz.simulator.attackers import receive
+from simbyz.simulator.attackers import Received, receive
 from simbyz.simulator.config import Config, Hyperparameters, Momentum
 from simbyz.simulator.keys import EVALUATE, INITIALISE, RULE, of_step
 from simbyz.simulator.metrics import Column, Metrics, Seen, metrics_of, no_past, tell
@@ -105,7 +105,7 @@ def make_simulator(
       attack: (key, (h, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), with
         `own`, if it asks for that, where Byzantine workers compute gradients, and `trusted` or
         `root` as a rule; or a `StatefulAttack`. None without attackers, or where they send what
-        they computed.
+        they computed. One that is `simbyz.attacks.forging` makes messages of messages.
       relabel: a data attack, labels of a Byzantine worker's batch -> labels, with keyword-only
         `logits` of the model if it asks for them; needs `Config.byzantine_gradients`.
       selection: ((n, d), f) -> (n,) weights of the rows in the rule's result, for the acceptance
@@ -139,7 +139,8 @@ def make_simulator(
     Raises:
       TypeError: something is of another kind than asked for, such as a rule given by its name.
       ValueError: attackers without an attack, an attack that needs honest rows where a step may
-        have none, a data attack without gradients to act on, weights for a rule that takes none, a
+        have none, one that forges messages where Byzantine workers have no part in what the server
+        holds, a data attack without gradients to act on, weights for a rule that takes none, a
         rule or an attack that asks for a root set where the task has none, a column with the name
         of another, or an optimiser that asks for more than there is. When traced: a rule that
         refuses (n, f), a function that returns another shape than asked for, hyperparameters with
@@ -222,11 +223,18 @@ def make_simulator(
             lambda: server.ahead(state.parameters, state.server, round),
             lambda: state.parameters,
         )
-        sent, memories = sender.send(take, point, state.senders, round)
+        of_root = server.of_root(names_of_root, task, unravel, point, round)
+
+        def attacked(vectors: jax.Array) -> Received:
+            return receive(config, attack, vectors, state.attack, round, of_root)
+
+        told_to_senders = round._replace(forge=attacked) if forges(attack) else round
+        sent, memories = sender.send(take, point, state.senders, told_to_senders)
         asked_for = (config.rounds[0].computing, dimension)
         require_shape("senders", sent.vectors, asked_for, "a row for each that computes, (w, d),")
-        of_root = server.of_root(names_of_root, task, unravel, point, round)
-        received = receive(config, attack, sent.vectors, state.attack, round, of_root)
+        received = (
+            attacked(sent.vectors) if sent.forger is None else Received(sent.vectors, *sent.forger)
+        )
         rule_key = of_step(round.key, RULE, round.step)
         masses = None if weights is None else weighting.masses_of(config, weights, round.part)
         told_to_rules = {

@@ -7,12 +7,14 @@ A rule F is (f, κ)-robust if for all x_1 ... x_n and every S of n - f of them
 Its coefficient κ is the largest ratio over all S and all x. Nobody can compute that; what is known
 is a floor that no rule beats, for each rule a published upper bound, and, of every step of a run, a
 ratio that was realised: a lower bound. Where `Config.certify` asks for it, a run has that ratio as
-a column, and `summarise` tells in how many steps the bound held.
+a column, `summarise` tells in how many steps the bound held, and `coefficient_bound` there is that
+of a rule as it is configured, behind pre-aggregators too.
 """
 
+import math
 from collections.abc import Callable
 
-from simbyz._arrays.checks import require
+from simbyz._arrays.checks import integer, require
 
 
 def coefficient_floor(n: int, f: int) -> float:
@@ -52,9 +54,62 @@ def krum_coefficient(n: int, f: int) -> float:
     `coefficient_floor`.
 
     Convention: `krum` counts n - f - 2 by default, for which this is not proved; pass
-      neighbours=n - f - 1.
+      neighbours=n - f - 1. `multi_krum_coefficient(n, f, m=1)` is of any number.
     """
     return 6 * (1 + coefficient_floor(n, f))
+
+
+def multi_krum_coefficient(
+    n: int, f: int, *, m: int | None = None, neighbours: int | None = None
+) -> float:
+    """A bound for `multi_krum`, and with m=1 for `krum`, of any number q of neighbours.
+
+    Let S be the h = n - f honest rows, of variance V = Σ_{i in S} ||x_i - x̄_S||² / h, s_k a row's
+    score, M the m rows taken. A part α of some rows has a mean off that of all by at most
+    √((1 - α) / α) of their deviation.
+
+    1. An honest row's score is at most that by its q nearest of the h - 1 other honest rows, which
+       are on average no farther than all: s_i ≤ q / (h - 1) Σ_{j in S} ||x_i - x_j||². Summed over
+       S, the right side is 2 q h² V / (h - 1). The m least scores are on average at most the honest
+       rows' average: Σ_M s_k ≤ m σ V, with σ = 2 q h / (h - 1).
+    2. Of a row k and its neighbours, a ≥ q - f + 1 are honest, k included if it is. The mean of
+       these is off x_k by at most √(s_k / a), and off x̄_S by √((h - a) / a V).
+    3. Roots being concave, the mean of M is off x̄_S by at most √(σ / a) + √((h - a) / a), in √V.
+    4. Of M, t ≤ f rows are Byzantine. The honest ones, m - t, have a mean off by at most
+       √((h - m + t) / (m - t)), and 2. is needed of the t others alone, whose scores have the sum
+       m σ V at most: √((m - t)(h - m + t)) / m + √(t σ / (m a)) + t / m √((h - a) / a).
+
+    κ is the square of the lesser of 3. and of the largest value of 4. over t = 0 ... min(f, m).
+
+    Args:
+      m: rows taken, from 1 to n - f; n - f - 2 if None.
+      neighbours: q, from f to n - f - 1; n - f - 2 if None.
+
+    Raises:
+      ValueError: n < 2f + 3, or m or neighbours out of range.
+
+    Reference: the argument above. The first bound for Multi-Krum is from Bareilles, Bouaziz, Fageot
+      and El-Mhamdi, Byzantine machine learning: MultiKrum and an optimal notion of robustness,
+      2026, whose formula was not at hand.
+    """
+    f = require("Multi-Krum's robustness", n, f, 2, 3)
+    h = n - f
+    m = h - 2 if m is None else integer("m", m)
+    q = h - 2 if neighbours is None else integer("neighbours", neighbours)
+    if not (1 <= m <= h and max(f, 1) <= q <= h - 1):
+        raise ValueError(
+            f"this bound needs 1 <= m <= {h} and {max(f, 1)} <= neighbours <= {h - 1}, got m={m}, "
+            f"neighbours={q}"
+        )
+    a = q - f + 1
+    scores, apart = 2 * q * h / (h - 1), math.sqrt((h - a) / a)
+
+    def with_bad(t: int) -> float:
+        honest = math.sqrt((m - t) * (h - m + t)) / m
+        return honest + math.sqrt(t * scores / (m * a)) + t / m * apart
+
+    largest = max(with_bad(t) for t in range(min(f, m) + 1))
+    return min(math.sqrt(scores / a) + apart, largest) ** 2
 
 
 def least_spread_coefficient(n: int, f: int) -> float:
@@ -87,6 +142,66 @@ def adaptive_clipping_coefficient(n: int, f: int, bound: float) -> float:
     Reference: Allouah et al., Adaptive gradient clipping for robust federated learning, 2024.
     """
     return bound + 2 * coefficient_floor(n, f)
+
+
+def bucketing_coefficient(n: int, f: int, bucket_size: int, bound: float) -> float:
+    """(√(κ a) + √(b - 1))²: bucketing before a rule of coefficient κ, of m = ⌈n/s⌉ rows and f.
+
+    In the mean ȳ of m - f buckets without a Byzantine row each row of these has a share w_i = 1 /
+    ((m - f) · rows of its bucket). Then a = (n - f) max w_i and b = (n - f) Σ w_i²: by Jensen's
+    inequality the buckets' variance is at most a times that of the n - f honest rows, and by Cauchy
+    and Schwarz ||ȳ - x̄_S||² is at most b - 1 times that, whatever the order of the rows.
+
+    Raises: ValueError where m < 2f + 1. Reference: the argument above; Karimireddy et al., ICLR
+      2022, have a bound in expectation over the order.
+    """
+    sizes = _clean_buckets(n, f, bucket_size)
+    most = (n - f) / (len(sizes) * min(sizes))
+    squares = (n - f) * sum(1 / size for size in sizes) / len(sizes) ** 2
+    return (math.sqrt(bound * most) + math.sqrt(max(0.0, squares - 1))) ** 2
+
+
+def _clean_buckets(n: int, f: int, bucket_size: int) -> list[int]:
+    """Rows of ⌈n/s⌉ - f buckets, an incomplete one among them."""
+    count = -(-n // bucket_size)
+    f = require("bucketing before a rule", count, f, 2, 1)
+    return [bucket_size] * (count - f - 1) + [n - bucket_size * (count - 1)]
+
+
+def resilience(n: int, f: int, coefficient: float) -> float:
+    """√(κ/2 (1 - 1 / (n - f))): the λ of an (f, λ)-resilient average that follows from κ.
+
+    A rule is one if ||F(x) - x̄_S|| ≤ λ max_{i,j in S} ||x_i - x_j|| for every S of n - f rows. The
+    variance around x̄_S is half the mean of all squared distances, of which one in n - f is 0.
+
+    Raises: as `coefficient_floor`. Reference of λ: Farhadkhani et al., ICML 2022.
+    """
+    coefficient_floor(n, f)
+    return math.sqrt(coefficient / 2 * (1 - 1 / (n - f)))
+
+
+def least_diameter_resilience(n: int, f: int) -> float:
+    """2 f / (n - f), the λ of `minimum_diameter_averaging`. Raises: as `coefficient_floor`.
+
+    The means of the rows taken and of S are apart by at most f / (n - f) of a way from a row of one
+    to a row of the other, which by a common row is at most two diameters of S.
+
+    Reference: Farhadkhani et al., ICML 2022.
+    """
+    coefficient_floor(n, f)
+    return 2 * f / (n - f)
+
+
+def bucketing_resilience(n: int, f: int, bucket_size: int, bound: float) -> float:
+    """λ + 1 - Σ min(1 / (m - f), |bucket| / (n - f)), over m - f buckets without a Byzantine row:
+    bucketing before a rule of λ, of m = ⌈n/s⌉ rows and f.
+
+    Buckets are no farther apart than rows, and their mean is off the rows' mean by that part of a
+    diameter that the shares of both do not have in common. Raises: as `bucketing_coefficient`.
+    """
+    sizes = _clean_buckets(n, f, bucket_size)
+    common = sum(min(1 / len(sizes), size / (n - f)) for size in sizes)
+    return bound + max(0.0, 1 - common)
 
 
 # By the names of the rules; nothing is known, or nothing is true, of the others.

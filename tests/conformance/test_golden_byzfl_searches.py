@@ -171,6 +171,7 @@ def test_reference_makes_every_recorded_search_of_few_rows():
     assert_reference_searches(entries)
 
 
+@pytest.mark.slower
 def test_recorded_searches_of_few_rows():
     entries = [e for e in entries_of_size(0, 7) if e["params"]["agg"] in ("Median", "Krum")]
     assert len(entries) == 6

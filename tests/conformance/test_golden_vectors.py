@@ -142,7 +142,7 @@ RULES_BY_NAME = [
 
 
 @pytest.mark.parametrize("rule", RULES_BY_NAME)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slower), "float32"])
 def test_rules_give_every_recorded_answer(rule: str, dtype: str) -> None:
     cases = [
         case

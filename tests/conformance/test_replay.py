@@ -96,6 +96,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("place", "k", "exactly", "nesterov", "own", "optimizer", "rule_name"), CASES
 )

@@ -15,6 +15,7 @@ def test_every_section_has_its_run():
     assert len(RUNS) == len(re.findall(r"^## ", PAGE, re.MULTILINE)) > 0
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("section", RUNS)
 def test_a_run(section):
     names: dict = {}

@@ -13,6 +13,7 @@ from tests.support.paths import DOCS
 PAGE = (DOCS / "coming-from.md").read_text()
 
 
+@pytest.mark.slower
 def test_the_same_number():
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     names: dict = {}

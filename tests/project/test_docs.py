@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from simbyz.aggregators import AGGREGATORS
-from tests.support.paths import DOCS
+from simbyz.simulator import workers
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.thorough
 
@@ -17,7 +18,14 @@ pytestmark = pytest.mark.thorough
 def pages(tmp_path_factory) -> Path:
     """The built pages. From a copy, since pictures and pages of rules are made beside the text."""
     folder = tmp_path_factory.mktemp("docs")
-    shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("rules"))
+    made = shutil.ignore_patterns("rules", "senders", "copied", "results")
+    for path in ("docs", "notebooks"):
+        shutil.copytree(ROOT / path, folder / path, ignore=made)
+    report = "experiments/distributed_momentum/REPORT.md"
+    (folder / report).parent.mkdir(parents=True)
+    shutil.copy(ROOT / report, folder / report)
+    for path in ROOT.glob("[A-Z]*"):  # README, LICENSE and the like
+        shutil.copy(path, folder)
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "pages"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -33,7 +41,35 @@ def test_a_rule_has_its_page(pages, name):
     assert "Raises" in page and "Cost" in page and "Reference" in page and "Convention" in page
 
 
+# Kinds and parts of a chain, which the pages around tell of.
+NO_SENDER = {"Compressor", "Sender", "Sent", "chain", "optax_sender", "normalised", "epsilon"}
+NO_SENDER |= {"by_chance", "until", "every"}
+
+
+@pytest.mark.parametrize("name", sorted(set(workers.__all__) - NO_SENDER))
+def test_a_sender_has_its_page(pages, name):
+    page = (pages / "senders" / f"{name}.html").read_text()
+    assert f'id="simbyz.simulator.workers.{name}"' in page
+    assert f'alt="what the server holds by {name}"' in page and "Reference" in page
+
+
 def test_what_is_called_is_in_it(pages):
     inventory = (pages / "genindex.html").read_text()
     for name in ("make_simulator", "sweep", "read_runs", "gradient_ascent", "z_max", "dirichlet"):
         assert f"{name}()" in inventory
+
+
+def test_pages_that_stand_elsewhere_and_notebooks(pages):
+    """With the pictures that they show, and links to where a page is here."""
+    readme = (pages / "copied" / "README.html").read_text()
+    for target in ("getting-started", "extending", "your-own-problem"):
+        assert f'href="../{target}.html"' in readme
+    assert 'href="REPORT.html"' in readme and "digits-accuracy.png" in readme
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        page = (pages / "copied" / f"{notebook.stem}.html").read_text()
+        assert "_images/" in page or 'src="data:image/png' in page, notebook.stem
+
+
+def test_every_page_says_which_names_are_stable(pages):
+    for page in ("index", "getting-started", "copied/README", "reference/simulator", "rules/krum"):
+        assert "stability.html" in (pages / f"{page}.html").read_text(), page

@@ -1,5 +1,6 @@
-"""The README's Python, and that of the pages one starts from, run as it stands."""
+"""The README's Python, that of the pages one starts from, run as it stands, and the notebooks."""
 
+import json
 import re
 import sys
 import types
@@ -77,3 +78,18 @@ def test_watching_and_keeping(tmp_path, monkeypatch):
     of_first, of_kept = names["found"]
     assert of_first == pytest.approx(names["results"][0].columns["accuracy"][-1], abs=1e-6)
     assert of_kept == pytest.approx(names["runs"]["final_accuracy"][0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_a_notebook_is_stored_as_run_from_top_to_bottom(path):
+    """With outputs, so that a forge shows them, and small ones."""
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert path.stat().st_size < 250_000
+    assert str(ROOT) not in path.read_text()

@@ -35,6 +35,7 @@ PARTS = tuple(
         "slurm",
         "running",
         "analysis",
+        "options",
         "grid",
     )
 )

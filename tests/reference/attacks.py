@@ -244,3 +244,31 @@ def relocated_orthogonal_perturbation(
     step = orthogonal / norm(orthogonal) * math.sin(turn)
     step += reference / norm(reference) * math.cos(turn)
     return location * momentum + (1 - location) * center + size * step / norm(step)
+
+
+def sparse_optimised(honest, num_byzantine, mask=None, scale=-5.0, bound="smallest"):
+    """The largest γ by bisection, of the sums of squared distances as they are written."""
+    center, spread = mean(honest), deviation(honest)
+    mask = np.zeros(honest.shape[1], bool) if mask is None else np.asarray(mask)
+    start = center + np.where(mask, scale * spread, 0)
+    sums = [total_square(row, honest) for row in honest]
+    allowed = min(sums) if bound == "smallest" else max(sums)
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        fits = total_square(start - middle * np.where(mask, 0, spread), honest) <= allowed
+        low, high = (middle, high) if fits else (low, middle)
+    return start - low * np.where(mask, 0, spread)
+
+
+def sensitivity_curve(honest, num_byzantine, rule, f, reach=10.0, evaluations=32):
+    center, spread = mean(honest), deviation(honest)
+
+    def result(z):
+        row = center + z * spread
+        return rule(np.concatenate([honest, np.tile(row, (num_byzantine, 1))]), f)
+
+    sizes = [reach * 10 ** (2 * k / max(evaluations - 1, 1) - 2) for k in range(evaluations)]
+    tried = [*sizes, *(-size for size in sizes)]
+    best = max(tried, key=lambda z: norm(result(z) - result(0.0)))
+    return center + best * spread

@@ -160,6 +160,33 @@ RULES = [
     Rule("filter_l2", {}, 2, 1),
     # Signs depend on where zero is; it bounds no length.
     Rule("robust_learning_rate", {}, 3, 1, breaks=("translation", "robustness")),
+    # Of each row it keeps the direction alone, which depends on where zero is.
+    Rule("fed_nga", {}, 2, 1, breaks=("translation", "scaling", "agreement", "robustness", "ties")),
+    Rule("gas", {"groups": 2}, 2, 1, breaks=("ties",)),
+    # Signs and norms depend on where zero is; small values of a row are left out.
+    Rule(
+        "fedseca",
+        {"sparsity": 0.5},
+        2,
+        1,
+        breaks=("translation", "agreement", "robustness"),
+    ),
+    # A matrix is one layer, a pytree has several.
+    Rule("lasa", {}, 2, 1, breaks=("translation", "robustness", "ties", "pytree")),
+    Rule("autogm", {}, 2, 1),
+    # Rows at equal angles, and shortened ones, as of clipped_clustering.
+    Rule("flame", {}, 2, 1, breaks=("translation", "robustness", "ties")),
+    # It bounds nothing, and goes by signs and sizes of coordinates.
+    Rule("lfighter", {}, 2, 1, breaks=("translation", "robustness", "ties")),
+    # It starts from zero, without an order of its own.
+    Rule("sequential_centered_clipping", {}, 2, 1, breaks=("order", "translation", "robustness")),
+    Rule(
+        "layerwise_centered_clipping",
+        {"iterations": 2},
+        2,
+        1,
+        breaks=("translation", "robustness", "pytree"),
+    ),
 ]
 
 

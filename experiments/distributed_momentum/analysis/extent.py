@@ -1,13 +1,20 @@
 """Which part of the grid a table of runs holds, and what is odd in it."""
 
 import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from experiments.distributed_momentum.analysis.bootstrap import Mean, mean
 from experiments.distributed_momentum.analysis.claims import condition, percent
 from experiments.distributed_momentum.analysis.pairs import expected_runs
 from experiments.distributed_momentum.grid.settings import PAPER
+
+# Options of `grid`, and the columns that have their values.
+OF_THE_RUNS = {"f": "f", "learning-rate": "learning_rate", "nesterov": "nesterov", "seeds": "seed"}
 
 
 def in_grid(runs: pd.DataFrame) -> pd.DataFrame:
@@ -31,6 +38,66 @@ def done_text(runs: pd.DataFrame) -> str:
     others = len(runs) - len(grid)
     text = f"runs: {', '.join(parts)}; {len(grid)} of {total} of the grid, seeds {seeds}"
     return text + (f"; {others} beside it" if others else "")
+
+
+def missing_lines(runs: pd.DataFrame, folder: Path | None = None) -> list[str]:
+    """What attacked runs of the grid lack to be pairs, and the command that runs it; nothing where
+    all is there.
+
+    Args:
+      runs: rows of the table of runs.
+      folder: where the command's results go; the grid's own if None.
+    """
+    grid = in_grid(runs)
+    setting = ["dataset", "nesterov", "learning_rate", "seed"]
+    is_attacked = grid["attack"] != "none"
+    attacked = grid[is_attacked].assign(honest=grid["n"] - grid["f"])
+    unattacked = grid[~is_attacked].assign(honest=grid["n"])
+    keys = [*setting, "honest"]
+    lines = _lacking(attacked, unattacked, keys, {"attack": ["none"]}, "without an attack", folder)
+    keys = [*setting, "attack", "rule", "conventions", "n", "f"]
+    for place, other in (("update", "worker"), ("worker", "update")):
+        here, there = (attacked[attacked["momentum_at"] == one] for one in (place, other))
+        asked: dict[str, list[str] | str] = {
+            "momentum-at": [other],
+            "attack": "attack",
+            "rule": "rule",
+        }
+        lines += _lacking(here, there, keys, asked, f"with momentum at the {other}", folder)
+    return lines
+
+
+def _lacking(
+    runs: pd.DataFrame,
+    partners: pd.DataFrame,
+    keys: list[str],
+    asked: Mapping[str, list[str] | str],
+    what: str,
+    folder: Path | None,
+) -> list[str]:
+    """A line a data set on the runs of which no partner has the same keys.
+
+    asked: options of the command beside `OF_THE_RUNS`, and their values or the column of these.
+    """
+    there = set(partners[keys].itertuples(index=False, name=None))
+    found = [key in there for key in runs[keys].itertuples(index=False, name=None)]
+    alone = ~np.array(found, bool)
+    lines = []
+    for (dataset, conventions), some in runs[alone].groupby(["dataset", "conventions"], sort=False):
+        words = ["python", "-m", "experiments.distributed_momentum", "grid", "--dataset", dataset]
+        some = some.assign(nesterov=some["nesterov"].map({False: "off", True: "on"}))
+        for option, column in {**asked, **OF_THE_RUNS}.items():
+            chosen = sorted(some[column].unique()) if isinstance(column, str) else column
+            words += [f"--{option}", *map(str, chosen)]
+        if conventions != "released" and "rule" in asked:
+            words += ["--conventions", conventions]
+        if folder is not None:
+            words += ["--results", str(folder)]
+        lines.append(
+            f"no run {what} for {len(some)} of {(runs['dataset'] == dataset).sum()} attacked runs "
+            f"of {dataset}; they are run by\n    {shlex.join(words)}"
+        )
+    return lines
 
 
 def condition_lines(runs: pd.DataFrame) -> list[str]:

@@ -21,6 +21,7 @@ from experiments.distributed_momentum.analysis.extent import (
     diverged_lines,
     done_text,
     in_grid,
+    missing_lines,
     ratio_lines,
 )
 from experiments.distributed_momentum.analysis.pairs import (
@@ -36,7 +37,7 @@ from experiments.distributed_momentum.analysis.pairs import (
 from experiments.distributed_momentum.analysis.run_table import TABLE, gather
 from experiments.distributed_momentum.figures import certificates
 from experiments.distributed_momentum.grid.rules import DIVERGENT
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Format, Printer
 from experiments.shared.mixing import kind_lines, refuse_mixed
 from experiments.shared.options.command_line import NONE
 from experiments.shared.run import run
@@ -50,6 +51,8 @@ class Options:
     """Tables that `collect` wrote, and folders only if given; no path: the one kept here."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
+    format: Format = "table"
+    """Of the tables of certified runs. latex: with booktabs."""
 
 
 def read(options: Options) -> pd.DataFrame:
@@ -80,11 +83,13 @@ def folders_of(options: Options) -> tuple[Path, ...]:
 
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     """Print what the runs say."""
-    print_analysis(runs)
-    for folder in folders_of(options):
+    folders = folders_of(options)
+    print_analysis(runs, folder=folders[0] if folders and folders != Options.results else None)
+    for folder in folders:
         some = certificates.runs_in(folder)
         for dataset, own in some.groupby("dataset"):
-            certificates.print_tables(own, f"{dataset}, {len(own)} runs in {folder}")
+            title = f"{dataset}, {len(own)} runs in {folder}"
+            certificates.print_tables(own, title, Printer(options.format))
 
 
 def command(arguments: Sequence[str]) -> int:
@@ -93,11 +98,14 @@ def command(arguments: Sequence[str]) -> int:
     return run(Options, arguments, name, __doc__, read, execute, polled=False)
 
 
-def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
+def print_analysis(
+    runs: pd.DataFrame, console: Console | None = None, folder: Path | None = None
+) -> None:
+    """Print what the runs say, and the commands that add to `folder` what they lack."""
     console = Printer() if console is None else console
-    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say = functools.partial(_say, console)
     say(done_text(runs))
-    for line in kind_lines(runs):
+    for line in kind_lines(runs) + missing_lines(runs, folder):
         say(line)
     pairs = pairs_of(runs)
     for conventions in ("released", "published"):
@@ -114,10 +122,19 @@ def print_analysis(runs: pd.DataFrame, console: Console | None = None) -> None:
     released = pairs[pairs["conventions"] == "released"]
     say(f"the claim, on {len(released)} of the grid's {expected(subsets()[0])} pairs:")
     for claim in claims(released, in_grid(runs)):
+        if not len(released) and claim.verdict == "not decided by this data":
+            continue
         say(f"  {claim.verdict}: {claim.sentence}\n      {claim.evidence}")
     say("")
     for line in ratio_lines(released) + condition_lines(runs) + diverged_lines(runs):
         say(line)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print lines that break between words in a terminal, but commands, which are to be copied."""
+    for line in text.split("\n"):
+        whole = not console.is_terminal or line.lstrip().startswith("python ")
+        console.print(line, highlight=False, markup=False, soft_wrap=whole)
 
 
 def count_lines(found: dict[str, Share]) -> list[str]:

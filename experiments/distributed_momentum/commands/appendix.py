@@ -37,7 +37,7 @@ class Selection:
     """The part of the appendix that is run."""
 
     rule: Annotated[tuple[Literal["krum", "median", "bulyan"], ...], ALL] = ()
-    """Defences."""
+    """Defences; krum is the library's multi_krum by the paper's program's conventions."""
     attack: tuple[Literal["none", "little", "empire"], ...] = ("none", "little", "empire")
     """none: the unattacked runs that the attacked ones are compared with."""
     f: Annotated[tuple[int, ...], ALL] = ()

@@ -1,120 +1,27 @@
-"""Momentum at the workers against two attacks: the experiment of the ICLR 2021 paper.
+"""The small comparison: runs what is asked for, prints and draws it."""
 
-Without options: the paper's comparison at small scale, on scikit-learn's digits. Every option but
---n, --momentum, --batch-size and --steps takes several values, and all combinations are run; a
-setting that the paper does not have is allowed, and named in the results. What is on disk already
-is not run again.
-
-Put a word before the options for more: `grid` runs the paper's 736 configurations or a part of
-them, `analyse` counts what they say, `plot` draws them, `collect` keeps them in a small table,
-`report` writes all of it up, `unfinished` lists what stopped runs left under way. Each has its own
---help.
-"""
-
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
-import tyro
 from matplotlib import pyplot as plt
 
 from experiments.distributed_momentum.figures import certificates, comparison
-from experiments.distributed_momentum.figures.panels import PaperName, named
-from experiments.distributed_momentum.grid.cells import AttackName, Cell, PlaceName, cells
+from experiments.distributed_momentum.figures.panels import named
+from experiments.distributed_momentum.grid.cells import Cell, cells
 from experiments.distributed_momentum.grid.programs import Run
-from experiments.distributed_momentum.grid.rules import Conventions, RuleName
-from experiments.distributed_momentum.grid.settings import DatasetName, Precision
-from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY, check, simulate
+from experiments.distributed_momentum.options import Comparison, Options, Setting
+from experiments.distributed_momentum.running.simulate import check, simulate
 from experiments.distributed_momentum.running.together import together
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Output, Printer
+from experiments.shared.files import is_drawn, save_figure, save_table
+from experiments.shared.formats import PaperName, Printer
 from experiments.shared.mixing import refuse_mixed
-from experiments.shared.options import command_line
 from experiments.shared.options.checks import as_name, check_options
-from experiments.shared.options.command_line import OWN
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar, tell
-from experiments.shared.run import CHECKPOINTED, run
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
-
-BORNE = tyro.conf.arg(help_behavior_hint="(default: all that n and f allow)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The comparison: all combinations of these are run."""
-
-    dataset: DatasetName = "digits"
-    """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
-    rule: Annotated[tuple[RuleName, ...], BORNE] = ()
-    """Defences."""
-    attack: tuple[AttackName, ...] = ("none", "little", "empire")
-    """none: the unattacked average of the n - f honest workers."""
-    f: Annotated[tuple[int, ...], OWN] = ()
-    """Byzantine workers, present and tolerated."""
-    momentum_at: tuple[PlaceName, ...] = ("update", "worker")
-    """Where momentum is kept."""
-    nesterov: tuple[Literal["off", "on"], ...] = ("off",)
-    """Nesterov's momentum."""
-    learning_rate: Annotated[tuple[float, ...], OWN] = ()
-    """Before its decay."""
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Of initial weights, batches and what is drawn else."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """The setting of all runs."""
-
-    n: Annotated[int | None, OWN] = None
-    """Workers, Byzantine ones included."""
-    batch_size: Annotated[int | None, OWN] = None
-    """Examples a worker and a step."""
-    steps: Annotated[int | None, OWN] = None
-    """Steps of a run."""
-    momentum: Annotated[float | None, OWN] = None
-    """Factor of momentum."""
-    conventions: Conventions = "released"
-    """krum and bulyan as the paper's program defines them, or as they were published."""
-    precision: Annotated[Precision | None, OWN] = None
-    """The networks' precision: default is float32, TF32 in a recent GPU's products."""
-    certify: bool = False
-    """Also: each aggregate's distance from the honest mean, and the bound published."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage(command_line.Storage):
-    """Where results go, and where data come from."""
-
-    results: Path = Path("results/distributed_momentum")
-    checkpoint_every: float = CHECKPOINT_EVERY
-    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
-    save_parameters: bool = False
-    """Also keep what each run trained, beside its file; runs on disk without are computed again."""
-    allow_mixed: bool = False
-    """Let runs of different code or settings stand in one table."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """How pictures are drawn."""
-
-    paper: PaperName = "screen"
-    """For a column or the width of a page: 8.5 or 17.8 cm wide, with letters of 8 points."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(Comparison, Setting, Storage, Output, Pictures):
-    """Empty or None: the data set's own setting."""
-
-
-# Seconds, not minutes: what the tests run.
-SMOKE = Options(
-    rule=("median", "krum"), attack=("none", "little"), n=9, f=(3,), steps=20, seeds=(1, 2)
-)
 
 
 class Results(NamedTuple):
@@ -182,9 +89,10 @@ def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulati
 
 def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Path]:
     """Accuracy and variance-norm ratio by step, as PNG and PDF files; one pair a learning rate and
-    Nesterov setting.
+    Nesterov setting. What is there already, drawn from the same steps, stays.
     """
     files = []
+    source = comparison.source_of(results.steps, results.cells)
     kinds = dict.fromkeys((cell.learning_rate, cell.nesterov) for cell in results.cells)
     for rate, nesterov in kinds:
         shown = [c for c in results.cells if (c.learning_rate, c.nesterov) == (rate, nesterov)]
@@ -193,10 +101,13 @@ def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Pa
             ("accuracy", comparison.plot_accuracy),
             ("ratio", comparison.plot_ratio),
         ):
+            some = [folder / f"{named(f'{name}-{what}', paper)}.{kind}" for kind in ("png", "pdf")]
+            files += some
+            if all(is_drawn(file, source) for file in some):
+                continue
             figure = draw(results.steps, shown, paper)
-            for ending in ("png", "pdf"):
-                files.append(folder / f"{named(f'{name}-{what}', paper)}.{ending}")
-                save_figure(figure, files[-1], dpi=150)
+            for file in some:
+                save_figure(figure, file, source=source, dpi=150)
             plt.close(figure)
     return files
 
@@ -213,6 +124,8 @@ def execute(
         print(f"note: {dataset.notice}")
     results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
+    if options.conventions == "released" and any(cell.rule == "krum" for cell in results.cells):
+        title += "; krum: multi_krum, by the program's conventions"
     folder = folder_of(options, Comparison, Setting, but=("certify",))
     files = []
     if not results.comparison.empty:
@@ -226,16 +139,3 @@ def execute(
         files += certificates.plot(results.runs, options.results, folder, options.paper)
     print(f"files: {', '.join(file.name for file in files)} in {folder}")
     print(f"results: {options.results} ({len(results.runs)} runs)")
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
-    return run(
-        Options,
-        arguments,
-        "distributed_momentum",
-        __doc__,
-        prepare,
-        execute,
-        stopped=CHECKPOINTED,
-    )

@@ -9,10 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from experiments.distributed_momentum.grid.cells import AttackName, Cell, PlaceName, paper_cells
+from experiments.distributed_momentum.grid.cells import (
+    AttackName,
+    Cell,
+    PlaceName,
+    paper_cells,
+    reference_of,
+)
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.running.simulate import is_finished
 from experiments.distributed_momentum.running.work import Prepared, Work, carry_out, prepare_work
 from experiments.distributed_momentum.slurm.request import Slurm, check_request, require_slurm
 from experiments.shared.hosts import Hosts, check_hosts, join, leave_at_once
@@ -32,7 +39,7 @@ class Selection:
     dataset: Annotated[tuple[GridDataset, ...], ALL] = ()
     """MNIST first."""
     rule: Annotated[tuple[RuleName, ...], ALL] = ()
-    """Defences."""
+    """Defences; krum is the library's multi_krum by the paper's program's conventions."""
     attack: tuple[AttackName, ...] = ("none", "little", "empire")
     """none: the unattacked runs that the attacked ones are compared with."""
     f: Annotated[tuple[int, ...], ALL] = ()
@@ -99,6 +106,37 @@ def select(options: Options) -> list[Run]:
     return [Run(cell, seed) for cell in chosen for seed in options.seeds]
 
 
+def partners(run: Run) -> dict[str, Run]:
+    """What an attacked run is compared with, the unattacked one and that of the other place, by the
+    option that adds it.
+    """
+    place: PlaceName = "worker" if run.cell.momentum_at == "update" else "update"
+    other = dataclasses.replace(run.cell, momentum_at=place)
+    return {
+        "--attack none": Run(reference_of(run.cell), run.seed),
+        f"--momentum-at {place}": Run(other, run.seed),
+    }
+
+
+def lacking(runs: Sequence[Run], folder: Path) -> list[str]:
+    """A line on the runs that attacked ones are compared with and that are neither asked for nor on
+    disk: without them nothing is counted.
+    """
+    asked = {(one.cell, one.seed) for one in runs}
+    absent: dict[str, dict] = {}
+    attacked = [one for one in runs if one.cell.attack != "none"]
+    for each in attacked:
+        for what, one in partners(each).items():
+            if (one.cell, one.seed) not in asked:
+                absent.setdefault(what, {})[one.cell, one.seed] = one
+    lines = []
+    for what, found in absent.items():
+        count = sum(not is_finished(folder, one) for one in found.values())
+        if count:
+            lines.append(f"note: {count} runs that these are compared with are lacking: add {what}")
+    return lines
+
+
 def attackers(cell: Cell) -> int:
     """f, or for an unattacked run how many workers fewer it has than its data set's own."""
     return cell.f if cell.attack != "none" else PAPER[cell.dataset].n - cell.n
@@ -123,7 +161,9 @@ def prepare(options: Options) -> Prepared:
 
 
 def execute(options: Options, prepared: Prepared, stop: Stop) -> int:
-    """List the plan, or run it here or on a cluster."""
+    """List the plan, or run it here or on a cluster; first, what it lacks to be counted."""
+    for line in lacking(select(options), options.results):
+        print(line)
     if options.launcher == "local" or options.dry_run or not prepared.what.todo:
         return carry_out(options, prepared, stop)
     # Imported late: it takes a Unix, and the local launcher does not.

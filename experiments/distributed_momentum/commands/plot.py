@@ -13,13 +13,15 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from experiments.distributed_momentum.analysis.extent import in_grid
+from experiments.distributed_momentum.analysis.extent import in_grid, missing_lines
 from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
-from experiments.distributed_momentum.figures.panels import PaperName, named
+from experiments.distributed_momentum.figures.panels import named
+from experiments.shared.formats import PaperName
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import check_options
+from experiments.shared.progress import tell
 from experiments.shared.run import run
 from simbyz import records
 
@@ -54,7 +56,9 @@ def prepare(options: Options) -> pd.DataFrame:
 
 
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
-    """Draw all figures."""
+    """Draw all figures, and say what those of the gain lack."""
+    for line in missing_lines(runs, options.results[0]):
+        print(line)
     files = draw_all(runs, options.figures, options.paper)
     for folder in options.results:
         files += certificates.plot(
@@ -81,6 +85,7 @@ def draw_all(runs: pd.DataFrame, folder: Path, paper: PaperName = "screen") -> l
     for combination in tqdm(combinations, unit="figure", disable=None):
         figure = curves.draw(combination, paper)
         files += curves.save(figure, folder, named(combination.name, paper))
+    tell("drawing what is over all of them")
     files += draw_overviews(runs, folder)
     return files
 

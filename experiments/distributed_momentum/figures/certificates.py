@@ -16,8 +16,8 @@ from rich.table import Table
 
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
-from experiments.distributed_momentum.figures.panels import PAPERS, PaperName, named, panels
-from experiments.shared.formats import Printer
+from experiments.distributed_momentum.figures.panels import PAPERS, named, panels
+from experiments.shared.formats import PaperName, Printer
 from experiments.shared.options.checks import as_name
 from simbyz import records
 from simbyz.theory.robustness import coefficient_floor

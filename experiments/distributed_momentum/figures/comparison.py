@@ -1,8 +1,10 @@
 """Finished runs to a table and to pictures."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,16 +14,16 @@ from rich.table import Table
 
 from experiments.distributed_momentum.figures.panels import (
     PAPERS,
-    PaperName,
     draw_band,
     draw_crosses,
     in_percent,
     panels,
 )
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
-from experiments.shared.formats import Printer
+from experiments.shared.formats import PaperName, Printer
 from simbyz import records
 from simbyz.records import divergence
+from simbyz.records.provenance import digest_of
 
 # Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
 STYLES = {
@@ -148,6 +150,14 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
     return table
 
 
+def source_of(steps: pd.DataFrame, cells: Sequence[Cell]) -> str:
+    """A digest of all that the pictures are drawn from: the steps, the code and matplotlib's."""
+    rows = pd.util.hash_pandas_object(steps, index=False).to_numpy().tobytes()
+    code = digest_of(Path(__file__).parent.glob("*.py"))
+    names = [cell.name for cell in cells]
+    return hashlib.sha256(f"{names} {code} {matplotlib.__version__}".encode() + rows).hexdigest()
+
+
 def plot_accuracy(
     steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "screen"
 ) -> Figure:
@@ -166,8 +176,7 @@ def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "s
         ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
     steps = steps.assign(ratio=ratio.where(np.isfinite(ratio))).dropna(subset=["ratio"])
     figure = _panels(steps, cells, "ratio", "honest variance-norm ratio", paper)
-    for axes in figure.axes:
-        axes.set_yscale("log")
+    figure.axes[0].set_yscale("log")  # an axis that all share
     return figure
 
 

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES, mark_diverged
 from experiments.distributed_momentum.figures.panels import (
     PAPERS,
-    PaperName,
     draw_band,
     draw_crosses,
     in_percent,
@@ -21,6 +20,7 @@ from experiments.distributed_momentum.figures.panels import (
 )
 from experiments.distributed_momentum.grid.rules import PAPER_RULES
 from experiments.shared.files import save_figure
+from experiments.shared.formats import PaperName
 from simbyz import records
 
 STEP_COLUMNS = (

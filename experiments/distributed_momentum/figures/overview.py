@@ -2,12 +2,13 @@
 reduction of the variance-norm ratio against the gain.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -152,12 +153,18 @@ def scatter(pairs: pd.DataFrame) -> Figure:
 
 def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
     setting = PAPER[dataset]
-    rows = [(attack, f) for attack in ATTACKS for f in setting.f]
-    columns = [(rate, on) for rate, _ in setting.learning_rates for on in (False, True)]
+    attacked = runs[runs["attack"] != "none"]
+    # Of a part of the grid, no panels in which nothing was run.
+    there = set(attacked[["attack", "f"]].itertuples(index=False, name=None))
+    rows = [(attack, f) for attack in ATTACKS for f in setting.f if (attack, f) in there]
+    there = set(attacked[["learning_rate", "nesterov"]].itertuples(index=False, name=None))
+    rates = [rate for rate, _ in setting.learning_rates]
+    columns = [(rate, on) for rate in rates for on in (False, True) if (rate, on) in there]
+    rules = [rule for rule in PAPER_RULES if (attacked["rule"] == rule).any()]
     figure, grid = plt.subplots(
         len(rows),
         len(columns),
-        figsize=(11, 9),
+        figsize=(max(2.75 * len(columns), 6), 1 + 2 * len(rows)),
         sharex=True,
         sharey="row",
         squeeze=False,
@@ -166,19 +173,22 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
     for (attack, f), line in zip(rows, grid, strict=True):
         for (rate, nesterov), axes in zip(columns, line, strict=True):
             here = runs[(runs["learning_rate"] == rate) & (runs["nesterov"] == nesterov)]
+            some = here[(here["attack"] == attack) & (here["f"] == f)]
+            if some.empty:
+                axes.set_axis_off()
+                continue
             plain = here[(here["attack"] == "none") & (here["n"] == setting.n - f)]
             if len(plain):
                 middle = plain["highest_accuracy"].median()
                 axes.axhline(middle, color=STYLES["unattacked"][0], linestyle=":", linewidth=1)
-            some = here[(here["attack"] == attack) & (here["f"] == f)]
             for place, shift in (("update", -0.2), ("worker", 0.2)):
-                _pair_of_boxes(axes, some[some["momentum_at"] == place], place, shift)
+                _boxes_of_place(axes, some[some["momentum_at"] == place], rules, place, shift)
             axes.set_title(
                 f"{attack}, f = {f}, rate {rate:g}" + ", Nesterov" * nesterov, fontsize=8
             )
             axes.grid(axis="y", alpha=0.3)
-            axes.set_xticks(range(len(PAPER_RULES)), PAPER_RULES, rotation=60, fontsize=8)
-            axes.set_xlim(-0.6, len(PAPER_RULES) - 0.4)
+            axes.set_xticks(range(len(rules)), rules, rotation=60, fontsize=8)
+            axes.set_xlim(-0.6, len(rules) - 0.4)
         here = runs[(runs["attack"] == attack) & (runs["f"] == f)]
         low = np.floor(10 * here["highest_accuracy"].min()) / 10  # a row's own, so that boxes show
         line[0].set_ylim(low if low < 1 else 0, 1)  # 0 where nothing is known, or all is 1
@@ -200,8 +210,10 @@ def _boxes(dataset: str, runs: pd.DataFrame) -> Figure:
 HATCHES = {"update": "///", "worker": ""}
 
 
-def _pair_of_boxes(axes, runs: pd.DataFrame, place: str, shift: float) -> None:
-    for position, rule in enumerate(PAPER_RULES):
+def _boxes_of_place(
+    axes: Axes, runs: pd.DataFrame, rules: Sequence[str], place: str, shift: float
+) -> None:
+    for position, rule in enumerate(rules):
         some = runs[runs["rule"] == rule]
         values = some["highest_accuracy"].to_numpy()
         if not len(values):

@@ -3,7 +3,7 @@
 import os
 import textwrap
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 
@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from experiments.shared.formats import PaperName
+
 Key = tuple[str, int, str]  # attack, f, rule
-PaperName = Literal["screen", "column", "page"]
 
 
 class Paper(NamedTuple):

@@ -6,8 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Literal
 
-from simbyz import aggregators
-from simbyz.theory import robustness
+import simbyz  # its wings are imported when they are used: names alone need no JAX
 
 RuleName = Literal["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"]
 Conventions = Literal["released", "published"]
@@ -42,12 +41,12 @@ def rule_of(name: str, n: int, f: int, conventions: Conventions = "released") ->
     one at a time (El-Mhamdi et al., 2018). The other rules are the same in both.
     """
     if name == "trmean":
-        return aggregators.trimmed_mean
+        return simbyz.aggregators.trimmed_mean
     if conventions == "published" or name not in DIVERGENT:
-        return aggregators.AGGREGATORS[name]
+        return simbyz.aggregators.AGGREGATORS[name]
     if name == "krum":
-        return functools.partial(aggregators.multi_krum, neighbours=n - f - 1, squared=False)
-    return functools.partial(aggregators.bulyan, variant="released")
+        return functools.partial(simbyz.aggregators.multi_krum, neighbours=n - f - 1, squared=False)
+    return functools.partial(simbyz.aggregators.bulyan, variant="released")
 
 
 def selection_of(
@@ -59,14 +58,14 @@ def selection_of(
     if name != "krum" and not every:
         return None
     if name == "trmean":
-        return aggregators.trimmed_mean_selection
+        return simbyz.aggregators.trimmed_mean_selection
     if conventions == "published" or name not in DIVERGENT:
-        return aggregators.SELECTIONS[name]
+        return simbyz.aggregators.SELECTIONS[name]
     if name == "krum":
         return functools.partial(
-            aggregators.multi_krum_selection, neighbours=n - f - 1, squared=False
+            simbyz.aggregators.multi_krum_selection, neighbours=n - f - 1, squared=False
         )
-    return functools.partial(aggregators.bulyan_selection, variant="released")
+    return functools.partial(simbyz.aggregators.bulyan_selection, variant="released")
 
 
 def bound_of(name: str, n: int, f: int) -> float | None:
@@ -75,6 +74,8 @@ def bound_of(name: str, n: int, f: int) -> float | None:
     None for krum: it is proved for the one row with the lowest sum of n - f - 1 squared distances,
     which it is in neither convention.
     """
+    from simbyz.theory import robustness  # late, as the wings
+
     name = "trimmed_mean" if name == "trmean" else name
     if name == "krum" or name not in robustness.COEFFICIENT_BOUNDS:
         return None

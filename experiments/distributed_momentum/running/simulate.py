@@ -19,6 +19,7 @@ from experiments.distributed_momentum.grid.programs import (
     task_of,
 )
 from experiments.distributed_momentum.grid.rules import bound_of
+from experiments.shared.options.command_line import CHECKPOINT_EVERY
 from simbyz import records
 from simbyz.data import Dataset
 from simbyz.records.divergence import diverged_step
@@ -29,7 +30,6 @@ from simbyz.sweeps import Lane, Result, sweep
 from simbyz.sweeps.checkpoints import Checkpoints, discard
 
 CHECKPOINTS = "checkpoints"  # the folder of theirs, in that of results
-CHECKPOINT_EVERY = 60.0
 
 
 def check(cells: Iterable[Cell], dataset: Dataset) -> None:

@@ -14,11 +14,10 @@ from experiments.distributed_momentum.running import campaign, estimate
 from experiments.distributed_momentum.running.campaign import Plan, plan
 from experiments.distributed_momentum.running.dry_run import print_plan, print_widths
 from experiments.distributed_momentum.running.processes import own_share
-from experiments.distributed_momentum.running.simulate import CHECKPOINT_EVERY
 from experiments.distributed_momentum.running.together import together
 from experiments.shared.hosts import leave_at_once, who
 from experiments.shared.mixing import kind_lines
-from experiments.shared.options.command_line import KEPT
+from experiments.shared.options.command_line import CHECKPOINT_EVERY, KEPT
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
 

@@ -1,69 +1,34 @@
 // What passes: for each property the chosen values, all of them if none is chosen.
+//
+// FILTERS, of the page's own: by name the label, the value of an item, and how it is written.
 
-const ORDER = {
-  dataset: ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"],
-  rule: ["krum", "median", "trmean", "phocas", "meamed", "bulyan", "average"],
-  attack: ["none", "little", "empire"],
-  place: ["update", "worker", "server"],
-};
-const FILTERS = {
-  dataset: { label: "data set", value: (c) => c.dataset },
-  rule: { label: "rule", value: (c) => c.rule },
-  attack: { label: "attack", value: (c) => c.attack },
-  place: { label: "momentum at", value: (c) => (c.attack === "none" ? null : c.place) },
-  f: { label: "f", value: (c) => (c.attack === "none" ? null : c.f), text: (f) => `${f}` },
-  rate: { label: "learning rate", value: (c) => c.rate },
-  nesterov: { label: "Nesterov", value: (c) => c.nesterov, text: (on) => (on ? "on" : "off") },
-  other: { label: "other settings", value: (c) => c.other, text: (other) => other || "none" },
-};
+const MOST_BUTTONS = 14; // in a line; more are folded away
 const chosen = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, new Set()]));
 
-/** Whether a configuration passes. `except`: filters that are not asked. */
-const passes = (configuration, except = []) =>
+/** Whether an item passes. `except`: filters that are not asked. */
+const passes = (item, except = []) =>
   Object.entries(FILTERS).every(([name, { value }]) =>
-    !chosen[name].size || except.includes(name) || chosen[name].has(value(configuration)));
+    !chosen[name].size || except.includes(name) || chosen[name].has(value(item)));
 
-function position(name, value) {
-  const known = (ORDER[name] || []).indexOf(value);
-  return known < 0 ? 1e6 : known;
-}
-function inOrder(name, values) {
-  return [...new Set(values)].sort((a, b) =>
-    position(name, a) - position(name, b) ||
-    (typeof a === "string" ? a.localeCompare(b) : Number(b) - Number(a)));
-}
-
-function compareKeys(a, b) {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1;
-  return 0;
-}
-// The order of everything that lists configurations: as the paper's tables go.
-const orderOf = (c) => [
-  position("dataset", c.dataset), c.dataset, c.n - c.f, c.attack !== "none", -c.f, position("rule", c.rule), c.rule,
-  position("attack", c.attack), c.attack, -c.rate, c.nesterov, c.other, position("place", c.place),
-];
-const ordered = [...configurations].sort((a, b) => compareKeys(orderOf(a), orderOf(b)));
-comparisons.sort((a, b) => compareKeys(orderOf(a.own), orderOf(b.own)));
-
-function drawFilters(changed) {
+/** A group of buttons a filter, but where there is nothing to choose. */
+function drawFilters(items, changed) {
   const bar = document.getElementById("filters");
-  for (const [name, { label, value, text }] of Object.entries(FILTERS)) {
-    const values = inOrder(name, configurations.map(value).filter((one) => one !== null));
-    if (values.length < 2 && name === "other") continue;
-    const group = element("div", { class: "filter", role: "group", "aria-label": label },
-      element("span", {}, label));
-    for (const one of values) {
-      group.append(element("button", {
-        type: "button", "aria-pressed": "false", "data-filter": name, "data-value": String(one),
-        onclick: (event) => {
-          const on = !chosen[name].has(one);
-          on ? chosen[name].add(one) : chosen[name].delete(one);
-          event.currentTarget.setAttribute("aria-pressed", on);
-          changed();
-        },
-      }, text ? text(one) : String(one)));
-    }
-    bar.append(group);
+  for (const [name, { label, value, text = String, order = (values) => values }] of Object.entries(FILTERS)) {
+    const values = order([...new Set(items.map(value).filter((one) => one !== null))]);
+    if (values.length < 2) continue;
+    const buttons = values.map((one) => element("button", {
+      type: "button", "aria-pressed": "false", "data-filter": name, "data-value": String(one),
+      onclick: (event) => {
+        const on = !chosen[name].delete(one);
+        if (on) chosen[name].add(one);
+        event.currentTarget.setAttribute("aria-pressed", on);
+        changed();
+      },
+    }, text(one)));
+    const group = (...parts) => element("div", { class: "filter", role: "group", "aria-label": label }, ...parts);
+    bar.append(values.length > MOST_BUTTONS
+      ? element("details", {}, element("summary", {}, `${label} (${values.length})`), group(...buttons))
+      : group(element("span", {}, label), ...buttons));
   }
   bar.append(element("button", {
     type: "button", id: "clear",

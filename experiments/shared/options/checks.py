@@ -30,7 +30,7 @@ NOT_NEGATIVE = Range("at least 0 and finite", lambda value: math.isfinite(value)
 COUNTS = "steps hidden evaluations climbers restarts d repetitions width time cpus jobs_at_once"
 RANGES: dict[str, Range] = {
     **dict.fromkeys(COUNTS.split(), at_least(1)),
-    **dict.fromkeys(("at_step", "iterations", "gpus", "retries"), at_least(0)),
+    **dict.fromkeys(("at_step", "iterations", "gpus", "retries", "root_examples"), at_least(0)),
     **dict.fromkeys(("learning_rate", "zeta", "memory"), POSITIVE),
     **dict.fromkeys(("weight_decay", "sigma"), NOT_NEGATIVE),
     "honest": at_least(2),

@@ -24,6 +24,8 @@ OWN = tyro.conf.arg(help_behavior_hint="(default: the data set's own)")
 KEPT = tyro.conf.arg(help_behavior_hint="(default: the one kept with the experiment)")
 TFDS = tyro.conf.arg(help_behavior_hint="(default: $TFDS_DATA_DIR)")
 
+CHECKPOINT_EVERY = 60.0  # seconds, by default
+
 
 @dataclasses.dataclass(frozen=True)
 class Storage:

@@ -55,7 +55,7 @@ FULL = Sizes(
     conv={},
 )
 SMALL = Sizes(
-    stacks=((9, 40, 1), (12, 33, 2)),
+    stacks=((12, 33, 2),),
     timed=((9, 40, 1),),
     dataset="digits",
     f=11,

@@ -61,8 +61,17 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     core.__name__ = f"chain({', '.join(_name(part) for part in parts)})"
     core.__doc__ = f"The rule {', then '.join(_name(part) for part in parts)}."
-    vars(core).update(__signature__=signature)  # what it asks for depends on its parts
+    vars(core).update(__signature__=signature, parts=parts)  # what it asks for depends on its parts
     return halves(core)[0]
+
+
+def parts_of(rule: Any) -> tuple[Any, ...]:
+    """The parts of a chain, those of chains in it too; of another rule itself."""
+    core = core_of(rule)
+    while isinstance(core, functools.partial):
+        core = core.func
+    parts = getattr(core, "parts", None)
+    return (rule,) if parts is None else tuple(one for part in parts for one in parts_of(part))
 
 
 def _in_turn(

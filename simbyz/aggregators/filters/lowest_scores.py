@@ -56,7 +56,7 @@ def _cge(updates: Updates, f: int) -> Halves:
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("cge", n, f, 2, 1)
-    return mean_of_some(stack, _lowest(squared_norms(stack).values, n - f), unravel)
+    return mean_of_some(stack, lowest(squared_norms(stack).values, n - f), unravel)
 
 
 cge, cge_selection = halves(_cge)
@@ -86,7 +86,7 @@ def _aksel(updates: Updates, f: int, *, mode: Literal["mid", "n-f"] = "mid") -> 
         raise ValueError(f'aksel knows the modes "mid" and "n-f", got {mode!r}')
     rows = jax.lax.stop_gradient(stack)
     squares = squared_distances_to(middle_row(rows), rows).values
-    return mean_of_some(stack, _lowest(squares, (n + 1) // 2 if mode == "mid" else n - f), unravel)
+    return mean_of_some(stack, lowest(squares, (n + 1) // 2 if mode == "mid" else n - f), unravel)
 
 
 aksel, aksel_selection = halves(_aksel)
@@ -121,7 +121,7 @@ def _monna(updates: Updates, f: int, *, index: int = 0) -> Halves:
     rows = jax.lax.stop_gradient(stack)
     squares = jnp.sum(jnp.square(wide(rows) - wide(rows[index])[None]), axis=1)
     squares = usual_or_again(squares, rows[index], rows).values
-    return mean_of_some(stack, _lowest(squares, n - f), unravel)
+    return mean_of_some(stack, lowest(squares, n - f), unravel)
 
 
 monna, monna_selection = halves(_monna)
@@ -186,7 +186,7 @@ def _medoid(updates: Updates, f: int = 0) -> Halves:
 medoid, medoid_selection = halves(_medoid)
 
 
-def _lowest(scores: jax.Array, count: int) -> jax.Array:
+def lowest(scores: jax.Array, count: int) -> jax.Array:
     # A NaN would be sorted behind +inf: among bad rows, which is first must not depend on it.
     return jnp.argsort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[:count]
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc
 
-from simbyz._arrays.checks import not_negative, require
+from simbyz._arrays.checks import not_negative, number, require
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
@@ -51,7 +51,7 @@ def adaptive_federated_averaging(
       if all are banned.
 
     Raises:
-      ValueError: a number that is negative or NaN (if not traced).
+      ValueError: a number that is negative or NaN, or ban above 1 (if not traced).
 
     Cost: one n × n × d matrix product and two passes over the stack a step.
     Reference: Muñoz-González, Co and Lupu, Byzantine-robust federated machine learning through
@@ -61,6 +61,7 @@ def adaptive_federated_averaging(
     """
     for name, value in {"prior": prior, "slack": slack, "increase": increase, "ban": ban}.items():
         not_negative("adaptive_federated_averaging", name, value)
+    number("ban", ban, "from 0 to 1", lambda one: one <= 1)
 
     def found(
         stack: jax.Array, state: Reputation, workers: Workers

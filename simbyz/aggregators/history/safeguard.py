@@ -66,9 +66,10 @@ def safeguard(
       than half within the threshold, the worker with the most is in the middle. The thresholds that
       follow the workers are from memory of the paper's experiments.
     """
-    longer, shorter = (integer("windows", window) for window in windows)
-    if not 1 <= shorter <= longer:
-        raise ValueError(f"windows must be at least 1, the longer one first, got {windows}")
+    whole = [integer("windows", window) for window in windows]
+    if len(whole) != 2 or not 1 <= whole[1] <= whole[0]:
+        raise ValueError(f"windows must be two of at least 1, the longer one first, got {windows}")
+    longer, shorter = whole
     if reset is not None and integer("reset", reset) < 1:
         raise ValueError(f"reset must be at least 1 or None, got {reset}")
     for value in (factor, *(thresholds or ())):

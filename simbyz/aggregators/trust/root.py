@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import require
+from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.stacking import PyTree, Row, Updates, ravel
@@ -63,7 +63,7 @@ def _zeno(updates: Updates, f: int, *, root: Root, penalty: float | jax.Array = 
       penalty: ρ of the squared norm, 0 or more; may be traced.
 
     Raises:
-      ValueError: n < f + 1.
+      ValueError: n < f + 1, or a penalty that is negative or NaN (if not traced).
 
     Weights: 1/(n - f) for a chosen row, else 0.
     Cost: n losses on the server's examples, and two passes over the stack.
@@ -74,6 +74,7 @@ def _zeno(updates: Updates, f: int, *, root: Root, penalty: float | jax.Array = 
     """
     stack, unravel = ravel(updates)
     f = require("zeno", len(stack), f, 1, 1)
+    not_negative("zeno", "penalty", penalty)
     rows = jax.lax.stop_gradient(stack)
     _, after = losses_after(root, rows, unravel)  # the loss before is the same of each
     scores = after + penalty * squared_norms(rows).values

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, signature_of_all
+from simbyz._arrays.checks import flag
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
@@ -84,6 +85,7 @@ def adaptive(
       positive side at the factor it found; "little-negative" sends what it searched.
     """
     chosen, evaluations = _direction(direction), at_least_one(evaluations)
+    knows_root = flag("knows_root", knows_root)
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 

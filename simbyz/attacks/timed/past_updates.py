@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative
+from simbyz._arrays.checks import integer, not_negative, number
 from simbyz.attacks.base import StatefulAttack
 
 
@@ -51,7 +51,8 @@ def poisoned_fl(
 
     Raises:
       TypeError: the period is no int.
-      ValueError: a period below 1, a number that is negative or NaN (if not traced).
+      ValueError: a period below 1, a number that is negative or NaN or shrinks to more than it was
+        (if not traced).
 
     Reference: Xie, Fang and Gong, Model poisoning attacks to federated learning via multi-round
       consistency, CVPR 2025, as programs have it.
@@ -62,6 +63,7 @@ def poisoned_fl(
         raise ValueError(f"poisoned_fl needs period >= 1, got period={period}")
     for name, value in {"factor": factor, "shrink": shrink, "least": least}.items():
         not_negative("poisoned_fl", name, value)
+    number("shrink", shrink, "from 0 to 1", lambda one: one <= 1)
 
     def start(dimension: int) -> Consistent:
         zeros = jnp.zeros(dimension)

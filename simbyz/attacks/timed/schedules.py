@@ -3,14 +3,15 @@
 They are made for the simulator, which carries their memory.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require_callable
+from simbyz._arrays.checks import integer, number
 from simbyz._arrays.stacking import PyTree
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks.base import Attack, StatefulAttack, check, with_memory
 
 
 def intermittent(
@@ -29,16 +30,17 @@ def intermittent(
       TypeError: the attack is no function, or the others are no ints.
       ValueError: an int out of its range.
     """
-    require_callable("attack", sending(attack), "simbyz.attacks.fall_of_empires")
+    check(attack)
+    inner = with_memory(attack)
     if integer("period", period) < 1 or not 0 <= integer("active", active) <= period:
         raise ValueError(f"0 <= active <= period is needed, got period={period}, active={active}")
     if integer("first", first) < 0:
         raise ValueError(f"first must be at least 0, got {first}")
 
     def start(dimension: int) -> tuple[jax.Array, PyTree]:
-        inner = attack.start(dimension) if isinstance(attack, StatefulAttack) else None
-        return jnp.int32(0), inner
+        return jnp.int32(0), inner.start(dimension)
 
+    @functools.wraps(inner.send)
     def send(
         key: jax.Array,
         honest: jax.Array,
@@ -46,21 +48,17 @@ def intermittent(
         state: tuple[jax.Array, PyTree],
         **options: Any,
     ) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
-        step, inner = state
-        if isinstance(attack, StatefulAttack):
-            rows, inner = attack.send(key, honest, num_byzantine, inner, **options)
-        else:
-            rows = attack(key, honest, num_byzantine, **options)
+        step, memory = state
+        rows, memory = inner.send(key, honest, num_byzantine, memory, **options)
         now = (step >= first) & ((step - first) % period < active)
         disguise = honest[jnp.arange(num_byzantine) % len(honest)]
-        return jnp.where(now, rows, disguise), (step, inner)
+        return jnp.where(now, rows, disguise), (step, memory)
 
     def learn(state: tuple[jax.Array, PyTree], aggregate: jax.Array) -> tuple[jax.Array, PyTree]:
-        step, inner = state
-        inner = attack.learn(inner, aggregate) if isinstance(attack, StatefulAttack) else inner
-        return step + 1, inner
+        step, memory = state
+        return step + 1, inner.learn(memory, aggregate)
 
-    return StatefulAttack(start, send, learn)
+    return StatefulAttack(start, send, learn, inner.forges)
 
 
 def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:
@@ -73,8 +71,7 @@ def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:
     Reference: Lin, Du and Liu, Free-riders in federated learning: attacks and defenses, 2019, whose
       disguised free riders add noise; not copied from their program.
     """
-    if not isinstance(noise, jax.core.Tracer) and not noise >= 0:
-        raise ValueError(f"noise must be at least 0, got {noise}")
+    number("noise", noise, "at least 0", lambda one: one >= 0)
 
     def send(
         key: jax.Array, honest: jax.Array, num_byzantine: int, last: jax.Array

@@ -7,6 +7,7 @@ from simbyz.data.partition.imbalance import class_imbalance, long_tail
 from simbyz.data.partition.picture import class_counts, plot_partition
 from simbyz.data.partition.schemes import (
     Partition,
+    by_owner,
     dirichlet,
     extreme,
     gamma_similarity,
@@ -16,6 +17,7 @@ from simbyz.data.partition.schemes import (
 
 __all__ = [
     "Partition",
+    "by_owner",
     "class_counts",
     "class_imbalance",
     "dirichlet",

@@ -54,6 +54,25 @@ def iid(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
     return pack(np.array_split(rng.permutation(len(labels)), n), len(labels))
 
 
+def by_owner(owners: np.ndarray) -> Partition:
+    """The natural partition: each worker holds what is its own.
+
+    Args:
+      owners: (N,) ints, the worker of each example, from 0 to n - 1, none of them left out.
+
+    Raises:
+      TypeError: owners are no array of ints.
+      ValueError: a worker without an example, or a number below 0.
+    """
+    owners = np.asarray(owners)
+    if owners.ndim != 1 or owners.dtype.kind not in "iu" or not len(owners):
+        raise TypeError(f"owners must be ints (N,), got {owners.dtype} of shape {owners.shape}")
+    if owners.min() < 0 or not (counts := np.bincount(owners)).all():
+        raise ValueError("owners must be from 0 to n - 1, each with an example")
+    order = np.argsort(owners, kind="stable")
+    return pack(np.split(order, np.cumsum(counts)[:-1]), len(owners))
+
+
 def extreme(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
     """Sorted by label, then cut into n runs whose sizes differ by at most one.
 

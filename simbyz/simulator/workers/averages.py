@@ -16,6 +16,9 @@ def average(weight: float | jax.Array) -> Sender:
 
     Raises:
       ValueError: a weight out of (0, 1].
+
+    Reference: Karimireddy, He and Jaggi, Learning from history for Byzantine robust optimization,
+      ICML 2021, have it at the workers, from their first gradient.
     """
     in_unit("weight", weight)
 
@@ -36,7 +39,7 @@ def corrected_average(weight: float | jax.Array) -> Sender:
     took its last gradient; in its first step v_i = weight · g_i, as of an average from 0.
 
     Raises:
-      ValueError: a weight out of (0, 1].
+      ValueError: a weight out of (0, 1]; when traced, a step without batches, as `apply` makes.
 
     Cost: two gradients a step, and a point (d,) a worker.
 
@@ -50,6 +53,8 @@ def corrected_average(weight: float | jax.Array) -> Sender:
         return jnp.zeros_like(points), Last(points, jnp.zeros(workers, bool))
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
+        if round.data is None:
+            raise ValueError("corrected_average takes two gradients of a batch, apply is given one")
         before, (last, met) = memory
         points = jnp.stack(jnp.broadcast_arrays(point, last))
         both = jax.vmap(lambda point: take(point, round))(points)

@@ -1,16 +1,25 @@
 """Senders of compressed messages: the vector itself, or the difference to what the server holds."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import number
 from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.config import NOT_NEGATIVE
 from simbyz.simulator.keys import FEEDBACK_NOISE, SEND, of_step
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.compressors import Compressor
-from simbyz.simulator.workers.sender import Sender, Sent, Take, in_unit, no_memory, numbers
+from simbyz.simulator.workers.sender import (
+    Sender,
+    Sent,
+    Take,
+    arriving,
+    in_unit,
+    no_memory,
+    numbers,
+)
 
 
 def _require(compressor: Compressor) -> None:
@@ -18,23 +27,31 @@ def _require(compressor: Compressor) -> None:
         raise TypeError(f"compressor must be a Compressor, such as top_k(10), got {compressor!r}")
 
 
-def _message(
-    compressor: Compressor, round: Round, vectors: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _unsent(take: Take, point: jax.Array, round: Round) -> Sent:
+    """What is about to be compressed: no message yet, so that nobody forges it."""
+    return take(point, round._replace(forge=None))
+
+
+def _message(compressor: Compressor, round: Round, sent: Sent, vectors: jax.Array) -> Sent:
     count, d = vectors.shape
     key = of_step(round.key, SEND, round.turn)
     message = compressor.compress(key, numbers(round, count), vectors)
-    return message, jnp.full(count, float(compressor.bits(d)))
+    return sent._replace(vectors=message, bits=jnp.full(count, float(compressor.bits(d))))
 
 
 def compress(compressor: Compressor) -> Sender:
-    """Each worker sends C(x_i), which the server takes as it comes."""
+    """Each worker sends C(x_i), which the server takes as it comes.
+
+    Raises:
+      TypeError: the compressor is none.
+
+    Reference: Alistarh, Grubic, Li, Tomioka and Vojnovic, QSGD, NeurIPS 2017.
+    """
     _require(compressor)
 
     def send(take: Take, point: jax.Array, memory: None, round: Round) -> tuple[Sent, None]:
-        sent = take(point, round)
-        message, bits = _message(compressor, round, sent.vectors)
-        return sent._replace(vectors=message, bits=bits), memory
+        sent = _unsent(take, point, round)
+        return arriving(_message(compressor, round, sent, sent.vectors), round), memory
 
     return Sender(no_memory, send)
 
@@ -55,7 +72,8 @@ def feedback(
 
     of which the server aggregates its h_i, zero before the first step. What compression left out of
     one message is in the difference of the next. With `clipped(bound)` as the compressor this is
-    Clip21. An attack replaces what the server holds of its rows, in that step.
+    Clip21. An attack replaces what the server holds of its rows, in that step; one that is
+    `simbyz.attacks.forging` replaces c_i, which stays in what the server holds.
 
     Args:
       compressor: C, a contraction; `rand_k` with `scaled=False`.
@@ -65,29 +83,38 @@ def feedback(
 
     Raises:
       TypeError: the compressor is none.
-      ValueError: a rate out of (0, 1], or noise below 0 or not finite.
+      ValueError: a rate out of (0, 1], or noise below 0 or not finite; when traced, a compressor
+        that makes some differences larger.
 
     Reference: Richtárik, Sokolov and Fatkhullin, EF21, NeurIPS 2021; Khirirat et al., Clip21, 2023.
       Their h_i starts at the first gradient, or its message; here at 0.
     """
     _require(compressor)
     in_unit("rate", rate)
-    if noise is not None and not isinstance(noise, jax.core.Tracer) and not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be finite and at least 0, got {noise}")
+    if noise is not None:
+        number("noise", noise, *NOT_NEGATIVE)
 
     def init(parameters: jax.Array, workers: int) -> Held:
         zeros = jnp.zeros((workers, parameters.size))
         return Held(zeros, None if noise is None else zeros)
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
-        sent = take(point, round)
-        message, bits = _message(compressor, round, sent.vectors - memory.worker)
-        worker = memory.worker + rate * message
+        sent = _unsent(take, point, round)
+        if not compressor.contracts(sent.vectors.shape[1]):
+            raise ValueError(
+                "feedback needs a contraction, so that what is left out gets smaller: rand_k with "
+                "scaled=False, sign with scaled=True"
+            )
+        sent = _message(compressor, round, sent, sent.vectors - memory.worker)
         if noise is None:
-            return sent._replace(vectors=worker, bits=bits), Held(worker, None)
+            sent = arriving(sent, round)
+            held = memory.worker + rate * sent.vectors
+            return sent._replace(vectors=held), Held(held, None)
+        worker = memory.worker + rate * sent.vectors
         key = of_step(round.key, FEEDBACK_NOISE, round.turn)
-        drawn = jax.random.normal(key, message.shape, message.dtype)
-        server = memory.server + rate * (message + noise * drawn)
-        return sent._replace(vectors=server, bits=bits), Held(worker, server)
+        drawn = jax.random.normal(key, worker.shape, worker.dtype)
+        sent = arriving(sent._replace(vectors=sent.vectors + noise * drawn), round)
+        server = memory.server + rate * sent.vectors
+        return sent._replace(vectors=server), Held(worker, server)
 
     return Sender(init, send)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.checks import flag, integer, number
 from simbyz._arrays.scales import own_lengths
 
 FLOAT_BITS = 32
@@ -21,11 +21,13 @@ FLOAT_BITS = 32
 
 class Compressor(NamedTuple):
     """compress: (key, numbers of the workers (w,), vectors (w, d)) -> (w, d). bits: d -> bits of
-    one worker's message.
+    one worker's message. contracts: d -> False where a vector may be farther from its message than
+    from zero, on average too.
     """
 
     compress: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     bits: Callable[[int], float]
+    contracts: Callable[[int], bool] = lambda d: True
 
 
 def _count(name: str, value: int) -> int:
@@ -92,6 +94,9 @@ def rand_k(k: int, *, shared: bool = True, scaled: bool = True) -> Compressor:
     Raises:
       TypeError: shared or scaled is neither True nor False.
       ValueError: k < 1, or when traced k > d.
+
+    Reference: Stich, Cordonnier and Jaggi, NeurIPS 2018; one mask for all is of Gupta et al.,
+      arXiv 2508.17129.
     """
     _count("k", k)
     shared, scaled = flag("shared", shared), flag("scaled", scaled)
@@ -109,7 +114,7 @@ def rand_k(k: int, *, shared: bool = True, scaled: bool = True) -> Compressor:
             kept = jax.vmap(lambda worker: mask(jax.random.fold_in(key, worker), d))(workers)
         return jnp.where(kept, vectors * (d / k if scaled else 1.0), 0.0)
 
-    return Compressor(compress, lambda d: k * FLOAT_BITS)
+    return Compressor(compress, lambda d: k * FLOAT_BITS, lambda d: not scaled or 2 * k > d)
 
 
 def quantise(levels: int) -> Compressor:
@@ -152,18 +157,19 @@ def sign(*, scaled: bool = True) -> Compressor:
         size = jnp.mean(jnp.abs(vectors), axis=1, keepdims=True) if scaled else 1.0
         return jnp.sign(vectors) * size
 
-    return Compressor(compress, lambda d: d + (FLOAT_BITS if scaled else 0))
+    return Compressor(compress, lambda d: d + (FLOAT_BITS if scaled else 0), lambda d: scaled)
 
 
 def clipped(bound: float | jax.Array) -> Compressor:
-    """Rows of at most this l2 norm (inf: of any): no shorter message, the contraction of clipped
-    differences.
+    """x · min(1, bound / ||x||), of at most this l2 norm (inf: of any): no shorter message, the
+    contraction of clipped differences.
 
     Raises:
       ValueError: the bound is not above 0.
+
+    Reference: Khirirat et al., Clip21, 2023.
     """
-    if not isinstance(bound, jax.core.Tracer) and not bound > 0:
-        raise ValueError(f"bound must be above 0, got {bound}")
+    number("bound", bound, "above 0", lambda one: one > 0)
 
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
         units, ratios = own_lengths(vectors).factors(bound)

@@ -13,8 +13,10 @@ from simbyz.simulator.workers.sender import Sender, Sent, Take, either, no_memor
 
 
 def clip() -> Sender:
-    """Vectors of at most `Hyperparameters.clip` in l2 norm, whatever their size; from here on they
-    count as sampled.
+    """x · min(1, clip / ||x||), of at most `Hyperparameters.clip` in l2 norm, whatever its size;
+    from here on these vectors count as sampled.
+
+    Reference: Pascanu et al., On the difficulty of training recurrent neural networks, ICML 2013.
     """
 
     def send(take: Take, point: jax.Array, memory: None, round: Round) -> tuple[Sent, None]:
@@ -29,7 +31,12 @@ def clip() -> Sender:
 
 
 def momentum() -> Sender:
-    """Momentum at each worker; with Nesterov each gradient is taken where its own is to lead."""
+    """m_i ← decay · m_i + gain · g_i at each worker, of `Hyperparameters.worker`, of which m_i is
+    sent; with Nesterov each gradient is taken where its own is to lead.
+
+    Reference: El Mhamdi, Guerraoui and Rouault, Distributed momentum for Byzantine-resilient
+      stochastic gradient descent, ICLR 2021.
+    """
 
     def init(parameters: jax.Array, workers: int) -> jax.Array:
         return jnp.zeros((workers, parameters.size))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.calling import name_of, takes
 from simbyz._arrays.checks import integer, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.keys import PRESENCE, of_step
@@ -18,6 +19,7 @@ from simbyz.simulator.workers.sender import (
     Sent,
     Shared,
     Take,
+    arriving,
     bits_of,
     chain,
     in_unit,
@@ -36,6 +38,8 @@ def by_chance(probability: float | jax.Array, *, stream: int = 0) -> Present:
     independent of each other if their streams are different numbers.
     """
     in_unit("probability", probability)
+    if integer("stream", stream) < 0:
+        raise ValueError(f"stream must be at least 0, got {stream}")
 
     def present(key: jax.Array, step: jax.Array, workers: jax.Array) -> jax.Array:
         own = jax.random.fold_in(key, stream)
@@ -67,11 +71,18 @@ def when_present(present: Present, *senders: Sender) -> Sender:
     are lost: workers go on with what stands before it. Gradients of the absent are computed, to be
     left out, and count in a model's running statistics.
 
+        x̂_i ← x_i where worker i is present, else x̂_i
+
     Raises:
-      TypeError: `present` is no function.
-      ValueError: when traced, it gives another shape.
+      TypeError: `present` is no function, or what follows is no sender.
+      ValueError: when traced, it gives another shape, or no bools.
+
+    Reference: Otsuka, Takezawa and Yamada, arXiv 2509.02970 (ICML 2026).
     """
-    require_callable("present", present, "by_chance(0.2)")
+    example = "by_chance(0.2), of (key, step, workers)"
+    require_callable("present", present, example)
+    if not takes(present, 3):
+        raise TypeError(f"present must be a function, such as {example}, got {name_of(present)}")
     inner = chain(*senders)
 
     def init(parameters: jax.Array, workers: int) -> tuple[PyTree, jax.Array]:
@@ -80,10 +91,13 @@ def when_present(present: Present, *senders: Sender) -> Sender:
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         before, last = memory
         sent, after = inner.send(take, point, before, round)
+        sent = arriving(sent, round)
         count = len(sent.vectors)
         key = of_step(round.key, PRESENCE, round.step)
         here = present(key, round.step, numbers(round, count))
         require_shape("present", here, (count,), "whether each worker is, (w,),")
+        if here.dtype != bool:
+            raise ValueError(f"present must return bools, whether each worker is, got {here.dtype}")
 
         def those(new: Any, old: Any) -> Any:
             if isinstance(new, Shared):
@@ -99,12 +113,13 @@ def when_present(present: Present, *senders: Sender) -> Sender:
 
 
 def late(steps: int) -> Sender:
-    """The vectors of so many steps ago, 0 before: every worker is as stale; 0 for none.
+    """The vectors x_i(t - steps) of so many steps ago, 0 before: every worker is as stale.
 
     Raises:
       ValueError: steps below 0.
 
     Cost: as many vectors a worker as steps.
+    Reference: Agarwal and Duchi, Distributed delayed stochastic optimization, NeurIPS 2011.
     """
     if integer("steps", steps) < 0:
         raise ValueError(f"steps must be at least 0, got {steps}")

@@ -9,8 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import integer, number
 from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.config import NOT_NEGATIVE
 from simbyz.simulator.keys import NOISE, of_step
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sender, Sent, Take, no_memory
@@ -22,16 +23,26 @@ def private_noise(multiplier: float | jax.Array) -> Sender:
     """Gaussian noise of deviation multiplier · 2 `Hyperparameters.clip` in each coordinate. It
     stands directly after clipping: with `Config.momentum_at` () and first among the senders.
 
+        x_i + multiplier · 2 clip · N(0, 1)
+
     Without a clip nothing bounds what an example does, and the noise is infinite, but for 0.
 
     Raises:
-      ValueError: a multiplier below 0 or not finite.
+      ValueError: a multiplier below 0 or not finite; when traced, something between it and the
+        clip, of which the noise would promise less than `epsilon` says.
+
+    Reference: Abadi et al., Deep learning with differential privacy, CCS 2016, who clip each
+      example's gradient, not the batch's.
     """
-    if not isinstance(multiplier, jax.core.Tracer) and not 0 <= multiplier < math.inf:
-        raise ValueError(f"multiplier must be finite and at least 0, got {multiplier}")
+    number("multiplier", multiplier, *NOT_NEGATIVE)
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         sent = take(point, round)
+        if sent.vectors is not sent.sampled:
+            raise ValueError(
+                "private_noise is of clipped gradients, directly after the clip: first of the "
+                "senders, with momentum_at=(), one local step and no variance_reduction"
+            )
         key = of_step(round.key, NOISE, round.turn)
         drawn = jax.random.normal(key, sent.vectors.shape, sent.vectors.dtype)
         deviation = multiplier * 2 * jnp.asarray(round.hyperparameters.clip)
@@ -73,10 +84,8 @@ def epsilon(
         raise ValueError(f"1 <= batch_size <= examples is needed, got {batch_size}, {examples}")
     if integer("steps", steps) < 0:
         raise ValueError(f"steps must be at least 0, got {steps}")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must be in (0, 1), got {delta}")
-    if not 0 <= multiplier < math.inf:
-        raise ValueError(f"multiplier must be finite and at least 0, got {multiplier}")
+    number("delta", delta, "in (0, 1)", lambda one: 0 < one < 1)
+    number("multiplier", multiplier, *NOT_NEGATIVE)
     if steps == 0:
         return 0.0
     if multiplier == 0:

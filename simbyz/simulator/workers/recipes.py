@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from simbyz._arrays.checks import number
 from simbyz.simulator.workers.averages import average, corrected_average
 from simbyz.simulator.workers.compression import compress, feedback
 from simbyz.simulator.workers.compressors import Compressor, clipped, rand_k
 from simbyz.simulator.workers.presence import by_chance, when_present
-from simbyz.simulator.workers.sender import Sender, chain
+from simbyz.simulator.workers.sender import Sender, chain, in_unit
 
 Number = float | jax.Array
 
@@ -30,6 +31,7 @@ def byz_ef21_sgdm(eta: Number, compressor: Compressor) -> Sender:
       feedback, NeurIPS 2023; with a robust rule it is a baseline of arXiv 2603.15144, of which no
       more than the abstract could be read.
     """
+    in_unit("eta", eta)
     return chain(average(eta), feedback(compressor))
 
 
@@ -39,6 +41,7 @@ def byz_dm21(eta: Number, compressor: Compressor) -> Sender:
     Reference: arXiv 2603.15144 (AISTATS 2026). Only its abstract could be read: that the steps and
       the start are the paper's is not verified.
     """
+    in_unit("eta", eta)
     return chain(average(eta), average(eta), feedback(compressor))
 
 
@@ -47,6 +50,7 @@ def byz_vr_dm21(eta: Number, compressor: Compressor) -> Sender:
 
     Reference: as of `byz_dm21`, read as far.
     """
+    in_unit("eta", eta)
     return chain(corrected_average(eta), average(eta), feedback(compressor))
 
 
@@ -56,6 +60,7 @@ def rosdhb(k: int, beta: Number) -> Sender:
 
     Reference: Gupta, Honsell, Xu, Gupta and Neglia, arXiv 2508.17129 (AISTATS 2026).
     """
+    number("beta", beta, "in [0, 1)", lambda one: 0 <= one < 1)
     return chain(compress(rand_k(k)), average(1 - beta))
 
 
@@ -68,6 +73,7 @@ def byz_clip21_sgd2m(
     Reference: Clip21-SGD2M is of Islamov et al., arXiv 2502.11682, where the server keeps the sum
       of h_i alone. A rule needs each: whether arXiv 2603.23472 does the same is not verified.
     """
+    in_unit("beta", beta)
     return chain(average(beta), feedback(clipped(bound), rate=rate, noise=noise))
 
 
@@ -79,6 +85,7 @@ def delayed_momentum(alpha: Number, probability: Number) -> Sender:
 
     Reference: Otsuka, Takezawa and Yamada, arXiv 2509.02970 (ICML 2026).
     """
+    in_unit("alpha", alpha)
     return when_present(by_chance(probability), average(alpha))
 
 

@@ -21,9 +21,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
+from simbyz._arrays.checks import number
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.compose.optax_interface import at_workers
 from simbyz.simulator.config import Config
@@ -41,6 +41,7 @@ class Sent(NamedTuple):
     model_state: PyTree  # afterwards
     memories: tuple[PyTree, ...] = ()  # of the senders passed so far, in their order: for `chain`
     bits: jax.Array | None = None  # (w,) of each worker's message; None: of all coordinates
+    forger: tuple[PyTree] | None = None  # memory of the attack that forged messages here
 
 
 class Take(Protocol):
@@ -77,7 +78,13 @@ def no_memory(parameters: jax.Array, workers: int) -> None:
 
 
 def chain(*senders: Sender) -> Sender:
-    """One sender after the other; its memory is the tuple of theirs."""
+    """One sender after the other; its memory is the tuple of theirs.
+
+    Raises:
+      TypeError: one of them is no `Sender`.
+    """
+    if others := [one for one in senders if not isinstance(one, Sender)]:
+        raise TypeError(f"a chain is of senders, such as compress(top_k(10)), got {others[0]!r}")
 
     def init(parameters: jax.Array, workers: int) -> tuple[PyTree, ...]:
         return tuple(sender.init(parameters, workers) for sender in senders)
@@ -112,11 +119,22 @@ def chain(*senders: Sender) -> Sender:
 def optax_sender(transformation: optax.GradientTransformation) -> Sender:
     """Any optax transformation of gradients, such as `optax.trace(0.9)`, at each worker. What it
     makes is sent as a gradient: a whole optimiser, which turns its sign, belongs to the server.
+
+    Raises:
+      TypeError: it is no transformation.
+      ValueError: it turns the sign of a gradient, as `optax.adam(0.1)` does.
     """
 
     if not isinstance(transformation, optax.GradientTransformation):
         raise TypeError(
             f"transformation must be optax's, such as optax.trace(0.9), got {transformation!r}"
+        )
+    ones = jnp.ones(64)  # of which noise does not turn all
+    made, _ = transformation.update(ones, transformation.init(ones), ones)
+    if jnp.all(made < 0):
+        raise ValueError(
+            "a worker sends gradients, whose sign this transformation turns: an optimiser belongs "
+            "to the server, make_simulator(optimizer=...)"
         )
 
     def init(parameters: jax.Array, workers: int) -> PyTree:
@@ -161,6 +179,16 @@ def numbers(round: Round, count: int) -> jax.Array:
     return round.part.workers[:count]
 
 
+def arriving(sent: Sent, round: Round) -> Sent:
+    """Messages as they arrive: forged at Byzantine workers if the attack asks to, and if no sender
+    beyond makes other messages of them.
+    """
+    if round.forge is None or sent.forger is not None:
+        return sent
+    vectors, memory = round.forge(sent.vectors)
+    return sent._replace(vectors=vectors, forger=(memory,))
+
+
 def bits_of(sent: Sent) -> jax.Array:
     """Bits (w,) of each worker's message: those of the vector, if no sender made it shorter."""
     w, d = sent.vectors.shape
@@ -169,13 +197,8 @@ def bits_of(sent: Sent) -> jax.Array:
 
 
 def in_unit(name: str, value: float | jax.Array) -> None:
-    """Raises ValueError where a number is out of (0, 1], but for traced ones, and TypeError where
-    there is none.
-    """
-    if not isinstance(value, int | float | np.number | np.ndarray | jax.Array):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not isinstance(value, jax.core.Tracer) and not 0 < value <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {value}")
+    """Checks a number in (0, 1], as `number` does."""
+    number(name, value, "in (0, 1]", lambda one: 0 < one <= 1)
 
 
 def either(ahead: jax.Array | bool, there: Callable[[], Leaf], here: Callable[[], Leaf]) -> Leaf:

@@ -111,6 +111,7 @@ def plain(run, dataset):
     return result
 
 
+@pytest.mark.slower
 def test_lanes_go_through_their_own_branches():
     """Of lanes side by side, each its own rule, pre-aggregator and attack, as called alone."""
     names = ("median", "trimmed_mean", "centered_clipping")
@@ -233,6 +234,7 @@ def test_the_dry_run_computes_nothing(tmp_path, capsys):
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+@pytest.mark.slower
 def test_all_rules_and_attacks_are_known():
     assert named_in_full(Options()).rule == tuple(AGGREGATORS)
     assert set(attacks.ATTACKS) | set(attacks.DATA_ATTACKS) < set(ALL_ATTACKS)
@@ -274,6 +276,7 @@ def only(folder, name):
     return path
 
 
+@pytest.mark.slower
 def test_an_own_rule_and_attack_stand_in_the_table(finished, module, capsys):
     options, outcome = finished
     values = {
@@ -339,6 +342,7 @@ def by_hand(runs, cell):
     return rate, worst, tests[worst], sum(tests["none"]) / 3
 
 
+@pytest.mark.slower
 def test_the_ranking_is_of_worst_cases():
     """Against plain loops; the interval is Student's, of three paired differences."""
     runs = made_up()
@@ -417,6 +421,7 @@ def test_searched_attacks_and_buckets(tmp_path):
     assert len(runs) == 2 * 2 * 4 * 2 * 2 and np.isfinite(runs["training_loss"]).all()
 
 
+@pytest.mark.slower
 def test_the_page_says_what_the_kept_table_says():
     """Character by character, and three of its cells by hand."""
     runs = read_table(KEPT / "digits.parquet")

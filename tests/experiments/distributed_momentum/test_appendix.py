@@ -192,6 +192,7 @@ def small_cifar() -> Dataset:
     )
 
 
+@pytest.mark.slower
 def test_every_program_traces():
     narrow = dataclasses.replace(SMOKE, rule=(), f=(), conventions="published")
     check([run.cell for run in select(narrow)], small_cifar())

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.distributed_momentum.__main__ import SMOKE, Options, command, main, plot, prepare
+from experiments.distributed_momentum.__main__ import command
+from experiments.distributed_momentum.commands.compare import main, plot, prepare
 from experiments.distributed_momentum.figures import comparison
 from experiments.distributed_momentum.grid.cells import (
     cells,
@@ -29,6 +30,7 @@ from experiments.distributed_momentum.grid.programs import (
     task_of,
 )
 from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.options import SMOKE, Options
 from experiments.distributed_momentum.running.simulate import is_finished, simulate
 from experiments.shared.formats import Printer
 from simbyz import attacks, data, records
@@ -186,6 +188,18 @@ class TestSmallRun:
         ]  # fmt: skip
         starts = {".png": b"\x89PNG", ".pdf": b"%PDF"}
         assert all(file.read_bytes().startswith(starts[file.suffix]) for file in files)
+
+        # The same steps are not drawn again; others are, and so is what was lost in part.
+        written = [file.stat().st_mtime_ns for file in files]
+        assert plot(results, tmp_path) == files
+        assert [file.stat().st_mtime_ns for file in files] == written
+        files[3].unlink()
+        plot(results, tmp_path)
+        assert files[3].exists() and files[0].stat().st_mtime_ns == written[0]
+        before = files[0].read_bytes()
+        other = results.steps.assign(accuracy=1 - results.steps["accuracy"])
+        plot(results._replace(steps=other), tmp_path)
+        assert files[0].read_bytes() != before
 
     def test_what_is_finished_is_not_run_again(self, finished, monkeypatch):
         options, results = finished
@@ -345,6 +359,7 @@ def test_mnist_when_it_is_there(tmp_path, monkeypatch):
     assert data.load("digits").name == "digits"
 
 
+@pytest.mark.slower
 def test_a_precision_is_named_and_reaches_the_network():
     dataset = data.load("digits")
     gradients = {}

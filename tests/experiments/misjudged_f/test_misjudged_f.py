@@ -30,6 +30,7 @@ def finished(tmp_path_factory):
     return options, main(options)
 
 
+@pytest.mark.slower
 def test_a_row_a_run(finished):
     options, (runs, summary) = finished
     attackers = len(options.attack)
@@ -143,6 +144,7 @@ def test_lanes_are_the_attacks_of_those_who_are_there():
         np.testing.assert_array_equal(sent[:-present], own[:-present])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("rule", ["trimmed_mean", "krum"])
 def test_a_lane_has_its_own_f(rule):
     by_lane = rule_by_lane(rule, (0, 2, 3))

@@ -15,6 +15,7 @@ from simbyz.attacks import ATTACKS
 from tests.support.printed import assert_refused, printed
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("rules", [SMOKE.rule, pytest.param(("krum",), marks=pytest.mark.thorough)])
 def test_smoke(rules, tmp_path):
     """Every attack on every rule at every step; the climb is never the weaker."""
@@ -37,6 +38,19 @@ def test_smoke(rules, tmp_path):
             sequential = strengths[f"{direction}, sequential"]
             assert strengths[f"{direction}, looking ahead"] >= 0.999 * sequential
     assert all(file.stat().st_size > 0 for file in plot(results, options))
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (("median",), [11]),  # (25 - 3) / 2: a second f would be bulyan's alone
+        (("bulyan",), [5]),  # (25 - 3) / 4
+        (("median", "bulyan"), [11, 5]),
+        (("bulyan", "krum"), [11, 5]),
+    ],
+)
+def test_as_many_attackers_as_the_rules_asked_for_bear(rules, expected):
+    assert experiment.most_borne(rules, 25) == expected
 
 
 @pytest.mark.filterwarnings("ignore:set aside")

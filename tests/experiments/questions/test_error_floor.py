@@ -19,6 +19,7 @@ def finished(tmp_path_factory):
     return options, main(options)
 
 
+@pytest.mark.slower
 def test_one_row_a_run(finished):
     options, results = finished
     assert len(results.runs) == len(options.zeta) * len(DATA) * len(ATTACKS) * len(options.seeds)
@@ -116,6 +117,7 @@ def test_bad_input(arguments, message, tmp_path, capsys):
     assert_refused(command, arguments, message, tmp_path, capsys)
 
 
+@pytest.mark.slower
 def test_command(finished, tmp_path, capsys, monkeypatch):
     _, results = finished
     monkeypatch.setattr("experiments.error_floor.__main__.compute", lambda *_: results)

@@ -1,5 +1,8 @@
 """ByzFL's file: what it asks for, what is refused, and ByzFL's recorded answers of each part."""
 
+from importlib.util import find_spec
+from inspect import signature
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from experiments.from_byzfl import parts
 from experiments.from_byzfl.__main__ import command
 from experiments.from_byzfl.reading import read
 from experiments.from_byzfl.runs import runs_of
+from experiments.shared.load_byzfl import load_byzfl
 from simbyz._arrays.calling import asked
 from simbyz.aggregators.base import StatefulRule
 from tests.conformance.golden import answer, recorded
@@ -161,9 +165,35 @@ def test_recorded_answers_of_byzfl():
     }  # fmt: skip
 
 
+@pytest.mark.thorough
+@pytest.mark.skipif(
+    not (find_spec("byzfl") and find_spec("torch")), reason="needs ByzFL, pip install '.[peers]'"
+)
+def test_rules_and_what_goes_before_beside_byzfl_itself():
+    """Of the same rows, each rule that draws nothing, alone and behind what goes before it."""
+    byzfl, torch = load_byzfl()
+    f, rows = 2, np.random.default_rng(0).normal(size=(11, 6)).astype(np.float32)
+    pres = {"NNM": {"f": f}, "Clipping": {"c": 1.5}, "ARC": {"f": f}}
+    for name in sorted({*parts.RULES} - {"CAF", "SMEA", "CenteredClipping"}):
+        rule = parts.part("aggregator", parts.RULES, name, {})
+        theirs = getattr(byzfl, name)
+        takes_f = "f" in signature(theirs.__init__).parameters
+        for pre, params in [(None, {}), *pres.items()]:
+            if (name, pre) == ("MDA", "NNM"):  # equal rows: several subsets have the least diameter
+                continue
+            own = {key: value for key, value in params.items() if key != "f"}
+            before = () if pre is None else (parts.part("pre", parts.PREAGGREGATORS, pre, own),)
+            stack = torch.tensor(rows)
+            stack = stack if pre is None else getattr(byzfl, pre)(**params)(stack)
+            expected = theirs(**({"f": f} if takes_f else {}))(stack)
+            got = parts.defence(rule, before)(rows, f)
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5, err_msg=(name, pre))
+
+
 TRMEAN = parts.part("aggregator", parts.RULES, "TrMean", {})
 
 
+@pytest.mark.slower
 def test_recorded_searches_of_byzfl():
     """The searched attacks, through a rule and behind mixing."""
     found = set()

@@ -15,6 +15,7 @@ def test_the_page_holds_the_table(make) -> None:
     assert make() in PAGE.read_text(encoding="utf-8"), "python -m experiments.scale prints it"
 
 
+@pytest.mark.slower
 def test_a_sketch_keeps_distances() -> None:
     n, d, error = 30, 2000, 0.4
     m = limits.sketch_rows(n, error)

@@ -14,6 +14,7 @@ from simbyz import data
 from tests.support.printed import assert_refused, printed
 
 
+@pytest.mark.slower
 def test_rules_that_refuse_are_left_out():
     assert "bulyan" not in rules(11, 4)
     assert {"median", "krum", "krum (released)", "bulyan (released)"} < set(rules(11, 2))
@@ -69,6 +70,7 @@ def test_the_grid_is_counted_whole():
     assert (total, hours) == (1840, pytest.approx(0.4 * 46))
 
 
+@pytest.mark.slower
 def test_a_median_makes_no_second_copy_of_the_stack():
     frame = memory.measure([(21, 5000)], rules=("median",))
     assert frame["floor_gb"][0] == pytest.approx(4 * 5000 * (21 + 12) / 1e9)
@@ -112,6 +114,7 @@ def test_bad_input(arguments, message, tmp_path, capsys):
     assert_refused(command, arguments, message, tmp_path, capsys)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("arguments", "rows"),
     [

@@ -48,6 +48,7 @@ def test_every_rule_preaggregator_and_attack_is_compared():
     assert rules | {f"attack: {name}" for name in attacks.ATTACKS} <= names
 
 
+@pytest.mark.slower
 def test_values_are_compared_on_both_devices(few_functions, monkeypatch, tmp_path):
     monkeypatch.setattr(parts, "SMALL", dataclasses.replace(SMALL, stacks=((9, 40, 2),)))
     *results, last = small("right", tmp_path)

@@ -49,6 +49,7 @@ def by_loops(name, rows, f):
 # In one dimension the middle of 5 numbers, 4 of them honest, lies between the second and the third
 # of the honest ones, hence within one deviation of their mean: κ = 1, reached by 0 0 1 1 and a 1.
 # The middle three of them stay within 1/√3 of a deviation, reached by the floor's configuration.
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("rule", "largest"),
     [
@@ -82,6 +83,7 @@ def test_a_grid_of_all_small_configurations_finds_nothing_worse():
     assert worst <= found.coefficient * (1 + 1e-9)
 
 
+@pytest.mark.slower
 def test_the_average_has_no_coefficient():
     assert found_at("average", 5, 1, 1).coefficient > 1e4
 
@@ -125,6 +127,7 @@ def test_a_rule_that_treats_workers_alike_needs_no_subsets():
             assert coefficient_of(middle, others, 1) <= found.coefficient * (1 + 1e-9)
 
 
+@pytest.mark.slower
 def test_rows_that_agree_but_for_rounding_count_for_nothing():
     """Nine equal rows: their mean is off by a rounding, which normalisation would blow up."""
     agreed = np.full((10, 1), 1 / 3)
@@ -142,6 +145,7 @@ def test_contradictions_are_told():
     assert "median at n = 5, f = 1, d = 1 reaches 9, above its published bound 8: see a" in line
 
 
+@pytest.mark.slower
 def test_command_is_resumed(tmp_path, capsys, monkeypatch):
     # As `found_at` has it, so that the programs are compiled already.
     arguments = f"--rule median average --n 5 --f 1 --d 1 --restarts 32 --steps 120 --seeds 1 2 \

@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import json
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import tyro
 
-from experiments.distributed_momentum.__main__ import Options
 from experiments.distributed_momentum.commands import appendix
 from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.settings import APPENDIX, PAPER
+from experiments.distributed_momentum.options import Options
 from experiments.report.__main__ import command
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode
@@ -250,14 +249,6 @@ class TestCommandLine:
         assert command([str(tmp_path)]) == 2
         error = capsys.readouterr().err
         assert error == f"error: no run of experiments.distributed_momentum in {tmp_path}\n"
-        assert not list(tmp_path.iterdir())
-
-    def test_without_plotly(self, folder, tmp_path, capsys, monkeypatch):
-        monkeypatch.setitem(sys.modules, "plotly.offline", None)
-        assert command([str(folder), "--output", str(tmp_path / "page.html")]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: the report needs plotly")
-        assert error.count("\n") == 1
         assert not list(tmp_path.iterdir())
 
     def test_a_page_that_can_t_be_written(self, folder, tmp_path, capsys):

@@ -1,10 +1,17 @@
 """The page in a real, headless Chromium: it loads without an error, filters, opens cells."""
 
+import csv
+import io
+import math
 import shutil
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from experiments.report.__main__ import command
+from simbyz import records
+from simbyz.records.provenance import provenance
 from tests.support.made_up_results import DIVERGED, DIVERGES_AT, fill
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -84,23 +91,22 @@ def rows(page):
 
 
 def drawn(page):
-    """Names of the mean curves that plotly holds, and how many bands and marks are there."""
+    """Names of the curves, and how many bands and marks are there."""
     return page.execute_script(
-        "const data = document.getElementById('plot').data;"
-        "return [data.filter((one) => typeof one.meta === 'number').map((one) => one.name),"
-        "  data.filter((one) => one.meta === 'band').length,"
-        "  data.filter((one) => one.meta === 'diverged').length]"
+        "const all = (kind) => [...document.querySelectorAll(`#plot [data-${kind}]`)];"
+        "return [all('curve').map((one) => one.dataset.curve),"
+        "  all('band').length, all('mark').length]"
     )
 
 
-def move_to(page, plot, x, y):
-    """The pointer goes where plotly draws (x, y); returns the actions, to click if wanted."""
+def move_to(page, fraction, rise):
+    """The pointer goes to a place in the picture; returns the actions, to go on from there."""
+    plot = page.find_element(By.CSS_SELECTOR, "#plot .picture svg")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
     left, top = page.execute_script(
-        "const [plot, x, y] = arguments, { xaxis, yaxis } = plot._fullLayout;"
-        "const box = plot.getBoundingClientRect();"
-        "return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)]",
-        plot, x, y,
+        "const box = arguments[0].getBoundingClientRect();"
+        "return [box.left + arguments[1] * box.width, box.top + arguments[2] * box.height]",
+        plot, fraction, rise,
     )  # fmt: skip
     actions = ActionChains(page, duration=0)
     for offset in (3, 0):  # a second, small move: a pointer that only appears hovers nothing
@@ -109,12 +115,12 @@ def move_to(page, plot, x, y):
 
 
 def click_cell(page, dataset, row, column):
-    """A real click in the middle of a cell of a panel; returns the text that stands there."""
-    panel = page.find_element(By.CSS_SELECTOR, f'[data-dataset="{dataset}"]')
-    move_to(page, panel, column, row).click().perform()
-    return page.execute_script(
-        "return arguments[0].data[0].text[arguments[1]][arguments[2]]", panel, row, column
-    )
+    """A real click on a cell of a panel; returns the text that stands there."""
+    rows = page.find_elements(By.CSS_SELECTOR, f'[data-dataset="{dataset}"] tbody tr')
+    cell = rows[row].find_elements(By.TAG_NAME, "button")[column]
+    text = cell.text
+    cell.click()
+    return text
 
 
 def test_loads_and_says_what_it_shows(page):
@@ -123,7 +129,8 @@ def test_loads_and_says_what_it_shows(page):
     assert "72 runs of 36 configurations" in shown
     assert "1 diverged" in shown
     assert "gain" in text(page, "#heatmap-title")
-    assert count(page, "#heatmaps .panel .heatmaplayer image") == 2
+    assert count(page, "#heatmaps .heat") == 2
+    assert count(page, "#heatmaps .heat button") == 16
     assert len(rows(page)) == 36
     # The first picture is of the cell that gains most, with the bands of its three curves.
     names, bands, _ = drawn(page)
@@ -164,7 +171,6 @@ def test_filters(page):
     names, bands, _ = drawn(page)
     assert names == ["little", "empire"]  # in which alone the two curves differ
     assert bands == 0
-    press(page, "f", "12")
     press(page, "attack", "none")
     assert rows(page) == []
     assert text(page, "#no-cell")
@@ -177,24 +183,84 @@ def test_a_band_on_hover(page):
     press(page, "attack", "empire")
     page.find_element(By.CSS_SELECTOR, "[data-scope=all]").click()
     assert drawn(page)[1] == 0
-    plot = page.find_element(By.ID, "plot")
-    step, accuracy = page.execute_script(
-        "const [curve] = arguments[0].data; return [curve.x[3], curve.y[3]]", plot
-    )
-    move_to(page, plot, step, accuracy).perform()
+    move_to(page, 0.5, 0.6).perform()
     WebDriverWait(page, 5).until(lambda page: drawn(page)[1] == 1)
-    hover = page.execute_script("return document.getElementById('plot').data[0].customdata[3]")
+    hover = text(page, "#plot .tip")
     assert "± " in hover
     assert "2 of 2 seeds" in hover
 
 
+def test_a_drag_takes_some_steps_and_a_double_click_all(page):
+    ticks = "return [...document.querySelectorAll('#plot svg text')].map((one) => one.textContent)"
+    assert "20" in page.execute_script(ticks)
+    actions = move_to(page, 0.3, 0.5)
+    actions.w3c_actions.pointer_action.pointer_down()
+    actions.w3c_actions.pointer_action.move_by(150, 0)
+    actions.w3c_actions.pointer_action.pointer_up()
+    actions.perform()
+    assert "20" not in page.execute_script(ticks)
+    move_to(page, 0.5, 0.5).double_click().perform()
+    assert "20" in page.execute_script(ticks)
+
+
+def test_a_click_on_a_name_hides_its_curve(page):
+    page.find_element(By.CSS_SELECTOR, "#plot .legend button").click()
+    assert drawn(page)[0] == ["momentum at update", "momentum at worker"]
+
+
 def test_quantities_and_metrics(page):
     page.find_element(By.CSS_SELECTOR, "[data-quantity=update]").click()
-    panel = "return document.querySelector('[data-dataset=mnist]').data[0]"
-    assert page.execute_script(f"{panel}.z[1][0]") == pytest.approx(41.5)
+    assert count(page, "[data-dataset=mnist] .heat button") == 8
+    assert text(page, "[data-dataset=mnist] tbody tr:nth-child(2) button") == "41.5"
     for option in page.find_elements(By.CSS_SELECTOR, "#metric option"):
         option.click()
         assert len(drawn(page)[0]) == 3
+        assert "NaN" not in page.execute_script(
+            "return document.querySelector('#plot svg').outerHTML"
+        )
+
+
+def saved(page, folder, button, name):
+    """What the button saves, as text."""
+    where = {"behavior": "allow", "downloadPath": str(folder)}
+    page.execute_cdp_cmd("Page.setDownloadBehavior", where)
+    page.find_element(By.ID, button).click()
+    WebDriverWait(page, 10).until(lambda page: (folder / name).exists())
+    return (folder / name).read_text()
+
+
+def test_the_table_is_saved(page, tmp_path):
+    press(page, "dataset", "mnist")
+    press(page, "rule", "median")
+    press(page, "attack", "little")
+    table = list(
+        csv.DictReader(io.StringIO(saved(page, tmp_path, "save-csv", "configurations.csv")))
+    )
+    assert [row["momentum at"] for row in table] == 2 * ["update", "worker"]
+    assert [float(row["highest, %"]) for row in table] == 2 * [41.5, 71.5]
+    assert float(table[0]["highest, % ±"]) == pytest.approx(1 / math.sqrt(2), abs=1e-5)
+    assert {(row["f"], row["n"]) for row in table} == {("12", "51")}
+    latex = saved(page, tmp_path, "save-latex", "configurations.tex")
+    assert latex.startswith("\\begin{tabular}{llllrrllrrrr}\n  \\toprule\n")
+    assert r"highest, \% & final, \%" in latex
+    assert latex.count(r"71.5 $\pm$ 0.7") == 4
+    assert r"steps\_20" in latex
+    picture = saved(page, tmp_path, "save-plot", "curves.svg")
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@pytest.mark.parametrize("width", [500, 1000, 1600])
+def test_nothing_is_wider_than_the_window(page, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        scrolled = (
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert page.execute_script(scrolled) == 0
+        assert page.execute_script("return innerWidth") == width
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_command_of_every_run(page):
@@ -227,3 +293,28 @@ def test_light_and_dark(page):
     page.find_element(By.ID, "theme").click()
     assert ground() != light
     assert len(drawn(page)[0]) == 3
+
+
+def test_a_page_of_one_table(browser, tmp_path):
+    for rule, strength in (("median", 0.25), ("krum", math.inf)):
+        measured = [
+            {"attack": attack, "kind": "fixed", "step": 0, "strength": times * strength}
+            | {"cosine": 0.5}
+            for attack, times in (("zero", 1), ("<b>", 2))
+        ]
+        configuration = {"dataset": "digits", "rule": rule, "n": 5, "f": 1, "seed": 1}
+        configuration |= {"send": "momenta", "at_step": [0], "iterations": 2, "climbers": 1}
+        summary = {"measured": measured} | provenance()
+        records.write_run(tmp_path, rule, configuration, {"step": np.arange(1)}, summary)
+    assert command([str(tmp_path)]) == 0
+    browser.get((tmp_path / "report.html").as_uri())
+    WebDriverWait(browser, 60).until(lambda page: count(page, "body[data-drawn]"))
+    assert text(browser, ".heat caption") == "n = 5, f = 1"
+    cells = browser.find_elements(By.CSS_SELECTOR, ".heat tbody tr")
+    assert [row.text.split() for row in cells] == [["zero", "∞", "0.250"], ["<b>", "∞", "0.500"]]
+    browser.find_elements(By.CSS_SELECTOR, ".heat button")[3].click()
+    assert "<b>" in text(browser, "#cell") and "0.500" in text(browser, "#cell")
+    press(browser, "rule", "median")
+    table = csv.DictReader(io.StringIO(saved(browser, tmp_path, "save-csv", "table.csv")))
+    assert [(row["attack"], row["strength"]) for row in table] == [("zero", "0.25"), ("<b>", "0.5")]
+    assert browser.get_log("browser") == []

@@ -12,6 +12,7 @@ def test_a_log_has_a_line_at_the_start_and_one_a_minute(monkeypatch):
     monkeypatch.setattr("experiments.shared.progress.time.monotonic", lambda: now[0])
     with bar(200, "step") as move:
         for moment, done, text in [
+            (0, 0, "found on disk"),  # nothing: no news
             (0, 0, "compiling krum"),
             (59, 50, "krum, accuracy 0.500"),
             (61, 20, "krum, accuracy 0.600"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.distributed_momentum.commands import compare
+from experiments.distributed_momentum.__main__ import command
 from experiments.shared.options.question import LONGEST, folder_of
 
 
@@ -50,7 +50,7 @@ def test_a_smaller_question_leaves_the_answer_to_the_larger(tmp_path):
     arguments = "--n 5 --f 1 --steps 4 --seeds 1 --attack none little".split()
     both, one = ["--rule", "median", "trmean"], ["--rule", "median"]
     for rules in (both, one):
-        assert compare.command([*arguments, *rules, "--results", str(tmp_path)]) == 0
+        assert command([*arguments, *rules, "--results", str(tmp_path)]) == 0
         if rules is both:
             before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path.suffix for path in before} >= {".png", ".pdf", ".csv"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.shared.options.checks import RANGES, check_options
-from experiments.shared.run import KEPT, run
+from experiments.shared.run import KEPT, run, run_with
 from simbyz.sweeps import Stopped
 from tests.support.paths import ROOT
 
@@ -164,3 +164,9 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(arguments, code):
     started.stdout.close()
     assert (started.stderr.read(), started.wait(120)) == (b"", code)
     started.stderr.close()
+
+
+def test_a_terminal_is_told_of_checks_and_reading_and_cleared_again(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run_with(Options(), lambda options: print("at it", file=sys.stderr), lambda *_: None)
+    assert capsys.readouterr().err == "\r\x1b[Kchecking, and reading dataat it\n\r\x1b[K"

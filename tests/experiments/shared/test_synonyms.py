@@ -18,6 +18,7 @@ class Asked:
     results: Path = Path()
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

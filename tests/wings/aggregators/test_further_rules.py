@@ -1,19 +1,26 @@
 """What the laws of all rules do not ask of rules of groups, the medoid, and bounds given."""
 
 import functools
+import json
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.cluster import HDBSCAN
 
 from simbyz import aggregators
 from simbyz.aggregators import selection_of
 from tests.reference import further_rules as reference
+from tests.support.compiled import compiled
+from tests.support.paths import GOLDEN
 from tests.support.rules import D, F, N, gaussian_rows
 
 KEY = jax.random.key(3)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("options", "n", "f"), [({"groups": 7, "key": KEY}, N, F), ({}, 3, 1)])
 def test_groups_in_any_order(options: dict, n: int, f: int) -> None:
     with jax.enable_x64(True):
@@ -24,6 +31,7 @@ def test_groups_in_any_order(options: dict, n: int, f: int) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+@pytest.mark.slower
 def test_groups_weigh_what_their_rule_says() -> None:
     rows = gaussian_rows(2)
     rule = functools.partial(
@@ -42,6 +50,7 @@ def test_groups_out_of_range_are_refused(groups: int) -> None:
         aggregators.median_of_means(gaussian_rows(0), F, groups=groups)
 
 
+@pytest.mark.slower
 def test_the_medoid_is_the_row_that_most_hold() -> None:
     rows = gaussian_rows(4)
     rows[4:] = rows[4]
@@ -73,6 +82,7 @@ def test_coordinates_are_turned_where_too_few_agree(threshold: int | float) -> N
     np.testing.assert_allclose(weights, [0, 0] + [0.1] * 10, rtol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("name", "options"), GIVEN)
 def test_bounds_that_are_given(name: str, options: dict) -> None:
     rule = functools.partial(getattr(aggregators, name), f=F)
@@ -90,6 +100,7 @@ def test_bounds_that_are_given(name: str, options: dict) -> None:
                 )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["huber_center", "norm_bounded_mean", "filter_l2"])
 def test_weights_are_the_rule(name: str) -> None:
     rows = gaussian_rows(7)
@@ -107,3 +118,174 @@ def test_bounds_below_zero_are_refused(name: str, options: dict) -> None:
     (bound,) = options
     with pytest.raises(ValueError, match=f"{name} needs {bound} >= 0, got {bound}=-1"):
         getattr(aggregators, name)(gaussian_rows(0), F, **{bound: -1.0})
+
+
+CENTER = np.array([0.3, -0.2, 0.1])
+# Rules that keep no box around the honest rows, and are held against their references here.
+NEWER = {
+    "fed_nga": {},
+    "fedseca": {"sparsity": 0.5},
+    "lasa": {},
+    "flame": {},
+    "lfighter": {},
+    "sequential_centered_clipping": {"radius": 0.8, "center": CENTER},
+    "layerwise_centered_clipping": {"radius": 0.8, "center": CENTER},
+}
+
+
+def configured(name: str) -> Callable:
+    return functools.partial(getattr(aggregators, name), f=F, **NEWER[name])
+
+
+@functools.cache
+def all_of_them() -> Callable:
+    return jax.jit(lambda rows: {name: configured(name)(rows) for name in NEWER})
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf, 1e30, [1e30, np.nan, 0.5]])
+def test_bad_rows(bad: float | list) -> None:
+    with jax.enable_x64(True):
+        program = all_of_them()
+        rows = gaussian_rows(11).astype(np.float64) + 0.5
+        rows[:F] = bad
+        for name, got in program(rows).items():
+            expected = getattr(reference, name)(rows, F, **NEWER[name])
+            np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@functools.cache
+def derivatives() -> Callable:
+    return jax.jit(
+        lambda rows: {
+            name: jax.grad(lambda rows, name=name: jnp.sum(configured(name)(rows)))(rows)
+            for name in NEWER
+        }
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1e30])
+def test_derivatives_with_bad_rows_are_finite(bad: float) -> None:
+    rows = gaussian_rows(0)
+    rows[:F] = bad
+    for name, found in derivatives()(rows).items():
+        assert np.all(np.isfinite(found)), name
+
+
+RECORDED = json.loads((GOLDEN / "catalogue.json").read_text())
+
+
+def theirs(entry: dict) -> jax.Array:
+    """What an entry's rule gives here, in the words of these programs."""
+    name, options = entry["rule"], dict(entry["options"])
+    rows, f = np.array(RECORDED["rows"]), RECORDED["f"]
+    if name == "gas":
+        options["rule"] = lambda rows, f: aggregators.multi_krum(rows, f, m=len(rows) - f)
+    if name == "lfighter":
+        classes = options["classes"]
+        rows = np.where(np.arange(rows.shape[1]) < classes**2, rows, 0)
+        neurons = lambda rows: rows[:, : classes**2].reshape(-1, classes, classes)  # noqa: E731
+        return aggregators.lfighter_selection(rows, f, neurons=neurons) > 0
+    if "clipping" in name:
+        options["center"] = np.array(RECORDED["center"])
+    rule = functools.partial(getattr(aggregators, name), **options)
+    if name in ("lasa", "layerwise_centered_clipping"):
+        cuts = np.cumsum(RECORDED["layers"])[:-1].tolist()
+        rule = aggregators.in_layers(rule, lambda row: jnp.split(row, cuts))
+    return rule(rows, f)
+
+
+def test_the_answers_of_other_programs() -> None:
+    """To 1e-10, which two of them add to a norm that they divide by."""
+    with jax.enable_x64(True):
+        found = jax.jit(lambda: [theirs(entry) for entry in RECORDED["entries"]])()
+    assert len(found) == 13
+    for entry, got in zip(RECORDED["entries"], found, strict=True):
+        np.testing.assert_allclose(got, entry["output"], atol=1e-10, err_msg=str(entry))
+
+
+def test_the_cluster_is_that_of_hdbscan() -> None:
+    with jax.enable_x64(True):
+        for seed in range(20):
+            rows = np.random.default_rng(seed).normal(0.4, 1, (N, 5))
+            rows[:F] = -rows[F]
+            cosines = (rows @ rows.T) / np.outer(*[np.linalg.norm(rows, axis=1)] * 2)
+            found = HDBSCAN(
+                min_cluster_size=N // 2 + 1,
+                min_samples=1,
+                allow_single_cluster=True,
+                metric="precomputed",
+                copy=True,
+            ).fit(np.maximum(1 - cosines, 0))
+            got = compiled(aggregators.flame_selection, f=F)(rows)
+            np.testing.assert_array_equal(got > 0, found.labels_ == 0, err_msg=f"{seed}")
+
+
+def test_noise_is_drawn_in_proportion_to_the_median_norm() -> None:
+    rows = np.tile(gaussian_rows(5), (1, 700))
+    noisy = jax.jit(functools.partial(aggregators.flame, f=F, noise=0.1))
+    still, moved = (noisy(rows, key=key) for key in jax.random.split(KEY))
+    norm = np.median(np.linalg.norm(rows, axis=1))
+    assert np.std(moved - still) == pytest.approx(0.1 * norm * 2**0.5, rel=0.05)
+    silent = compiled(aggregators.flame, f=F, key=KEY)(rows)
+    np.testing.assert_array_equal(silent, compiled(aggregators.flame, f=F)(rows))
+
+
+def test_rows_in_a_random_order_of_buckets_or_coordinates() -> None:
+    with jax.enable_x64(True):
+        rows = gaussian_rows(9, d=7).astype(np.float64)
+        order = np.argsort(jax.random.permutation(KEY, N)).tolist()
+        np.testing.assert_allclose(
+            compiled(aggregators.sequential_centered_clipping, f=F, key=KEY, bucket_size=5)(rows),
+            reference.sequential_centered_clipping(rows, F, bucket_size=5, order=order),
+            rtol=1e-12,
+        )
+        order = jax.random.permutation(KEY, 7).tolist()
+        np.testing.assert_allclose(
+            compiled(aggregators.gas, f=F, key=KEY, groups=3)(rows),
+            reference.gas(rows, F, groups=3, order=order),
+            rtol=1e-12,
+        )
+
+
+def test_weights_that_are_found() -> None:
+    rows = gaussian_rows(7)
+    rows[:F] = 30.0
+
+    @jax.jit
+    def both(rows: jax.Array, penalty: float | jax.Array) -> tuple[jax.Array, jax.Array]:
+        core = aggregators.autogm.core(rows, F, penalty=penalty)  # type: ignore[attr-defined]
+        return core.result(), core.weights()
+
+    # In proportion to distances, which are about 2 here.
+    aggregate, weights = both(rows, 2.0 * N)
+    assert not np.any(weights[:F]) and np.sum(weights) == pytest.approx(1, rel=1e-6)
+    np.testing.assert_allclose(weights @ rows, aggregate, rtol=1e-5, atol=1e-6)
+    # A large penalty lets all weigh alike: nine iterations of the geometric median.
+    median = {"smoothing": 1e-9, "iterations": 9, "start": "median"}
+    expected = compiled(aggregators.geometric_median, f=F, **median)(rows)
+    np.testing.assert_allclose(both(rows, 1e9)[0], expected, rtol=1e-5)
+    middle = np.sort(rows, axis=0)[(N - 1) // 2]
+    nearest = np.argmin(np.linalg.norm(rows - middle, axis=1))
+    np.testing.assert_array_equal(both(rows, 0.0)[1], np.eye(N)[nearest])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda rows: aggregators.gas(rows, F, groups=D + 1), "1 <= groups <= d, got groups=4"),
+        (lambda rows: aggregators.fedseca(rows, F, sparsity=1.0), "0 <= sparsity < 1"),
+        (lambda rows: aggregators.autogm(rows, F, rounds=0), "rounds >= 1, got rounds=0"),
+        (lambda rows: aggregators.autogm(rows, F, penalty=-1.0), "penalty >= 0"),
+        (lambda rows: aggregators.flame(rows, F, noise=0.1), "a key for a noise other than 0"),
+        (lambda rows: aggregators.lfighter(rows, F, neurons=lambda x: x), r"\(n, c, k\), n=12"),
+        (lambda rows: aggregators.lfighter(rows, F, iterations=0), "iterations >= 1"),
+        (
+            lambda rows: aggregators.sequential_centered_clipping(rows, F, bucket_size=0),
+            "bucket_size >= 1, got bucket_size=0",
+        ),
+    ],
+)
+def test_options_out_of_range_are_refused(call: Callable, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call(gaussian_rows(0))

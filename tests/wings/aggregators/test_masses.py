@@ -23,6 +23,7 @@ RULES = {name: jax.jit(rule) for name, rule in CONFIGURED.items()}
 SELECTIONS = {name: jax.jit(selection) for name, selection in reference.SELECTIONS.items()}
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("seed", range(4))
 def test_against_plain_numpy(name, seed):
@@ -42,6 +43,7 @@ UNWEIGHTED = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 def test_a_mass_is_so_many_equal_rows(name):
     repeated = np.repeat(ROWS, MASSES, axis=0)
@@ -51,6 +53,7 @@ def test_a_mass_is_so_many_equal_rows(name):
         np.testing.assert_array_equal(RULES[name](ROWS, masses=MASSES), expected)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("n", [N, N - 1])  # an even number halves exactly between two rows
 def test_equal_masses_are_no_masses(name, n):
@@ -77,6 +80,7 @@ def test_order_place_and_scale(name):
         close(rule(ROWS, masses=factor * masses), rule(ROWS, masses=masses))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 def test_a_row_of_mass_0_is_absent(name):
     masses = np.array([2, 1, 0, 2, 1, 3, 0, 1, 1])
@@ -130,6 +134,7 @@ def test_selections_tell_what_the_rule_did(name):
         np.testing.assert_allclose(shares @ ROWS, RULES[name](ROWS, masses=MASSES), rtol=1e-4)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 def test_trees_lanes_and_dtypes(name):
     rule, plain = RULES[name], RULES[name](ROWS, masses=MASSES)
@@ -144,6 +149,7 @@ def test_trees_lanes_and_dtypes(name):
     assert rule(ROWS.astype(jnp.bfloat16), masses=MASSES).dtype == jnp.bfloat16
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 def test_derivatives(name):
     """Against differences, and finite under rows of NaN and equal rows."""

@@ -38,6 +38,7 @@ def test_one_coordinate_s_weights_give_the_aggregate(case):
         assert weights @ rows == pytest.approx(np.asarray(expected), rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("case", CASES)
 def test_weights_are_the_gradient_summed_over_coordinates(case):
     """The mean of the aggregate's coordinates grows by row i's weight when row i grows by one."""

@@ -16,6 +16,7 @@ ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slower
 def test_floors_of_products_are_those_of_the_decimals():
     for hundredths in range(301):
         share = hundredths / 100
@@ -29,6 +30,7 @@ def test_floors_of_products_are_those_of_the_decimals():
     assert got.tolist() == [29, 57]
 
 
+@pytest.mark.slower
 def test_dnc_drops_as_many_rows_as_it_is_told():
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     kept = aggregators.dnc_selection(rows, 25, key=KEY, c=1.16)

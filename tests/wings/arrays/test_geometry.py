@@ -26,6 +26,7 @@ def by_loops(rows):
 
 
 # At last more than one chunk of 2^17 values, and more than two.
+@pytest.mark.slower
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 1), (7, 5), (7, 20_000), (7, 40_000)])
 def test_against_loops_whatever_the_chunk(n, d, jitted):
     rows = np.random.default_rng(d).normal(size=(n, d)).astype(np.float32)
@@ -60,6 +61,7 @@ def amid_at_the_sampled(rows, number, d):
     rows[number, sampled] = np.median(np.delete(rows, number, axis=0)[:, sampled], axis=0)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("n", [5, 11, 12])
 def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n, jitted):
     d = 3 * geometry.SAMPLE + 7
@@ -73,6 +75,7 @@ def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n, jitted):
     np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5)
 
 
+@pytest.mark.slower
 def test_each_lane_has_its_own_centre(jitted):
     d = 2 * geometry.SAMPLE
     lanes = np.random.default_rng(3).normal(size=(3, 7, d)).astype(np.float32)
@@ -83,6 +86,7 @@ def test_each_lane_has_its_own_centre(jitted):
         np.testing.assert_allclose(distances, jitted(rows), rtol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "attack", ["a_little_is_enough", "fall_of_empires", "nan", "zero", "mimic"]
 )
@@ -101,6 +105,7 @@ def test_one_centre_is_enough_under_attack(attack, offset):
     assert geometry._row_amid_the_others(equal.at[:3, 0].set(jnp.nan))[1]
 
 
+@pytest.mark.slower
 def test_rows_without_squares_are_as_far_apart_as_a_fraction_of_them(jitted) -> None:
     """1e25 has no square in float32; which rows are close does not depend on the unit."""
     rows = np.random.default_rng(2).normal(size=(11, 50)).astype(np.float32)

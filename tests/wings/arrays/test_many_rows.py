@@ -24,6 +24,7 @@ def awkward(dtype) -> jax.Array:
     return jnp.asarray(x, jnp.float32).astype(dtype)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_ranks_are_those_of_a_sort(dtype):
     stack = awkward(dtype)
@@ -35,6 +36,7 @@ def test_ranks_are_those_of_a_sort(dtype):
         np.testing.assert_array_equal(np.asarray(values, np.float32), expected[rank])
 
 
+@pytest.mark.slower
 def test_ranks_in_double_precision():
     with jax.enable_x64(True):
         stack = np.random.default_rng(1).normal(size=(N, 3))
@@ -43,6 +45,7 @@ def test_ranks_in_double_precision():
         np.testing.assert_array_equal(found, np.sort(stack, axis=0)[::13])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("first", "last"), [(0, N - 1), (50, N - 51), (60, 60), (3, 17)])
 def test_mean_of_ranks(first, last):
     stack = awkward("float32")
@@ -52,6 +55,7 @@ def test_mean_of_ranks(first, last):
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slower
 def test_what_is_not_among_the_ranks_does_not_move_their_mean():
     slopes = jax.grad(lambda x: jnp.sum(mean_of_ranks(x, 10, N - 11)))(awkward("float32")[:, :1])
     assert (np.unique(slopes) == np.float32([0, 1 / (N - 20)])).all()

@@ -71,6 +71,7 @@ def test_sets_are_sorted_in_themselves_by_few_rows_and_not_by_many():
     np.testing.assert_array_equal(np.array(few), np.sort(stack[:MAX_ORDERED_ROWS], axis=0))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 25, 51, MAX_NETWORK_ROWS + 1])
 def test_ranks_of_sorted_rows(n):
     rng = np.random.default_rng(n)
@@ -91,6 +92,7 @@ def test_all_rows_sorted(n):
     np.testing.assert_array_equal(got, np.sort(stack, axis=0))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_many_rows_of_every_dtype_and_size(dtype):
     rng = np.random.default_rng(5)
@@ -106,6 +108,7 @@ def test_many_rows_of_every_dtype_and_size(dtype):
     np.testing.assert_array_equal(got.astype(jnp.float32), expected)
 
 
+@pytest.mark.slower
 def test_a_tangent_moves_with_its_value_among_many():
     rng = np.random.default_rng(6)
     stack, moving = rng.normal(size=(2, MAX_NETWORK_ROWS + 1, 7)).astype(np.float32)
@@ -122,6 +125,7 @@ def test_a_list_of_rows_is_as_good_as_a_stack():
     )
 
 
+@pytest.mark.slower
 def test_a_tangent_moves_with_its_value():
     rng = np.random.default_rng(3)
     stack = rng.integers(0, 5, size=(7, 30)).astype(np.float32)  # with ties: the earlier row first

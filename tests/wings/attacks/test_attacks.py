@@ -31,6 +31,8 @@ DEFINED = [
     ("sign_flipping", {"scale": 4.0}),
     ("sign_flipping", {"scale": 4.0, "own": OWN}),
     ("sparse", {"mask": np.arange(D) % 2 == 1, "scale": 4.0, "factor": 0.3}),
+    ("sparse_optimised", {"mask": np.arange(D) == 1, "scale": -0.5}),
+    ("sparse_optimised", {"bound": "largest", "mask": np.arange(D) == 1, "scale": 9.0}),
     ("scaled_sign_flipping", {}),
     ("full_gradient_negation", {}),
     ("full_gradient_negation", {"scale": 100.0}),
@@ -67,6 +69,7 @@ def rows_of(seed, center=0.5):
 NAMES = [name for name, _ in DEFINED]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "number",
     [
@@ -118,6 +121,7 @@ def test_the_sign_bit_alone_is_sign_flipping():
     )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("center", [0.2, -0.2, 3.0, -3.0])
 @pytest.mark.parametrize("options", [{}, {"base": 5.0}, {"known": 4}])
 def test_fang_trimmed_mean_fills_its_interval(center, options):
@@ -228,6 +232,9 @@ HONEST = rows_of(0).astype(np.float32)
         ("a_little_is_enough", HONEST[:1], {}, "at least 2 honest rows"),
         ("sparse", HONEST, {"mask": np.ones(D + 1, bool)}, "5 coordinates, the row given 6"),
         ("sparse", HONEST[:1], {}, "at least 2 honest rows"),
+        ("sparse_optimised", HONEST[:1], {}, "at least 2 honest rows"),
+        ("sparse_optimised", HONEST, {"bound": "mean"}, '"largest" or "smallest", got'),
+        ("model_replacement", HONEST, {"own": OWN[:2]}, "num_byzantine=3 vectors of d=5"),
         ("a_little_is_enough", HONEST, {"known": 1}, "at least 2 honest rows"),
         ("a_little_is_enough", HONEST, {"known": 8}, "known must be from 1 to 7"),
         ("byz_mean", HONEST[:1], {}, "at least 2 honest rows"),

@@ -21,6 +21,7 @@ DEFINED: dict[str, dict] = {
     "hidden_vulnerability": {"factor": 3.0},
     "sign_flipping": {},
     "sparse": {},
+    "sparse_optimised": {},
     "scaled_sign_flipping": {},
     "full_gradient_negation": {},
     "mimic": {},
@@ -31,7 +32,14 @@ DEFINED: dict[str, dict] = {
     "byz_mean": {},
     "relocated_orthogonal_perturbation": {},
 }
-NEED_TWO = {"a_little_is_enough", "sparse", "min_max", "min_sum", "byz_mean"}
+NEED_TWO = {
+    "a_little_is_enough",
+    "sparse",
+    "sparse_optimised",
+    "min_max",
+    "min_sum",
+    "byz_mean",
+}
 # h honest rows of d coordinates, attackers.
 SIZES = [(7, 5, 3), (7, 1, 2), (9, 300, 1), (1, 3, 3)]
 
@@ -74,6 +82,7 @@ def test_every_definition_in_every_dtype_and_size(name, dtype):
                 assert_defined(name, rows(h, d, dtype), num_byzantine)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_attackers_of_cge_are_kept_in_few_bits(dtype):
     honest = rows(7, 20, dtype)
@@ -82,6 +91,7 @@ def test_attackers_of_cge_are_kept_in_few_bits(dtype):
     assert np.all(np.asarray(kept)[7:] > 0)
 
 
+@pytest.mark.slower
 def test_the_norm_of_a_long_row_in_few_bits():
     """Its square is no float16."""
     honest = 4 * rows(3, 70_000, jnp.float16)
@@ -113,6 +123,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name",
     ["krum", *(pytest.param(r, marks=pytest.mark.thorough) for r in ("phocas", "bulyan", "caf"))],

@@ -40,6 +40,7 @@ CONFIGURED = [
     Configured("inner_product_manipulation", {"tau": 2.0}),
     Configured("hidden_vulnerability", {"factor": 3.0}, translates=True, scales=False),
     Configured("sparse", {"mask": np.arange(D) == 1}, translates=True),
+    Configured("sparse_optimised", {"mask": np.arange(D) == 1, "scale": -0.5}, translates=True),
     Configured("sign_flipping"),
     Configured("scaled_sign_flipping"),
     Configured("full_gradient_negation"),
@@ -78,6 +79,7 @@ def test_every_attack_is_here():
     assert {attack.name for attack in CONFIGURED} == set(ATTACKS)
 
 
+@pytest.mark.slower
 @every_attack
 def test_shape_and_dtype(attack):
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
@@ -173,6 +175,7 @@ def drawn(seed, center, h=H, d=D):
     return np.random.default_rng(seed).normal(center, 1, (h, d)).astype(np.float32)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("direction", ["unit", "sign", "deviation"])
 @pytest.mark.parametrize("known", [None, 4])
 def test_min_max_and_min_sum_reach_their_bounds(direction, known):
@@ -205,6 +208,7 @@ def test_min_max_and_min_sum_reach_their_bounds(direction, known):
     reaches()
 
 
+@pytest.mark.slower
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, center=st.sampled_from([0.0, 0.3]))
 def test_krum_takes_what_fang_sends(seed, center):

@@ -79,6 +79,7 @@ def test_own_vectors_turned_by_the_length_of_past_aggregates():
     np.testing.assert_array_equal(rows[0], HONEST[jnp.array([0, 1, 2, 0])])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("attack", [poisoned_fl(1.0, period=2), xfed()], ids=["poisoned", "xfed"])
 def test_in_a_run(attack):
     config, numbers = Config(n=5, f=1, momentum_at=(), study=False), Hyperparameters(0.1)
@@ -108,6 +109,7 @@ def test_the_class_that_is_least_likely():
     np.testing.assert_array_equal(got, [2, 1, 0])
 
 
+@pytest.mark.slower
 def test_byzantine_workers_learn_the_class_that_their_model_likes_least():
     task = images()
     config = Config(n=3, f=1, byzantine_gradients=True, momentum_at=())

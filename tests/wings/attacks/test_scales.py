@@ -15,6 +15,7 @@ from tests.wings.attacks.test_laws import CONFIGURED, KEY, B, drawn, jitted
 SCALES = [2.0**-100, 2.0**-66, 2.0**66, 2.0**100, 2.0**124]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("attack", [one for one in CONFIGURED if one.scales], ids=str)
 def test_powers_of_two_change_nothing_but_the_scale(attack) -> None:
     if not attack.finite:
@@ -41,6 +42,7 @@ def test_the_deviation_of_small_and_large_rows() -> None:
         np.testing.assert_allclose(little(KEY, rows)[0] / scale, expected / scale, rtol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("symmetry", [None, "rotations"])
 def test_a_search_finds_the_same_factor_at_every_scale(symmetry) -> None:
     honest = drawn(5, 0.3)

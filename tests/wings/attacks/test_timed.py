@@ -34,6 +34,7 @@ def test_on_and_off():
     np.testing.assert_array_equal(rows[0], HONEST[jnp.array([0, 1, 2, 0])])
 
 
+@pytest.mark.slower
 def test_always_is_the_attack_and_never_is_none():
     config, numbers = Config(n=5, f=1, momentum_at=()), Hyperparameters(0.1)
     plain, _ = run(config, numbers, aggregators.average, fall_of_empires, 6)

@@ -25,6 +25,7 @@ def test_every_pass_has_every_example_once_and_a_short_last_batch():
     assert not np.array_equal(drawn[0], drawn[1])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("first", [0, 1, 4, 5, 9, 12])
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_a_batch_is_the_same_wherever_one_starts(first, count):
@@ -36,6 +37,7 @@ def test_batches_larger_than_a_pass_apart():
     assert sorted(np.asarray(exact[:2]).ravel()) == list(range(10))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("n", [1, 2, 10, 1437, 2**16, 2**16 + 1])
 def test_permutation_is_jaxs(n):
     key = jax.random.key(n)

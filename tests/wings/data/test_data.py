@@ -61,7 +61,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 @pytest.mark.parametrize("name", datasets.PREPROCESSING)
 def test_preprocessing_has_one_mean_and_deviation_a_channel(name):
-    channels = 3 if name.startswith("cifar") else 1
+    channels = 3 if name.startswith(("cifar", "svhn")) else 1
     settings = datasets.PREPROCESSING[name]
     assert len(settings["mean"]) == len(settings["deviation"]) == channels
 

@@ -35,6 +35,7 @@ def run(network, task=TASK, attack=None, rule=rules.gossip, steps=4, **options):
     return advance(simulator.initialise(KEY), GIVEN, task.data, KEY, 0, steps)
 
 
+@pytest.mark.slower
 def test_who_does_as_the_honest_do_is_one_of_them():
     """The last node is called Byzantine, sends what it has, and the run is that without any."""
     state, metrics = run(Network(GRAPH, (7,), f=1))
@@ -88,6 +89,7 @@ def test_poisoned_labels_need_models():
         make_gossip(config, TASK, rules.gts, attacks.zero, relabel=lambda labels: labels)
 
 
+@pytest.mark.slower
 def test_who_hears_whom():
     graph = graphs.ring(8, 6)  # all but the opposite node
     network = Network(graph, (2, 5))

@@ -86,6 +86,7 @@ def gradient_of(h):
     return gradient
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "exchange, rounds, corrected",
     [
@@ -122,6 +123,7 @@ def test_a_run_is_the_loop_over_nodes(exchange, rounds, corrected):
     assert metrics.own["consensus_distance"].shape == (6,) and np.abs(apart).max() > 1e-3
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name",
     [
@@ -158,6 +160,7 @@ def test_on_a_complete_graph_it_is_the_servers_run(name):
     np.testing.assert_allclose(metrics.distance_from_start, told.distance_from_start, atol=1e-6)
 
 
+@pytest.mark.slower
 def test_without_attackers_consensus_comes_at_the_rate_of_the_gap():
     graph = graphs.two_worlds(8, 2)
     network = Network(graph)
@@ -179,6 +182,7 @@ def test_without_attackers_consensus_comes_at_the_rate_of_the_gap():
     np.testing.assert_allclose(state.parameters.mean(axis=0), start.mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.slower
 def test_gradient_tracking_finds_the_optimum_that_plain_steps_miss():
     network = Network(graphs.ring(6))
     exact = quadratic(jax.random.key(0), 6, D, heterogeneity=1.0)
@@ -196,6 +200,7 @@ def test_gradient_tracking_finds_the_optimum_that_plain_steps_miss():
     assert ends[True] < 1e-5 and ends[False] > 0.1
 
 
+@pytest.mark.slower
 def test_networks_take_turns_and_nodes_may_be_handled_in_parts():
     ring, whole = Network(graphs.ring(6)), Network(graphs.complete(6))
     start = np.random.default_rng(0).normal(size=(6, D)).astype(np.float32)
@@ -213,6 +218,7 @@ def test_networks_take_turns_and_nodes_may_be_handled_in_parts():
     np.testing.assert_allclose(state.parameters, vectors, atol=1e-5)
 
 
+@pytest.mark.slower
 def test_sampled_neighbours_are_others_and_differ_from_step_to_step():
     sampled = Sampled(9, 4, 1, (0, 5))
     drawn = np.asarray(jax.vmap(sampled.draw)(jax.random.split(KEY, 200)))
@@ -229,6 +235,7 @@ def test_sampled_neighbours_are_others_and_differ_from_step_to_step():
     assert np.isnan(metrics.own["disagreement"]).all()
 
 
+@pytest.mark.slower
 def test_columns_tell_who_was_heard():
     config = GossipConfig(Network(graphs.ring(8, 4), (3,)), evaluate_every=2, certify=True)
     accuracy = {"worst": lambda *, losses: jnp.max(losses)}
@@ -248,6 +255,7 @@ def test_columns_tell_who_was_heard():
     assert (own["disagreement_largest"] >= own["disagreement"]).all()
 
 
+@pytest.mark.slower
 def test_ubar_is_told_the_losses_of_each_nodes_batch():
     network = Network(graphs.complete(6), (5,))
     config = GossipConfig(network, momentum=False, evaluate_every=None)

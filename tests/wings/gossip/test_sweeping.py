@@ -29,6 +29,7 @@ def results(folder=None, stop=lambda: False):
     )
 
 
+@pytest.mark.slower
 def test_a_run_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
     whole = results()
     asked = iter([False, False, True])

@@ -61,6 +61,7 @@ def trained(rule, attack, rate, steps=40):
     return result.columns
 
 
+@pytest.mark.slower
 def test_an_attack_of_nan_is_no_divergence_where_the_rule_survives():
     survived = trained(aggregators.median, attacks.nan, 0.1)
     assert np.isnan(survived["attack_norm"]).all()  # the attack was there
@@ -70,6 +71,7 @@ def test_an_attack_of_nan_is_no_divergence_where_the_rule_survives():
     assert diverged_step(broken["loss"], broken["distance_from_start"]) == 1
 
 
+@pytest.mark.slower
 def test_a_rate_too_high_diverges_at_the_step_where_numbers_overflow():
     columns = trained(aggregators.median, attacks.sign_flipping, 1e6)
     step = diverged_step(columns["loss"], columns["distance_from_start"])

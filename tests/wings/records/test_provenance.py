@@ -219,6 +219,7 @@ class TestMixing:
         assert Run(cell, 9).file in error and error.count("\n") == 1
         assert command(["analyse", "--results", folder, "--allow-mixed"]) == 0
 
+    @pytest.mark.slower
     def test_the_kept_table_goes_with_files_from_before_the_record(self, tmp_path, capsys):
         kept = read_table(TABLE)
         assert len(kept) and (kept["code_digest"] == "").all()

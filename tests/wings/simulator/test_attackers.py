@@ -60,6 +60,7 @@ def test_the_honest_see_the_same_whether_others_compute_or_not():
         )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("redraw", [pytest.param(False, marks=pytest.mark.thorough), True])
 @pytest.mark.parametrize("nesterov", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_against_numpy(redraw, nesterov):

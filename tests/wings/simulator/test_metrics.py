@@ -130,6 +130,7 @@ def told(num_byzantine, selection, attack=far):
     ].own
 
 
+@pytest.mark.slower
 def test_whom_a_rule_leaves_out():
     """Four of seven rows are taken: of five honest ones one is not."""
     selection = functools.partial(aggregators.multi_krum_selection, m=4)
@@ -142,6 +143,7 @@ def test_whom_a_rule_leaves_out():
     assert np.isnan(told(2, None)["wronged"]).all()
 
 
+@pytest.mark.slower
 def test_lambda_is_the_distance_in_diameters():
     rows = np.random.default_rng(4).normal(size=(5, 3)).astype(np.float32)
     diameter = max(np.linalg.norm(one - other) for one in rows for other in rows)

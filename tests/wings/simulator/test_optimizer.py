@@ -22,6 +22,7 @@ def parameters(optimizer, hyperparameters=HYPERPARAMETERS):
     return np.asarray(state.parameters)
 
 
+@pytest.mark.slower
 def test_sgd_is_the_default_whoever_holds_the_learning_rate():
     default = parameters(None)
     np.testing.assert_array_equal(parameters(optax.sgd(1.0)), default)
@@ -29,6 +30,7 @@ def test_sgd_is_the_default_whoever_holds_the_learning_rate():
     np.testing.assert_allclose(parameters(optax.sgd(0.1), one), default, rtol=1e-6)
 
 
+@pytest.mark.slower
 def test_updates_are_added_and_weight_decay_is_apart():
     """θ + learning rate · (updates - weight decay · θ), whatever the optimiser makes."""
     upwards = optax.stateless(lambda updates, parameters: jnp.ones_like(updates))
@@ -40,6 +42,7 @@ def test_updates_are_added_and_weight_decay_is_apart():
     np.testing.assert_allclose(parameters(upwards, decayed), theta, rtol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("whole", [False, True])
 def test_adam_against_numpy(whole):
     """Adam at the server, of the median under attack, with momentum at the workers."""

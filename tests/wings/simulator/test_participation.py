@@ -19,6 +19,7 @@ def drawn(config, steps):
     return jax.device_get(draw(np.arange(steps)))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("exactly", [None, 1])
 def test_who_takes_part_how_often(exactly):
     config = Config(n=N, f=1, num_byzantine=B, participants=P, byzantine_participants=exactly)
@@ -88,6 +89,7 @@ def test_against_numpy(exactly, redraw, local_steps):
     np.testing.assert_allclose(kept, momenta, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_all_participants_are_full_participation(nesterov):
     hyperparameters = Hyperparameters(0.1, worker=Momentum(0.8), attack={"factor": -1.5})
@@ -128,6 +130,7 @@ def test_refused(options, message):
         Config(n=8, f=2, **options)
 
 
+@pytest.mark.slower
 def test_a_step_of_byzantine_participants_alone():
     """One of five, by chance: it sends its own vector turned around, and there are no others."""
     config = Config(

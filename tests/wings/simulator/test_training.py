@@ -26,6 +26,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("place", PLACES)
 def test_without_attack_the_optimum_is_reached(place, nesterov):
@@ -37,6 +38,7 @@ def test_without_attack_the_optimum_is_reached(place, nesterov):
     assert np.isnan(metrics.attack_norm).all()
 
 
+@pytest.mark.slower
 def test_one_attacker_carries_the_average_away_and_not_the_median():
     config = Config(n=8, f=1, momentum_at=())
     attack = attacks.fall_of_empires
@@ -47,6 +49,7 @@ def test_one_attacker_carries_the_average_away_and_not_the_median():
     assert distance(defended) < 0.3
 
 
+@pytest.mark.slower
 def test_a_crashed_worker_does_not_stop_krum():
     config = Config(n=8, f=1, num_byzantine=1, momentum_at=("worker",))
     hyperparameters = Hyperparameters(learning_rate=0.2, worker=Momentum(0.5, 0.5))
@@ -126,6 +129,7 @@ def test_against_numpy(place, nesterov):
     np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slower
 def test_places_without_decay_cost_nothing_but_state():
     hyperparameters = Hyperparameters(
         learning_rate=0.2, update=Momentum(0.9), attack={"factor": 1.1}
@@ -146,6 +150,7 @@ def test_places_without_decay_cost_nothing_but_state():
     np.testing.assert_allclose(few.parameters, many.parameters, rtol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_workers_one_by_one_or_a_few_at_once_change_nothing(nesterov):
     hyperparameters = Hyperparameters(learning_rate=0.2, worker=Momentum(0.9))
@@ -163,6 +168,7 @@ def test_workers_one_by_one_or_a_few_at_once_change_nothing(nesterov):
     np.testing.assert_allclose(results[2], results[0], rtol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("places", "momentum", "message"),
     [
@@ -208,6 +214,7 @@ def test_momentum_that_config_and_hyperparameters_disagree_about(places, momentu
         assert np.isfinite(jax.jit(steps)(alone).curvature[1])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_the_learning_rate_that_acted_is_a_column(nesterov):
     """The schedule's factor included."""
@@ -246,6 +253,7 @@ class Normalised(nn.Module):
         return nn.Dense(10)(nn.Dropout(0.5, deterministic=not train)(x))
 
 
+@pytest.mark.slower
 def test_batch_statistics_and_dropout_act_when_asked():
     losses = {}
     for train_mode in (False, True):

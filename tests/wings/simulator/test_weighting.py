@@ -36,6 +36,7 @@ def run(config, rule, attack=None, steps=1, task=None, rate=1.0, options=None, *
 COUNTS = np.array([10, 20, 30, 5, 100])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_a_step_moves_to_what_the_masses_say(name):
     state, _ = run(
@@ -47,6 +48,7 @@ def test_a_step_moves_to_what_the_masses_say(name):
     np.testing.assert_allclose(state.parameters, BY_HAND[name](TARGETS, COUNTS), rtol=1e-5)
 
 
+@pytest.mark.slower
 def test_a_step_through_a_chain():
     """Clipped first, then weighed; without and with all workers asked."""
     radius = 2.0
@@ -80,6 +82,7 @@ def test_claims_and_caps(claim, cap, masses):
         np.testing.assert_array_equal(got, np.float32(masses))
 
 
+@pytest.mark.slower
 def test_a_believed_claim_breaks_the_median_and_a_cap_mends_it():
     def distance(cap):
         state, _ = run(
@@ -95,6 +98,7 @@ def test_a_believed_claim_breaks_the_median_and_a_cap_mends_it():
     assert distance(20) < 10
 
 
+@pytest.mark.slower
 def test_masses_go_with_the_workers_when_they_are_redrawn():
     """Byzantine workers claim 0, whoever they are: the average is that of the honest ones."""
     config = Config(n=5, f=2, redraw=True, momentum_at=())
@@ -112,6 +116,7 @@ def test_masses_go_with_the_workers_when_they_are_redrawn():
     np.testing.assert_allclose(state.parameters, expected, rtol=1e-5)
 
 
+@pytest.mark.slower
 def test_the_average_by_counts_is_the_mean_over_all_examples():
     """Full batches of unequal workers: one step is one of full-batch gradient descent."""
     digits = data.load("digits")

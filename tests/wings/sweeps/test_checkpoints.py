@@ -240,6 +240,7 @@ def _each(simulator, lanes, where, stop):
 
 
 class TestResuming:
+    @pytest.mark.slower
     @pytest.mark.parametrize("calls", [1, 2, 3, 5, 6])
     def test_stopped_anywhere_and_resumed_gives_the_same_bits(
         self, simulator, tmp_path, chunks_of_3, calls

@@ -105,6 +105,7 @@ def test_whose_the_arguments_are() -> None:
     assert traced == [3]
 
 
+@pytest.mark.slower
 def test_compiled_quickly_lanes_keep_their_bits() -> None:
     devices = jax.local_devices()
 
@@ -128,6 +129,7 @@ def test_a_round_is_filled_with_its_last_lane() -> None:
     np.testing.assert_array_equal(gathered(spread(x, 2)), x)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("quickly", [False, True])
 def test_what_nobody_can_call_any_more_is_forgotten(quickly):
     """With its programs, or a process that sweeps one simulator after the other only grows."""

@@ -62,6 +62,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name", [*SENT, *(pytest.param(name, marks=pytest.mark.thorough) for name in MORE)]
 )

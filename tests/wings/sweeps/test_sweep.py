@@ -41,6 +41,7 @@ def assert_same_bits(one, other):
         np.testing.assert_array_equal(column, other.columns[name], err_msg=name)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_run_does_not_depend_on_its_neighbours(problem, width):
     lanes = [lane(seed, place) for place in ("worker", "update") for seed in (1, 2, 3, 4)]
@@ -59,6 +60,7 @@ def test_the_same_sweep_twice_gives_the_same_bits(problem):
         assert_same_bits(one, other)
 
 
+@pytest.mark.slower
 def test_widths_agree_up_to_rounding(problem):
     """XLA sums a batch of lanes in another order than one: 1 part in 10^7, which steps amplify. To
     the last bit a run is itself at one width alone, which a sweep therefore fixes.
@@ -88,6 +90,7 @@ def test_devices_agree_whatever_their_number(problem):
         )
 
 
+@pytest.mark.slower
 def test_chunks_do_not_change_a_run(problem):
     whole = run(problem, [lane(1)], 1)
     assert_same_bits(run(problem, [lane(1)], 1, chunk=4)[0], whole[0])
@@ -98,6 +101,7 @@ def test_a_chunk_has_a_step(problem):
         run(problem, [lane(1)], 1, chunk=0)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("participants", [None, 5])
 def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
@@ -125,6 +129,7 @@ def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
     assert np.all(np.isnan(bare.columns["accuracy"][:-1]))
 
 
+@pytest.mark.slower
 def test_a_cell_of_a_sweep_equals_the_lone_run(problem):
     simulator, arrays = problem
     alone = lane(4, "update", 0.1)
@@ -140,6 +145,7 @@ def test_a_cell_of_a_sweep_equals_the_lone_run(problem):
     np.testing.assert_allclose(result.columns["loss"][:-1], metrics.loss, rtol=1e-4)
 
 
+@pytest.mark.slower
 def test_same_seed_same_start_and_data_under_every_rule(problem):
     _, arrays = problem
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
@@ -175,6 +181,7 @@ def test_columns_of_a_result(problem):
     assert np.isfinite(result.columns["loss"][:-1]).all()
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("participants", [None, 5])
 def test_a_column_of_one_s_own(participants):
     """It is given what the other columns tell of; also where chance decides who is there."""
@@ -199,6 +206,7 @@ def test_a_column_of_one_s_own(participants):
         make_simulator(config, task, aggregators.median, attacks.zero, columns={"loss": jnp.mean})
 
 
+@pytest.mark.slower
 def test_one_program_runs_with_and_without_nesterov():
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
 

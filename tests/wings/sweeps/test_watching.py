@@ -39,6 +39,7 @@ def together(calls, index):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+@pytest.mark.slower
 def test_all_calls_are_the_columns(problem, tmp_path):
     task, simulator = problem
     kept = checkpoints.Checkpoints(tmp_path, float("inf"), {}, lambda file: False)
@@ -82,6 +83,7 @@ def test_all_calls_are_the_columns(problem, tmp_path):
         np.testing.assert_array_equal(together(again, 0)[name], column, strict=True)
 
 
+@pytest.mark.slower
 def test_a_watch_that_cannot_be_called_and_one_that_raises(problem):
     task, simulator = problem
     some = dict(steps=STEPS, width=1, devices=jax.devices()[:1])
@@ -95,6 +97,7 @@ def test_a_watch_that_cannot_be_called_and_one_that_raises(problem):
         list(sweep(simulator, lanes(1), task.data, **some, watch=broken))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("model", [models.Dense(hidden=4), Normalised()], ids=["plain", "running"])
 def test_what_a_run_trained_has_the_accuracy_of_its_last_row(model):
     mode = {"train_mode": True} if isinstance(model, Normalised) else {}

@@ -32,6 +32,7 @@ def test_pooling_and_its_gradient():
     np.testing.assert_array_equal(gradient, want)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_layer_and_its_gradients_are_flax_s(backend, monkeypatch):
     """As convolution, bias, ReLU and pooling of flax, here with the code of either device."""
@@ -54,6 +55,7 @@ def test_layer_and_its_gradients_are_flax_s(backend, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slower
 def test_two_layers_do_not_transpose_in_between():
     """The end of the one layer and the beginning of the other cancel in the compiled program."""
     start = nn.initializers.normal(1.0)

@@ -63,6 +63,7 @@ def from_pytorch(flat: np.ndarray, shapes: list, height: int) -> dict:
     return parameters
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("index", range(8))
 def test_loss_and_gradient_of_the_papers_program(index: int) -> None:
     entry = golden_models()[index]
@@ -175,6 +176,7 @@ def batch_norm_variables() -> tuple[Conv, dict]:
     return module, {"params": parameters, "batch_stats": statistics}
 
 
+@pytest.mark.slower
 def test_initial_distribution_is_pytorchs() -> None:
     dense = initial_parameters(Dense(), 28, 1)
     conv = initial_parameters(Conv(), 4, 3)

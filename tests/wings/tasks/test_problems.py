@@ -149,6 +149,7 @@ def test_labels_are_probabilities():
     assert np.ptp(data.labels, axis=0).max() > 0.01
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", LOGISTIC_TOO)
 def test_the_simulator_finds_the_optimum(name):
     problem = problem_of(name)

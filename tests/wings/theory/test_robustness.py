@@ -19,6 +19,7 @@ from simbyz.theory.robustness import (
     least_spread_coefficient,
     median_coefficient,
     mixing_coefficient,
+    multi_krum_coefficient,
     trimmed_mean_coefficient,
 )
 
@@ -33,6 +34,16 @@ RULES = {
     "median": (aggregators.median, median_coefficient),
     "trimmed_mean": (aggregators.trimmed_mean, trimmed_mean_coefficient),
     "krum": (krum, krum_coefficient),
+    "krum, fewer": (aggregators.krum, lambda n, f: multi_krum_coefficient(n, f, m=1)),
+    "krum, more": (
+        krum,
+        lambda n, f: multi_krum_coefficient(n, f, m=1, neighbours=n - f - 1),
+    ),
+    "multi_krum": (aggregators.multi_krum, multi_krum_coefficient),
+    "multi_krum, all": (
+        functools.partial(aggregators.multi_krum, m=N - F),
+        lambda n, f: multi_krum_coefficient(n, f, m=n - f),
+    ),
     "geometric_median": (
         functools.partial(aggregators.geometric_median, smoothing=1e-6, iterations=64),
         median_coefficient,
@@ -65,6 +76,13 @@ def test_bounds_by_hand():
     assert trimmed_mean_coefficient(5, 1) == pytest.approx(8 / 3)
     assert median_coefficient(5, 2) == pytest.approx(36)
     assert krum_coefficient(7, 2) == pytest.approx(10)
+    # h = 5, q = 3, a = 2: √(7.5 / 2) + √(3 / 2); with all five, two of them bad, and one neighbour
+    # more, a = 3: √6 / 5 + √(2 · 10 / 15) + 2 / 5 √(2 / 3).
+    assert multi_krum_coefficient(7, 2, m=1) == pytest.approx((3.75**0.5 + 1.5**0.5) ** 2)
+    assert multi_krum_coefficient(7, 2, m=5, neighbours=4) == pytest.approx(
+        (6**0.5 / 5 + (20 / 15) ** 0.5 + 0.4 * (2 / 3) ** 0.5) ** 2
+    )
+    assert multi_krum_coefficient(9, 0, m=9) == 0
     assert least_spread_coefficient(7, 2) == pytest.approx(8 / 3)
     assert mixing_coefficient(5, 1, trimmed_mean_coefficient(5, 1)) == pytest.approx(22 / 3)
     assert adaptive_clipping_coefficient(7, 3, 1.0) == pytest.approx(7)
@@ -88,6 +106,28 @@ def test_refused(bound):
         bound(6, -1)
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 1, got n=6, f=3"):
         mixing_coefficient(6, 3, 1.0)
+
+
+@pytest.mark.parametrize(("n", "f"), [(5, 1), (11, 4), (20, 2), (103, 50)])
+def test_the_bound_of_multi_krum(n, f):
+    """Above the floor, no worse than krum's, and below the published one of one neighbour more."""
+    of_krum = multi_krum_coefficient(n, f, m=1)
+    for m in range(1, n - f + 1):
+        assert coefficient_floor(n, f) <= multi_krum_coefficient(n, f, m=m) <= of_krum
+    assert multi_krum_coefficient(n, f, m=1, neighbours=n - f - 1) < krum_coefficient(n, f)
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "words"),
+    [
+        (8, {}, r"needs n >= 2f \+ 3, got n=8, f=3"),
+        (9, {"m": 7}, "1 <= m <= 6 and 3 <= neighbours <= 5, got m=7"),
+        (9, {"neighbours": 2}, "got m=4, neighbours=2"),
+    ],
+)
+def test_no_bound_of_multi_krum(n, options, words):
+    with pytest.raises(ValueError, match=words):
+        multi_krum_coefficient(n, 3, **options)
 
 
 def test_realised_coefficient():

@@ -15,6 +15,7 @@ from tests.support.paths import GOLDEN
 RECORDED = GOLDEN / "vectors.json"
 
 
+@pytest.mark.slower
 def test_bounds_of_the_papers_program():
     entries = [e for e in json.loads(RECORDED.read_text())["entries"] if e["kind"] == "upper_bound"]
     assert len(entries) == 25

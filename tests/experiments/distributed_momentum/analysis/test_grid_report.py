@@ -57,6 +57,7 @@ class TestAnalyse:
         assert "condition of median, n = 51, f = 12, deviation / norm < 0.16: at some" in output
         assert "diverged: mnist-empire-bulyan-f_12-lr_0.5-at_update, seed 2, at step 2" in output
 
+    @pytest.mark.slower
     def test_the_table_says_the_same(self, folder, tmp_path, capsys):
         command(["analyse", "--results", str(folder)])
         from_folder = capsys.readouterr().out
@@ -114,6 +115,15 @@ class TestFigures:
         assert len(set(styles)) == len(styles)
         assert len({marker for _, marker in overview.MARKERS.values()}) == 6
 
+    def test_boxes_have_no_empty_panel(self, folder):
+        ((name, figure),) = overview.boxes(rows_of(folder))
+        assert name == "overview-mnist"
+        titles = [axes.get_title() for axes in figure.axes]
+        assert titles == ["little, f = 12, rate 0.5", "empire, f = 12, rate 0.5"]
+        labels = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
+        assert labels == ["krum", "median", "bulyan"]
+        plt.close(figure)
+
     def test_the_heatmap_holds_the_mean_gains(self, folder):
         pairs = pairs_of(rows_of(folder))
         figure = overview.heatmap(pairs[pairs["conventions"] == "released"])
@@ -131,6 +141,7 @@ class TestFigures:
 
 
 class TestReport:
+    @pytest.mark.slower
     def test_written_with_its_pictures(self, folder, tmp_path, capsys):
         table, report = tmp_path / "runs.parquet", tmp_path / "REPORT.md"
         command(["collect", "--results", str(folder), "--table", str(table)])

@@ -2,16 +2,23 @@
 
 import itertools
 import math
+import shlex
 
 import numpy as np
 import pandas as pd
 import pytest
+import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.distributed_momentum.analysis.bootstrap import interval, mean, resamples, share
 from experiments.distributed_momentum.analysis.claims import claims, condition
-from experiments.distributed_momentum.analysis.extent import diverged_lines, done_text, in_grid
+from experiments.distributed_momentum.analysis.extent import (
+    diverged_lines,
+    done_text,
+    in_grid,
+    missing_lines,
+)
 from experiments.distributed_momentum.analysis.pairs import (
     counts,
     expected,
@@ -65,6 +72,30 @@ class TestPairs:
 
     def test_without_the_unattacked_run_there_is_no_pair(self, runs):
         assert pairs_of(runs[runs["attack"] != "none"]).empty
+
+    def test_what_is_missing_is_named_with_its_command(self, runs, tmp_path):
+        """The command, as `grid` reads it, asks for just the runs that are missing."""
+        alone = runs[(runs["attack"] != "none") & (runs["momentum_at"] != "update")]
+        lines = missing_lines(alone, tmp_path)
+        assert [line.partition(" attacked runs")[0] for line in lines] == [
+            "no run without an attack for 7 of 7",
+            "no run with momentum at the update for 7 of 7",
+        ]
+        asked = []
+        for line in lines:
+            *start, results = shlex.split(line.splitlines()[1])
+            assert (start[-1], results) == ("--results", str(tmp_path))
+            asked.append({run.file for run in select(tyro.cli(Options, args=start[4:-1]))})
+        present = runs.set_index("file")
+        assert asked[0] == set(present.index[present["attack"] == "none"])
+        is_update = (present["attack"] != "none") & (present["momentum_at"] == "update")
+        assert asked[1] == set(present.index[is_update])
+
+    def test_nothing_is_missing_of_a_whole_part(self, runs):
+        (line,) = missing_lines(runs)
+        assert line.startswith("no run with momentum at the worker for 1 of 8 attacked runs")
+        rest = runs[~((runs["rule"] == "bulyan") & (runs["attack"] == "empire"))]
+        assert missing_lines(rest) == []
 
     def test_reduced_runs_are_no_pairs(self, runs):
         reduced = runs.assign(in_paper=False, unusual="steps_50")

@@ -129,6 +129,7 @@ def replay(name, place, who):
 THOROUGH = [pytest.param(name, marks=pytest.mark.thorough) for name in ("trimmed_mean", "krum")]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["median", THOROUGH[0]])
 def test_columns_against_numpy(name):
     for place in ("worker", "update"):
@@ -144,6 +145,7 @@ def assert_columns(columns, expected):
     assert 0 < np.mean(expected[2]) < 1
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("place", ["worker", "update"])
 def test_columns_where_the_byzantine_are_redrawn(place):
     keys = [of_step(jax.random.key(0), REDRAW, step) for step in range(STEPS)]
@@ -169,6 +171,7 @@ def test_every_step_is_certified_under_attack(name):
         np.testing.assert_allclose(columns["coefficient"][:-1], expected, rtol=1e-4)
 
 
+@pytest.mark.slower
 def test_the_average_under_attack_has_no_bound():
     assert "average" not in COEFFICIENT_BOUNDS
     columns = columns_of("average")["worker", *STRENGTHS[-1]]
@@ -179,6 +182,7 @@ def test_the_average_under_attack_has_no_bound():
     assert summarise(columns, COEFFICIENT_BOUNDS["median"](N, F))["certified_share"] < 1
 
 
+@pytest.mark.slower
 def test_without_certificates_nothing_changes():
     with_them = columns_of("median")
     for run, columns in columns_of("median", certify=False).items():

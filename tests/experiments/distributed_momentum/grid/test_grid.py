@@ -102,6 +102,7 @@ class TestConventions:
         assert all(run.cell.name.endswith("-published") for run in other)
         assert not any(run.cell.in_paper for run in other)
 
+    @pytest.mark.slower
     @pytest.mark.parametrize("name", ["krum", "bulyan"])
     def test_the_published_rule(self, name):
         stack = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)

@@ -24,6 +24,8 @@ from tests.support import fake_runs
 from tests.support.fake_runs import FEW, FEW_ARGUMENTS
 from tests.support.printed import printed
 
+REFERENCE = "mnist-average-n_39-lr_0.5"
+
 
 def test_rates_that_agree_in_six_digits_are_runs_of_their_own(tmp_path, monkeypatch):
     """Names, files and pictures: one must not take the place of the other, nor be refused."""
@@ -55,6 +57,22 @@ class TestDryRun:
         assert "1 runs" in output and "table" in output  # where the times come from
         assert max(map(len, output.splitlines())) <= 100
         assert len(list(tmp_path.iterdir())) == 1
+
+    def test_what_runs_lack_to_be_compared_is_said_first(self, tmp_path, capsys):
+        arguments = ["grid", "--dataset", "mnist", "--rule", "median", "--f", "12", "--seeds", "1"]
+        arguments += ["--learning-rate", "0.5", "--nesterov", "off", "--results", str(tmp_path)]
+        assert command([*arguments, "--attack", "little", "--dry-run"]) == 0
+        (note, *_) = capsys.readouterr().out.splitlines()
+        lacking = "note: 1 runs that these are compared with are lacking: add"
+        assert note == f"{lacking} --attack none"
+        (reference,) = (cell for cell in paper_cells("mnist") if cell.name == REFERENCE)
+        fake_runs.write(tmp_path, Run(reference, 1), 0.9)
+        assert command([*arguments, "--attack", "little", "--dry-run"]) == 0
+        assert "note" not in capsys.readouterr().out
+        update_alone = ["--attack", "none", "little", "--momentum-at", "update", "--dry-run"]
+        assert command([*arguments, *update_alone]) == 0
+        (note, *_) = capsys.readouterr().out.splitlines()
+        assert note == f"{lacking} --momentum-at worker"
 
     def test_time_from_finished_runs(self, tmp_path):
         run = select(FEW)[0]

@@ -90,7 +90,7 @@ def whole(server, tmp_path_factory):
     return found, seconds
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kills", [1, pytest.param(15, marks=pytest.mark.thorough)])
 def test_killed_at_random_moments(server, whole, tmp_path, kills):
     """Every folder is run to its end; killed are processes that were at work, and after each kill
     what is there is whole and as it should be.

@@ -73,6 +73,7 @@ def weights_and_aggregate(defence, rows, **given):
     return [np.asarray(half) for half in program(rows)]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_is_its_weights(name):
     part, by_hand = PARTS[name]
@@ -82,6 +83,7 @@ def test_a_part_is_its_weights(name):
 
 
 # Rules whose aggregate is a weighted mean of the rows that they see.
+@pytest.mark.slower
 @pytest.mark.parametrize("rule", ["average", "krum", "multi_krum", "caf", "geometric_median"])
 @pytest.mark.parametrize("names", [("mixing",), ("clipping", "mixing"), ("adaptive", "buckets")])
 def test_weighted_rows_are_the_aggregate(rule, names):
@@ -92,6 +94,7 @@ def test_weighted_rows_are_the_aggregate(rule, names):
     np.testing.assert_allclose(aggregate, alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 def test_what_krum_takes_of_mixed_rows_by_hand():
     matrix = matrix_of_mixing(ROWS)
     mixed = matrix @ ROWS
@@ -102,6 +105,7 @@ def test_what_krum_takes_of_mixed_rows_by_hand():
     assert reference.nearest_neighbor_mixing(ROWS, F).shape == (N, D)
 
 
+@pytest.mark.slower
 def test_rows_that_are_not_finite_have_no_weight():
     rows = ROWS.copy()
     rows[3], rows[7] = np.nan, np.inf
@@ -114,6 +118,7 @@ def test_rows_that_are_not_finite_have_no_weight():
         np.testing.assert_allclose(weighted, aggregate, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 def test_a_chain_in_a_chain_and_a_key_and_masses():
     pairs = functools.partial(bucketing, bucket_size=2)
     inner = chain(PARTS["clipping"][0], pairs)
@@ -134,6 +139,7 @@ def test_a_part_without_weights_is_named():
         jax.eval_shape(lambda rows: selection_of(defence)(rows, F), ROWS)
 
 
+@pytest.mark.slower
 def test_acceptance_behind_a_chain_in_the_simulator():
     """Attackers amid the honest rows are mixed into what Krum takes, far ones are not."""
     defence = chain(nearest_neighbor_mixing, AGGREGATORS["krum"])

@@ -106,6 +106,7 @@ def test_every_rule_has_a_selection():
         assert selection is getattr(aggregators, f"{name}_selection")
 
 
+@pytest.mark.slower
 def test_the_selection_of_a_configured_rule_is_configured_alike():
     rule = functools.partial(aggregators.multi_krum, m=3)
     weights = selection_of(rule)(ROWS, 2)
@@ -118,6 +119,7 @@ def flops(function, *arguments):
     return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["krum", "bulyan", "median"])
 def test_together_costs_less_than_each_alone(name):
     rule, selection = AGGREGATORS[name], SELECTIONS[name]

@@ -15,6 +15,7 @@ ROWS = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
 TREE = {"a": ROWS[:, 0], "b": ROWS[:, 1:].reshape(N, 2, 2)}
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("rule", [median, krum, functools.partial(krum, squared=False)])
 def test_each_leaf_alone(rule):
     result = layerwise(rule)(TREE, F)
@@ -23,6 +24,7 @@ def test_each_leaf_alone(rule):
     np.testing.assert_array_equal(layerwise(rule)(ROWS, F), rule(ROWS, F))
 
 
+@pytest.mark.slower
 def test_options_pass_on_and_are_asked_for():
     rule = layerwise(dnc)
     assert inspect.signature(rule) == inspect.signature(dnc)
@@ -38,6 +40,7 @@ def test_of_a_selection_each_leaf_has_weights():
         selection_of(layerwise(krum))
 
 
+@pytest.mark.slower
 def test_a_chain_layer_by_layer_and_a_layerwise_rule_in_a_chain():
     part = functools.partial(clipping, radius=1.5)
     by_layer, in_chain = layerwise(chain(part, krum)), chain(part, layerwise(krum))

@@ -23,6 +23,7 @@ ROWS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 RULES = [average, median, functools.partial(krum, squared=False)]
 
 
+@pytest.mark.slower
 def test_each_draw_is_a_rule_with_its_weights_as_often_as_it_weighs():
     rule = mixture(RULES, [1, 3, 0])
 
@@ -55,6 +56,7 @@ def test_parts_that_ask_for_a_key_get_one_and_f_is_checked():
         mixture([median])(ROWS, 2)
 
 
+@pytest.mark.slower
 def test_pytrees_and_behind_a_preaggregator():
     key = jax.random.key(1)
     rule = chain(nearest_neighbor_mixing, mixture([median]))

@@ -123,6 +123,7 @@ def test_as_written_from_the_paper(case):
     np.testing.assert_allclose(np.sum(weights, axis=1), 1, rtol=1e-9)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("case", CASES)
 def test_liars_count_for_little_in_the_end(case):
     make, options, more = CASES[case]
@@ -150,6 +151,7 @@ def test_bad_rows_leave_no_trace_in_the_aggregate(name, bad):
         assert np.all(np.isfinite(got)) and np.all(weights[2:, -1] == 0)
 
 
+@pytest.mark.slower
 def test_what_reduces_to_the_mean():
     mean = STEPS.mean(axis=1)
     wide = safeguard((4, 2), thresholds=(1e6, 1e6))
@@ -161,6 +163,7 @@ def test_what_reduces_to_the_mean():
     np.testing.assert_allclose(follow(bant(), uphill)[0], uphill.mean(axis=1), rtol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("cap, count", [(1.0, 9), (0.2, 9), (0.25, 4), (0.4, 5), (1 / 3, 3)])
 def test_the_nearest_point_of_the_simplex(cap, count):
     for _ in range(5):
@@ -190,6 +193,7 @@ def task_of(root):
 SLOW = set(RULES) - {"foolsgold"}  # to compile
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in RULES],

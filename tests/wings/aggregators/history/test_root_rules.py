@@ -18,12 +18,14 @@ def squares(parameters, targets):
     return jnp.mean(jnp.sum(jnp.square(parameters[None] - targets), axis=1)) / 2
 
 
+@pytest.mark.slower
 def test_a_penalty_of_length_alone_leaves_out_the_longest():
     rows = RNG.normal(size=(N, D)).astype(np.float32)
     root = Root(jnp.zeros(D), 0.1, lambda parameters: jnp.float32(0))
     np.testing.assert_array_equal(zeno(rows, F, root=root, penalty=1.0), aggregators.cge(rows, F))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_rows_that_are_no_floats_are_left_out(bad):
     rows = RNG.normal(size=(N, D)).astype(np.float32)

@@ -27,6 +27,7 @@ from tests.support.rules import (
 EAGER = ("median", "krum", "bulyan", "geometric_median", "caf", "cge", "faba")
 
 
+@pytest.mark.slower
 @every_rule
 def test_gradient_is_finite(rule: Rule) -> None:
     gradient = rule.compiled_gradient()
@@ -50,6 +51,7 @@ def test_gradient_is_finite_where_bad_rows_are(rule: Rule) -> None:
         assert np.all(np.isfinite(gradient(rows))), value
 
 
+@pytest.mark.slower
 @every_rule_with("pytree")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_dtype_is_kept(rule: Rule, dtype: str) -> None:
@@ -63,6 +65,7 @@ def test_dtype_is_kept(rule: Rule, dtype: str) -> None:
         assert aggregate["b"][0].dtype == "float32"
 
 
+@pytest.mark.slower
 @each_name
 def test_bfloat16_is_as_close_as_its_eight_bits(rule: Rule) -> None:
     rows = jnp.asarray(gaussian_rows(0), jnp.bfloat16)
@@ -71,6 +74,7 @@ def test_bfloat16_is_as_close_as_its_eight_bits(rule: Rule) -> None:
     assert_close(rule.compiled()(rows).astype(jnp.float32), rule.compiled()(wide), 2.0**-7)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "rule",
     [
@@ -84,6 +88,7 @@ def test_jit_and_eager_agree(rule: Rule) -> None:
     assert_close(rule.compiled()(rows), rule.function(rows, f=F), 1e-6)
 
 
+@pytest.mark.slower
 @each_name
 def test_vmap_is_a_loop(rule: Rule) -> None:
     stacks = np.stack([gaussian_rows(seed) for seed in range(3)])
@@ -92,6 +97,7 @@ def test_vmap_is_a_loop(rule: Rule) -> None:
     assert_close(together, alone, 1e-6)
 
 
+@pytest.mark.slower
 @each_name_with("pytree")
 def test_a_pytree_is_its_matrix(rule: Rule) -> None:
     rows = gaussian_rows(0)
@@ -103,6 +109,7 @@ def test_a_pytree_is_its_matrix(rule: Rule) -> None:
     assert_close(flat, rule.compiled()(rows), 1e-6)
 
 
+@pytest.mark.slower
 @every_rule
 def test_five_calls_are_one_trace(rule: Rule) -> None:
     program = rule.compiled()
@@ -119,6 +126,7 @@ def shape_of_aggregate(rule: Rule, n: int, f: int) -> tuple[int, ...]:
     return jax.eval_shape(functools.partial(rule.function, f=f), rows).shape
 
 
+@pytest.mark.slower
 @every_rule
 @pytest.mark.parametrize("f", [0, 1, 2, 3])
 def test_the_exact_limit_is_accepted(rule: Rule, f: int) -> None:

@@ -20,6 +20,7 @@ HONEST = {
 RULES = ["trimmed_mean", "meamed", "phocas", "median", "bulyan", "krum", "multi_krum", "cge", "caf"]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, None])
 def test_near_the_largest_float(name: str, bad: float | None) -> None:
@@ -42,6 +43,7 @@ def test_the_mean_and_the_midpoint_of_large_values() -> None:
     np.testing.assert_allclose(middle, np.median(rows.astype(np.float64), axis=0), rtol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["meamed", "phocas"])
 def test_an_infinitely_low_row_never_stays(name: str) -> None:
     """One honest value is farther from the centre than the largest float16."""

@@ -1,6 +1,7 @@
 """Laws of the rows: what every rule makes of moved, shuffled, equal and bad ones."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def test_order_of_workers_does_not_matter(rule: Rule, seed: int) -> None:
     assert_close(rule.compiled(f)(shuffled), rule.compiled(f)(rows))
 
 
+@pytest.mark.slower
 @every_rule_with("translation")
 @few_examples
 @given(seed=seeds, scale=st.sampled_from([0.125, 1.0, 8.0]))
@@ -40,6 +42,7 @@ def test_translation_moves_the_aggregate_along(rule: Rule, seed: int, scale: flo
     assert_close(rule.compiled()(rows + shift), rule.compiled()(rows) + shift[0], 1e-4)
 
 
+@pytest.mark.slower
 @every_rule_with("scaling")
 @few_examples
 @given(seed=seeds, scale=st.sampled_from([2.0**-20, 0.5, 2.0**20]))

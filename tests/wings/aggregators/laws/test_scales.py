@@ -26,6 +26,7 @@ def test_powers_of_two_change_nothing_but_the_scale(rule: Rule) -> None:
         np.testing.assert_allclose(got, expected, rtol=2e-6, atol=1e-6, err_msg=f"{scale}")
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -52,6 +53,7 @@ SMALLEST = {"float16": 2.0**-14, "bfloat16": 2.0**-100, "float32": 2.0**-115, "f
 LARGEST = {"float16": 2.0**12, "bfloat16": 2.0**124, "float32": 2.0**124, "float64": 2.0**1020}
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("dtype", SMALLEST)
 @pytest.mark.parametrize("name", ["krum", "cge"])
 def test_to_the_ends_of_every_dtype(name: str, dtype: str) -> None:

@@ -15,6 +15,7 @@ def by_sorting(rows, row, copies, f):
     return joined[f : len(joined) - f].mean(axis=0)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_as_a_sort_of_all(n):
     # Few whole numbers: ties in most coordinates, and exact sums.

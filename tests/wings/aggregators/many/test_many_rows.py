@@ -22,6 +22,7 @@ RULES = [
 
 
 # Three coordinates are taken whole, eleven in pieces, of which the last two overlap.
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("n", "d"),
     [
@@ -43,6 +44,7 @@ def test_against_loops(n, d, name, options, monkeypatch):
     np.testing.assert_allclose(rule(rows), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("name", "options"), RULES)
 def test_pieces_have_the_derivatives_and_lanes_of_the_whole(name, options, monkeypatch):
     # What compiles for half a minute at 65 rows is the same program at 9.
@@ -62,6 +64,7 @@ def test_pieces_have_the_derivatives_and_lanes_of_the_whole(name, options, monke
     assert np.any(found[0][1])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_nearest_values_of_which_many_are_equally_far(dtype):
     """Small whole numbers around a centre: ties inside, at the end, and on both sides of it."""
@@ -77,6 +80,7 @@ def test_nearest_values_of_which_many_are_equally_far(dtype):
         np.testing.assert_allclose(found(rows, center, count), expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slower
 def test_nearest_values_that_are_infinitely_far_are_told():
     rows = np.ones((70, 2), np.float32)
     rows[:30] = np.inf, -np.inf

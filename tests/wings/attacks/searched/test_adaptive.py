@@ -170,6 +170,7 @@ def test_reference_makes_every_recorded_search_of_few_rows():
     assert_reference_searches(entries)
 
 
+@pytest.mark.slower
 def test_every_recorded_search_of_few_rows():
     assert_our_searches(entries_of_size(0, 8))
 
@@ -180,6 +181,7 @@ def test_every_other_recorded_search():
     assert_our_searches(entries_of_size(9, 51))
 
 
+@pytest.mark.slower
 def test_both_named_directions_send_what_they_searched():
     for direction, fixed, sign in (
         ("little", attacks.a_little_is_enough, 1),
@@ -207,6 +209,7 @@ def damages(honest, search):
     return jnp.sum(worth(attack(KEY, honest, 2))), jnp.stack([jnp.sum(worth(r)) for r in fixed])
 
 
+@pytest.mark.slower
 @settings(max_examples=50, deadline=None)
 @given(
     values=st.lists(
@@ -239,6 +242,7 @@ def traced(attack, num_byzantine):
     return jax.eval_shape(lambda honest: attack(KEY, honest, num_byzantine), HONEST)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("search", [sequential, bracketing])
 def test_matrix_equals_pytree_jit_and_vmap(search):
     attack = attacks.adaptive("little-negative", aggregators.median, evaluations=8, search=search)
@@ -254,6 +258,7 @@ def test_matrix_equals_pytree_jit_and_vmap(search):
     np.testing.assert_allclose(stacked[0], rows, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
     honest = np.random.default_rng(2).normal(size=(8, 30))
 

@@ -41,6 +41,7 @@ def orthogonal(d):
     return np.linalg.qr(np.random.default_rng(1).normal(size=(d, d)))[0].astype(np.float32)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", SYMMETRIES)
 def test_the_symmetries_of_rules(name):
     rule = compiled(AGGREGATORS[name], f=2)
@@ -68,6 +69,7 @@ MORE_CASES = [
 ]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("rule", "symmetry", "objective"),
     [*CASES, *(pytest.param(*case, marks=pytest.mark.thorough) for case in MORE_CASES)],
@@ -80,6 +82,7 @@ def test_never_weaker_than_its_starts(rule, symmetry, objective):
         assert worth(rule, rows, 3, objective) >= worth(rule, start(KEY, HONEST, 3), 3, objective)
 
 
+@pytest.mark.slower
 def test_a_start_that_cannot_be_bettered_is_kept():
     def huge(key, honest, num_byzantine):
         return jnp.full((num_byzantine, honest.shape[1]), 1e15, honest.dtype)
@@ -88,6 +91,7 @@ def test_a_start_that_cannot_be_bettered_is_kept():
     assert worth(aggregators.average, rows) >= worth(aggregators.average, huge(KEY, HONEST, 3))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("rule", "trimmed"), [("median", False), ("trimmed_mean", True)])
 def test_it_finds_the_optimum_of_rules_that_are_monotone(rule, trimmed):
     """In each coordinate, all attackers beyond the honest values on the side that moves most."""
@@ -105,6 +109,7 @@ def test_it_finds_the_optimum_of_rules_that_are_monotone(rule, trimmed):
     assert got == pytest.approx(best, rel=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("rule", [aggregators.meamed, aggregators.phocas])
 def test_it_beats_every_common_value_of_rules_that_are_not(rule):
     """The best of a fine grid of values, the same for all attackers, in each coordinate."""
@@ -119,6 +124,7 @@ def test_it_beats_every_common_value_of_rules_that_are_not(rule):
     assert got >= 0.999 * best
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "rule", [aggregators.krum, pytest.param(krum_of_many, marks=pytest.mark.thorough)]
 )
@@ -130,6 +136,7 @@ def test_krum_is_moved_more_than_by_any_searched_factor(rule):
     assert worth(rule, ascent(rule, symmetry="rotations", iterations=40)) > 1.1 * searched
 
 
+@pytest.mark.slower
 def test_rotations_give_what_the_whole_space_gives_to_rounding():
     """The climb takes place in few coordinates; its result is weighed in all of them."""
     wide = np.concatenate([HONEST, np.zeros((8, 40), np.float32)], axis=1) @ orthogonal(46)
@@ -139,6 +146,7 @@ def test_rotations_give_what_the_whole_space_gives_to_rounding():
     assert value > 0.9 * worth(aggregators.krum, ascent(aggregators.krum, symmetry="rotations"))
 
 
+@pytest.mark.slower
 def test_pytree_dtype_and_absence():
     attack = gradient_ascent(aggregators.median, symmetry="coordinates", iterations=2)
     tree = {"a": HONEST[:, :2].reshape(8, 2, 1), "b": jnp.asarray(HONEST[:, 2:], jnp.bfloat16)}

@@ -104,6 +104,7 @@ def simulate(rule, attack, steps=12, hyperparameters=None, task=quadratic, first
     return state
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 def test_runs_as_written_from_the_paper(name):
     rule, reference = RULES[name]
@@ -124,6 +125,7 @@ def test_runs_as_written_from_the_paper(name):
         np.testing.assert_allclose(state.parameters, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slower
 def test_of_a_root_set_that_is_all_data_fltrust_follows_the_full_gradient():
     task = quadratic._replace(root_loss=lambda data, parameters, *_: squares(parameters, TARGETS))
     same = task._replace(
@@ -135,11 +137,13 @@ def test_of_a_root_set_that_is_all_data_fltrust_follows_the_full_gradient():
     )
 
 
+@pytest.mark.slower
 def test_behind_a_pre_aggregator():
     rule = chain(nearest_neighbor_mixing, fltrust)
     assert np.all(np.isfinite(simulate(rule, reverse, steps=2).parameters))
 
 
+@pytest.mark.slower
 def test_an_attack_that_knows_the_root_set():
     def against(key, honest, num_byzantine, *, trusted):
         return jnp.broadcast_to(-trusted, (num_byzantine, trusted.size))
@@ -151,6 +155,7 @@ def test_an_attack_that_knows_the_root_set():
     assert not np.allclose(known, simulate(aggregators.average, guessed, steps=1).parameters)
 
 
+@pytest.mark.slower
 def test_a_search_against_the_rule_with_and_without_the_root_set():
     honest, trusted = jnp.asarray(TARGETS[:5]), jnp.asarray(OWN.mean(axis=0))
     key = jax.random.key(0)
@@ -207,6 +212,7 @@ def test_the_loss_on_images_is_that_of_a_batch_of_them():
     )
 
 
+@pytest.mark.slower
 def test_the_same_alone_beside_others_and_after_a_stop():
     task = images(draw(jax.random.key(0), EIGHT.train_labels, 9))
     simulator = make_simulator(

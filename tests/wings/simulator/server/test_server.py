@@ -64,6 +64,7 @@ def simulate(rule, selection=None) -> tuple[np.ndarray, dict]:
     return np.array(parameters), metrics
 
 
+@pytest.mark.slower
 def test_a_rule_that_draws_gets_a_key_of_its_own_each_step():
     key = jax.random.key(7)
     expected = [in_pairs(rows, 2, key=of_step(key, RULE, i)) for i, rows in enumerate(ROWS)]
@@ -73,6 +74,7 @@ def test_a_rule_that_draws_gets_a_key_of_its_own_each_step():
     assert not np.allclose(expected, always_the_same)
 
 
+@pytest.mark.slower
 def test_a_rule_that_remembers_starts_from_its_last_result():
     center, expected = np.zeros(D, np.float32), []
     for rows in ROWS:
@@ -92,6 +94,7 @@ def test_the_selection_sees_what_the_rule_saw():
     np.testing.assert_array_equal(state, aggregate)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["krum", "multi_krum", "bulyan"])
 def test_rule_and_selection_share_their_distances(name, monkeypatch):
     measured = []

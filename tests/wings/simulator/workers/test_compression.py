@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from simbyz.simulator import Hyperparameters
@@ -14,7 +15,9 @@ from simbyz.simulator.workers import (
     byz_clip21_sgd2m,
     byz_dm21,
     byz_ef21_sgdm,
+    byz_vr_dm21,
     chain,
+    clip,
     clipped,
     compress,
     corrected_average,
@@ -22,6 +25,7 @@ from simbyz.simulator.workers import (
     every,
     feedback,
     late,
+    optax_sender,
     private_noise,
     quantise,
     rand_k,
@@ -38,10 +42,11 @@ NUMBERS = jnp.arange(W)
 KEY = jax.random.key(3)
 
 
-def round_of(step, key=KEY, clip=jnp.inf):
+def round_of(step, key=KEY, bound=jnp.inf):
     who = Identities(NUMBERS, jnp.arange(0))
     part = Participants(NUMBERS, jnp.zeros(W, bool), jnp.int32(0), who)
-    return Round(Hyperparameters(0.1, clip=clip), key, step, step, part, 0.1, 0.1, False, None, {})
+    numbers = Hyperparameters(0.1, clip=bound)
+    return Round(numbers, key, step, step, part, 0.1, 0.1, False, None, {}, data={})
 
 
 def sent_by(sender, key=KEY, rows=ROWS, clip=jnp.inf, memory=None, first=0):
@@ -72,9 +77,20 @@ SAME = {
     "rosdhb": (rosdhb(D, 0.7), PLAIN),
     "delayed": (delayed_momentum(0.3, 1.0), PLAIN),
     "an average of all": (average(1.0), ROWS),
+    "a corrected average of all": (corrected_average(1.0), ROWS),
+    "differences of all": (byz_ef21_sgdm(1.0, top_k(D)), ROWS),
+    "and averages of them": (byz_dm21(1.0, top_k(D)), ROWS),
+    "corrected ones, too": (byz_vr_dm21(1.0, top_k(D)), ROWS),
+    "differences by all masks": (feedback(rand_k(D)), ROWS),
+    "private differences without noise": (byz_clip21_sgd2m(1.0, 1.0, 1e3, 0.0), ROWS),
+    "messages that all arrive": (when_present(every(1, W)), ROWS),
+    "without a clip": (clip(), ROWS),
+    "an optax sender that does nothing": (optax_sender(optax.identity()), ROWS),
+    "optax's average": (optax_sender(optax.ema(0.7, debias=False)), PLAIN),
 }
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", SAME)
 def test_special_cases(name):
     sender, expected = SAME[name]
@@ -105,6 +121,7 @@ def test_top_k_keeps_k_of_equals_and_what_is_not_finite():
     np.testing.assert_array_equal(got[1:], [[0] * 4, [0, np.nan, 0, np.inf]])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (5, 1), (100, 1), (103, 7), (64, 4), (10, 9)])
 def test_top_k_is_that_of_a_sort(d, k):
     rows = np.random.default_rng(d).standard_cauchy(size=(2, d)).astype(np.float32)
@@ -115,6 +132,7 @@ def test_top_k_is_that_of_a_sort(d, k):
     np.testing.assert_array_equal(top_k(k).compress(KEY, NUMBERS[:2], rows), expected)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "compressor", [rand_k(2), rand_k(2, shared=False), quantise(3)], ids=["shared", "own", "levels"]
 )
@@ -136,6 +154,7 @@ def test_masks_are_shared_or_not():
     np.testing.assert_array_equal(unscaled, np.where(shared, ROWS[0], 0))
 
 
+@pytest.mark.slower
 def test_levels_and_signs():
     row = np.array([[3.0, -4.0, 0.0]], np.float32)
     got = np.abs(quantise(5).compress(KEY, jnp.arange(1), row))
@@ -211,20 +230,42 @@ ALL = {
     "late": late(2),
     "noise": private_noise(0.1),
 }
+REST = {
+    "compressed": compress(top_k(2)),
+    "one mask": compress(rand_k(2)),
+    "signs": feedback(sign()),
+    "clipped": compress(clipped(0.5)),
+    "clip": clip(),
+    "average": average(0.3),
+    "optax": optax_sender(optax.scale_by_adam()),
+    "crashed": when_present(until(3, 2), corrected_average(0.3)),
+    "stragglers": when_present(every(2, 1)),
+    "byz_ef21_sgdm": byz_ef21_sgdm(0.3, top_k(2)),
+    "byz_dm21": byz_dm21(0.3, quantise(4)),
+    "byz_vr_dm21": byz_vr_dm21(0.3, top_k(2)),
+    "rosdhb": rosdhb(2, 0.9),
+    "byz_clip21_sgd2m": byz_clip21_sgd2m(0.3, 0.5, 0.5, 0.1),
+    "delayed_momentum": delayed_momentum(0.3, 0.5),
+}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.slower
+@pytest.mark.parametrize(
+    "name", [*ALL, *(pytest.param(name, marks=pytest.mark.thorough) for name in REST)]
+)
 def test_resumed_and_in_a_lane_it_is_the_same(name):
-    sender = ALL[name]
+    sender = (ALL | REST)[name]
     whole, memory = sent_by(sender, clip=2.0)
     _, before = sent_by(sender, rows=ROWS[:2], clip=2.0)
     rest, after = sent_by(sender, rows=ROWS[2:], clip=2.0, memory=before, first=2)
     np.testing.assert_array_equal(rest, whole[2:])
     jax.tree.map(np.testing.assert_array_equal, after, memory)
 
+    row = ROWS[0]
+
     def last(key):
         def take(point, round):
-            return Sent(ROWS[0], ROWS[0], jnp.zeros(W), {})
+            return Sent(row, row, jnp.zeros(W), {})
 
         sent, _ = sender.send(take, jnp.zeros(D), memory, round_of(7, key, 2.0))
         return sent.vectors

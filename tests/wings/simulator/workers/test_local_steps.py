@@ -17,6 +17,7 @@ from tests.wings.simulator.quadratic import TARGET, quadratic, run
 N, F, ROUNDS, K = 7, 2, 6, 3
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("place", ["worker", "update", "server"])
 def test_against_numpy(place, nesterov):
@@ -78,6 +79,7 @@ def test_against_numpy(place, nesterov):
     np.testing.assert_array_equal(metrics.training_points, np.arange(ROUNDS) * K * (N - F))
 
 
+@pytest.mark.slower
 def test_a_local_rate_of_zero_gives_sums_of_gradients_at_one_place():
     """Then k steps are one, of a batch k times as large and a rate k times as large."""
     task = quadratic(noise=1.0)
@@ -129,6 +131,7 @@ MATRIX = [
 ]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(("options", "rule", "attack", "place", "optimizer"), MATRIX)
 def test_with_rules_attacks_places_and_optimizers(options, rule, attack, place, optimizer):
     """Batched over seeds, each combination comes nearer to the optimum under attack."""

@@ -56,6 +56,7 @@ def test_passes_differ_from_each_other_and_between_workers(long):
     assert len({same[:, worker].tobytes() for worker in range(6)}) == 6
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("kind", [passes, draws])
 @pytest.mark.parametrize("first", [0, 1, 4, 5, 13])
 def test_a_batch_is_the_same_wherever_one_starts(kind, first):
@@ -69,6 +70,7 @@ def test_a_worker_s_batches_do_not_depend_on_the_others(kind):
     np.testing.assert_array_equal(others[:, :3], kind(0, 7)[:, :3])
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("largest", [500, 40_000])  # 2 * 40,000 is past what 16 bits number
 def test_a_pass_is_in_the_order_of_random_bits(largest):
     count, size, first = largest - 3, largest // 4, 2
@@ -161,6 +163,7 @@ def test_the_shared_pass_is_the_default_and_does_not_use_a_partition():
     np.testing.assert_array_equal(np.sort(drawn[:1437]), np.arange(1437))
 
 
+@pytest.mark.slower
 def test_a_loss_is_the_mean_of_the_workers_own_losses_and_another_partition_needs_no_compilation():
     """Whole-data batches: the first step's loss tells whose data was used."""
     extreme = partition.extreme(jax.random.key(0), LABELS, N)

@@ -96,6 +96,7 @@ def test_it_looks_ahead_by_all_momenta_in_a_chain():
     np.testing.assert_allclose(at, 1 - 0.05 * ROWS[0], rtol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("count", [None, 3])
 def test_optax_s_trace_is_momentum_at_the_workers(count):
     """Also where some take part: the others' trace stays as it is."""
@@ -119,6 +120,7 @@ def test_optax_s_trace_is_momentum_at_the_workers(count):
     np.testing.assert_allclose(other.senders[-1].trace, own.senders[-1], rtol=1e-6)
 
 
+@pytest.mark.slower
 def test_the_absent_keep_their_memory():
     config = Config(n=5, f=0, participants=2, momentum_at=())
     arguments = Hyperparameters(0.05), aggregators.average, None
@@ -131,6 +133,7 @@ def test_the_absent_keep_their_memory():
     assert not np.any(after[present] == before[present])
 
 
+@pytest.mark.slower
 def test_what_is_sampled_is_what_was_clipped():
     _, plain = run(
         Config(n=5, f=0, momentum_at=()),

@@ -51,6 +51,7 @@ def run(config, hyperparameters, rule=aggregators.average, attack=None, steps=25
     return quadratic.run(config, hyperparameters, rule, attack, steps, task)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "momentum", [Momentum(0.9, 0.1), Momentum(0.8), Momentum(0.0)], ids=["mean", "sum", "none"]
 )
@@ -91,6 +92,7 @@ def test_without_decay_it_is_plain_gradients():
     np.testing.assert_allclose(reduced.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 def test_it_estimates_the_gradient_better_than_plain_momentum():
     """Far from the optimum plain momentum lags: its error to the true gradient is larger."""
     errors = {}
@@ -114,6 +116,7 @@ def test_it_estimates_the_gradient_better_than_plain_momentum():
     assert errors[True] < errors[False] / 2
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("redraw", [False, True])
 def test_it_goes_with_rules_attacks_and_redrawing(redraw):
     config = Config(n=9, f=2, redraw=redraw, variance_reduction=True, evaluate_every=100)
@@ -127,6 +130,7 @@ def test_it_goes_with_rules_attacks_and_redrawing(redraw):
     assert float(jnp.abs(state.parameters).max()) < 1.5  # from about 3
 
 
+@pytest.mark.slower
 def test_chunks_and_lanes_of_a_sweep_change_nothing():
     task = noisy(0.5)
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
@@ -144,6 +148,7 @@ def test_chunks_and_lanes_of_a_sweep_change_nothing():
     assert not np.allclose(second.parameters, whole.parameters)
 
 
+@pytest.mark.slower
 def test_workers_a_few_at_once_change_nothing():
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
     few = dataclasses.replace(REDUCED, workers_at_once=2)
@@ -164,6 +169,7 @@ COMBINED = [
 ]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("options", COMBINED, ids=lambda options: "-".join(map(str, options)))
 def test_with_places_nesterov_participants_and_local_steps(options):
     """Step by step, each worker with its own estimate and its own last point."""
@@ -217,6 +223,7 @@ def test_with_places_nesterov_participants_and_local_steps(options):
     assert np.isfinite(metrics.loss).all()
 
 
+@pytest.mark.slower
 def test_a_run_without_nesterov_in_a_program_with_it():
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
     plain, _ = run(REDUCED, hyperparameters, steps=5)

@@ -1,11 +1,23 @@
 """Wrong settings of senders are refused, each in one line; and what privacy comes to."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from simbyz import attacks
+from simbyz.aggregators import Root, adaptive_federated_averaging, median, safeguard, zeno
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.metrics import attack_success_rate
 from simbyz.simulator.workers import (
     average,
     by_chance,
+    byz_clip21_sgd2m,
+    byz_dm21,
+    byz_ef21_sgdm,
+    byz_vr_dm21,
+    chain,
     clipped,
     compress,
     corrected_average,
@@ -14,6 +26,8 @@ from simbyz.simulator.workers import (
     every,
     feedback,
     late,
+    normalised,
+    optax_sender,
     private_noise,
     quantise,
     rand_k,
@@ -23,7 +37,31 @@ from simbyz.simulator.workers import (
     until,
     when_present,
 )
-from tests.wings.simulator.workers.test_compression import sent_by
+from tests.wings.simulator.quadratic import quadratic
+from tests.wings.simulator.workers.test_compression import ROWS, sent_by
+
+KEY = jax.random.key(0)
+
+
+def simulator_of(sender, attack=attacks.fall_of_empires, **options):
+    config = Config(n=5, f=1, **{"momentum_at": (), **options})
+    return make_simulator(config, quadratic(), median, attack, senders=[sender])
+
+
+def advance(sender, worker=None, **options):
+    """Traces a step, without a run."""
+    simulator = simulator_of(sender, **options)
+    jax.eval_shape(
+        lambda state: simulator.advance(state, Hyperparameters(0.1, worker), {}, KEY, 0, 1),
+        jax.eval_shape(simulator.initialise, KEY),
+    )
+
+
+def apply_once(sender):
+    simulator = simulator_of(sender)
+    state, rows = simulator.initialise(KEY), jnp.ones((4, 4))
+    simulator.apply(state, Hyperparameters(0.1), KEY, 0, rows, rows[0])
+
 
 PRIVATE = {"multiplier": 1.0, "batch_size": 10, "examples": 100, "steps": 10, "delta": 1e-5}
 WRONG = {
@@ -41,8 +79,40 @@ WRONG = {
     "weight 0": (lambda: average(0.0), r"weight must be in \(0, 1\]"),
     "weight 2": (lambda: corrected_average(2.0), "weight must be in"),
     "weight nan": (lambda: average(float("nan")), "weight must be in"),
-    "beta": (lambda: rosdhb(1, 1.0), "weight must be in"),
-    "alpha": (lambda: delayed_momentum(0.0, 0.5), "weight must be in"),
+    "beta": (lambda: rosdhb(1, 1.0), r"beta must be in \[0, 1\), got 1.0"),
+    "beta above": (lambda: rosdhb(1, 1.5), r"beta must be in \[0, 1\), got 1.5"),
+    "beta 0": (lambda: byz_clip21_sgd2m(0.0, 0.5, 1.0), r"beta must be in \(0, 1\], got 0.0"),
+    "eta": (lambda: byz_ef21_sgdm(2.0, top_k(1)), r"eta must be in \(0, 1\], got 2.0"),
+    "eta 0": (lambda: byz_dm21(0, top_k(1)), r"eta must be in \(0, 1\], got 0"),
+    "eta nan": (lambda: byz_vr_dm21(np.nan, top_k(1)), r"eta must be in \(0, 1\], got nan"),
+    "alpha": (lambda: delayed_momentum(0.0, 0.5), r"alpha must be in \(0, 1\]"),
+    "several weights": (lambda: average(np.ones(2) / 2), r"weight must be one number, got shape"),
+    "several bounds": (lambda: clipped(np.ones(3)), "bound must be one number"),
+    "clip21 noise": (lambda: byz_clip21_sgd2m(0.5, 0.5, 1.0, -1), "noise must be finite and"),
+    "clip21 bound": (lambda: byz_clip21_sgd2m(0.5, 0.5, -1.0), "bound must be above 0, got -1.0"),
+    "masks make larger": (lambda: sent_by(feedback(rand_k(3))), "feedback needs a contraction"),
+    "signs make larger": (lambda: sent_by(feedback(sign(scaled=False))), "needs a contraction"),
+    "stream": (lambda: by_chance(0.5, stream=-1), "stream must be at least 0, got -1"),
+    "present": (lambda: sent_by(when_present(lambda key, step, w: w / 2)), "must return bools"),
+    "noise after": (lambda: sent_by(chain(average(0.5), private_noise(1.0))), "after the clip"),
+    "worker": (
+        lambda: advance(private_noise(1.0), Momentum(0.9), momentum_at=("worker",)),
+        r"private_noise is .* with momentum_at=\(\), one local step",
+    ),
+    "local": (lambda: advance(private_noise(1.0), local_steps=2), "directly after the clip"),
+    "apply": (lambda: apply_once(corrected_average(0.5)), "two gradients of a batch, apply is"),
+    "optimiser": (lambda: optax_sender(optax.adam(0.1)), "belongs to the server"),
+    "its step": (lambda: optax_sender(normalised()), "belongs to the server"),
+    "one class": (lambda: attack_success_rate(3, 3), "must be two classes, got 3 and 3"),
+    "no class": (lambda: attack_success_rate(-1, 3), "must be two classes, got -1 and 3"),
+    "shrink": (lambda: attacks.poisoned_fl(shrink=2.0), "shrink must be from 0 to 1, got 2.0"),
+    "warmup": (lambda: attacks.mimicking(warmup=0), "warmup must be at least 1, got 0"),
+    "short first": (lambda: safeguard(windows=(1, 5)), "the longer one first"),
+    "ban": (lambda: adaptive_federated_averaging(ban=2.0), "ban must be from 0 to 1, got 2.0"),
+    "penalty": (
+        lambda: zeno(ROWS[0], 1, root=Root(ROWS[0, 0], 0.1, np.sum), penalty=-1.0),
+        "zeno needs penalty >= 0, got penalty=-1.0",
+    ),
     "chance 0": (lambda: by_chance(0.0), "probability must be in"),
     "chance 2": (lambda: delayed_momentum(0.5, 2.0), "probability must be in"),
     "late": (lambda: late(-1), "steps must be at least 0, got -1"),
@@ -55,6 +125,10 @@ WRONG = {
     "batch": (lambda: epsilon(**PRIVATE | {"batch_size": 101}), "batch_size <= examples"),
     "steps": (lambda: epsilon(**PRIVATE | {"steps": -1}), "steps must be at least 0"),
     "delta": (lambda: epsilon(**PRIVATE | {"delta": 1.0}), r"delta must be in \(0, 1\)"),
+    "several multipliers": (
+        lambda: epsilon(**PRIVATE | {"multiplier": np.ones(2)}),
+        "multiplier must be one number",
+    ),
     "deviation": (lambda: epsilon(**PRIVATE | {"multiplier": -1}), "multiplier must be finite"),
 }
 
@@ -79,12 +153,37 @@ def test_wrong_values_are_refused_in_one_line(name):
         (lambda: rand_k(2, scaled=1), "scaled must be True or False, got 1"),
         (lambda: sign(scaled="no"), "scaled must be True or False"),
         (lambda: average("x"), "must be a number, got 'x'"),
+        (lambda: average(True), "weight must be a number, got True"),
+        (lambda: feedback(top_k(1), noise="x"), "noise must be a number, got 'x'"),
+        (lambda: clipped("2"), "bound must be a number, got '2'"),
+        (lambda: private_noise(None), "multiplier must be a number, got None"),
+        (lambda: epsilon(**PRIVATE | {"delta": "x"}), "delta must be a number, got 'x'"),
+        (lambda: epsilon(**PRIVATE | {"batch_size": 1.5}), "batch_size must be an int"),
+        (lambda: rosdhb(1, "x"), "beta must be a number, got 'x'"),
+        (lambda: rosdhb(0.1, 0.9), "k must be an int, got 0.1"),
+        (lambda: byz_ef21_sgdm(top_k(1), 0.1), "eta must be a number"),
+        (lambda: byz_ef21_sgdm(0.1, 10), "compressor must be a Compressor"),
+        (lambda: delayed_momentum(None, 0.5), "alpha must be a number, got None"),
+        (lambda: by_chance(0.5, stream=0.5), "stream must be an int"),
+        (lambda: until(True, 2), "step must be an int, got True"),
+        (lambda: every(2, 1.5), "count must be an int"),
+        (lambda: when_present(by_chance), "present must be a function, such as by_chance"),
+        (lambda: when_present(by_chance(0.5), "momentum"), "a chain is of senders"),
+        (lambda: chain([average(0.5)]), "a chain is of senders"),
+        (lambda: chain(top_k(1)), "a chain is of senders"),
+        (lambda: optax_sender(optax.adam), "transformation must be optax's"),
+        (lambda: advance(top_k(1)), "senders must be a list of Sender"),
+        (lambda: advance(average), "senders must be a list of Sender"),
+        (lambda: advance(average(0.5), attack=attacks.free_riding), "attack must be .* call it"),
+        (lambda: advance(average(0.5), attack=attacks.xfed), "got xfed: call it"),
+        (lambda: attacks.intermittent(attacks.poisoned_fl, 2, 1), "got poisoned_fl: call it"),
         (lambda: feedback(top_k(1), rate=None), "rate must be a number, got None"),
     ],
 )
 def test_other_kinds_are_refused(call, message):
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(TypeError, match=message) as refused:
         call()
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

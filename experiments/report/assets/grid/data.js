@@ -1,6 +1,5 @@
-// The content of the page, and what is computed from it.
+// The runs of the page, and what is computed from them.
 
-const content = JSON.parse(document.getElementById("content").textContent);
 const { configurations, comparisons, runs, grids, metrics } = content;
 
 // A configuration knows its runs; a run is an index into the columns of `runs`, and into the points.
@@ -80,23 +79,3 @@ function pairsOf(comparison, needsReference) {
       reference: reference.get(seed), gain: worker.get(seed) - update.get(seed), update: update.get(seed),
     }));
 }
-
-const numberOf = new Intl.NumberFormat("en");
-const withoutZeroSign = (text) => text.replace(/^[-+](0\.?0*)$/, "$1");
-const percent = (value) => (Number.isFinite(value) ? (100 * value).toFixed(1) : "–");
-const points = (value) =>
-  Number.isFinite(value) ? withoutZeroSign((value > 0 ? "+" : "") + (100 * value).toFixed(1)) : "–";
-const spreadOf = ({ mean, deviation }, format = percent) =>
-  format(mean) + (Number.isFinite(deviation) ? ` ± ${(100 * deviation).toFixed(1)}` : "");
-
-/** An element with attributes, listeners (on...) and children, which are never read as HTML. */
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children);
-  return made;
-}
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();

@@ -3,20 +3,18 @@
 const state = { selected: null, scope: "cell", metric: "accuracy" };
 
 function describe() {
-  const count = (dataset) => runs.configuration.filter((i) =>
+  const inGrid = (dataset) => runs.configuration.filter((i) =>
     configurations[i].in_grid && configurations[i].dataset === dataset).length;
-  const paper = Object.entries(content.grid).map(([dataset, all]) =>
-    `${dataset} ${numberOf.format(count(dataset))} of the paper's ${numberOf.format(all)} runs`);
-  const beside = runs.configuration.filter((i) => !configurations[i].in_grid).length;
-  if (beside) paper.push(`${numberOf.format(beside)} runs beside the paper's grid`);
+  const sentences = Object.entries(content.grid).map(([dataset, all]) => [dataset, inGrid(dataset), all])
+    .filter(([, count]) => count)
+    .map(([dataset, count, all]) => `${numberOf.format(count)} of the ${numberOf.format(all)} that the paper's grid has of ${dataset}`);
+  const others = runs.configuration.filter((i) => !configurations[i].in_grid).length;
+  if (others === runs.seed.length) sentences.push("with settings of their own, none of which the paper's grid has");
+  else if (others) sentences.push(`${numberOf.format(others)} with settings that the paper's grid does not have`);
   const lost = runs.diverged.filter((step) => step !== null).length;
   document.getElementById("shown").textContent =
-    `${numberOf.format(runs.seed.length)} runs of ${numberOf.format(configurations.length)} configurations: ${paper.join(", ")}. ` +
+    `${counted(runs.seed.length, "run")} of ${counted(configurations.length, "configuration")}: ${sentences.join(", ")}. ` +
     (lost ? `${numberOf.format(lost)} diverged (✕).` : "None diverged.");
-  document.getElementById("versions").append(
-    element("p", {}, `From ${content.folders.join(", ")}.`),
-    ...content.versions.map((line) => element("p", {}, line)),
-    element("p", {}, "Curves are stored in 16 bits between their extremes; tables and the heatmap are exact."));
 }
 
 function open(comparison) {
@@ -27,13 +25,9 @@ function open(comparison) {
 }
 
 function drawScopes() {
-  const bar = document.getElementById("scopes");
-  bar.replaceChildren(...[["cell", "the open cell"], ["all", "all that passes the filters"]].map(([name, label]) =>
-    element("button", {
-      type: "button", "data-scope": name, "aria-pressed": String(state.scope === name),
-      disabled: name === "cell" && !state.selected,
-      onclick: () => { state.scope = name; drawScopes(); drawLower(); },
-    }, label)));
+  drawChoice(document.getElementById("scopes"), "scope",
+    [["cell", "the open cell", !state.selected], ["all", "all that passes the filters"]], state.scope,
+    (name) => { state.scope = name; drawLower(); });
 }
 
 function drawLower() {
@@ -48,22 +42,14 @@ function drawAll() {
   drawHeatmaps(state.selected, open);
   drawScopes();
   drawLower();
-  drawTable(open);
+  drawConfigurations(open);
 }
 
-function useTheme(name) {
-  document.documentElement.dataset.theme = name;
-  document.getElementById("theme").textContent = name === "dark" ? "light" : "dark";
-}
-
-useTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-document.getElementById("theme").onclick = () => {
-  useTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-  drawAll();
-};
+startTheme(drawAll);
 const select = document.getElementById("metric");
 select.append(...Object.entries(metrics).map(([name, { label }]) => element("option", { value: name }, label)));
 select.onchange = () => { state.metric = select.value; drawLower(); };
+document.getElementById("save-plot").onclick = savePlot;
 // The cell that gains most is open at first: the picture that the page is about.
 state.selected = comparisons.reduce((best, comparison) => {
   const gain = QUANTITIES.gain.of(comparison).mean;
@@ -75,14 +61,17 @@ if (!state.selected) state.scope = "all";
 async function drawFirst() {
   const seen = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
   describe();
-  drawFilters(drawAll);
+  drawVersions("Curves are stored in 16 bits between their extremes; tables and the heatmap are exact.");
+  drawFilters(configurations, drawAll);
   drawQuantities(() => drawHeatmaps(state.selected, open));
   drawHeatmaps(state.selected, open);
   await seen();
   drawScopes();
   drawLower();
   await seen();
-  drawTable(open);
+  drawConfigurations(open);
   document.body.dataset.drawn = "";
 }
 drawFirst();
+// The picture of curves is as wide as the page.
+window.onresize = () => drawLower();

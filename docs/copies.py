@@ -1,0 +1,38 @@
+"""Pages that stand elsewhere in the clone, as files here: README and the like, and the notebooks.
+
+A link from one of them leads to where its file is here.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "experiments/distributed_momentum/REPORT.md",
+)
+LINK = re.compile(r"\]\((?!#|\w+:)([^)#]*)")
+
+
+def write(clone: Path, folder: Path) -> None:
+    """Writes `folder` anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for page in PAGES:
+        text = (clone / page).read_text(encoding="utf-8")
+        there = (clone / page).parent
+        text = LINK.sub(lambda found, there=there: f"]({_here(found[1], there, folder)}", text)
+        (folder / Path(page).name).write_text(text, encoding="utf-8")
+    for notebook in sorted((clone / "notebooks").glob("*.ipynb")):
+        shutil.copy(notebook, folder)
+
+
+def _here(target: str, there: Path, folder: Path) -> str:
+    """Where a file that a page in `there` links to is, seen from `folder`."""
+    path = Path(os.path.normpath(there / target))
+    copy = folder / path.name
+    is_copied = path.name in {Path(page).name for page in PAGES} or path.suffix == ".ipynb"
+    return os.path.relpath(copy if is_copied else path, folder)

@@ -1,0 +1,266 @@
+"""Results of an experiment that ends in one table, to what the page of such a table embeds.
+
+A sheet says which columns are the keys of the heatmap, and which are its quantities.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from experiments.attack_strength.tables import summarise as strengths
+from experiments.benchmark.ranking import worst_cases
+from experiments.benchmark.results import Results
+from experiments.decentralised.tables import summarise as decentralised
+from experiments.defence_matrix.choose import matrix
+from experiments.shared.mixing import code_of, refuse_different_code
+from simbyz import records
+from simbyz.records.divergence import COLUMNS, diverged_steps
+
+
+class Quantity(NamedTuple):
+    """A column that may colour the heatmap.
+
+    colors: whether high or low values are light. within: the ends of the colours; the largest of
+    the same panel and heading across if None.
+    """
+
+    name: str
+    label: str
+    percent: bool = False
+    deviation: str | None = None
+    colors: str = "high"
+    within: tuple[float, float] | None = None
+
+
+class Sheet(NamedTuple):
+    """The table of an experiment: how it is made of runs, and shown.
+
+    Args:
+      made_by: columns that its runs have and those of no other experiment.
+      table: runs of one setting -> its rows.
+      setting: columns of the runs in which those of one table agree.
+      panel, down, across: keys of a row, in the setting's or the table's columns.
+      columns: further columns of the table, by their headings.
+    """
+
+    title: str
+    lead: str
+    made_by: frozenset[str]
+    read: Callable[[Path], pd.DataFrame]
+    table: Callable[[pd.DataFrame], pd.DataFrame]
+    setting: tuple[str, ...]
+    panel: tuple[str, ...]
+    down: tuple[str, ...]
+    across: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    columns: dict[str, str]
+
+
+def _runs_and_divergence(folder: Path) -> pd.DataFrame:
+    runs = records.read_runs(folder)
+    steps = records.read_steps(folder, columns=COLUMNS)
+    return runs.assign(diverged_step=runs["digest"].map(diverged_steps(steps)))
+
+
+def _strengths(runs: pd.DataFrame) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(row["measured"]).assign(n=row["n"], f=row["f"], rule=row["rule"])
+        for row in runs.to_dict("records")
+    ]
+    return strengths(pd.concat(parts, ignore_index=True))
+
+
+ACCURACY = Quantity("test_accuracy", "test accuracy, %", True, "deviation", within=(0, 1))
+LOSS = Quantity(
+    "training_loss", "training loss, worst attack", colors="low", within=(0, float(np.log(10)))
+)
+WORST = "Test accuracy, mean over seeds, under the attack that leaves least of it"
+TRAINING = ("dataset", "steps", "batch_size", "hidden", "evaluations", "partition_seed")
+SHEETS = (
+    Sheet(
+        title="The defence matrix",
+        lead=f"{WORST}, at the hyperparameters whose worst attack is best on the validation split.",
+        made_by=frozenset({"pre", "heterogeneity", "honest", "validation_accuracy"}),
+        read=_runs_and_divergence,
+        table=matrix,
+        setting=(*TRAINING, "honest", "validation", "root_examples"),
+        panel=("rule",),
+        down=("pre", "heterogeneity"),
+        across=("f",),
+        quantities=(ACCURACY, LOSS),
+        columns={
+            "worst_attack": "worst attack",
+            "learning_rate": "learning rate",
+            "momentum": "momentum",
+            "weight_decay": "weight decay",
+            "seeds": "seeds",
+            "diverged": "diverged",
+        },
+    ),
+    Sheet(
+        title="How far each attack moves each rule",
+        lead="Strength: distance of the aggregate from the honest mean, in honest deviations, mean "
+        "over steps; coloured by its share of the strongest on the same rule. Cosine: of the "
+        "aggregate with the honest mean.",
+        made_by=frozenset({"measured", "climbers"}),
+        read=records.read_runs,
+        table=_strengths,
+        setting=("dataset", "send", "at_step", "iterations", "climbers", "seed"),
+        panel=("n", "f"),
+        down=("attack",),
+        across=("rule",),
+        quantities=(
+            Quantity("strength", "strength", deviation="strength_deviation"),
+            Quantity("cosine", "cosine", False, "cosine_deviation", "low", (-1, 1)),
+        ),
+        columns={"kind": "kind of attack"},
+    ),
+    Sheet(
+        title="Rules under their worst attack",
+        lead=f"{WORST}, at the learning rate whose worst attack is best on the validation split.",
+        made_by=frozenset({"pre", "heterogeneity", "n", "vmap_width"}),
+        read=lambda folder: Results(folder).runs,
+        table=worst_cases,
+        setting=(*TRAINING, "n", "validation", "weight_decay"),
+        panel=("momentum",),
+        down=("rule", "pre"),
+        across=("f", "heterogeneity"),
+        quantities=(
+            ACCURACY,
+            Quantity("unattacked", "accuracy unattacked, %", True, within=(0, 1)),
+        ),
+        columns={
+            "worst_attack": "worst attack",
+            "learning_rate": "learning rate",
+            "rank": "rank",
+            "diverged": "diverged",
+        },
+    ),
+    Sheet(
+        title="Without a server",
+        lead="Test accuracy, mean over nodes and seeds, under the attack that leaves least of it.",
+        made_by=frozenset({"graph", "placement"}),
+        read=records.read_runs,
+        table=decentralised,
+        setting=(*TRAINING, "honest", "placement", "friends", "learning_rate", "momentum"),
+        panel=("graph",),
+        down=("rule", "heterogeneity"),
+        across=("f",),
+        quantities=(
+            ACCURACY,
+            Quantity("worst_node", "accuracy of the worst node, %", True, within=(0, 1)),
+            Quantity("consensus_distance", "distance to consensus", colors="low"),
+        ),
+        columns={"worst_attack": "worst attack", "seeds": "seeds"},
+    ),
+)
+KEYS = {"pre": "after", "heterogeneity": "data", "dataset": "data set"}
+VERSIONS = ("jax_version", "device_kind", "code")
+
+
+def sheet_of(folder: Path) -> Sheet | None:
+    """The sheet whose experiment left its runs in a folder; None if none of these did.
+
+    Raises:
+      FileNotFoundError: the folder is not there.
+    """
+    if (folder / "runs").is_dir():  # of which the benchmark alone keeps tables
+        columns = set(Results(folder).runs.columns)
+    else:
+        files = [path.name for path in sorted(folder.glob("*.parquet"))]
+        columns = set(records.read_runs(folder, files=files[:1]).columns)
+    return next((sheet for sheet in SHEETS if sheet.made_by <= columns), None)
+
+
+def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) -> dict:
+    """Everything that the page shows, ready for JSON.
+
+    Raises:
+      ValueError: runs of different code, or of another experiment.
+    """
+    runs = pd.concat([sheet.read(folder) for folder in folders], ignore_index=True)
+    runs = runs.dropna(subset=list(sheet.made_by - {"climbers"}))
+    if not allow_mixed:
+        refuse_different_code(runs.assign(file=runs.get("file", "the table")))
+    # A list of steps is no key, and runs from before a setting was there have none of it.
+    runs = runs.reindex(columns=runs.columns.union(sheet.setting, sort=False))
+    settings = {name: runs[name].map(_plain).fillna(0) for name in sheet.setting}
+    parts, groups = [], list(runs.groupby(list(settings.values()), sort=False))
+    differ = [name for name, values in settings.items() if values.nunique() > 1]
+    for values, some in groups:
+        setting = dict(zip(sheet.setting, values, strict=True))
+        parts.append(sheet.table(some).assign(**{name: setting[name] for name in differ}))
+    table = pd.concat(parts, ignore_index=True)
+    if "pre" in table:
+        table["pre"] = table["pre"].replace("none", "alone")
+    # Files come in the order of their names, in which 10 is before 2.
+    keys = (*sheet.panel, *sheet.down, *sheet.across)
+    numbers = [name for name in keys if _is_number(table[name])]
+    table = table.sort_values(numbers, kind="stable") if numbers else table
+    panel = (*differ, *sheet.panel)
+    given = [name for name in sheet.setting if name not in differ and runs[name].notna().any()]
+    same = [f"{_words(name)} {settings[name].iloc[0]}" for name in given]
+    return {
+        "folders": [str(folder) for folder in folders],
+        "versions": _versions(runs),
+        "count": len(runs),
+        "shown": f"{len(runs):,} runs; {', '.join(same)}.",
+        "lead": sheet.lead,
+        "note": "Mean ± deviation. A click on a heading sorts.",
+        "file": "table",
+        "panel": list(panel),
+        "down": list(sheet.down),
+        "across": list(sheet.across),
+        "quantities": [_plain_quantity(quantity) for quantity in sheet.quantities],
+        "columns": [*_columns(table, panel, sheet)],
+        "rows": [
+            {name: _json(value) for name, value in row.items()} for row in table.to_dict("records")
+        ],
+    }
+
+
+def _columns(table: pd.DataFrame, panel: Sequence[str], sheet: Sheet) -> Iterator[dict]:
+    for name in (*panel, *sheet.down, *sheet.across):
+        yield {"name": name, "label": _words(name), "number": _is_number(table[name])}
+    for quantity in sheet.quantities:
+        yield _plain_quantity(quantity) | {"number": True}
+    for name, label in sheet.columns.items():
+        yield {"name": name, "label": label, "number": _is_number(table[name])}
+
+
+def _plain_quantity(quantity: Quantity) -> dict:
+    within = quantity.within
+    return quantity._asdict() | {"within": None if within is None else list(within)}
+
+
+def _versions(runs: pd.DataFrame) -> list[str]:
+    kinds = runs.assign(code=code_of(runs)).reindex(columns=list(VERSIONS))
+    kinds = kinds.astype(object).where(kinds.notna(), "unknown")
+    counted = kinds.groupby(list(VERSIONS), sort=False).size()
+    return [
+        f"{count} runs: jax {jax}, on {on}, {code}" for (jax, on, code), count in counted.items()
+    ]
+
+
+def _words(name: str) -> str:
+    return KEYS.get(name, name.replace("_", " "))
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column)
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple | np.ndarray) else value
+
+
+def _json(value: Any) -> Any:
+    """A value as JSON has it, where there is no NaN and no infinity."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else "infinite"
+    return value

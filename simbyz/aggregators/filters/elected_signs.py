@@ -1,0 +1,77 @@
+"""A rule that elects a sign in each coordinate, and averages the values that have it."""
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.checks import floor_of_product, require
+from simbyz._arrays.geometry import gram, middle_row
+from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.moments import sum_rows
+from simbyz._arrays.scales import middle_of, wide
+from simbyz._arrays.stacking import Updates, ravel
+from simbyz.aggregators.center import lengths_to
+
+__all__ = ["fedseca", "fedseca_selection"]
+
+
+def _fedseca(updates: Updates, f: int, *, sparsity: float = 0.9) -> Halves:
+    """The mean, in each coordinate, of the values of the sign that rows elect that agree.
+
+    Rows k and l agree if ω_kl = Σ_j sgn x_kj sgn x_lj > 0, and disagree if it is negative. A row
+    votes with the weight ρ_k = max(0, (1/n) Σ_l sgn ω_kl), and s_j = sgn Σ_k ρ_k sgn x_kj is
+    elected. Rows are shortened to the lower median of all norms, each size in them is cut to the
+    lower median of the coordinate's sizes, and of each row the largest values, a share 1 - sparsity
+    of what it sent, are kept. The result is the mean of those that have the sign s_j; 0 if none.
+
+    Args:
+      sparsity: γ, from 0 to below 1: the ⌊γ (d - 1)⌋ + 1 smallest values of a row are left out.
+
+    Returns:
+      The aggregate. Nothing of the choice carries a derivative.
+
+    Raises:
+      ValueError: n < 2f + 1, or a sparsity out of range.
+
+    Weights: a row's share of the values averaged, the mean over the coordinates that have any;
+      zeros if none has.
+    Cost: one n × n × d matrix product, a sort of each row, and a sorting network.
+    Reference: Benjamin et al., FedSECA: sign election and coordinate-wise aggregation of gradients
+      for Byzantine tolerant federated learning, CVPR 2025, by its program.
+    Convention: a row that is not finite neither votes nor counts, but for n, and its sizes are
+      infinite in both medians. Where no sign is elected the result is 0; CRYPTO-KU's library
+      averages all values there.
+    """
+    stack, unravel = ravel(updates)
+    n, d = stack.shape
+    require("fedseca", n, f, 2, 1)
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"fedseca needs 0 <= sparsity < 1, got sparsity={sparsity}")
+    lengths = lengths_to(None, stack)
+    finite = lengths.finite[:, None]
+    rows = jnp.where(finite, wide(stack), 0)
+    signs = jax.lax.stop_gradient(jnp.sign(rows))
+    agreement = jnp.maximum(0, jnp.sum(jnp.sign(gram(signs)), axis=1) / n)
+    elected = jnp.sign(jnp.matmul(agreement, signs, precision=jax.lax.Precision.HIGHEST))
+
+    norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
+    shortened = rows * jnp.minimum(1, middle_of(norms) / norms)[:, None]
+    bound = middle_row(jnp.where(finite, jnp.abs(shortened), jnp.inf))
+    cut = jnp.clip(shortened, -bound[None], bound[None])
+    sizes = jax.lax.stop_gradient(jnp.abs(rows))
+    rank = floor_of_product(sparsity, d - 1)
+    large = sizes > jnp.sort(sizes, axis=1)[:, rank][:, None]
+    taken = large & (signs * elected[None] > 0)
+    count = jnp.sum(taken, axis=0)
+
+    def weights() -> jax.Array:
+        shares = taken / jnp.maximum(count, 1)[None]
+        return jnp.sum(shares, axis=1) / jnp.maximum(jnp.sum(count > 0), 1)
+
+    def aggregate() -> jax.Array:
+        total = sum_rows(list(jnp.where(taken, cut, 0)))
+        return (total / jnp.maximum(count, 1)).astype(stack.dtype)
+
+    return Halves(lambda: unravel(aggregate()), weights)
+
+
+fedseca, fedseca_selection = halves(_fedseca)

@@ -1,0 +1,80 @@
+"""Tables: rows of features in place of images, of scikit-learn or from a file."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from simbyz.data.datasets import Dataset
+
+TABLES = ("breast_cancer", "wine")
+
+
+def load_table(name: Literal["breast_cancer", "wine"]) -> Dataset:
+    """A table that scikit-learn embeds: 569 rows of 30 features and two classes, or 178 of 13 and
+    three. Every fifth row is a test row.
+
+    Raises:
+      ValueError: the name is unknown.
+      FileNotFoundError: scikit-learn is not installed.
+    """
+    if name not in TABLES:
+        raise ValueError(f"unknown table {name!r}, expected one of {', '.join(TABLES)}")
+    made = getattr(_scikit_learn(name), f"load_{name}")()
+    return table(name, made.data, made.target)
+
+
+def read_libsvm(path: str | os.PathLike[str], *, name: str | None = None) -> Dataset:
+    """A table in the format of LIBSVM: in each line a label and `feature:value` for what is not 0.
+
+    So comes `phishing` of the paper's program, 11,055 rows of 68 features and two classes. Labels
+    are numbered in order. Every fifth row is a test row.
+
+    Args:
+      path: of the file, which may be compressed as .gz or .bz2.
+      name: of the data set; the file's without its ending if None.
+
+    Raises:
+      OSError: the file can't be read, or scikit-learn is not installed.
+      ValueError: it is of another format, or has a single class.
+    """
+    rows, labels = _scikit_learn(os.fspath(path)).load_svmlight_file(os.fspath(path))
+    return table(name or Path(path).name.partition(".")[0], rows.toarray(), labels)
+
+
+def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
+    """A data set of rows (N, features), of any labels; every fifth row is a test row. Features are
+    centred and scaled by the training rows; a constant one is 0.
+
+    Raises:
+      ValueError: what `Dataset` refuses.
+    """
+    rows = np.asarray(rows, np.float32)
+    classes, labels = np.unique(labels, return_inverse=True)
+    is_test = np.arange(len(rows)) % 5 == 0
+    train = rows[~is_test].astype(np.float64)
+    deviation = train.std(axis=0)
+    return Dataset(
+        name,
+        rows[~is_test],
+        labels[~is_test].astype(np.int32),
+        rows[is_test],
+        labels[is_test].astype(np.int32),
+        num_classes=len(classes),
+        scale=1.0,
+        mean=tuple(train.mean(axis=0).tolist()),
+        deviation=tuple(np.where(deviation > 0, deviation, 1).tolist()),
+        flip=False,
+    )
+
+
+def _scikit_learn(what: str) -> Any:
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"{what} is read by scikit-learn, which can't be imported ({error}): install "
+            "scikit-learn"
+        ) from error
+    return datasets

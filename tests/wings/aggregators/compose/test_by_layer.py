@@ -1,0 +1,80 @@
+"""Rules that look at each layer alone: on a pytree, and in the rows of a run."""
+
+import functools
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from simbyz import aggregators
+from simbyz.aggregators import in_layers, krum, layerwise, selection_of
+from tests.reference import further_rules as reference
+from tests.support.compiled import compiled
+from tests.support.rules import gaussian_rows
+
+N, F, SIZES = 11, 3, {"a": 4, "b": 3, "c": 2}
+CUTS = [*np.cumsum([0, *SIZES.values()])]
+LAYERS = [list(range(low, high)) for low, high in itertools.pairwise(CUTS)]
+CENTER = np.linspace(-0.4, 0.6, CUTS[-1])
+CONFIGURED = [
+    ("lasa", {"sparsity": 0.5, "norm_bound": 1.5}),
+    ("layerwise_centered_clipping", {"radius": 0.8, "iterations": 2, "center": CENTER}),
+    ("layerwise_centered_clipping", {}),
+]
+
+
+def parts(rows):
+    """The layers of rows (n, d), or of one row (d,)."""
+    return {
+        name: rows[..., layer] for name, layer in zip(SIZES, map(np.array, LAYERS), strict=True)
+    }
+
+
+@pytest.mark.parametrize(("name", "options"), CONFIGURED)
+@pytest.mark.parametrize("bad", [0.5, np.nan, 1e30])
+def test_layers_are_the_references(name, options, bad):
+    rows = gaussian_rows(3, N, CUTS[-1]).astype(np.float64) + 0.3
+    rows[:2], rows[2, :4] = bad, 40.0
+    rule = functools.partial(getattr(aggregators, name), **options)
+    expected = getattr(reference, name)(rows, F, layers=LAYERS, **options)
+    with jax.enable_x64(True):
+        aggregate, of_rows, weights = jax.jit(
+            lambda rows: (
+                rule(parts(rows), F),
+                in_layers(rule, parts)(rows, F),
+                selection_of(in_layers(rule, parts))(rows, F),
+            )
+        )(rows)
+        aggregate, of_rows, weights = jax.tree.map(np.asarray, (aggregate, of_rows, weights))
+    np.testing.assert_allclose(of_rows, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(np.concatenate([*aggregate.values()]), of_rows)
+    np.testing.assert_allclose(np.sum(weights), 1, rtol=1e-6)
+    if np.isnan(bad):
+        assert not np.any(weights[:2])
+
+
+def test_a_rule_of_each_layer_in_rows():
+    rows = gaussian_rows(1, N, CUTS[-1])
+    rule = in_layers(layerwise(krum), parts)
+    of_part = compiled(krum, f=F)
+    expected = np.concatenate([of_part(part) for part in parts(rows).values()])
+    np.testing.assert_array_equal(compiled(rule, f=F)(rows), expected)
+    with pytest.raises(ValueError, match="needs a rule made by `halves`"):
+        selection_of(rule)
+    whole = in_layers(functools.partial(krum, squared=False), parts)
+    alone = compiled(krum, f=F, squared=False)(rows)
+    np.testing.assert_array_equal(compiled(whole, f=F)(rows), alone)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sparsity": 1.0}, "0 <= sparsity < 1, got sparsity=1.0"),
+        ({"norm_bound": -1.0}, "norm_bound >= 0, got norm_bound=-1.0"),
+        ({"sign_bound": float("nan")}, "sign_bound >= 0"),
+    ],
+)
+def test_wrong_bounds_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        aggregators.lasa(gaussian_rows(0), 2, **options)

@@ -1,0 +1,76 @@
+"""Further networks: as many parameters as published, and a step that lowers the loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from simbyz import data
+from simbyz.tasks import VGG, CharTransformer, ResNet, ViT, classification
+
+# As published; of ResNet-20 the shortcuts' convolutions and norms besides: 2,560 + 192.
+SIZES = [
+    (ResNet(18), (32, 32, 3), 11_173_962),
+    (ResNet(20), (32, 32, 3), 269_722 + 2_752),
+    (VGG(), (32, 32, 3), 9_225_610),
+    (ViT(), (32, 32, 3), 810_890),
+    (CharTransformer(num_classes=51), (16,), None),
+]
+
+
+@pytest.mark.parametrize(("module", "shape", "size"), SIZES)
+def test_sizes(module, shape, size):
+    inputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    logits, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), inputs)
+    assert logits.shape == (2, module.num_classes) and set(variables) == {"params"}
+    found = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert found == size or size is None
+
+
+DIGITS = data.load("digits")
+SMALL = [
+    pytest.param(ResNet(20, width=2), DIGITS, marks=pytest.mark.thorough),
+    (VGG(plan=(4, "pool", 4, "pool", "pool", "pool")), DIGITS),
+    (ViT(width=8, depth=1, heads=2), DIGITS),
+    (CharTransformer(num_classes=51, width=8, depth=1, heads=2), data.sonnets(6)[0]),
+]
+
+
+@pytest.mark.parametrize(("module", "dataset"), SMALL, ids=lambda one: type(one).__name__)
+def test_a_step_down(module, dataset):
+    task = classification(dataset, module, batch_size=8)
+    parameters, state = task.initialise(jax.random.key(1))
+
+    @jax.jit
+    def losses(parameters):
+        def loss(parameters):
+            return task.loss(task.data, parameters, state, jnp.arange(8), jax.random.key(0))[0]
+
+        value, gradient = jax.value_and_grad(loss)(parameters)
+        moved = optax.tree.add_scale(parameters, -1e-3, gradient)
+        return value, loss(moved), optax.tree.norm(gradient)
+
+    before, after, norm = losses(parameters)
+    assert np.isfinite(before) and 0 < norm and after < before
+
+
+def test_a_token_is_told_from_those_before_it():
+    """The last place sees all others: none of them is without effect."""
+    module = CharTransformer(num_classes=5, width=8, depth=1, heads=2)
+    codes = np.array([[0.0, 1, 2, 3]])
+    variables = module.init(jax.random.key(0), codes)
+    logits = jax.jit(module.apply)
+    for place in range(4):
+        other = codes.copy()
+        other[0, place] = 4
+        assert np.abs(logits(variables, codes) - logits(variables, other)).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [(ResNet(34), "depth must be 18 or 20, got 34"), (ViT(patch=3), "patch must divide")],
+)
+def test_wrong_sizes_are_refused(module, words):
+    with pytest.raises(ValueError, match=words):
+        classification(DIGITS, module, batch_size=8)
