@@ -161,9 +161,11 @@ def test_a_search_by_few_numbers_finds_the_same():
         gossip_attacks.searched(gossip_attacks.dissensus, symmetry="all")
 
 
+@pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("scale", [1.0, 1e-20, 1e15])
-def test_few_numbers_keep_all_inner_products(scale):
+def test_few_numbers_keep_all_inner_products(scale, devices, monkeypatch):
     """Of equal, dependent and zero vectors, too; and of more vectors than coordinates."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
     rng = np.random.default_rng(0)
     for d in (40, 4):
         rows = rng.normal(size=(6, d)) + 5

@@ -13,7 +13,9 @@ from simbyz.sweeps.checkpoints import Checkpoints
 from simbyz.tasks.problems import quadratic
 
 NETWORK = Network(graphs.ring(8, 4), (3,))
-CONFIG = GossipConfig(NETWORK, evaluate_every=2, local_steps=2, beyond_the_bound=True)
+CONFIG = GossipConfig(
+    NETWORK, evaluate_every=2, local_steps=2, variance_reduction=True, beyond_the_bound=True
+)
 TASK = quadratic(jax.random.key(0), 7, 4, heterogeneity=1.0, noise=0.2).task
 SIMULATOR = make_gossip(CONFIG, TASK, rules.gts, relocating())
 LANES = [
