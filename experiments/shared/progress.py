@@ -13,6 +13,7 @@ from simbyz.sweeps import Stopped
 ON_DISK = "found on disk"  # what is told of work that another start did; of none, nothing
 
 FIRST = "compiling"  # what every program begins with
+SOME = 0.01  # of the work: before, most of the time passed is that of compiling
 
 
 @contextlib.contextmanager
@@ -107,8 +108,10 @@ class Progress:
         """One plain line: share done, time passed, time left."""
         share = self._done / self._total if self._total else 1.0
         passed, fresh = now - self._began, self._done - self._start
-        left = passed / fresh * max(self._total - self._done, 0) if fresh > 0 else None
-        remaining = "time left unknown" if left is None else f"about {duration(left)} left"
+        remaining = "time left unknown"
+        if fresh > SOME * (self._total - self._start):
+            left = passed / fresh * max(self._total - self._done, 0)
+            remaining = f"about {duration(left)} left"
         return f"{100 * share:5.1f} %, {duration(passed)} passed, {remaining} ({text})"
 
     def close(self) -> None:

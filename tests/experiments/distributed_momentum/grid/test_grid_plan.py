@@ -135,9 +135,13 @@ class TestProgress:
         assert last.startswith(" 50.0 % |") and " passed, " in last and " left" in last
         assert "accuracy 0.931" in last
 
-    def test_nothing_fresh_yet(self):
+    def test_nothing_or_little_fresh_yet(self):
         progress = Progress(100, done=40, file=io.StringIO())
         assert "time left unknown" in progress.line(progress._began + 5, "compiling")
+        progress.add(0.5, "median")  # behind a program's compilation, which is no pace
+        assert "time left unknown" in progress.line(progress._began + 240, "median")
+        progress.add(0.5, "median")
+        assert "about 3.9 h left" in progress.line(progress._began + 240, "median")
 
     def test_lines_are_rare(self):
         log = io.StringIO()
