@@ -84,8 +84,8 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-    """The setting of all runs."""
+class Nodes:
+    """The nodes."""
 
     honest: int = 16
     """Honest nodes."""
@@ -94,6 +94,15 @@ class Setting:
     most ways lead through."""
     friends: int | None = None
     """Of each node of two_worlds in the other world; a sixth of the honest nodes if not given."""
+    beyond_the_bound: bool = True
+    """Run networks that a rule's guarantee does not speak of, too; the lines below the table tell
+    which these are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The setting of all runs."""
+
     steps: int = 100
     """Steps of a run."""
     batch_size: int = 16
@@ -127,13 +136,10 @@ class Storage(command_line.Storage):
     results: Path = Path("results/decentralised")
     allow_mixed: bool = False
     """Let runs of different code stand in one table."""
-    beyond_the_bound: bool = True
-    """Run networks that a rule's guarantee does not speak of, too; the lines below the table tell
-    which these are."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Grid, Setting, Pictures, Storage, Output):
+class Options(Grid, Nodes, Setting, Pictures, Storage, Output):
     """The training, and how it is done."""
 
 
@@ -231,7 +237,7 @@ def bounds_of(options: Options) -> dict[str, float]:
 
 def write(options: Options, results: Results) -> list[Path]:
     """The table as CSV, and the pictures."""
-    folder = folder_of(options, Grid, Setting)
+    folder = folder_of(options, Grid, Nodes, Setting, but=("beyond_the_bound",))
     paths = [folder / "decentralised.csv"]
     save_table(results.summary, paths[0])
     drawn = [("heatmap", pictures.heatmap(results.summary, options.paper))]
