@@ -34,6 +34,14 @@ def pytest_configure(config):
     set_for_all_processes("disable_most_optimizations", config.option.markexpr != "thorough")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Notebooks carry no marks of their own."""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slower)
+
+
 def pytest_collection_finish():
     """What is imported stays, and tracing makes many objects that no circle holds."""
     gc.freeze()

@@ -227,6 +227,7 @@ def test_what_is_damaged_is_named(finished, tmp_path):
         prepare(dataclasses.replace(options, results=tmp_path))
 
 
+@pytest.mark.slower
 def test_the_dry_run_computes_nothing(tmp_path, capsys):
     assert command(["--dry-run", "--full", "--rule", "median", "--results", str(tmp_path)]) == 0
     words = capsys.readouterr().out

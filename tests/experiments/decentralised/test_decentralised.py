@@ -25,6 +25,7 @@ def finished(tmp_path_factory):
     return options, main(options)
 
 
+@pytest.mark.slower
 def test_a_run_a_file_and_a_row_a_cell(finished):
     options, (runs, summary) = finished
     assert len(runs) == 2 and len(summary) == 1

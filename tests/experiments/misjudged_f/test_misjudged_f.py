@@ -198,6 +198,7 @@ def test_tables_and_pictures(finished, tmp_path):
     )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -124,6 +124,7 @@ def test_costs_are_of_a_worker_on_average():
         np.testing.assert_allclose(found["megabits"], np.array([0, 1, 3, 6]) * sent)
 
 
+@pytest.mark.slower
 def test_lanes_are_the_attacks():
     key, honest, own = jax.random.key(0), ROWS[:4], ROWS[4:]
     wanted = {

@@ -32,6 +32,7 @@ def small_mnist():
     return Dataset("mnist", *parts, 10, 255.0, (0.1307,), (0.3081,), flip=False)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("peak", [0.0, 3.0, 17.0, 55.0, 1e5])
 @pytest.mark.parametrize("evaluations", [1, 2, 12])
 def test_search(peak, evaluations):

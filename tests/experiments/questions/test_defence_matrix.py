@@ -281,6 +281,7 @@ def test_only_what_is_proved_of_a_defence_is_its_bound():
     assert found > 10 * median
 
 
+@pytest.mark.slower
 def test_nothing_is_run_twice(finished, monkeypatch):
     options, table = finished
     runs, dataset = prepare(options)

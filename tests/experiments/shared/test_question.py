@@ -46,6 +46,7 @@ def test_no_two_questions_share_a_folder(tmp_path):
     assert max(map(len, names)) == LONGEST
 
 
+@pytest.mark.slower
 def test_a_smaller_question_leaves_the_answer_to_the_larger(tmp_path):
     arguments = "--n 5 --f 1 --steps 4 --seeds 1 --attack none little".split()
     both, one = ["--rule", "median", "trmean"], ["--rule", "median"]

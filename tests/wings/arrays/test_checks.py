@@ -63,6 +63,7 @@ def test_a_traced_f_is_told_how_to_be_fixed():
     assert got.shape == (3,)
 
 
+@pytest.mark.slower
 def test_one_array_of_numbers_is_no_stack():
     for rule in (aggregators.median, aggregators.average, preaggregators.nearest_neighbor_mixing):
         with pytest.raises(ValueError, match=r"got one array of shape \(7,\).*updates\[:, None\]"):

@@ -62,6 +62,7 @@ def assert_defined(name, honest, num_byzantine):
     )
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["anti_cge", "relocated_orthogonal_perturbation"])
 def test_few_bits(name):
     assert_defined(name, rows(7, 5, jnp.bfloat16), 3)

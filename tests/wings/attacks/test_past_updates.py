@@ -34,6 +34,7 @@ def told(attack, aggregates, **options):
     return np.array(rows), state
 
 
+@pytest.mark.slower
 def test_consistent_signs_as_written_from_the_paper():
     rows, _ = told(poisoned_fl(2.0, period=3, shrink=0.5, least=0.4), AGGREGATES)
     signs = np.sign(rows[1, 0])

@@ -32,6 +32,7 @@ def test_a_batch_is_the_same_wherever_one_starts(first, count):
     np.testing.assert_array_equal(batches(first, count), batches(0, 20)[first : first + count])
 
 
+@pytest.mark.slower
 def test_batches_larger_than_a_pass_apart():
     exact = shared_pass(jax.random.key(0), 0, 4, num_examples=10, batch_size=5)
     assert sorted(np.asarray(exact[:2]).ravel()) == list(range(10))

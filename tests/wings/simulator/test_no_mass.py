@@ -51,6 +51,7 @@ def by_hand(config):
     return theta, masses
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("places", [(), ("worker",), ("update",), ("server",)], ids=str)
 def test_a_step_without_mass_changes_nothing(places):
     """Not the model, no momentum; the column says so."""
@@ -62,6 +63,7 @@ def test_a_step_without_mass_changes_nothing(places):
     np.testing.assert_allclose(state.parameters, expected, rtol=1e-5)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_the_whole_state_stays(name):
     """Memories of the rule, the attack and the optimiser count the steps that had a mass."""
@@ -83,6 +85,7 @@ def test_the_whole_state_stays(name):
     assert np.all(np.isfinite(state.parameters))
 
 
+@pytest.mark.slower
 def test_masses_of_a_few_steps_only():
     """Byzantine workers that hold nearly all there is move the model; without them, the rest."""
 

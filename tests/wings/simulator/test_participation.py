@@ -35,6 +35,7 @@ def test_who_takes_part_how_often(exactly):
     np.testing.assert_allclose(counts, chances, atol=0.05)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("local_steps", [1, 2])
 @pytest.mark.parametrize("exactly", [None, 1])
 @pytest.mark.parametrize("redraw", [False, True])

@@ -64,6 +64,7 @@ def test_a_crashed_worker_does_not_stop_krum():
     np.testing.assert_array_equal(metrics.attack_acceptance, 0)
 
 
+@pytest.mark.slower
 def test_fewer_attackers_than_tolerated():
     config = Config(n=9, f=3, num_byzantine=1, momentum_at=())
     assert (config.honest, config.byzantine) == (8, 1)

@@ -167,6 +167,7 @@ def test_what_can_not_be_cut() -> None:
         shard(simulator, some, padded(task, 2), mesh)
 
 
+@pytest.mark.slower
 def test_a_folder_that_can_not_be_written_is_found_first(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sharded.jax.config, "update", lambda *_: None)
     monkeypatch.setattr(sharded, "main", lambda options: pytest.fail("computed something"))

@@ -214,6 +214,7 @@ def test_weights_and_biases_are_drawn_from_different_keys() -> None:
     assert not np.any(layer["kernel"] == layer["bias"][:, None])
 
 
+@pytest.mark.slower
 def test_training_mode_updates_batch_statistics_a_worker_each() -> None:
     module, variables = batch_norm_variables()
     images = tiny_images()

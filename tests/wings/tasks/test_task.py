@@ -12,6 +12,7 @@ from simbyz.tasks import Dense, classification
 DIGITS = data.load("digits")
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("size", [1, 7, 250, 251, 257])  # 251 and 257 are prime, a part holds 250
 def test_every_image_counts_once(size):
     few = dataclasses.replace(

@@ -65,6 +65,7 @@ def letters_of(figure):
     return {text.get_size() for text in texts}
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("paper", ["column", "page"])
 @pytest.mark.parametrize("rules", [["median"], ["median", "trmean", "krum"]])
 def test_pictures_for_papers(paper, rules):

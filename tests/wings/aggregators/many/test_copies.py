@@ -38,6 +38,7 @@ def test_bad_rows_are_cut_off(bad):
         np.testing.assert_allclose(got, by_sorting(finite, rows[0], copies, 2), rtol=1e-5)
 
 
+@pytest.mark.slower
 def test_more_rows_than_are_sorted_in_full():
     rows = np.random.default_rng(0).normal(size=(70, 40)).astype(np.float32)
     got = trimmed_mean_with_copies(jnp.asarray(rows), jnp.asarray(rows[3]), 35, 20)

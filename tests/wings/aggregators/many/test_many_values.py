@@ -29,6 +29,7 @@ def rows():
     return made
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     ("name", "options"), [("clipping", {"radius": 1.0}), ("adaptive_robust_clipping", {})]
 )

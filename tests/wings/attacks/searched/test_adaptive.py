@@ -280,6 +280,7 @@ def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
     np.testing.assert_allclose(in_span.values, everywhere.values, rtol=1e-9)
 
 
+@pytest.mark.slower
 def test_a_named_direction_is_searched_like_the_attack_itself():
     rule, honest = aggregators.median, HONEST.astype(float)
     with jax.enable_x64(True):

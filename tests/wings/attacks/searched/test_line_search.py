@@ -30,6 +30,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slower
 def test_sequential_makes_every_recorded_search():
     entries = [
         e for e in json.loads(VECTORS.read_text())["entries"] if e["kind"] == "line_maximize"
@@ -49,6 +50,7 @@ def test_sequential_makes_every_recorded_search():
             np.testing.assert_allclose(got.factor, best, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("at_once", [None, 1])
 @pytest.mark.parametrize(("search", "evaluations"), [(bracketing, 16), (looking_ahead, 15)])
@@ -73,6 +75,7 @@ def searched(search, heights):
     return search(function, 12)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("search", [sequential, bracketing, looking_ahead])
 @settings(max_examples=50, deadline=None)
 @given(heights=st.lists(st.floats(-1e3, 1e3, width=32), min_size=10, max_size=10))
@@ -90,6 +93,7 @@ def test_what_is_found_is_the_best_of_what_was_tried(search, heights):
         assert np.isin(contained, found.probes).all()
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("search", [sequential, bracketing, looking_ahead])
 def test_nan_never_wins(search):
     found = search(lambda x: jnp.where(x > 2, jnp.nan, x), 8)
@@ -109,6 +113,7 @@ def test_a_cliff_is_approached_from_below():
         assert float(found.factor) >= 0.9 * edge
 
 
+@pytest.mark.slower
 def test_it_works_under_vmap():
     edges = jnp.asarray([1.5, 3.0, 6.0])
     for search in (sequential, bracketing, looking_ahead):

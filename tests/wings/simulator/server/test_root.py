@@ -197,6 +197,7 @@ def images(root, dataset=EIGHT):
     return classification(dataset, Linear(), batch_size=4, root=root)
 
 
+@pytest.mark.slower
 def test_the_loss_on_images_is_that_of_a_batch_of_them():
     numbers = draw(jax.random.key(0), EIGHT.train_labels, 9)
     task = images(numbers)

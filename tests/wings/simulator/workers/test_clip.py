@@ -35,6 +35,7 @@ def test_long_vectors_are_shortened_to_the_bound_not_to_zero(bound):
     np.testing.assert_allclose(others, expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slower
 def test_a_norm_above_the_largest_float():
     rows = np.full((2, 3), 3e38, np.float32)
     rows[1] = [1, 2, 3]

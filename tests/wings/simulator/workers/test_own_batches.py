@@ -123,6 +123,7 @@ def batches_of(task, num_steps):
     return np.asarray(call(task.data, jax.random.key(1)))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("replacement", [False, True])
 def test_every_worker_gets_its_own_examples_only(replacement):
     task = task_of(MADE, batch_size=20, replacement=replacement)

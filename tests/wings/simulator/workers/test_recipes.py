@@ -169,6 +169,7 @@ def test_each_is_its_definition(name):
         np.testing.assert_array_equal(told, np.float32(bits))
 
 
+@pytest.mark.slower
 def test_normalised_steps():
     def rows_of(step, point, gradient):
         return gradient(point)

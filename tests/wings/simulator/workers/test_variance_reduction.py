@@ -85,6 +85,7 @@ def test_against_the_recurrence(momentum):
     assert np.isfinite(metrics.loss).all()
 
 
+@pytest.mark.slower
 def test_without_decay_it_is_plain_gradients():
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.0))
     reduced, _ = run(REDUCED, hyperparameters)
