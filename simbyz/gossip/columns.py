@@ -1,6 +1,6 @@
 """Columns of a step without a server: how far apart nodes are, and who was heard by whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -137,10 +137,12 @@ def accuracies(values: jax.Array) -> dict[str, jax.Array]:
 def edges_of(networks: Sequence[object]) -> np.ndarray | None:
     """The honest nodes' edges in the first of the networks, each once."""
     first = networks[0]
-    if not isinstance(first, Network):
-        return None
-    arcs = first.honest_graph.arcs
-    return np.unique(np.sort(arcs, axis=1), axis=0)
+    return _edges(first) if isinstance(first, Network) else None
+
+
+def _edges(network: Network) -> np.ndarray:
+    """(m, 2) places among the honest nodes."""
+    return np.unique(np.sort(network.honest_graph.arcs, axis=1), axis=0)
 
 
 def spread(network: Network, shares: np.ndarray, widths: tuple[int, int]) -> np.ndarray:
@@ -154,6 +156,39 @@ def spread(network: Network, shares: np.ndarray, widths: tuple[int, int]) -> np.
         matrix[place, [node, *honest]] = row[: 1 + len(honest)]
         matrix[place, liars] = row[1 + widths[0] : 1 + widths[0] + len(liars)]
     return matrix
+
+
+def by_edge(network: Network) -> dict[str, Callable[..., jax.Array]]:
+    """Columns of one's own: ||x_i - x_j|| over each edge of honest nodes, before the step.
+
+        make_gossip(..., columns=by_edge(network) | by_neighbourhood(network))
+
+    Named `disagreement_i_j` by the nodes' numbers in the network.
+    """
+
+    def of(first: int, second: int) -> Callable[..., jax.Array]:
+        def disagreement(*, parameters: jax.Array) -> jax.Array:
+            return jnp.linalg.norm(parameters[first] - parameters[second])
+
+        return disagreement
+
+    numbers = [int(node) for node in network.honest]
+    edges = _edges(network).tolist()
+    return {f"disagreement_{numbers[i]}_{numbers[j]}": of(i, j) for i, j in edges}
+
+
+def by_neighbourhood(network: Network) -> dict[str, Callable[..., jax.Array]]:
+    """Columns of one's own: κ̂ in the neighbourhood of each honest node, `coefficient_i`; needs
+    `GossipConfig.certify`.
+    """
+
+    def of(place: int) -> Callable[..., jax.Array]:
+        def coefficient(*, coefficients: jax.Array) -> jax.Array:
+            return coefficients[place]
+
+        return coefficient
+
+    return {f"coefficient_{int(node)}": of(place) for place, node in enumerate(network.honest)}
 
 
 def check(columns: Mapping[str, object]) -> None:

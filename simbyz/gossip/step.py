@@ -87,7 +87,7 @@ def make_gossip(
       schedule, senders: as in `simbyz.simulator.make_simulator`.
       columns: of a user's own, (...) -> scalar, of what they ask for of `parameters` (h, d) before
         the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `shares` (h, 1 + k + b, see
-        `simbyz.gossip.columns`), `step` and `hyperparameters`.
+        `simbyz.gossip.columns`), `coefficients` (h,) with `certify`, `step` and `hyperparameters`.
 
     Returns:
       A `Simulator` whose states are `GossipState`, for `simbyz.sweeps.sweep`; `start` takes
@@ -225,6 +225,7 @@ def make_gossip(
             "sampled": sent.sampled[:h],
             "losses": sent.losses[:h],
             "shares": heard.shares,
+            "coefficients": heard.coefficient,
             "step": round.step,
             "hyperparameters": round.hyperparameters,
         }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz.gossip import GossipConfig, Network, Sampled, graphs, make_gossip, rules
+from simbyz.gossip import GossipConfig, Network, Sampled, columns, graphs, make_gossip, rules
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.tasks.problems import quadratic
 from tests.reference import gossip as reference
@@ -253,6 +253,24 @@ def test_columns_tell_who_was_heard():
     evaluated = [own["accuracy_worst"][::2], metrics.accuracy[::2], own["accuracy_best"][::2]]
     assert (np.diff(evaluated, axis=0) > -1e-5).all()
     assert (own["disagreement_largest"] >= own["disagreement"]).all()
+
+
+def test_columns_of_each_edge_and_neighbourhood():
+    network = Network(graphs.ring(8, 4), (3,))
+    start = np.random.default_rng(0).standard_normal((7, D)).astype(np.float32)
+    own = columns.by_edge(network) | columns.by_neighbourhood(network)
+    config = GossipConfig(network, evaluate_every=None, certify=True)
+    sign = attacks.sign_flipping
+    _, metrics = run(config, aggregators.median, sign, steps=1, start=start, columns=own)
+    told = {name: values[0] for name, values in metrics.own.items() if name in own}
+    points = dict(zip([0, 1, 2, 4, 5, 6, 7], start.astype(float), strict=True))
+    edges = [(i, j) for i in points for j in points if i < j and (j - i) % 8 in (1, 2, 6, 7)]
+    assert len(told) == len(edges) + 7 == 19
+    for i, j in edges:
+        distance = np.linalg.norm(points[i] - points[j])
+        assert told[f"disagreement_{i}_{j}"] == pytest.approx(distance, rel=1e-5)
+    coefficients = [told[f"coefficient_{node}"] for node in points]
+    assert max(coefficients) == metrics.coefficient[0] and len(set(coefficients)) == 7
 
 
 @pytest.mark.slower
