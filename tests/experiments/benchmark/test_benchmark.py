@@ -427,7 +427,7 @@ def test_the_page_says_what_the_kept_table_says():
     """Character by character, and three of its cells by hand."""
     runs = read_table(KEPT / "digits.parquet")
     text = DOCS.read_text(encoding="utf-8")
-    assert text == page(runs)
+    assert text == page(runs, read_table(KEPT / "digits-labels.parquet"))
     for rule, f, level in (("dnc", 2, "iid"), ("krum", 6, "iid"), ("bulyan", 2, "dirichlet:1")):
         some = runs[(runs["rule"] == rule) & (runs["f"] == f) & (runs["heterogeneity"] == level)]
         best = max(
