@@ -229,8 +229,10 @@ def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsy
     """Nothing but exit code 2, or the work: here none is done."""
     ran = []
     if module is comparison:
+        command = comparison_command
         monkeypatch.setattr(comparison, "compute", lambda *_, **__: ran.append(1) or exit(0))
     else:
+        command = grid_command.command
         monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
     names = st.sampled_from([*OPTIONS[module], "colour"])
 
@@ -242,7 +244,7 @@ def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsy
             arguments += ["--results", str(tmp_path)]
             before = len(ran)
             try:
-                code = module.command(arguments)
+                code = command(arguments)
             except SystemExit as exit_:
                 code = exit_.code
             assert code == (0 if len(ran) > before else 2)
