@@ -17,7 +17,8 @@ from typing import Annotated, Literal, NamedTuple
 import jax
 import pandas as pd
 
-from experiments.benchmark import cost, pictures, ranking, tables
+from experiments.benchmark import cost, pictures, tables
+from experiments.benchmark.answers import ranking
 from experiments.benchmark.entries import own
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAGGREGATORS
 from experiments.benchmark.results import Results, kinds

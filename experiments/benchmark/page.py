@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.benchmark import poisoning, ranking
 from experiments.benchmark.__main__ import Options, named_in_full
+from experiments.benchmark.answers import poisoning, ranking
 from experiments.benchmark.results import KEPT, read_table
 from experiments.benchmark.simulate import refusals_of
 from experiments.benchmark.tables import reasons

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.benchmark.ranking import order
+from experiments.benchmark.answers.ranking import order
 
 # Light for good, dark for bad, told apart in grey and by the colour-blind.
 COLORS = "cividis"

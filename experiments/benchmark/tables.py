@@ -3,7 +3,7 @@
 import pandas as pd
 from rich.table import Table
 
-from experiments.benchmark.ranking import DEFENCE, breakdown, order
+from experiments.benchmark.answers.ranking import DEFENCE, breakdown, order
 from experiments.benchmark.runs import Refusals
 from experiments.defence_matrix.tables import initials
 from experiments.shared.formats import Printer

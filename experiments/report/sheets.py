@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.attack_strength.tables import summarise as strengths
-from experiments.benchmark.ranking import worst_cases
+from experiments.benchmark.answers.ranking import worst_cases
 from experiments.benchmark.results import Results
 from experiments.decentralised.tables import summarise as decentralised
 from experiments.defence_matrix.choose import matrix

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.benchmark import ranking, simulate
+from experiments.benchmark import simulate
 from experiments.benchmark.__main__ import (
     SMOKE,
     Options,
@@ -20,6 +20,7 @@ from experiments.benchmark.__main__ import (
     named_in_full,
     prepare,
 )
+from experiments.benchmark.answers import ranking
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, RADIUS, behind, rule_of
 from experiments.benchmark.page import DOCS, page
 from experiments.benchmark.program import Program, attack_among, defence_of, simulator_of

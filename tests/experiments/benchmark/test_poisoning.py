@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments.benchmark import page
-from experiments.benchmark.poisoning import against_average
+from experiments.benchmark.answers.poisoning import against_average
 
 # Test accuracies of three seeds at two learning rates, by rule and attack. The validation accuracy
 # prefers the second rate under flipped labels, the first one under the others.

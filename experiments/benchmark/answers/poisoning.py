@@ -8,7 +8,7 @@ saves.
 
 import pandas as pd
 
-from experiments.benchmark import ranking
+from experiments.benchmark.answers import ranking
 from simbyz.attacks import DATA_ATTACKS
 
 AVERAGE = "average"
