@@ -17,9 +17,9 @@ from experiments.decentralised import pictures, tables
 from experiments.decentralised.networks import TWO_WORLDS, network_of
 from experiments.decentralised.runs import Run, product
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
-from experiments.distributed_momentum.figures.panels import PaperName, named
+from experiments.distributed_momentum.figures.panels import named
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Output, Printer
+from experiments.shared.formats import Output, PaperName, Printer
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options import command_line
 from experiments.shared.options.checks import check_memory, check_options

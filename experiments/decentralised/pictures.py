@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.distributed_momentum.figures.panels import PAPERS, PaperName
+from experiments.distributed_momentum.figures.panels import PAPERS
+from experiments.shared.formats import PaperName
 from simbyz.gossip import Network
 from simbyz.gossip.graphs import laplacian
 

@@ -187,6 +187,7 @@ medoid, medoid_selection = halves(_medoid)
 
 
 def lowest(scores: jax.Array, count: int) -> jax.Array:
+    """The places (count,) of the lowest scores (n,), a NaN counting as +inf."""
     # A NaN would be sorted behind +inf: among bad rows, which is first must not depend on it.
     return jnp.argsort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[:count]
 

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.commands.compare import main, plot, prepare
+from experiments.distributed_momentum.__main__ import SMOKE, Options, command, main, plot, prepare
 from experiments.distributed_momentum.figures import comparison
 from experiments.distributed_momentum.grid.cells import (
     cells,
@@ -30,7 +29,6 @@ from experiments.distributed_momentum.grid.programs import (
     task_of,
 )
 from experiments.distributed_momentum.grid.settings import PAPER
-from experiments.distributed_momentum.options import SMOKE, Options
 from experiments.distributed_momentum.running.simulate import is_finished, simulate
 from experiments.shared.formats import Printer
 from simbyz import attacks, data, records
