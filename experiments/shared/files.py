@@ -23,7 +23,8 @@ def save_figure(figure: Figure, path: Path, *, source: str | None = None, **opti
     if source is not None:
         options["metadata"] = {"Keywords": source}
     write_whole(path, lambda file: figure.savefig(file, **options), "picture")
-    figure.set_layout_engine("none")  # found: another file of it need not search again
+    if path.suffix != ".pdf":  # whose letters are of other widths: in pixels some would be cut
+        figure.set_layout_engine("none")  # found: another file of it need not search again
 
 
 def is_drawn(path: Path, source: str) -> bool:
