@@ -137,9 +137,8 @@ def _ranking(table: pd.DataFrame, costs: pd.DataFrame, cells: list, names: list[
 
 def _refused(runs: pd.DataFrame) -> str:
     options = named_in_full(Options())
-    fs = tuple(int(f) for f in dict.fromkeys(runs["f"]))
-    pres = tuple(dict.fromkeys(runs["pre"]))
-    found = refusals_of(options.rule, pres, (), int(runs["n"].iloc[0]), fs)
+    cells = dict.fromkeys(zip(runs["pre"], runs["f"].astype(int), strict=True))
+    found = refusals_of(options.rule, cells, (), int(runs["n"].iloc[0]))
     return "Refused: " + "; ".join(reasons(found)) + ".\n" if found else ""
 
 

@@ -30,9 +30,13 @@ class Results:
     """
 
     def __init__(self, folder: Path, kept: str | None = None):
-        self.folder = folder
+        self.folder, self._of = folder, kept
         self.runs = _read(sorted((folder / "runs").glob("*.parquet")))
         self.kept = _read([path] if kept and (path := KEPT / f"{kept}.parquet").exists() else [])
+
+    def again(self) -> "Results":
+        """As the folder has them now, with what other processes have written."""
+        return Results(self.folder, self._of)
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         there = _keys(self.runs) | _keys(self.kept)

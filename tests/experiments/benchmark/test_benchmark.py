@@ -22,15 +22,16 @@ from experiments.benchmark.__main__ import (
 )
 from experiments.benchmark.answers import ranking
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, RADIUS, behind, rule_of
+from experiments.benchmark.entries.parts import RANKING
 from experiments.benchmark.page import DOCS, page
 from experiments.benchmark.program import Program, attack_among, defence_of, simulator_of
-from experiments.benchmark.results import KEPT, read_table
+from experiments.benchmark.results import KEPT, read_table, write_table
 from experiments.benchmark.runs import programs
 from experiments.defence_matrix.runs import shares_of
 from experiments.defence_matrix.simulate import split
 from simbyz import aggregators, attacks
 from simbyz.aggregators import AGGREGATORS
-from simbyz.data import load
+from simbyz.data import load, root
 from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.sweeps import Lane, sweep
@@ -82,16 +83,20 @@ def module(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     options = dataclasses.replace(SMOKE, results=tmp_path_factory.mktemp("results"))
-    return options, main(options)
+    return options, main(options)[RANKING]
 
 
 def plain(run, dataset):
     """Accuracy and parameters of a run by the simulator alone, without a number of anything."""
     training, _ = split(dataset, run.validation)
     share = shares_of([run.heterogeneity], training.train_labels, run.n, run.partition_seed)
-    model = Dense(run.hidden, dataset.num_classes)
+    held = root.draw(jax.random.key(run.partition_seed), training.train_labels, 100)
     task = classification(
-        training, model, batch_size=run.batch_size, partition=share[run.heterogeneity]
+        training,
+        Dense(run.hidden, dataset.num_classes),
+        batch_size=run.batch_size,
+        partition=share[run.heterogeneity],
+        root=held if run.rule == "fltrust" else None,
     )
     relabel = attack = None
     if run.attack in attacks.DATA_ATTACKS:
@@ -154,7 +159,7 @@ def test_a_lane_is_the_run_by_itself(tmp_path):
     """Every kind of branch: a rule with a key, with a memory, behind mixing; sent and poisoned."""
     options = dataclasses.replace(
         SMOKE,
-        rule=("median", "centered_clipping", "dnc"),
+        rule=("median", "centered_clipping", "dnc", "fltrust"),
         pre=("none", "nnm"),
         attack=("none", "gaussian", "sign_flipping", "label_flipping"),
         f=(2,),
@@ -169,6 +174,7 @@ def test_a_lane_is_the_run_by_itself(tmp_path):
         ("centered_clipping", "none", "gaussian"),
         ("dnc", "nnm", "none"),
         ("median", "nnm", "label_flipping"),
+        ("fltrust", "none", "sign_flipping"),
     ):
         (run,) = [
             run for run in prepared.runs if (run.rule, run.pre, run.attack) == (rule, pre, attack)
@@ -180,19 +186,20 @@ def test_a_lane_is_the_run_by_itself(tmp_path):
 
 
 def main_of(prepared):
-    """The results of all runs of one program, by run."""
+    """The results of all runs, by run; rules that the server judges by have a program."""
     first = prepared.runs[0]
     training, _ = split(prepared.dataset, first.validation)
     share = shares_of(["iid"], training.train_labels, first.n, 0)["iid"]
-    task = simulate.task_of(first, training, share)
-    ((program, group),) = programs(prepared.runs).items()
-    simulator = simulator_of(program, task)
-    found = {}
-    for some in simulate.batches(group):
-        data = simulate.data_of(some[0], task.data, training, share)
-        lanes = [Lane(run.seed, simulate.hyperparameters_of(run, program)) for run in some]
-        results = sweep(simulator, lanes, data, steps=first.steps, width=2)
-        found |= dict(zip(some, results, strict=True))
+    found, groups = {}, programs(prepared.runs)
+    assert [program.rules for program in groups][1:] == [("fltrust",)]
+    for program, group in groups.items():
+        task = simulate.task_of(group[0], training, share)
+        simulator = simulator_of(program, task)
+        for some in simulate.batches(group):
+            data = simulate.data_of(some[0], task.data, training, share)
+            lanes = [Lane(run.seed, simulate.hyperparameters_of(run, program)) for run in some]
+            results = sweep(simulator, lanes, data, steps=first.steps, width=2)
+            found |= dict(zip(some, results, strict=True))
     return found
 
 
@@ -212,9 +219,30 @@ def test_a_smoke_run_is_resumed(finished, monkeypatch):
     assert len(outcome.runs) == 3 * 3 * 2 * 2  # krum refuses f = 3
     assert outcome.runs["test_accuracy"].between(0, 1).all()
     monkeypatch.setattr(simulate, "simulator_of", lambda *_: pytest.fail("computed again"))
-    again = main(options)
+    again = main(options)[RANKING]
     pd.testing.assert_frame_equal(again.table, outcome.table)
     pd.testing.assert_frame_equal(again.runs, outcome.runs)
+
+
+def test_shards_and_resumed_runs_are_those_of_one_go(finished, tmp_path):
+    """Byte for byte but for the time they took; a run is of one shard."""
+    options, outcome = finished
+    options = dataclasses.replace(options, results=tmp_path)
+    first, second = (
+        prepare(dataclasses.replace(options, shard=shard)).mine for shard in ("1/2", "2/2")
+    )
+    assert sorted(map(repr, first + second)) == sorted(map(repr, prepare(options).runs))
+    assert {one.f for one in first} == {1} and {one.f for one in second} == {1, 3}
+    assert main(dataclasses.replace(options, shard="2/2")) == {}  # the other has runs left
+    (path,) = (tmp_path / "runs").glob("median-*-f_3*")
+    some = read_table(path)
+    write_table(some[some["seed"] == 2].iloc[1:], path)
+    runs = main(options)[RANKING].runs
+    given = []
+    for number, table in enumerate((outcome.runs, runs)):
+        write_table(table.drop(columns="seconds"), tmp_path / f"{number}.parquet")
+        given.append((tmp_path / f"{number}.parquet").read_bytes())
+    assert given[0] == given[1]
 
 
 def test_what_is_damaged_is_named(finished, tmp_path):
@@ -240,8 +268,8 @@ def test_the_dry_run_computes_nothing(tmp_path, capsys):
 def test_all_rules_and_attacks_are_known():
     assert named_in_full(Options()).rule == tuple(AGGREGATORS)
     assert set(attacks.ATTACKS) | set(attacks.DATA_ATTACKS) < set(ALL_ATTACKS)
-    refusals = simulate.refusals_of(tuple(AGGREGATORS), ("none",), (), 20, (2,))
-    assert list(refusals) == [("fltrust", "none", 2)]
+    refusals = simulate.refusals_of(tuple(AGGREGATORS), [("none", 2)], (), 20)
+    assert not refusals
 
 
 @pytest.mark.parametrize(
@@ -250,6 +278,8 @@ def test_all_rules_and_attacks_are_known():
         ("--rule medain", "rule must be one of average, median"),
         ("--attack lies", "attack must be one of none, "),
         ("--pre mixed", "pre must be one of none, nnm, arc, bucketing, got 'mixed'"),
+        ("--shard 3/2", "shard must be K/N with K from 1 to N, such as 1/2, got '3/2'"),
+        ("--rule fltrust --root-examples 0", "root_examples must be from 1 to 1150, the training"),
         ("--f 20", "f must be from 1 to below n = 20, got 20"),
         ("--rule krum --f 9", "no rule takes any f: krum needs n >= 2f + 3, got n=20, f=9"),
         ("--rule no_such_module_of_mine:rule", "there is no module no_such_module_of_mine"),
@@ -419,7 +449,7 @@ def test_searched_attacks_and_buckets(tmp_path):
         evaluations=3,
         results=tmp_path,
     )
-    runs = main(options).runs
+    runs = main(options)[RANKING].runs
     assert len(runs) == 2 * 2 * 4 * 2 * 2 and np.isfinite(runs["training_loss"]).all()
 
 
