@@ -28,7 +28,7 @@ from experiments.benchmark.entries.catalogue import (
     PREAGGREGATORS,
     trusting,
 )
-from experiments.benchmark.entries.parts import PARTS, RANKING, Part
+from experiments.benchmark.entries.parts import PARTS, RANKING, SEEDS, Part
 from experiments.benchmark.results import Results, kinds
 from experiments.benchmark.runs import FIELDS, Refusals, Run, product, shard_of
 from experiments.benchmark.simulate import code, refusals_of, simulate, task_of
@@ -72,7 +72,7 @@ class Grid:
     """μ of m ← μ m + (1 - μ) gradient, at the workers. Give 0 too to see what it adds."""
     learning_rate: tuple[float, ...] = (0.1, 0.5)
     """Of which each rule, f and heterogeneity has its own, by its worst attack."""
-    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds: tuple[int, ...] = SEEDS
     """Of initial weights and batches."""
     full: bool = False
     """All that the kept table of digits has, in place of these: f/n from 0.1 to 0.45 on three kinds
@@ -163,7 +163,7 @@ def _with(options: Options, part: Part) -> Options:
         options,
         pre=part.pre,
         attack=(*part.attack, *filter(own.is_own, options.attack)),
-        f=tuple(round(share * options.n) for share in part.shares),
+        f=part.numbers(options.n),
         heterogeneity=part.heterogeneity,
         momentum=part.momentum,
         seeds=tuple(dict.fromkeys((*options.seeds, *part.more_seeds))),
@@ -311,8 +311,8 @@ def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> dic
     dimension = dimension_of(prepared.runs[0], prepared.dataset)
     work = {run: cost.seconds_of(run, dimension) for run in prepared.mine}
     fresh = set(prepared.results.missing(prepared.mine))
-    total = sum(work.values())
-    progress = Progress(total=total, done=total - _work(fresh, work))
+    done = _work((run for run in prepared.mine if run not in fresh), work)
+    progress = Progress(total=sum(work.values()), done=done)
     try:
         simulate(
             prepared.runs,

@@ -1,16 +1,18 @@
 """The whole benchmark: grids that each answer a question; a run that two of them ask for is one.
 
-All combinations of everything would be half a million runs, three weeks of a machine. Left out is
-what no question asks for: attacks beside those of each family, pre-aggregators and momentum 0 have
-two f on one kind of data, and none meets another. The climb along the rule's gradient, which costs
-4,000 times the rule a step, is in no part.
+Left out of all combinations is what no question asks for: attacks beside those of each family,
+pre-aggregators and momentum 0 have two f on one kind of data, and none meets another. The climb
+along the rule's gradient, which costs 4,000 times the rule a step, is in no part.
 """
 
 from typing import NamedTuple
 
+import pandas as pd
+
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, ASCENT, FAMILIES, NONE, SEARCHED
 
 MOMENTUM = 0.9
+SEEDS = (1, 2, 3)
 RANKING = "ranking"  # what a command without --full asks, of its own grid
 
 
@@ -24,6 +26,10 @@ class Part(NamedTuple):
     heterogeneity: tuple[str, ...] = ("dirichlet:1",)
     momentum: tuple[float, ...] = (MOMENTUM,)
     more_seeds: tuple[int, ...] = ()
+
+    def numbers(self, n: int) -> tuple[int, ...]:
+        """f of n workers, at least one."""
+        return tuple(dict.fromkeys(max(1, round(share * n)) for share in self.shares))
 
 
 PARTS = {
@@ -50,3 +56,16 @@ PARTS = {
     ),
     "momentum": Part("What momentum at the workers adds", momentum=(MOMENTUM, 0.0)),
 }
+
+
+def part_of(part: Part, runs: pd.DataFrame) -> pd.DataFrame:
+    """Those of the runs that a part asks for."""
+    wanted = {
+        "pre": part.pre,
+        "attack": part.attack,
+        "f": part.numbers(int(runs["n"].iloc[0])),
+        "heterogeneity": part.heterogeneity,
+        "momentum": part.momentum,
+        "seed": (*SEEDS, *part.more_seeds),
+    }
+    return runs[runs[list(wanted)].isin(wanted).all(axis=1)]
