@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from experiments.benchmark.__main__ import Options, named_in_full
+from experiments.benchmark.__main__ import AXES, Options, named_in_full
 from experiments.benchmark.answers import attacks, ranking
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAGGREGATORS
 from experiments.benchmark.entries.parts import PARTS, RANKING, SEEDS, part_of
@@ -42,7 +42,7 @@ def page(tables: Mapping[str, pd.DataFrame]) -> str:
         poisoned.section(part_of(PARTS["labels"], whole)),
     ]
     for name, runs in others:
-        parts += [f"## {TITLES[name]}\n", _setting(runs), *_ranking(name, runs)]
+        parts += [f"## {TITLES[name]}\n", _setting(runs) + _lacking(runs), *_ranking(name, runs)]
         parts.append(_agreement(first, part_of(PARTS[RANKING], whole), runs))
     return "\n".join([*parts, words.LEFT_OUT.format(all_of_them=_all(whole)), words.READING])
 
@@ -62,6 +62,19 @@ def _setting(runs: pd.DataFrame) -> str:
         f"{first['batch_size']}, a hidden layer of {first['hidden']}, learning rates {rates}, "
         f"seeds {min(runs['seed'])} to {max(runs['seed'])}.\n"
     )
+
+
+def _lacking(runs: pd.DataFrame) -> str:
+    """What of a default command's grid is not among the runs."""
+    options = named_in_full(Options())
+    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    gone = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, values in axes.items()
+        for value in values
+        if value not in set(runs[name])
+    ]
+    return f"Of the default's grid they lack {', '.join(gone)}, for want of time.\n" if gone else ""
 
 
 def _ranking(name: str, runs: pd.DataFrame) -> list[str]:
