@@ -22,7 +22,7 @@ from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import finite_rows, mean_rows, means_of_chosen
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.scales import OwnLengths, own_lengths
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 

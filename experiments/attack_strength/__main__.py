@@ -1,290 +1,31 @@
-"""Which attack moves which rule most?
+"""`python -m experiments.attack_strength`."""
 
-Records what honest workers send in a training run that nobody attacks, and measures on it how far
-every attack, fixed, searched against the rule, or climbing through it, drags the aggregate from the
-honest mean. Without options: the paper's rules on digits; some minutes on two cores, most of them
-to compile. What is measured before is not measured again. Writes a file a rule, n and f, a table
-(Markdown and CSV) and a heatmap (PDF and PNG).
-"""
-
-import dataclasses
 import functools
-import shlex
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
-import tyro
+from experiments.attack_strength import options
+from experiments.attack_strength.options import SMOKE as SMOKE
+from experiments.attack_strength.options import Options as Options
+from experiments.shared.run import KEPT, late, run, start
 
-from experiments.attack_strength import tables
-from experiments.attack_strength.measure import Climb, RuleName, bears, fixed_attacks, measure
-from experiments.attack_strength.recording import cell_of, record
-from experiments.distributed_momentum.grid.cells import Cell
-from experiments.distributed_momentum.grid.footprint import refuse_large
-from experiments.distributed_momentum.grid.settings import SETTINGS, DatasetName
-from experiments.distributed_momentum.running.simulate import check
-from experiments.shared.files import save_table, save_text
-from experiments.shared.formats import Output, Printer
-from experiments.shared.mixing import refuse_other_code
-from experiments.shared.options import command_line
-from experiments.shared.options.checks import check_options
-from experiments.shared.options.command_line import OWN
-from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, tell
-from experiments.shared.run import KEPT, run, start
-from simbyz import data, records
-from simbyz.records.provenance import code_digest, provenance
-
-BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that the rules bear)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """The cases measured."""
-
-    dataset: DatasetName = "digits"
-    """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
-    rule: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
-    """krum and bulyan are the paper's program's; those that n and f do not bear are left out."""
-    n: Annotated[tuple[int, ...], OWN] = ()
-    """Workers, Byzantine ones included."""
-    f: Annotated[tuple[int, ...], BORNE] = ()
-    """Byzantine workers, present and tolerated."""
-    send: Literal["momenta", "gradients"] = "momenta"
-    """The vectors of the honest workers."""
-    at_step: tuple[int, ...] = (20, 100, 250)
-    """Steps of the training run whose rows are attacked."""
-    seed: int = 1
-    """Of the training run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Climbing:
-    """The attack that climbs through the rule."""
-
-    iterations: int = 60
-    """Of each climb."""
-    climbers: int = 4
-    """Climbs from so many of the best starts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage(command_line.Storage):
-    """Where results go, and where data come from."""
-
-    results: Path = Path("results/attack_strength")
-    allow_mixed: bool = False
-    """Let measurements of different code stand in one table."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(Measurement, Climbing, Storage, Output):
-    """The cases measured, and how."""
-
-
-# Seconds, not minutes: what the tests run.
-SMOKE = Options(rule=("median",), n=(5,), f=(1,), at_step=(0, 1), iterations=2, climbers=1)
-
-
-class Results(NamedTuple):
-    measured: pd.DataFrame  # one row an (n, f), rule, attack and step
-    summary: pd.DataFrame  # one row an (n, f), rule and attack
-
-
-class Size(NamedTuple):
-    n: int
-    f: int
-    rules: list[RuleName]
-    cell: Cell  # of the run whose rows are attacked
-
-
-def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
-    """The sizes asked for with the rules that bear them, and the data; checked before any step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
-    check_options(options, "rule", "at_step")
-    sizes = []
-    least = 3 if options.f else 5
-    for n in options.n or (SETTINGS[options.dataset].n,):
-        if n < least:
-            raise ValueError(f"n must be at least {least}, so that a rule bears f = 1, got {n}")
-        for f in options.f or most_borne(options.rule, n):
-            if not 1 <= f <= n - 2:
-                raise ValueError(f"f must be from 1 to n - 2 = {n - 2}, got {f}")
-            refuse_large(cell_of(options.dataset, n, f))
-            rules = [rule for rule in options.rule if bears(rule, n, f)]
-            if not rules:
-                raise ValueError(f"none of {', '.join(options.rule)} bears n = {n}, f = {f}")
-            sizes.append(Size(n, f, rules, cell_of(options.dataset, n, f)))
-    dataset = data.load(options.dataset, data_dir=options.data_dir)
-    check([size.cell for size in sizes], dataset)
-    if not options.allow_mixed:
-        asked = [configuration_of(options, size, rule) for size in sizes for rule in size.rules]
-        refuse_other_code([(name_of(one), one) for one in asked], options.results, _code())
-    records.prepare_folder(options.results)
-    records.clean(options.results)
-    return sizes, dataset
-
-
-def most_borne(rules: Sequence[RuleName], n: int) -> list[int]:
-    """The most attackers that krum bears, and where there are rules that bear fewer, their most."""
-    chosen: list[int] = []
-    left = list(rules)
-    for f in dict.fromkeys(max(1, (n - 3) // part) for part in (2, 4)):
-        borne = [rule for rule in left if bears(rule, n, f)]
-        if borne:
-            chosen.append(f)
-        left = [rule for rule in left if rule not in borne]
-    return chosen or [f]
-
-
-def main(options: Options) -> Results:
-    """Record and measure what is asked for."""
-    return compute(options, *prepare(options))
-
-
-def compute(
-    options: Options,
-    sizes: Sequence[Size],
-    dataset: data.Dataset,
-    stop: Callable[[], bool] = lambda: False,
-) -> Results:
-    """Measures what is not on disk yet."""
-    missing = [
-        (size, [rule for rule in size.rules if not _is_done(options, size, rule)]) for size in sizes
-    ]
-    steps = len(options.at_step)
-    total = sum(len(fixed_attacks(size.f)) + steps * len(rules) for size, rules in missing if rules)
-    with bar(total, "part", stop) as progress:
-        for size, rules in missing:
-            if rules:
-                progress(0, f"n = {size.n}, f = {size.f}: training the run that is attacked")
-                _measure(options, size, rules, dataset, functools.partial(progress, 1))
-    runs = records.read_runs(options.results).set_index("file")
-    parts = []
-    for size in sizes:
-        for rule in size.rules:
-            measured = runs.loc[file_of(options, size, rule), "measured"]
-            parts.append(pd.DataFrame(measured).assign(n=size.n, f=size.f, rule=rule))
-    measured = pd.concat(parts, ignore_index=True)
-    return Results(measured, tables.summarise(measured))
-
-
-def configuration_of(options: Options, size: Size, rule: RuleName) -> dict:
-    """All that the measurements of a rule depend on."""
-    return {
-        "dataset": options.dataset,
-        "rule": rule,
-        "n": size.n,
-        "f": size.f,
-        "send": options.send,
-        "at_step": list(options.at_step),
-        "iterations": options.iterations,
-        "climbers": options.climbers,
-        "seed": options.seed,
-    }
-
-
-def name_of(configuration: dict) -> str:
-    return "strength-{dataset}-{rule}-n_{n}-f_{f}".format(**configuration)
-
-
-def file_of(options: Options, size: Size, rule: RuleName) -> str:
-    configuration = configuration_of(options, size, rule)
-    return records.run_path("", name_of(configuration), configuration).name
-
-
-def _is_done(options: Options, size: Size, rule: RuleName) -> bool:
-    configuration = configuration_of(options, size, rule)
-    return records.is_finished(options.results, name_of(configuration), configuration)
-
-
-def _measure(
-    options: Options,
-    size: Size,
-    rules: Sequence[RuleName],
-    dataset: data.Dataset,
-    progress: Callable[[str], None],
-) -> None:
-    honest = record(
-        size.cell,
-        dataset,
-        options.at_step,
-        momentum=options.send == "momenta",
-        seed=options.seed,
-    )
-
-    def finished(rule: RuleName, rows: list[dict]) -> None:
-        configuration = configuration_of(options, size, rule)
-        measured = [row | {"step": options.at_step[row["step"]]} for row in rows]
-        records.write_run(
-            options.results,
-            name_of(configuration),
-            configuration,
-            {"step": np.array(options.at_step)},
-            {"measured": measured, "code_digest": _code()} | provenance(),
-        )
-
-    climb = Climb(options.iterations, options.climbers)
-    measure(honest, size.n, size.f, rules, climb=climb, finished=finished, progress=progress)
-
-
-def _code() -> str:
-    here = Path(__file__)
-    return code_digest(here.with_name("measure.py"), here.with_name("recording.py"))
-
-
-def plot(results: Results, options: Options) -> list[Path]:
-    """The heatmap, as PDF and PNG."""
-    figure = tables.plot(results.summary, _title(options))
-    return tables.write(figure, _folder(options), ["strength.pdf", "strength.png"])
-
-
-def _folder(options: Options) -> Path:
-    return folder_of(options, Measurement, Climbing)
-
-
-def _title(options: Options) -> str:
-    steps = ", ".join(map(str, options.at_step))
-    return f"Strength of attacks on honest {options.send} of {options.dataset}, steps {steps}"
-
-
-def execute(
-    options: Options,
-    prepared: tuple[list[Size], data.Dataset],
-    stop: Callable[[], bool],
-    *,
-    given: Sequence[str],
-) -> None:
-    """Measure what is missing; print and write all of it."""
-    sizes, dataset = prepared
-    if dataset.notice:
-        print(f"note: {dataset.notice}")
-    results = compute(options, sizes, dataset, stop)
-    printer = Printer(options.format)
-    tables.print_table(tables.strongest(results.summary), _title(options), printer)
-    text = tables.markdown(
-        results.summary,
-        _title(options),
-        shlex.join(["python", "-m", "experiments.attack_strength", *given]),
-    )
-    written = [_folder(options) / "strength.md", _folder(options) / "strength.csv"]
-    save_text(text, written[0])
-    save_table(results.measured, written[1])
-    tell("drawing pictures")
-    print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
+STUDY = "experiments.attack_strength.study"
+main, plot = late(STUDY, "main"), late(STUDY, "plot")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: see `run` for exit codes."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    work = functools.partial(execute, given=given)
-    return run(Options, given, "attack_strength", __doc__, prepare, work, stopped=KEPT)
+    execute = functools.partial(late(STUDY, "execute"), given=given)
+    return run(
+        Options,
+        given,
+        "attack_strength",
+        options.__doc__,
+        late(STUDY, "prepare"),
+        execute,
+        stopped=KEPT,
+    )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.attack_strength.options import RuleName
 from experiments.distributed_momentum.grid.rules import rule_of
 from simbyz._arrays import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
@@ -17,16 +18,6 @@ from simbyz.attacks.searched.adaptive import DIRECTIONS, search_factor
 from simbyz.attacks.searched.gradient_ascent import Symmetry
 from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 
-RuleName = Literal[
-    "krum",
-    "krum-published",
-    "median",
-    "trmean",
-    "phocas",
-    "meamed",
-    "bulyan",
-    "bulyan-published",
-]
 SEARCHES = {
     "sequential": sequential,
     "bracketing": bracketing,

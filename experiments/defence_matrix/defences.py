@@ -2,31 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 
 from simbyz import aggregators, preaggregators
 from simbyz._arrays.calling import OF_ROOT, asks_for
 from simbyz.simulator import certificates
-
-RuleName = Literal[
-    "average",
-    "median",
-    "trimmed_mean",
-    "phocas",
-    "meamed",
-    "krum",
-    "multi_krum",
-    "geometric_median",
-    "cge",
-    "caf",
-    "faba",
-    "fltrust",
-    "zeno",
-    "loss_function_rejection",
-]
-PreName = Literal["none", "nnm", "arc", "bucketing"]
 
 # As ByzFL's benchmark configures it: few iterations, far from the smoothed median's own minimum.
 GEOMETRIC_MEDIAN = {"smoothing": 0.1, "iterations": 3}

@@ -7,43 +7,44 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.distributed_momentum import options
-from experiments.distributed_momentum.options import SMOKE as SMOKE
-from experiments.distributed_momentum.options import Options as Options
+from experiments.distributed_momentum.options.compare import SMOKE as SMOKE
+from experiments.distributed_momentum.options.compare import Options as Options
 from experiments.shared.run import CHECKPOINTED, late, run, start
 
-COMMANDS = ("grid", "analyse", "plot", "collect", "report", "unfinished", "appendix")
-COMPARISON = "experiments.distributed_momentum.commands.compare"
-
-
-def __getattr__(name: str) -> Any:
-    """What notebooks import from here, and --help does not need."""
-    if name in ("main", "plot", "prepare"):
-        return getattr(importlib.import_module(COMPARISON), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+PACKAGE = "experiments.distributed_momentum"
+COMPARISON = f"{PACKAGE}.commands.compare"
+# How each ends early: see `run`.
+COMMANDS: dict[str, dict[str, Any]] = {
+    "grid": {"stopped": CHECKPOINTED, "leave": late("experiments.shared.hosts", "leave_at_once")},
+    "analyse": {"polled": False},
+    "plot": {"polled": False, "stopped": "some pictures are in {figures}"},
+    "collect": {"polled": False},
+    "report": {"polled": False, "stopped": "{report} is as it was"},
+    "unfinished": {"polled": False},
+    "appendix": {"stopped": CHECKPOINTED},
+}
+main, plot, prepare = (late(COMPARISON, name) for name in ("main", "plot", "prepare"))
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: see `run` for exit codes."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0].startswith("-"):
-        return run(
-            Options,
-            arguments,
-            "distributed_momentum",
-            options.__doc__,
-            late(COMPARISON, "prepare"),
-            late(COMPARISON, "execute"),
-            stopped=CHECKPOINTED,
-        )
+        return _run("compare", "distributed_momentum", arguments, {"stopped": CHECKPOINTED})
     name, *rest = arguments
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         print(f"error: unknown command {name!r}; known: {known}, or none", file=sys.stderr)
         return 2
-    # Imported late: none needs what the others import.
-    module = importlib.import_module(f"experiments.distributed_momentum.commands.{name}")
-    return module.command(rest)
+    return _run(name, f"distributed_momentum {name}", rest, COMMANDS[name])
+
+
+def _run(command: str, name: str, arguments: Sequence[str], ending: dict[str, Any]) -> int:
+    """Run what the modules of this name are about."""
+    options = importlib.import_module(f"{PACKAGE}.options.{command}")
+    work = f"{PACKAGE}.commands.{command}"
+    prepare, execute = late(work, "prepare"), late(work, "execute")
+    return run(options.Options, arguments, name, options.__doc__, prepare, execute, **ending)
 
 
 if __name__ == "__main__":

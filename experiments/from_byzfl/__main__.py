@@ -1,161 +1,26 @@
-"""ByzFL's benchmark from its own file: `python -m experiments.from_byzfl config.json`.
+"""`python -m experiments.from_byzfl`."""
 
-Takes the file of ByzFL 0.0.11 as it is. What it asks for that is not here is named, a line each,
-before anything runs; so is a key that ByzFL would not know. Ends in a table and in ByzFL's
-heatmaps, in the folder of results under the file's name. The same command again runs only what is
-missing. Without the data set, --dataset digits tries the file on images that need no download.
-"""
+from collections.abc import Sequence
 
-import dataclasses
-import itertools
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal
+from experiments.from_byzfl import options
+from experiments.from_byzfl.options import Options as Options
+from experiments.shared.run import KEPT, late, run, start
 
-import pandas as pd
-import tyro
-
-from experiments.defence_matrix.runs import share
-from experiments.defence_matrix.tables import print_matrix
-from experiments.from_byzfl import pictures
-from experiments.from_byzfl.choose import COLUMNS, table_of
-from experiments.from_byzfl.networks import DATASETS
-from experiments.from_byzfl.reading import Benchmark, read
-from experiments.from_byzfl.runs import Run, runs_of
-from experiments.from_byzfl.simulate import check, code, simulate, split
-from experiments.shared.formats import Format, Printer
-from experiments.shared.mixing import refuse_other_code
-from experiments.shared.options.command_line import TFDS
-from experiments.shared.progress import Progress, tell
-from experiments.shared.run import KEPT, run, start
-from simbyz import records
-from simbyz.data import Dataset, load
-
-THE_FILES = tyro.conf.arg(help_behavior_hint="(default: the file's)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    config: tyro.conf.Positional[Path]
-    """ByzFL's configuration file."""
-    dataset: Annotated[Literal["digits", "mnist", "fashionmnist", "cifar10"] | None, THE_FILES] = (
-        None
-    )
-    """In place of the file's; digits needs no download."""
-    leave_out: bool = False
-    """Leave out rules, pre-aggregators, attacks and partitions that are not here, and run the
-    rest."""
-    results: Path = Path("results/from_byzfl")
-    """Folder of finished runs; tables and pictures lie inside, under the file's name."""
-    data_dir: Annotated[Path | None, TFDS] = None
-    """Where TensorFlow Datasets prepared the data; not for digits."""
-    allow_mixed: bool = False
-    """Let runs of different code stand in one table."""
-    format: Format = "table"
-    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
-
-
-def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset]:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, a line each.
-    """
-    benchmark = read(options.config, dataset=options.dataset, leave_out=options.leave_out)
-    runs = runs_of(benchmark)
-    dataset = _load(benchmark, options)
-    check(runs)
-    for level, honest, seed in {(r.heterogeneity, r.honest, r.partition_seed) for r in runs}:
-        training, _ = split(dataset, benchmark.train_share, seed)
-        if benchmark.batch_size > (size := len(training.train_labels)):
-            raise ValueError(
-                f"batch_size must be from 1 to {size}, the training images of {dataset.name} "
-                f"without validation, got {benchmark.batch_size}"
-            )
-        share(level, training.train_labels, honest, seed)
-    if not options.allow_mixed:
-        refuse_other_code([(r.name, r.configuration) for r in runs], options.results, code())
-    records.prepare_folder(folder_of(options))
-    return benchmark, runs, dataset
-
-
-def _load(benchmark: Benchmark, options: Options) -> Dataset:
-    try:
-        return load(DATASETS[benchmark.dataset].name, data_dir=options.data_dir)
-    except OSError as error:
-        raise OSError(f"{error}: --dataset digits tries the file on them") from error
-
-
-def folder_of(options: Options) -> Path:
-    """Of the table and the pictures."""
-    name = options.config.stem
-    return options.results / (name if options.dataset is None else f"{name}-{options.dataset}")
-
-
-def main(options: Options) -> pd.DataFrame:
-    """Run what is asked for and not on disk yet; returns the table."""
-    _, runs, dataset = prepare(options)
-    return compute(options, runs, dataset)
-
-
-def compute(
-    options: Options, runs: list[Run], dataset: Dataset, stop: Callable[[], bool] = lambda: False
-) -> pd.DataFrame:
-    """The table of these runs, from their files."""
-    records.clean(options.results)
-    progress = Progress(total=sum(one.steps for one in runs))
-    try:
-        simulate(runs, dataset, options.results, progress.add, stop=stop)
-    finally:
-        progress.close()
-    files = [one.file for one in runs]
-    found = records.read_runs(options.results)
-    digests = dict(zip(found["file"], found["digest"], strict=True))
-    steps = records.read_steps(options.results, files=files, columns=COLUMNS)
-    return table_of(runs, steps, digests)
-
-
-def write(table: pd.DataFrame, benchmark: Benchmark, folder: Path) -> list[Path]:
-    """The table as CSV, and each heatmap as PDF and PNG."""
-    paths = [folder / "from_byzfl.csv"]
-    table.to_csv(paths[0], index=False)
-    drawn = pictures.figures(table, benchmark)
-    for (name, figure), ending in itertools.product(drawn, ("png", "pdf")):
-        paths.append(folder / f"{name}.{ending}")
-        figure.savefig(paths[-1], dpi=110)
-    return paths
-
-
-def execute(
-    options: Options,
-    prepared: tuple[Benchmark, list[Run], Dataset],
-    stop: Callable[[], bool],
-) -> None:
-    """Run what is missing; print and write the tables."""
-    benchmark, runs, dataset = prepared
-    for kind, lines in (("left out", benchmark.left_out), ("note", benchmark.notes)):
-        for line in lines:
-            print(f"{kind}: {line}", file=sys.stderr)
-    table = compute(options, runs, dataset, stop)
-    of_kind = pictures.counted(table, benchmark).groupby(["workers", "declared"], sort=False)
-    for (workers, declared), part in of_kind:
-        told = "" if benchmark.tolerated is None else f", {declared} tolerated"
-        print_matrix(
-            part,
-            f"{benchmark.dataset}, {benchmark.network}, {workers} "
-            f"{'workers' if benchmark.honest_are_all else 'honest workers'}{told}, "
-            f"{benchmark.steps} steps; each run at the best of its evaluations",
-            Printer(options.format),
-        )
-    tell("drawing pictures")
-    paths = write(table, benchmark, folder_of(options))
-    print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
+STUDY = "experiments.from_byzfl.study"
+main = late(STUDY, "main")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: see `run` for exit codes."""
-    return run(Options, arguments, "from_byzfl", __doc__, prepare, execute, stopped=KEPT)
+    return run(
+        Options,
+        arguments,
+        "from_byzfl",
+        options.__doc__,
+        late(STUDY, "prepare"),
+        late(STUDY, "execute"),
+        stopped=KEPT,
+    )
 
 
 if __name__ == "__main__":

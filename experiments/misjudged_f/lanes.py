@@ -4,11 +4,14 @@ The program has as many possible attackers as any of its runs; in a run of fewer
 what they computed, as the honest workers that they are.
 """
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 
-# As the first worker; a little is enough; the honest mean times -1; and times -100.
-ATTACKS = ("mimic", "little", "flipped", "negated")
+from experiments.misjudged_f.options import AttackName
+
+ATTACKS = get_args(AttackName)
 LITTLE = -1.5
 NEGATED = 100.0
 NOBODY = "none"  # the attack of runs with f = 0

@@ -1,6 +1,5 @@
 """One compiled program a problem and rule: f, f̂, attacks, data and seeds are its lanes."""
 
-import dataclasses
 import functools
 import itertools
 import os
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.misjudged_f import lanes, problems
+from experiments.misjudged_f.options import Setting
 from experiments.misjudged_f.problems import QUADRATIC, Case, Learnt
 from experiments.worst_case.rules import rule_of
 from simbyz._arrays.stacking import PyTree
@@ -27,31 +27,6 @@ COMPILER: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
 # A run that ends so many lengths of its start away has diverged: what is bounded is not so far.
 DIVERGED = 1e6
 AT_ONCE = 65  # lanes in one call of a program; between two, one may stop
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """The setting of all runs."""
-
-    n: int = 11
-    """Workers, Byzantine ones included."""
-    steps: int = 200
-    """Steps of a run; the learning rate falls to zero in the second half of them."""
-    learning_rate: float = 0.5
-    """At the start."""
-    momentum: float = 0.9
-    """μ of m ← μ m + (1 - μ) gradient, at the workers."""
-    zeta: float = 1.0
-    """Heterogeneity of quadratics: root of the mean squared distance of workers' gradients from
-    their mean."""
-    sigma: float = 0.1
-    """Noise of a quadratic's stochastic gradients, root of the mean squared norm."""
-    batch_size: int = 16
-    """Images a worker and a step."""
-    hidden: int = 16
-    """Width of the network's one hidden layer."""
-    partition_seed: int = 0
-    """Of the partition of images, the same in all runs."""
 
 
 class Run(NamedTuple):

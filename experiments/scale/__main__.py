@@ -3,18 +3,21 @@
 import sys
 from collections.abc import Sequence
 
-from experiments.scale import limits
-from experiments.shared.run import start
+from experiments.scale import limits, options
+from experiments.scale.options import Options
+from experiments.shared.run import late, run, start
+
+SHARDED = "experiments.scale.sharded"
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["sharded"]:
-        from experiments.scale import sharded  # what it imports, the tables do not need
-
-        return sharded.command(arguments[1:])
-    return limits.command(arguments)
+    if arguments[:1] != ["sharded"]:
+        return limits.command(arguments)
+    prepare, execute = late(SHARDED, "prepare"), late(SHARDED, "execute")
+    name, given = "scale sharded", arguments[1:]
+    return run(Options, given, name, options.__doc__, prepare, execute, polled=False)
 
 
 if __name__ == "__main__":

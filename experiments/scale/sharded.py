@@ -1,15 +1,7 @@
-"""The share of one run that a device takes when workers and coordinates are cut over many.
+"""Sharded runs: programs over many devices, planned and in small run, their table and picture."""
 
-Programs of one step are compiled for virtual devices and not run: XLA's plan says what each device
-holds and sends. A small run is really run, on one device and on eight. About two minutes on two
-cores. Writes a table and a picture.
-"""
-
-import dataclasses
 import functools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,43 +13,17 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.scale import measure
+from experiments.scale.options import Options
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Format, Printer
+from experiments.shared.formats import Printer
 from experiments.shared.options.checks import by_default, check_options
-from experiments.shared.run import run
 from simbyz import records
 
-RuleName = Literal[
-    "average", "median", "trimmed_mean", "multi_krum", "geometric_median", "centered_clipping"
-]
 # Okabe and Ito's colours, told apart by the colour-blind; markers tell them apart in grey.
 MARKERS = dict(
     zip("osD^vP", ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"), strict=True)
 )
 MOST = 4096  # devices: virtual ones cost time, too
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    n: int = 1000
-    """Workers, Byzantine ones included."""
-    f: int = 488
-    """Byzantine workers, present and tolerated; n - f workers compute, best a multiple of the
-    devices."""
-    d: int = 1_310_922
-    """Parameters."""
-    rule: tuple[RuleName, ...] = ("median", "multi_krum", "geometric_median")
-    """Defences."""
-    devices: tuple[int, ...] = (1, 2, 4, 8, 64, 512)
-    """How many devices to plan for; all are virtual."""
-    results: Path = Path("results/sharded")
-    """Folder of the table and the picture."""
-    format: Format = "table"
-    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
-
-
-# What the tests run.
-SMOKE = Options(n=20, f=4, d=1000, rule=("multi_krum",), devices=(1, 2))
 
 
 class Results(NamedTuple):
@@ -176,8 +142,3 @@ def execute(options: Options, prepared: None, stop: object) -> None:
     for rule, difference in results.differences.items():
         console.print(f"{rule}, really run on one device and on 8: differ by {difference:.1e}")
     console.print(f"results: {options.results}")
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
-    return run(Options, arguments, "scale sharded", __doc__, prepare, execute, polled=False)

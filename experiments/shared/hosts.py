@@ -6,9 +6,7 @@ one dies, the others end too, within a minute: what they had finished is on disk
 
 import atexit
 import ctypes
-import dataclasses
 import os
-import re
 import signal
 import sys
 
@@ -16,52 +14,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.shared.options.hosts import Hosts
+
 JOIN = 120  # seconds that a process waits for the others at the start
 SILENCE = 30  # seconds without a sign of life, after which a process counts as dead
 LONGEST = 365 * 86400  # seconds that the first to finish waits for the last
-
-
-@dataclasses.dataclass(frozen=True)
-class Hosts:
-    """The processes of an experiment; without them, this one is alone."""
-
-    coordinator: str | None = None
-    """HOST:PORT where process 0 is reached, for several processes; a free port of its host."""
-    num_processes: int | None = None
-    """How many processes share the work; each is started with the same options."""
-    process_id: int | None = None
-    """Which of them this is, from 0."""
-
-
-def check_hosts(hosts: Hosts) -> None:
-    """Raises a ValueError unless all three options are given, and fit each other, or none is."""
-    given = {
-        "--coordinator": hosts.coordinator,
-        "--num-processes": hosts.num_processes,
-        "--process-id": hosts.process_id,
-    }
-    if all(value is None for value in given.values()):
-        return
-    if hosts.coordinator is None or hosts.num_processes is None or hosts.process_id is None:
-        raise ValueError(
-            "--coordinator, --num-processes and --process-id go together, got "
-            + ", ".join(
-                f"no {name}" if value is None else f"{name} {value}"
-                for name, value in given.items()
-            )
-        )
-    port = re.fullmatch(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", hosts.coordinator)
-    if port is None or not 1 <= int(port[1]) < 2**16:
-        raise ValueError(
-            f"--coordinator must be HOST:PORT, such as 10.0.0.1:1234, got {hosts.coordinator!r}"
-        )
-    if hosts.num_processes < 1:
-        raise ValueError(f"--num-processes must be at least 1, got {hosts.num_processes}")
-    if not 0 <= hosts.process_id < hosts.num_processes:
-        raise ValueError(
-            f"--process-id must be from 0 to {hosts.num_processes - 1} with --num-processes "
-            f"{hosts.num_processes}, got {hosts.process_id}"
-        )
 
 
 def join(hosts: Hosts) -> None:

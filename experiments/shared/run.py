@@ -85,8 +85,8 @@ def run_with(
 def late(module: str, name: str) -> Callable[..., Any]:
     """A function whose module is imported when it is called: --help needs nothing that computes."""
 
-    def call(*arguments: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*arguments)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments, **named)
 
     return call
 

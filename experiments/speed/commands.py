@@ -15,7 +15,24 @@ from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
 from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
+from experiments.speed.options import Common
+from simbyz import records
 from simbyz.aggregators import AGGREGATORS
+
+
+def prepare(options: Common) -> None:
+    """Check what is asked for, and make the folder.
+
+    Raises:
+      ValueError, OSError: what is wrong, in one line.
+    """
+    check(options)
+    records.prepare_folder(options.results)
+
+
+def execute(options: Common, prepared: None, stop: object) -> int | None:
+    """Measure, print and write."""
+    return COMMANDS[type(options).__name__](options)
 
 
 def check(options) -> None:

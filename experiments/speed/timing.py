@@ -4,12 +4,12 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-Clock = Literal["wall", "cpu"]
+from experiments.speed.options import Clock
 
 
 class Timing(NamedTuple):

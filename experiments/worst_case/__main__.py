@@ -1,197 +1,27 @@
-"""The largest (f, κ)-coefficient that a search finds of each rule, beside what is proved.
+"""`python -m experiments.worst_case`."""
 
-Climbs from many starts over the honest and the Byzantine rows together, through the rule. Without
-options: ten rules at n = 10; two minutes on two cores, nearly all of them to compile. What is found
-before is not searched again. Writes the worst configurations (a file a search), a table (CSV) and a
-picture (PDF and PNG).
-"""
+from collections.abc import Sequence
 
-import dataclasses
-import functools
-import itertools
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from experiments.shared.run import KEPT, late, run, start
+from experiments.worst_case import options
+from experiments.worst_case.options import SMOKE as SMOKE
+from experiments.worst_case.options import Options as Options
 
-import jax
-import jax.numpy as jnp
-import pandas as pd
-
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Output, Printer
-from experiments.shared.mixing import refuse_other_code
-from experiments.shared.options.checks import check_below_half, check_memory, check_options
-from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, tell
-from experiments.shared.run import KEPT, run, start
-from experiments.worst_case import tables
-from experiments.worst_case.rules import RuleName, rule_of
-from experiments.worst_case.search import search
-from simbyz import records
-from simbyz.records.provenance import code_digest, provenance
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """The searches: all combinations of these."""
-
-    rule: tuple[RuleName, ...] = (
-        "median",
-        "trimmed_mean",
-        "krum",
-        "geometric_median",
-        "minimum_diameter_averaging",
-        "average",
-        "mixed_median",
-        "mixed_trimmed_mean",
-        "mixed_krum",
-        "mixed_geometric_median",
-    )
-    """krum counts n - f - 1 neighbours; mixed: after nearest-neighbour mixing."""
-    n: int = 10
-    """Workers, Byzantine ones included."""
-    f: tuple[int, ...] = (1, 3)
-    """Byzantine workers, present and tolerated."""
-    d: tuple[int, ...] = (3,)
-    """Coordinates of a row."""
-    seeds: tuple[int, ...] = (1,)
-    """Each is a search of its own; the table tells the worst of them."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Climbing:
-    """How each search climbs."""
-
-    restarts: int = 64
-    """Climbs side by side, from four kinds of starts in turn."""
-    steps: int = 300
-    """Of each climb."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """Where results go."""
-
-    results: Path = Path("results/worst_case")
-    """Folder of the configurations found, the table and the picture."""
-    allow_mixed: bool = False
-    """Let searches of different code stand in one table."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(Search, Climbing, Storage, Output):
-    """The searches, and how they are made."""
-
-
-# Seconds, not minutes: what the tests run.
-SMOKE = Options(rule=("median", "average"), n=5, f=(1,), d=(1,), restarts=32, steps=120)
-
-
-def prepare(options: Options) -> list[dict]:
-    """The searches asked for, everything checked that can be before the first is made.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
-    check_options(options, "rule", "f", "d")
-    check_below_half(options)
-    check_memory(
-        4 * options.restarts * options.n**2, f"n = {options.n}, restarts = {options.restarts}"
-    )
-    grid = itertools.product(options.rule, options.f, options.d)
-    searches = []
-    for rule, f, d in grid:
-        stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)
-        jax.eval_shape(functools.partial(rule_of(rule), f=f), stack)  # a rule may refuse (n, f)
-        searches += [
-            {
-                "rule": rule,
-                "n": options.n,
-                "f": f,
-                "d": d,
-                "restarts": options.restarts,
-                "steps": options.steps,
-                "seed": seed,
-            }
-            for seed in options.seeds
-        ]
-    if not options.allow_mixed:
-        refuse_other_code([(name_of(one), one) for one in searches], options.results, _code())
-    records.prepare_folder(options.results)
-    records.clean(options.results)
-    return searches
-
-
-def main(options: Options) -> pd.DataFrame:
-    """Search what is asked for and not on disk yet; a row a rule, f and d."""
-    return compute(prepare(options), options.results)
-
-
-def compute(
-    searches: Sequence[dict], folder: Path, stop: Callable[[], bool] = lambda: False
-) -> pd.DataFrame:
-    with bar(len(searches), "search", stop) as progress:
-        for one in searches:
-            if not records.is_finished(folder, name_of(one), one):
-                progress(0, f"searching {name_of(one)}")
-                _search(one, folder)
-            progress(1, name_of(one))
-    wanted = list(map(file_of, searches))
-    return tables.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
-
-
-def name_of(one: dict) -> str:
-    return "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**one)
-
-
-def file_of(one: dict) -> str:
-    return records.run_path("", name_of(one), one).name
-
-
-def _search(one: dict, folder: Path) -> None:
-    found = search(
-        rule_of(one["rule"]),
-        one["n"],
-        one["f"],
-        one["d"],
-        restarts=one["restarts"],
-        iterations=one["steps"],
-        seed=one["seed"],
-    )
-    summary = {
-        "coefficient": found.coefficient,
-        "start": found.start,
-        "rows": found.rows.tolist(),
-        "code_digest": _code(),
-    }
-    columns = {"coefficient_by_step": found.history}
-    records.write_run(folder, name_of(one), one, columns, summary | provenance())
-
-
-def _code() -> str:
-    here = Path(__file__)
-    return code_digest(here.with_name("search.py"), here.with_name("rules.py"))
-
-
-def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) -> None:
-    """Search what is missing; print and write all of it."""
-    summary = compute(searches, options.results, stop)
-    tables.print_table(summary, Printer(options.format))
-    table = folder_of(options, Search, Climbing) / "worst_case.csv"
-    save_table(summary, table)
-    files = [table]
-    tell("drawing pictures")
-    for ending in ("pdf", "png"):
-        files.append(table.with_suffix(f".{ending}"))
-        save_figure(tables.plot(summary), files[-1], dpi=150)
-    print("written: " + ", ".join(map(str, files)))
-    for line in tables.contradictions(summary):
-        print(f"contradiction: {line}", file=sys.stderr)
+STUDY = "experiments.worst_case.study"
+main = late(STUDY, "main")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: see `run` for exit codes."""
-    return run(Options, arguments, "worst_case", __doc__, prepare, execute, stopped=KEPT)
+    return run(
+        Options,
+        arguments,
+        "worst_case",
+        options.__doc__,
+        late(STUDY, "prepare"),
+        late(STUDY, "execute"),
+        stopped=KEPT,
+    )
 
 
 if __name__ == "__main__":

@@ -7,34 +7,14 @@ a radius do not.
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 
+from experiments.worst_case.options import RuleName
 from simbyz import aggregators
 from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.theory import robustness
-
-RuleName = Literal[
-    "average",
-    "median",
-    "trimmed_mean",
-    "phocas",
-    "meamed",
-    "krum",
-    "multi_krum",
-    "bulyan",
-    "geometric_median",
-    "minimum_diameter_averaging",
-    "minimum_variance_averaging",
-    "smea",
-    "caf",
-    "faba",
-    "mixed_median",
-    "mixed_trimmed_mean",
-    "mixed_krum",
-    "mixed_geometric_median",
-]
 
 
 def krum(updates: jax.Array, f: int) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry, in_mesh, sum_over_chunks
-from simbyz._arrays.order_statistics import sorted_columns, sorted_rows
+from simbyz._arrays.ranks.order_statistics import sorted_columns, sorted_rows
 from simbyz._arrays.redo import redo_if
 from simbyz._arrays.scales import are_usual, unit_of_rows, wide
 

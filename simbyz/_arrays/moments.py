@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
-from simbyz._arrays.many_rows import sum_of
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.ranks.many_rows import sum_of
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if, repaired
 from simbyz._arrays.scales import LEAST, unit_of, unit_of_largest, wide
 

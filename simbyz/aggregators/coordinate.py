@@ -19,7 +19,6 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.many_rows import mean_of_nearest, mean_of_ranks
 from simbyz._arrays.moments import (
     bearable,
     finite_rows,
@@ -28,7 +27,8 @@ from simbyz._arrays.moments import (
     sum_rows,
     weighted_mean,
 )
-from simbyz._arrays.order_statistics import (
+from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks
+from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
     sorted_by_columns,

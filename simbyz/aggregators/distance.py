@@ -17,7 +17,7 @@ from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import bearable, finite_rows, in_part, means_of_chosen
-from simbyz._arrays.order_statistics import (
+from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     sorted_by_columns,
     sorted_columns,

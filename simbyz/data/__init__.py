@@ -6,6 +6,7 @@ from simbyz.data.datasets import Dataset, load
 from simbyz.data.leaf import read_leaf
 from simbyz.data.tables import load_table, read_libsvm, table
 from simbyz.data.text import characters, sonnets
+from simbyz.data.tiny_imagenet import read_tiny_imagenet
 
 __all__ = [
     "Dataset",
@@ -14,6 +15,7 @@ __all__ = [
     "load_table",
     "read_leaf",
     "read_libsvm",
+    "read_tiny_imagenet",
     "sonnets",
     "table",
 ]

@@ -32,7 +32,7 @@ from simbyz.attacks.base import Attack
 from simbyz.attacks.fixed import mean_and_deviation
 from simbyz.attacks.rows import count, repeat
 from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
-from simbyz.attacks.searched.span import numbers_in_span
+from simbyz.attacks.searched.span import in_span
 
 Factor = float | jax.Array
 # What the simulator tells an attack about a node and its network.
@@ -221,7 +221,7 @@ def searched(
     Raises:
       ValueError: evaluations < 1, an unknown symmetry.
 
-    Cost: `evaluations` times the rule at each node; with the symmetry, one `numbers_in_span` and as
+    Cost: `evaluations` times the rule at each node; with the symmetry, one `in_span` and as
       many small ones.
     Convention: the program of Gaucher et al. takes the factor of largest ||result||², as it does
       not keep the difference that it computes.
@@ -250,7 +250,7 @@ def searched(
             different = 1 if equal_rows else num_byzantine
             ends = [rows(jnp.asarray(end, target.dtype))[:different] for end in (0, 1)]
             parts = [jnp.concatenate([target[None], neighbours]), *ends]
-            numbers = numbers_in_span(jnp.concatenate(parts))
+            numbers, _ = in_span(jnp.concatenate(parts))
             few, begin, end = jnp.split(numbers, np.cumsum([len(p) for p in parts[:-1]]))
             few_goal = few[0] + of_neighbours @ (few[1:] - few[:1])
 

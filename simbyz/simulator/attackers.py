@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.calling import asked, asks_for, name_of
 from simbyz._arrays.checks import require_shape
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.stacking import PyTree
 from simbyz.attacks import base
 from simbyz.attacks.base import Attack, StatefulAttack, forges, sending

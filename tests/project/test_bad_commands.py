@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.__main__ import command as list_experiments
-from experiments.distributed_momentum.__main__ import command as comparison_command
+from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.commands import compare as comparison
 from experiments.distributed_momentum.commands import grid as grid_command
 from tests.support.printed import assert_refused
@@ -175,7 +175,7 @@ def test_an_experiment_as_an_argument(arguments, told, capsys):
 
 @pytest.mark.parametrize("name", ["plot", "collect", "unfinished"])
 def test_no_folder_at_all(name, capsys):
-    assert comparison_command([name, "--results"]) == 2
+    assert command([name, "--results"]) == 2
     assert capsys.readouterr().err == "error: results must name at least one\n"
 
 
@@ -228,12 +228,9 @@ OPTIONS = {
 def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsys):
     """Nothing but exit code 2, or the work: here none is done."""
     ran = []
-    if module is comparison:
-        command = comparison_command
-        monkeypatch.setattr(comparison, "compute", lambda *_, **__: ran.append(1) or exit(0))
-    else:
-        command = grid_command.command
-        monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
+    word = [] if module is comparison else ["grid"]
+    monkeypatch.setattr(comparison, "compute", lambda *_, **__: ran.append(1) or exit(0))
+    monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
     names = st.sampled_from([*OPTIONS[module], "colour"])
 
     @settings(max_examples=100, deadline=None)
@@ -244,7 +241,7 @@ def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsy
             arguments += ["--results", str(tmp_path)]
             before = len(ran)
             try:
-                code = command(arguments)
+                code = command([*word, *arguments])
             except SystemExit as exit_:
                 code = exit_.code
             assert code == (0 if len(ran) > before else 2)

@@ -13,8 +13,6 @@ import pytest
         ("simbyz.records", {"jax", "flax", "optax"}),
         ("simbyz.aggregators", {"flax", "pandas"}),
         ("simbyz.attacks", {"flax", "pandas"}),
-        # --help of the comparison
-        ("experiments.distributed_momentum.__main__", {"jax", "numpy", "pandas", "matplotlib"}),
     ],
 )
 def test_what_an_import_loads(module, unneeded):

@@ -7,6 +7,7 @@ the children are made.
 """
 
 import dataclasses
+import importlib
 import os
 import resource
 import sys
@@ -14,7 +15,7 @@ import warnings
 
 import numpy as np
 
-from experiments.distributed_momentum.commands import grid
+from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
 from experiments.shared.devices import prepare_devices
 from experiments.shared.plain_warnings import print_plain_warnings
@@ -58,6 +59,7 @@ def content(path) -> tuple:
 
 def serve() -> None:
     make_small()
+    importlib.import_module("experiments.distributed_momentum.commands.grid")
     warnings.filterwarnings("ignore", message=".*os.fork.*")
     for line in sys.stdin:
         sys.stdout.flush()
@@ -72,7 +74,7 @@ def serve() -> None:
             prepare_devices(keep_programs=False)  # the environment says where they are kept
             code = 1
             try:
-                code = grid.command([*ARGUMENTS, "--results", folder])
+                code = command(["grid", *ARGUMENTS, "--results", folder])
             finally:
                 sys.stderr.flush()
                 os._exit(code)

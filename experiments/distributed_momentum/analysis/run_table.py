@@ -18,9 +18,6 @@ from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 from simbyz.records.divergence import diverged_step
 from simbyz.theory import VARIANCE_NORM_BOUNDS
 
-# Carried by an installation too.
-TABLE = Path(__file__).parents[1] / "data" / "runs.parquet"
-
 CONFIGURATION = {  # what defines a run, as far as the analysis asks; with what it is without
     "dataset": "",
     "attack": "",

@@ -1,15 +1,7 @@
-"""The runs' answers: how often the attacks are effective, what momentum at the workers gains and
-loses, how often the theory's condition holds, and each sentence of the paper's claim.
+"""Analysis: the runs' answers, as text and tables."""
 
-Works on any part of the grid, and says which part. Intervals: paired bootstrap over seeds. Of
-certified runs in the folders, a table of their certificates.
-"""
-
-import dataclasses
 import functools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 from rich.console import Console
@@ -34,28 +26,16 @@ from experiments.distributed_momentum.analysis.pairs import (
     subsets,
     subsets_of,
 )
-from experiments.distributed_momentum.analysis.run_table import TABLE, gather
+from experiments.distributed_momentum.analysis.run_table import gather
 from experiments.distributed_momentum.figures import certificates
 from experiments.distributed_momentum.grid.rules import DIVERGENT
-from experiments.shared.formats import Format, Printer
+from experiments.distributed_momentum.options.analyse import Options
+from experiments.distributed_momentum.options.work import TABLE
+from experiments.shared.formats import Printer
 from experiments.shared.mixing import kind_lines, refuse_mixed
-from experiments.shared.options.command_line import NONE
-from experiments.shared.run import run
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
-    """Folders of results."""
-    table: Annotated[tuple[Path, ...] | None, NONE] = None
-    """Tables that `collect` wrote, and folders only if given; no path: the one kept here."""
-    allow_mixed: bool = False
-    """Let runs of different code or settings stand in one table."""
-    format: Format = "table"
-    """Of the tables of certified runs. latex: with booktabs."""
-
-
-def read(options: Options) -> pd.DataFrame:
+def prepare(options: Options) -> pd.DataFrame:
     """The runs of the table and the folders.
 
     Raises:
@@ -90,12 +70,6 @@ def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
         for dataset, own in some.groupby("dataset"):
             title = f"{dataset}, {len(own)} runs in {folder}"
             certificates.print_tables(own, title, Printer(options.format))
-
-
-def command(arguments: Sequence[str]) -> int:
-    """The command line: see `run` for exit codes."""
-    name = "distributed_momentum analyse"
-    return run(Options, arguments, name, __doc__, read, execute, polled=False)
 
 
 def print_analysis(

@@ -11,7 +11,7 @@ from experiments.distributed_momentum.figures import certificates, comparison
 from experiments.distributed_momentum.figures.panels import named
 from experiments.distributed_momentum.grid.cells import Cell, cells
 from experiments.distributed_momentum.grid.programs import Run
-from experiments.distributed_momentum.options import Comparison, Options, Setting
+from experiments.distributed_momentum.options.compare import Comparison, Options, Setting
 from experiments.distributed_momentum.running.simulate import check, simulate
 from experiments.distributed_momentum.running.together import together
 from experiments.shared.files import is_drawn, save_figure, save_table

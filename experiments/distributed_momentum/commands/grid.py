@@ -1,73 +1,20 @@
-"""The paper's grid, or a part of it: 736 configurations × 5 seeds.
-
-A run on disk is never run again, so the same command goes on where it stopped. What fails is named
-at the end, and the rest is run.
-"""
+"""The grid: the runs asked for, planned, and run here or on a cluster."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
-from experiments.distributed_momentum.grid.cells import (
-    AttackName,
-    Cell,
-    PlaceName,
-    paper_cells,
-    reference_of,
-)
+from experiments.distributed_momentum.grid.cells import Cell, PlaceName, paper_cells, reference_of
 from experiments.distributed_momentum.grid.programs import Run
-from experiments.distributed_momentum.grid.rules import Conventions, RuleName
 from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.options.grid import Options
 from experiments.distributed_momentum.running.simulate import is_finished
-from experiments.distributed_momentum.running.work import Prepared, Work, carry_out, prepare_work
-from experiments.distributed_momentum.slurm.request import Slurm, check_request, require_slurm
-from experiments.shared.hosts import Hosts, check_hosts, join, leave_at_once
-from experiments.shared.options import command_line
+from experiments.distributed_momentum.running.work import Prepared, carry_out, prepare_work
+from experiments.distributed_momentum.slurm.request import check_request, require_slurm
+from experiments.shared.hosts import join
 from experiments.shared.options.checks import check_options
-from experiments.shared.options.command_line import ALL
-from experiments.shared.run import CHECKPOINTED, run
+from experiments.shared.options.hosts import check_hosts
 from experiments.shared.stopping import Stop
-
-GridDataset = Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """The part of the grid that is run; without these, all of it."""
-
-    dataset: Annotated[tuple[GridDataset, ...], ALL] = ()
-    """MNIST first."""
-    rule: Annotated[tuple[RuleName, ...], ALL] = ()
-    """Defences; krum is the library's multi_krum by the paper's program's conventions."""
-    attack: tuple[AttackName, ...] = ("none", "little", "empire")
-    """none: the unattacked runs that the attacked ones are compared with."""
-    f: Annotated[tuple[int, ...], ALL] = ()
-    """Byzantine workers; of an unattacked run, those that it goes without."""
-    momentum_at: Annotated[tuple[PlaceName, ...], ALL] = ()
-    """Where momentum is kept."""
-    nesterov: Annotated[tuple[Literal["off", "on"], ...], ALL] = ()
-    """Nesterov's momentum."""
-    learning_rate: Annotated[tuple[float, ...], ALL] = ()
-    """Before its decay."""
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Of initial weights, batches and what is drawn else."""
-    conventions: Conventions = "released"
-    """krum and bulyan as the paper's program defines them, or as they were published."""
-    certify: bool = False
-    """Hold every step against theory, too: `analyse` and `plot` show what came of it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage(command_line.Storage):
-    """Where results go, and where data come from."""
-
-    results: Path = Path("results/distributed_momentum")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(Selection, Work, Storage, Hosts, Slurm):
-    """Empty: all that the paper has."""
 
 
 def select(options: Options) -> list[Run]:
@@ -170,17 +117,3 @@ def execute(options: Options, prepared: Prepared, stop: Stop) -> int:
     from experiments.distributed_momentum.slurm import launch
 
     return launch.launch(prepared.what.todo, options, stop)
-
-
-def command(arguments: Sequence[str]) -> int:
-    """The command line: see `run` for exit codes."""
-    return run(
-        Options,
-        arguments,
-        "distributed_momentum grid",
-        __doc__,
-        prepare,
-        execute,
-        stopped=CHECKPOINTED,
-        leave=leave_at_once,
-    )

@@ -1,13 +1,5 @@
-"""The figures of a grid, or of the part of it that has been run, as PNG and PDF.
+"""Figures: all of a grid, or of the part of it that has been run."""
 
-For every combination of data set, attack, f, learning rate and Nesterov: accuracy, loss and
-variance-norm ratio by step. For each data set: box plots of the highest accuracy. For all: a
-heatmap of the gain, and the ratio's reduction against the gain. For certified runs the realised
-coefficient by step.
-"""
-
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,24 +10,12 @@ from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
 from experiments.distributed_momentum.figures.panels import named
+from experiments.distributed_momentum.options.plot import Options
 from experiments.shared.formats import PaperName
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import tell
-from experiments.shared.run import run
 from simbyz import records
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
-    """Folders of results."""
-    figures: Path = Path("results/distributed_momentum/figures")
-    """Folder of the pictures."""
-    paper: PaperName = "screen"
-    """Of a column (a picture a rule) or a page: 8.5 or 17.8 cm wide, with letters of 8 points."""
-    allow_mixed: bool = False
-    """Let runs of different code or settings stand in one table."""
 
 
 def prepare(options: Options) -> pd.DataFrame:
@@ -65,12 +45,6 @@ def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
             certificates.runs_in(folder), folder, options.figures, options.paper
         )
     print(f"{len(files)} pictures in {options.figures}")
-
-
-def command(arguments: Sequence[str]) -> int:
-    """The command line: see `run` for exit codes."""
-    name, stopped = "distributed_momentum plot", "some pictures are in {figures}"
-    return run(Options, arguments, name, __doc__, prepare, execute, polled=False, stopped=stopped)
 
 
 def draw_all(runs: pd.DataFrame, folder: Path, paper: PaperName = "screen") -> list[Path]:

@@ -1,14 +1,8 @@
-"""Write REPORT.md and its figures from the table of runs, so that more runs need only this command.
+"""Report: the page and its pictures, from the table of runs."""
 
-Reads the table that `collect` keeps, and folders of results besides if any are given.
-"""
-
-import dataclasses
 import functools
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -16,31 +10,16 @@ from PIL import Image
 
 from experiments.distributed_momentum.analysis.extent import in_grid
 from experiments.distributed_momentum.analysis.pairs import pairs_of
-from experiments.distributed_momentum.analysis.run_table import TABLE, gather
+from experiments.distributed_momentum.analysis.run_table import gather
 from experiments.distributed_momentum.figures import overview
+from experiments.distributed_momentum.options.report import Options
 from experiments.distributed_momentum.write_up.write_up import write_up
 from experiments.shared.files import save_text
 from experiments.shared.mixing import refuse_mixed
-from experiments.shared.options.command_line import KEPT, NONE
-from experiments.shared.run import run
 from simbyz import records
 from simbyz.records.whole_files import write_whole
 
 DPI = 100  # of figures that are kept with the code
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    results: Annotated[tuple[Path, ...], NONE] = ()
-    """Folders of results that the table does not hold yet."""
-    table: Annotated[Path, KEPT] = TABLE
-    """Where `collect` keeps a row a run."""
-    report: Path = Path("experiments/distributed_momentum/REPORT.md")
-    """The page that is written."""
-    figures: Path = Path("docs/distributed_momentum")
-    """Folder of the report's pictures."""
-    allow_mixed: bool = False
-    """Let runs of different code or settings stand in one table."""
 
 
 def prepare(options: Options) -> pd.DataFrame:
@@ -65,12 +44,6 @@ def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     pictures = draw(runs, options.figures)
     save_text(write_up(runs, pictures, options.report.parent), options.report)
     print(f"{options.report}, {len(pictures)} pictures in {options.figures}")
-
-
-def command(arguments: Sequence[str]) -> int:
-    """The command line: see `run` for exit codes."""
-    name, stopped = "distributed_momentum report", "{report} is as it was"
-    return run(Options, arguments, name, __doc__, prepare, execute, polled=False, stopped=stopped)
 
 
 def draw(runs: pd.DataFrame, folder: Path) -> dict[str, Path]:

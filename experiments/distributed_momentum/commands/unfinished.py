@@ -1,27 +1,15 @@
-"""Runs that stopped or killed processes left under way: how far, and whether they can go on.
+"""Unfinished runs: the checkpoints below a folder of results."""
 
-The command that was stopped goes on from there by itself; a checkpoint of other code, or of another
-version of JAX, is not taken, and its runs start anew.
-"""
-
-import dataclasses
 import datetime
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.distributed_momentum.options.unfinished import Options
 from experiments.distributed_momentum.running.simulate import CHECKPOINTS, code
 from experiments.shared.options.checks import check_options
-from experiments.shared.run import run
 from simbyz import records
 from simbyz.records.provenance import versions
 from simbyz.sweeps import checkpoints
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    results: tuple[Path, ...] = (Path("results/distributed_momentum"),)
-    """Folders of results."""
 
 
 class Unfinished(NamedTuple):
@@ -64,12 +52,6 @@ def execute(options: Options, found: list[Unfinished], stop: object) -> None:
         print(f"nothing is under way in {', '.join(map(str, options.results))}")
     for one in found:
         print("\n".join(lines_of(one)))
-
-
-def command(arguments: Sequence[str]) -> int:
-    """The command line: see `run` for exit codes."""
-    name = "distributed_momentum unfinished"
-    return run(Options, arguments, name, __doc__, prepare, execute, polled=False)
 
 
 def lines_of(one: Unfinished) -> list[str]:

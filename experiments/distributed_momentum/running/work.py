@@ -1,14 +1,12 @@
 """A plan to its end, by this process: what is asked, checked, listed or computed, and told."""
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
-from experiments.distributed_momentum.analysis.run_table import TABLE, recorded_files
+from experiments.distributed_momentum.analysis.run_table import recorded_files
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.running import campaign, estimate
 from experiments.distributed_momentum.running.campaign import Plan, plan
@@ -17,25 +15,8 @@ from experiments.distributed_momentum.running.processes import own_share
 from experiments.distributed_momentum.running.together import together
 from experiments.shared.hosts import leave_at_once, who
 from experiments.shared.mixing import kind_lines
-from experiments.shared.options.command_line import CHECKPOINT_EVERY, KEPT
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """The work to do of it now, and its purpose."""
-
-    dry_run: bool = False
-    """Only list what would be run, with estimated time and memory."""
-    skip_recorded: bool = False
-    """Runs in the table count as done too, wherever they were computed."""
-    table: Annotated[Path, KEPT] = TABLE
-    """Where `collect` keeps a row a run."""
-    checkpoint_every: float = CHECKPOINT_EVERY
-    """Seconds from one checkpoint to the next, at least; inf: only when stopped."""
-    save_parameters: bool = False
-    """Also keep what each run trained, beside its file; runs on disk without are computed again."""
 
 
 class Prepared(NamedTuple):

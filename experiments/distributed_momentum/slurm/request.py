@@ -1,39 +1,17 @@
-"""A grid's request to a cluster: the options of `--launcher slurm`."""
+"""A grid's request to a cluster, checked and as submitit takes it."""
 
 import dataclasses
 import re
 import shutil
-from typing import Any, Literal
+from typing import Any
+
+from experiments.distributed_momentum.options.grid import Slurm
 
 # Options of sbatch that are set here or by submitit: what reads the jobs back counts on them.
 SET_HERE = set(
     "array cpus-per-task error gpus-per-node job-name mem nodes ntasks-per-node open-mode output "
     "partition requeue signal time".split()
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Slurm:
-    """Where the grid is run, and what each job on a cluster may use."""
-
-    launcher: Literal["local", "slurm"] = "local"
-    """slurm: a job for each compiled program, which this command submits and waits for."""
-    partition: str = ""
-    """The cluster's own, if empty."""
-    time: int = 240
-    """Minutes of a job; one that ends before its runs are done goes on in another."""
-    memory: float = 8.0
-    """GB of a job."""
-    gpus: int = 0
-    """Of a job, all on one node."""
-    cpus: int = 4
-    """Of a job."""
-    retries: int = 2
-    """Times that a failed job is tried again; a job that finished a run did not fail."""
-    jobs_at_once: int = 64
-    """Jobs that run at the same time, at most."""
-    sbatch: tuple[str, ...] = ()
-    """More options of sbatch, such as account=lab qos=high."""
 
 
 def check_request(request: Slurm) -> None:

@@ -21,8 +21,8 @@ from experiments.distributed_momentum.grid.programs import (
     task_of,
 )
 from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.speed.options import Clock
 from experiments.speed.problems import random_images
-from experiments.speed.timing import Clock
 from simbyz.data import Dataset
 from simbyz.sweeps import Lane, sweep
 from simbyz.sweeps.many_runs import CHUNK

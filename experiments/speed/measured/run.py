@@ -15,8 +15,9 @@ import pandas as pd
 from experiments.distributed_momentum.grid.cells import Cell
 from experiments.distributed_momentum.grid.programs import hyperparameters_of, workers_at_once
 from experiments.speed.measured.step import evaluation, gradients
+from experiments.speed.options import Clock
 from experiments.speed.problems import cells_of, problem_of, random_images
-from experiments.speed.timing import Clock, compiled, interleaved
+from experiments.speed.timing import compiled, interleaved
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Simulator
 from simbyz.sweeps import Lane, sweep

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pandas as pd
 
 from experiments.distributed_momentum.grid.rules import bears, rule_of
-from experiments.speed.timing import Clock, compiled, interleaved
+from experiments.speed.options import Clock
+from experiments.speed.timing import compiled, interleaved
 from simbyz.attacks import adaptive
 from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 

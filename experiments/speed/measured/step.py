@@ -9,8 +9,9 @@ import pandas as pd
 
 from experiments.distributed_momentum.grid.programs import workers_at_once
 from experiments.speed import floor
+from experiments.speed.options import Clock
 from experiments.speed.problems import Problem, cells_of, problem_of, random_images
-from experiments.speed.timing import Clock, compiled, compiled_lanes, interleaved
+from experiments.speed.timing import compiled, compiled_lanes, interleaved
 from simbyz._arrays.stacking import PyTree
 from simbyz.data import Dataset
 from simbyz.data.batches import normalise, take

@@ -14,8 +14,8 @@ from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.checks import floor_of_product, not_negative, require
 from simbyz._arrays.halves import Halves, core_of, halves
-from simbyz._arrays.many_rows import values_of_ranks
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 from simbyz.aggregators.center import centered_clipping, lengths_to, middle_length, row_like
@@ -89,7 +89,7 @@ def _lasa(
       ValueError: n < 2f + 1, or a sparsity or bound out of range.
 
     Weights: 1/m for each of the m rows that a layer takes; the mean over the layers, by their size.
-    Cost: two passes over the stack, and a rank of each row by bisection, 32 passes in the cache.
+    Cost: two passes over the stack, and each row's rank by a search, 5 to 15 passes in cache.
     Reference: Xu et al., Achieving Byzantine-resilient federated learning via layer-adaptive
       sparsified model aggregation, WACV 2025, by its program.
     Convention: here all values are ranked, and those as large as the last one kept are kept; the
@@ -115,7 +115,7 @@ def _lasa(
     rows = jnp.where(finite[:, None], wide(stack) * lengths.unit, 0) * factors[:, None]
     rows = jax.lax.stop_gradient(rows)
     sizes = jnp.abs(rows)
-    (least,) = values_of_ranks(sizes.T, (d - max(floor_of_product(1 - sparsity, d), 1),))
+    least = kth_largest(sizes, max(floor_of_product(1 - sparsity, d), 1))
     sparse = jnp.where(sizes >= least[:, None], rows, 0)
 
     def usual(part: jax.Array) -> jax.Array:

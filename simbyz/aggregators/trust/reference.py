@@ -17,7 +17,7 @@ from simbyz._arrays.chunks import sum_over_chunks
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if, repaired
 from simbyz._arrays.scales import are_usual, unit_of_rows, unit_where_unusual, wide
 from simbyz._arrays.stacking import Row, Updates, ravel

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, comparators
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, comparators
 
 
 @jax.custom_jvp

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import floor_of_product, not_negative
-from simbyz._arrays.many_rows import values_of_ranks
+from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree
 from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.flips import turned
@@ -76,7 +76,7 @@ def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulA
         del key
         sizes = jnp.abs(state)
         kept = max(floor_of_product(share, len(sizes)), 1)
-        (largest,) = values_of_ranks(sizes[:, None], (kept - 1,))
+        (largest,) = kth_largest(sizes[None], len(sizes) + 1 - kept)
         quiet = (sizes <= largest)[None]
         rows = turned(lambda rows: jnp.where(quiet, factor * rows, 0), honest, num_byzantine, own)
         return rows, state

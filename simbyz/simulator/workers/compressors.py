@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import flag, integer, number
+from simbyz._arrays.ranks.long_rows import are_largest
 from simbyz._arrays.scales import own_lengths
 
 FLOAT_BITS = 32
@@ -41,28 +42,8 @@ def _fits(name: str, k: int, d: int) -> None:
         raise ValueError(f"{name} keeps at most all d={d} coordinates, got k={k}")
 
 
-def _largest(vectors: jax.Array, k: int) -> jax.Array:
-    """Places (w, k) of the k < d largest sizes in each row (w, d), NaN the largest of all.
-
-    In two passes: the k largest are in the k groups of the largest maxima. With groups of √(d/k)
-    both passes are short, where one over a whole row takes several times as long on a CPU.
-    """
-    w, d = vectors.shape
-    sizes = jnp.where(jnp.isnan(vectors), jnp.inf, jnp.abs(vectors))
-    members = max(1, round(math.sqrt(d / k)))
-    groups = -(-d // members)
-    # Group j has the places j, j + groups, ...: one maximum of whole rows after the other.
-    padded = jnp.pad(sizes, ((0, 0), (0, members * groups - d)), constant_values=-1.0)
-    apart = padded.reshape(w, members, groups)
-    _, chosen = jax.lax.top_k(jnp.max(apart, axis=1), k)
-    places = chosen[:, None, :] + groups * jnp.arange(members)[None, :, None]
-    places = places.reshape(w, members * k)
-    _, best = jax.lax.top_k(jnp.take_along_axis(padded, places, axis=1), k)
-    return jnp.take_along_axis(places, best, axis=1)
-
-
 def top_k(k: int) -> Compressor:
-    """The k coordinates of the largest size of each row; of equal ones some, k in all.
+    """The k coordinates of the largest size of each row, NaN the largest; of equal ones the first.
 
     Raises:
       ValueError: k < 1, or when traced k > d.
@@ -75,9 +56,7 @@ def top_k(k: int) -> Compressor:
         _fits("top_k", k, vectors.shape[1])
         if k == vectors.shape[1]:
             return vectors
-        places = _largest(vectors, k)
-        kept = jnp.take_along_axis(vectors, places, axis=1)
-        return jnp.put_along_axis(jnp.zeros_like(vectors), places, kept, axis=1, inplace=False)
+        return jnp.where(are_largest(jnp.abs(vectors), k), vectors, 0)
 
     return Compressor(compress, lambda d: k * (FLOAT_BITS + math.ceil(math.log2(d))))
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from experiments.decentralised import lanes, networks, pictures, simulate, tables
-from experiments.decentralised.__main__ import SMOKE, command, main, runs_of, write
+from experiments.decentralised.__main__ import SMOKE, command, main
+from experiments.decentralised.study import runs_of, write
 from simbyz import records
 from simbyz._arrays.calling import asks_for
 from simbyz.gossip import GossipConfig, make_gossip

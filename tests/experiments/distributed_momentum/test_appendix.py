@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.distributed_momentum.commands.appendix import SMOKE, Options, command, select
+from experiments.distributed_momentum.__main__ import command
+from experiments.distributed_momentum.commands.appendix import select
 from experiments.distributed_momentum.grid.cells import appendix_names, cells
 from experiments.distributed_momentum.grid.programs import hyperparameters_of, schedule_of
 from experiments.distributed_momentum.grid.settings import APPENDIX
+from experiments.distributed_momentum.options.appendix import SMOKE, Options
 from experiments.distributed_momentum.running.estimate import dimension
 from experiments.distributed_momentum.running.simulate import check
 from simbyz import records
@@ -161,10 +163,10 @@ class TestGrid:
         ],
     )
     def test_bad_input(self, arguments, message, tmp_path, capsys):
-        assert_refused(command, arguments, message, tmp_path, capsys)
+        assert_refused(command, f"appendix {arguments}", message, tmp_path, capsys)
 
     def test_dry_run(self, tmp_path, capsys):
-        assert command(["--dry-run", "--results", str(tmp_path / "results")]) == 0
+        assert command(["appendix", "--dry-run", "--results", str(tmp_path / "results")]) == 0
         output = capsys.readouterr().out
         assert "110 runs of 22 configurations to do" in output
         assert "7 compiled programs" in output
@@ -206,10 +208,10 @@ def test_a_narrow_network_from_end_to_end(tmp_path, monkeypatch, capsys):
     )
     arguments = "--rule median --f 4 --attack none little --momentum-at worker --seeds 1 --depth 10"
     arguments += " --width 1 --batch-size 2 --steps 2 --results"
-    assert command([*arguments.split(), str(tmp_path)]) == 0
+    assert command(["appendix", *arguments.split(), str(tmp_path)]) == 0
     runs = records.read_runs(tmp_path)
     assert sorted(runs["attack"]) == ["little", "none"]
     steps = records.read_steps(tmp_path, columns=["loss"])
     assert np.isfinite(steps["loss"].dropna()).all() and len(steps) == 6
-    assert command([*arguments.split(), str(tmp_path)]) == 0
+    assert command(["appendix", *arguments.split(), str(tmp_path)]) == 0
     assert "nothing to run: 2 runs on disk" in capsys.readouterr().out

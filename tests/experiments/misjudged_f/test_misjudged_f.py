@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from experiments.misjudged_f import lanes, pictures, problems, tables
-from experiments.misjudged_f.__main__ import SMOKE, Results, command, main, runs_of
+from experiments.misjudged_f.__main__ import SMOKE, command, main
 from experiments.misjudged_f.bounds import bound, floor
 from experiments.misjudged_f.simulate import rule_by_lane
+from experiments.misjudged_f.study import Results, runs_of
 from experiments.shared.formats import Printer
 from experiments.worst_case.rules import rule_of
 from simbyz import attacks
@@ -223,7 +224,7 @@ def test_what_cannot_be_run_is_refused(arguments, message, tmp_path, capsys):
 
 def test_command(finished, tmp_path, capsys, monkeypatch):
     _, results = finished
-    monkeypatch.setattr("experiments.misjudged_f.__main__.compute", lambda *_: results)
+    monkeypatch.setattr("experiments.misjudged_f.study.compute", lambda *_: results)
     assert command(["--problem", "quadratic", "--results", str(tmp_path)]) == 0
     assert "written" in capsys.readouterr().out
     folder = tmp_path / "problem_quadratic"

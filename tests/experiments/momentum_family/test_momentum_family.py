@@ -9,17 +9,10 @@ import pandas as pd
 import pytest
 
 from experiments.momentum_family import lanes, pictures, tables
-from experiments.momentum_family.__main__ import (
-    SMOKE,
-    STEPS,
-    Options,
-    command,
-    main,
-    runs_of,
-    write,
-)
+from experiments.momentum_family.__main__ import SMOKE, Options, command, main
 from experiments.momentum_family.algorithms import ALGORITHMS, Numbers, refusal
 from experiments.momentum_family.simulate import costs, hyperparameters_of, programs
+from experiments.momentum_family.study import STEPS, runs_of, write
 from simbyz import attacks, records
 from simbyz.simulator.config import Config, agree
 from tests.support.printed import assert_refused, printed

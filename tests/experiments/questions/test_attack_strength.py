@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.attack_strength import __main__ as experiment
+from experiments.attack_strength import study as experiment
 from experiments.attack_strength import tables
 from experiments.attack_strength.__main__ import SMOKE, command, main, plot
 from experiments.attack_strength.measure import bears, fixed_attacks

@@ -10,9 +10,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from experiments.byzfl_conformance import ours, theirs
-from experiments.byzfl_conformance.__main__ import Options, command, compare
+from experiments.byzfl_conformance.__main__ import Options, command
 from experiments.byzfl_conformance.search import expand_then_shrink
 from experiments.byzfl_conformance.setting import Setting
+from experiments.byzfl_conformance.study import compare
 from experiments.shared.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 from simbyz.simulator.workers.gradients import draw_batches
@@ -140,7 +141,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     }
     monkeypatch.setattr(ours, "run", lambda *_: outcomes["ours"])
     monkeypatch.setattr(theirs, "run", lambda *_: outcomes["theirs"])
-    module = "experiments.byzfl_conformance.__main__"
+    module = "experiments.byzfl_conformance.study"
     monkeypatch.setattr(f"{module}.load", lambda *_, **__: small_mnist())
     assert command(["--seeds", "1", "2", "--results", str(tmp_path)]) == 0
     output = capsys.readouterr().out

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from experiments.defence_matrix import lanes, pictures, tables
-from experiments.defence_matrix.__main__ import SMOKE, command, compute, main, prepare, runs_of
+from experiments.defence_matrix.__main__ import SMOKE, command, main
 from experiments.defence_matrix.choose import best_defences, matrix
 from experiments.defence_matrix.defences import coefficient_bound, defence
 from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import hyperparameters_of, programs, split, width_of
+from experiments.defence_matrix.study import compute, prepare, runs_of
 from simbyz import attacks, records
 from simbyz.data import load
 from simbyz.simulator import Config, make_simulator
@@ -405,7 +406,7 @@ def test_runs_of_other_code_are_refused_unless_asked_for(finished, monkeypatch):
     options, _ = finished
     rows = records.read_runs(options.results)
     monkeypatch.setattr(
-        "experiments.defence_matrix.__main__.records.read_runs",
+        "experiments.defence_matrix.study.records.read_runs",
         lambda folder: rows.assign(code_digest=["other", *rows["code_digest"][1:]]),
     )
     with pytest.raises(ValueError, match="runs of different code: .*--allow-mixed"):
@@ -416,7 +417,7 @@ def test_runs_of_other_code_are_refused_unless_asked_for(finished, monkeypatch):
 @pytest.mark.slower
 def test_command(finished, tmp_path, capsys, monkeypatch):
     _, table = finished
-    monkeypatch.setattr("experiments.defence_matrix.__main__.compute", lambda *_: table)
+    monkeypatch.setattr("experiments.defence_matrix.study.compute", lambda *_: table)
     assert command(["--results", str(tmp_path)]) == 0
     assert "written" in capsys.readouterr().out
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "defence_matrix.csv"), table)

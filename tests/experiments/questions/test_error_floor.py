@@ -120,7 +120,7 @@ def test_bad_input(arguments, message, tmp_path, capsys):
 @pytest.mark.slower
 def test_command(finished, tmp_path, capsys, monkeypatch):
     _, results = finished
-    monkeypatch.setattr("experiments.error_floor.__main__.compute", lambda *_: results)
+    monkeypatch.setattr("experiments.error_floor.study.compute", lambda *_: results)
     assert command(["--results", str(tmp_path)]) == 0
     assert "written" in capsys.readouterr().out
     assert np.loadtxt(tmp_path / "runs.csv", delimiter=",", skiprows=1, usecols=1).size == len(

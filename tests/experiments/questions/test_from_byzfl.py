@@ -121,7 +121,7 @@ def test_digits_in_place_of_a_data_set_that_is_not_there(tmp_path, capsys, monke
     def missing(*_, **__):
         raise FileNotFoundError("mnist can't be read")
 
-    monkeypatch.setattr("experiments.from_byzfl.__main__.load", missing)
+    monkeypatch.setattr("experiments.from_byzfl.study.load", missing)
     (line,) = refused(tmp_path, file, capsys)
     assert line == "mnist can't be read: --dataset digits tries the file on them"
 

@@ -158,10 +158,10 @@ def test_command_is_resumed(tmp_path, capsys, monkeypatch):
     assert {"worst_case.csv", "worst_case.pdf", "worst_case.png"} < files
     runs = records.read_runs(tmp_path)
     assert len(runs) == 4 and (runs["code_digest"].str.len() == 10).all()
-    monkeypatch.setattr("experiments.worst_case.__main__.search", None)
+    monkeypatch.setattr("experiments.worst_case.study.search", None)
     assert command(arguments) == 0  # nothing is searched again
     assert capsys.readouterr().out.split("written")[0] == output.split("written")[0]
-    monkeypatch.setattr("experiments.worst_case.__main__._code", lambda: "0123456789")
+    monkeypatch.setattr("experiments.worst_case.study._code", lambda: "0123456789")
     more = [
         *arguments[: arguments.index("--seeds")],
         *"--seeds 1 2 3 --results".split(),

@@ -14,7 +14,7 @@ import tyro
 from experiments.distributed_momentum.commands import appendix
 from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.settings import APPENDIX, PAPER
-from experiments.distributed_momentum.options import Options
+from experiments.distributed_momentum.options.compare import Options
 from experiments.report.__main__ import command
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from experiments.__main__ import WIDTH, command, experiments
 from experiments.distributed_momentum.__main__ import COMMANDS
 from experiments.shared.options.command_line import KEPT, parse
-from experiments.speed.__main__ import Options as SpeedOptions
+from experiments.speed.options import Options as SpeedOptions
 from tests.support.paths import ROOT
 
 SPEED_COMMANDS = [get_args(kind)[0].__name__.lower() for kind in get_args(SpeedOptions)]
@@ -60,6 +61,28 @@ def help_of(name: str, word: str, capsys) -> str:
         module.command([*word.split(), "--help"])
     assert exit_.value.code == 0
     return capsys.readouterr().out
+
+
+# Asked for each in a process of them all, so that what one imports is found with the first.
+HELP_OF_ALL = """
+import contextlib, importlib, io, json, sys
+heavy, found = {"jax", "flax", "optax", "numpy", "pandas", "matplotlib", "sklearn"}, {}
+for name, word in json.loads(sys.argv[1]):
+    module = importlib.import_module(f"experiments.{name}.__main__")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        module.command([*word.split(), "--help"])
+    found[f"{name} {word}"] = sorted(heavy & set(sys.modules))
+print(json.dumps(found))
+"""
+# Its options stand beside what computes, still.
+NOT_YET = ("benchmark",)
+
+
+def test_no_help_imports_what_computes():
+    asked = [(name, word) for name, word in commands() if name not in NOT_YET]
+    arguments = [sys.executable, "-c", HELP_OF_ALL, json.dumps(asked)]
+    run = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert json.loads(run.stdout) == {f"{name} {word}": [] for name, word in asked}
 
 
 @pytest.mark.parametrize(("name", "word"), commands())

@@ -17,7 +17,7 @@ import pytest
 from experiments.distributed_momentum.commands.grid import Options, select
 from experiments.distributed_momentum.grid.programs import programs
 from experiments.distributed_momentum.running.processes import owners
-from experiments.shared.hosts import Hosts, check_hosts
+from experiments.shared.options.hosts import Hosts, check_hosts
 from simbyz import records
 from tests.support.fake_runs import FEW, FEW_ARGUMENTS
 from tests.support.paths import ROOT

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz.aggregators import WEIGHTED, heaviest_share
 from tests.reference import masses as reference
 from tests.reference.masses import BY_HAND, CONFIGURED, OPTIONS, median_by_hand

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz._arrays.many_rows import BLOCK, mean_of_ranks, sum_of, values_of_ranks
+from simbyz._arrays.ranks.many_rows import BLOCK, mean_of_ranks, sum_of, values_of_ranks
 from tests.support.compiled import compiled
 
 N = 2 * BLOCK + 3

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz._arrays.order_statistics import (
+from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
     comparators,

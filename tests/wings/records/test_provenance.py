@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from experiments.distributed_momentum.__main__ import command
-from experiments.distributed_momentum.analysis.run_table import TABLE, read_table
+from experiments.distributed_momentum.analysis.run_table import read_table
 from experiments.distributed_momentum.commands.grid import select
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.programs import Run
+from experiments.distributed_momentum.options.work import TABLE
 from experiments.distributed_momentum.running.simulate import code
 from experiments.distributed_momentum.running.together import together
 from experiments.report.__main__ import command as report

@@ -15,7 +15,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.scale import sharded as sharded
+from experiments.scale.__main__ import command
 from experiments.scale.measure import collectives
+from experiments.scale.options import SMOKE
 from simbyz import aggregators, attacks, data
 from simbyz._arrays.chunks import SHARD
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
@@ -172,7 +174,7 @@ def test_a_folder_that_can_not_be_written_is_found_first(tmp_path, monkeypatch, 
     monkeypatch.setattr(sharded.jax.config, "update", lambda *_: None)
     monkeypatch.setattr(sharded, "main", lambda options: pytest.fail("computed something"))
     (tmp_path / "file").touch()
-    assert sharded.command(["--results", str(tmp_path / "file")]) == 2
+    assert command(["sharded", "--results", str(tmp_path / "file")]) == 2
     assert "can't be written: it is a file; give another" in capsys.readouterr().err
 
 
@@ -244,7 +246,7 @@ def test_the_run_of_the_page_on_one_process_and_on_two(tmp_path) -> None:
 
 @pytest.mark.thorough
 def test_the_experiment() -> None:
-    results = sharded.main(sharded.SMOKE)
+    results = sharded.main(SMOKE)
     one, two = results.plans["peak_gb"]
     assert 0.4 < two / one < 0.65
     assert results.plans["all_to_all"].tolist() == [0, 16 * 1000 // 2]

@@ -17,6 +17,7 @@ from experiments.distributed_momentum.analysis.run_table import (
     write_table,
 )
 from experiments.distributed_momentum.commands.grid import Options, select
+from experiments.distributed_momentum.options.work import TABLE
 from simbyz.records.checked_files import KEY
 from tests.support import fake_runs
 
@@ -165,12 +166,12 @@ class TestTable:
         assert KEY in pq.read_metadata(path).metadata
 
     def test_the_kept_table_is_one(self):
-        table = read_table(run_table.TABLE)
-        assert KEY in pq.read_metadata(run_table.TABLE).metadata
+        table = read_table(TABLE)
+        assert KEY in pq.read_metadata(TABLE).metadata
         assert list(table.columns) == list(run_table.COLUMNS)
         assert table["file"].is_unique
-        if run_table.TABLE.exists():
-            assert run_table.TABLE.stat().st_size < 5e6
+        if TABLE.exists():
+            assert TABLE.stat().st_size < 5e6
             known = {run.file for run in select(Options())}
             in_grid = table[table["in_paper"] & ~table["name"].str.contains("-lr_pow")]
             assert set(in_grid["file"]) <= known

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz._arrays.many_rows import mean_of_nearest
-from simbyz._arrays.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
+from simbyz._arrays.ranks.many_rows import mean_of_nearest
+from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
 from simbyz.aggregators import coordinate
 from tests.reference import rules as reference
 

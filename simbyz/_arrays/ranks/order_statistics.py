@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.many_rows import values_of_ranks
+from simbyz._arrays.ranks.many_rows import values_of_ranks
 
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
 # 128).

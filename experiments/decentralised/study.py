@@ -1,0 +1,151 @@
+"""Study: runs without a server, their summary, table and pictures."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.decentralised import pictures, tables
+from experiments.decentralised.networks import TWO_WORLDS, network_of
+from experiments.decentralised.options import Grid, Nodes, Options, Setting
+from experiments.decentralised.runs import Run, product
+from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
+from experiments.distributed_momentum.figures.panels import named
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
+from experiments.shared.mixing import refuse_other_code
+from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.question import folder_of
+from experiments.shared.progress import Progress, tell
+from simbyz import records
+from simbyz.data import Dataset, load
+from simbyz.gossip import Network, robustness_condition
+from simbyz.gossip.graphs import algebraic_connectivity
+
+AXES = ("graph", "rule", "f", "heterogeneity", "attack")
+
+
+class Results(NamedTuple):
+    runs: pd.DataFrame  # one row a run
+    summary: pd.DataFrame  # one row a graph, rule, f and heterogeneity
+
+
+def runs_of(options: Options) -> list[Run]:
+    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    shared = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(Run)
+        if field.name not in axes
+    }
+    runs = product(shared, axes)
+    calm = [dataclasses.replace(run, attack=NO_LIARS) if run.f == 0 else run for run in runs]
+    return list(dict.fromkeys(calm))
+
+
+def prepare(options: Options) -> tuple[list[Run], Dataset]:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_options(options, *AXES)
+    if least := [f for f in options.f if f < 0]:
+        raise ValueError(f"f must be at least 0, got {least[0]}")
+    if options.friends is not None and TWO_WORLDS not in options.graph:
+        raise ValueError(f"friends are of {TWO_WORLDS}, got --graph {' '.join(options.graph)}")
+    check_memory(4 * options.honest**2, f"honest = {options.honest}")
+    for graph in options.graph:
+        for f in options.f:
+            network(options, graph, f)
+    runs = runs_of(options)
+    dataset = load(options.dataset, data_dir=options.data_dir)
+    check(runs, dataset, options.beyond_the_bound)
+    if not options.allow_mixed:
+        named = [(run.name, run.configuration) for run in runs]
+        refuse_other_code(named, options.results, code())
+    records.prepare_folder(options.results)
+    return runs, dataset
+
+
+def main(options: Options) -> Results:
+    """Run what is asked for and not on disk yet."""
+    return compute(options, *prepare(options))
+
+
+def compute(
+    options: Options,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    stop: Callable[[], bool] = lambda: False,
+) -> Results:
+    """The runs, from their files, and their summary."""
+    records.clean(options.results)
+    progress = Progress(total=len(runs) * options.steps)
+    try:
+        simulate(runs, dataset, options.results, progress.add, stop=stop)
+    finally:
+        progress.close()
+    found = records.read_runs(options.results, files=[run.file for run in runs])
+    return Results(found, tables.summarise(found))
+
+
+def network(options: Options, graph: str, f: int) -> Network:
+    """The network that runs of this graph and f are of."""
+    return network_of(graph, options.honest, f, options.placement, options.friends)
+
+
+def bounds_of(options: Options) -> dict[str, float]:
+    """μ_2 of each graph's honest nodes, with the most attackers."""
+    return {
+        graph: algebraic_connectivity(network(options, graph, max(options.f)).honest_graph)
+        for graph in options.graph
+    }
+
+
+def write(options: Options, results: Results) -> list[Path]:
+    """The table as CSV, and the pictures."""
+    folder = folder_of(options, Grid, Nodes, Setting, but=("beyond_the_bound",))
+    paths = [folder / "decentralised.csv"]
+    save_table(results.summary, paths[0])
+    drawn = [("heatmap", pictures.heatmap(results.summary, options.paper))]
+    runs = results.runs
+    columns = ["step", "accuracy", "accuracy_worst"]
+    steps = records.read_steps(options.results, files=list(runs["file"]), columns=columns)
+    drawn += pictures.curves(steps, runs, options.paper)
+    drawn += pictures.by_attackers(runs, bounds_of(options), options.paper)
+    cells = ["graph", "rule", "f", "heterogeneity"]
+    for (graph, rule, f, level), some in runs.groupby(cells, sort=False):
+        worst = some.loc[some["test_accuracy"].idxmin()]
+        title = f"{graph}, {rule}, f = {f},\n{level}, {worst['attack']}".replace("_", " ")
+        picture = pictures.network_picture(
+            network(options, graph, f), list(worst["node_accuracies"]), title, options.paper
+        )
+        drawn.append((f"graph-{graph}-{rule}-f_{f}-{level.replace(':', '_')}", picture))
+    for name, figure in drawn:
+        paths.append(folder / f"{named(name, options.paper)}.png")
+        save_figure(figure, paths[-1], dpi=110 if options.paper == "screen" else 300)
+    return paths
+
+
+def execute(
+    options: Options, prepared: tuple[list[Run], Dataset], stop: Callable[[], bool]
+) -> None:
+    """Run what is missing; print and write all of it."""
+    results = compute(options, *prepared, stop)
+    conditions = {
+        (graph, f): robustness_condition(network(options, graph, f)).words
+        for graph in options.graph
+        for f in options.f
+    }
+    tables.print_table(
+        results.summary,
+        conditions,
+        f"{options.dataset}, {options.honest} honest nodes, {options.steps} steps, "
+        f"{len(options.seeds)} seeds",
+        Printer(options.format),
+    )
+    tell("drawing pictures")
+    paths = write(options, results)
+    print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")

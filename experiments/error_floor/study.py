@@ -1,0 +1,76 @@
+"""Study: the error that rules end at beside the floor, its table and picture."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.error_floor import tables
+from experiments.error_floor.options import Options, Runs
+from experiments.error_floor.simulate import check, measure
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
+from experiments.shared.options.checks import check_below_half, check_memory, check_options
+from experiments.shared.options.question import folder_of
+from experiments.shared.progress import FIRST, bar, tell
+from simbyz import records
+
+
+class Results(NamedTuple):
+    runs: pd.DataFrame  # one row a run
+    summary: pd.DataFrame  # one row a rule and f
+
+
+def prepare(options: Options) -> None:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_options(options, "rule", "f", "zeta")
+    check_below_half(options)
+    check_memory(4 * options.n**2, f"n = {options.n}")
+    check(options.rule, options.n, options.f)
+    records.prepare_folder(options.results)
+
+
+def main(options: Options) -> Results:
+    """Run what is asked for."""
+    prepare(options)
+    return compute(options)
+
+
+def compute(options: Options, stop: Callable[[], bool] = lambda: False) -> Results:
+    with bar(len(options.rule) * len(options.f), "program", stop) as progress:
+        progress(0, FIRST)
+        runs = measure(
+            options.rule,
+            options.n,
+            options.f,
+            options.zeta,
+            options.seeds,
+            sigma=options.sigma,
+            steps=options.steps,
+            progress=functools.partial(progress, 1),
+        )
+    return Results(runs, tables.summarise(runs))
+
+
+def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
+    """Run what is asked for; print and write all of it."""
+    results = compute(options, stop)
+    tables.print_table(
+        results.summary,
+        f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, seeds {options.seeds}",
+        Printer(options.format),
+    )
+    folder = folder_of(options, Runs)
+    table = folder / "runs.csv"
+    pictures = [folder / f"error_floor.{ending}" for ending in ("pdf", "png")]
+    save_table(results.runs, table)
+    tell("drawing pictures")
+    figure = tables.plot(results.runs)
+    for picture in pictures:
+        save_figure(figure, picture, dpi=150)
+    print("written: " + ", ".join(map(str, [table, *pictures])))

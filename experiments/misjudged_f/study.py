@@ -1,0 +1,116 @@
+"""Study: rules told another number than are there, their tables and curves."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.defence_matrix.runs import share
+from experiments.misjudged_f import pictures, tables
+from experiments.misjudged_f.lanes import NOBODY
+from experiments.misjudged_f.options import Grid, Options, Setting
+from experiments.misjudged_f.problems import QUADRATIC, TILTS, is_of
+from experiments.misjudged_f.simulate import Run, check, measure
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
+from experiments.shared.options.checks import by_default, check_memory, check_options
+from experiments.shared.options.question import folder_of
+from experiments.shared.progress import bar, tell
+from simbyz import records
+from simbyz.data import Dataset, load
+
+AXES = ("problem", "rule", "attack", "f", "tolerated", "data")
+
+
+class Results(NamedTuple):
+    runs: pd.DataFrame  # one row a run
+    summary: pd.DataFrame  # one row a problem, rule, f and f̂
+
+
+def runs_of(options: Options) -> list[Run]:
+    """All combinations, each problem with its own data, one run a seed without attackers."""
+    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    product = itertools.product(*(axes[name] for name in Run._fields))
+    runs = [run for run in itertools.starmap(Run, product) if is_of(run.problem, run.data)]
+    return list(dict.fromkeys(r._replace(attack=NOBODY) if r.f == 0 else r for r in runs))
+
+
+def prepare(options: Options) -> dict[str, Dataset]:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_options(options, *AXES)
+    for name in ("f", "tolerated"):
+        if least := [one for one in getattr(options, name) if one < 0]:
+            raise ValueError(f"{name} must be at least 0, got {least[0]}")
+    if options.n < 3:
+        raise ValueError(f"n must be at least 3, of whom one may be Byzantine, got {options.n}")
+    check_memory(4 * options.n**2, f"n = {options.n}")
+    f, tolerated = max(options.f), max(options.tolerated)
+    if f + tolerated >= options.n - 1:
+        raise ValueError(
+            f"f and tolerated must together be below n - 1 = {options.n - 1}, the floor's domain, "
+            f"got {f}{by_default(options, 'f')} and {tolerated}{by_default(options, 'tolerated')}"
+        )
+    for problem in options.problem:
+        if not any(is_of(problem, data) for data in options.data):
+            kinds = "minority or spread" if problem == QUADRATIC else "a heterogeneity, such as iid"
+            raise ValueError(f"data must name {kinds} for {problem}, got {' '.join(options.data)}")
+    check(options.rule, options.n, options.tolerated)
+    names: list[str] = [name for name in options.problem if name != QUADRATIC]
+    datasets = {name: load(name, data_dir=options.data_dir) for name in names}
+    for name, dataset in datasets.items():
+        size = len(dataset.train_labels)
+        if not 1 <= options.batch_size <= size:
+            raise ValueError(
+                f"batch_size must be from 1 to {size}, the training images of {name}, "
+                f"got {options.batch_size}"
+            )
+        for data in set(options.data) - set(TILTS):
+            share(data, dataset.train_labels, options.n, options.partition_seed)
+    records.prepare_folder(options.results)
+    return datasets
+
+
+def main(options: Options) -> Results:
+    """Run what is asked for."""
+    return compute(options, prepare(options))
+
+
+def compute(
+    options: Options, datasets: dict[str, Dataset], stop: Callable[[], bool] = lambda: False
+) -> Results:
+    runs = runs_of(options)
+    with bar(len(runs), "run", stop) as progress:
+        found = measure(runs, options, datasets, progress)
+    return Results(found, tables.summarise(found))
+
+
+def write(options: Options, results: Results) -> list[Path]:
+    """Tables of runs and of cells, and a picture a problem."""
+    folder = folder_of(options, Grid, Setting)
+    paths = [folder / "runs.csv", folder / "misjudged_f.csv"]
+    for table, path in zip(results, paths, strict=True):
+        save_table(table, path)
+    for problem in options.problem:
+        paths.append(folder / f"{problem}.png")
+        save_figure(pictures.curves(results.summary, problem), paths[-1], dpi=110)
+    return paths
+
+
+def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], bool]) -> None:
+    """Run what is asked for; print and write all of it."""
+    results = compute(options, datasets, stop)
+    common = f"n = {options.n}, {options.steps} steps, {len(options.seeds)} seeds"
+    titles: dict[str, str] = dict.fromkeys(options.problem, "")
+    for problem in titles:
+        constants = f"ζ = {options.zeta:g}, σ = {options.sigma:g}, " if problem == QUADRATIC else ""
+        titles[problem] = f"{problem}, {constants}{common}"
+    tables.print_tables(results.summary, titles, Printer(options.format))
+    tell("drawing pictures")
+    paths = write(options, results)
+    print("written: " + ", ".join(map(str, paths)))

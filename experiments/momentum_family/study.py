@@ -1,0 +1,185 @@
+"""Study: runs of momentum algorithms, their tables and pictures."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.defence_matrix.simulate import split
+from experiments.defence_matrix.training import check_levels, check_training
+from experiments.momentum_family import claims, pictures, tables
+from experiments.momentum_family.algorithms import ALGORITHMS, refusal
+from experiments.momentum_family.options import Algorithms, Family, Options, Setting
+from experiments.momentum_family.runs import Run
+from experiments.momentum_family.simulate import check, code, simulate
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
+from experiments.shared.mixing import refuse_other_code
+from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.question import folder_of
+from experiments.shared.progress import Progress, tell
+from simbyz import records
+from simbyz.data import Dataset, load
+
+RATES = {"digits": (0.1, 0.25, 0.5, 1.0), "mnist": (0.5,), "fashion_mnist": (0.5,)}
+AXES = ("rule", "participation", "algorithm", "heterogeneity", "attack", "learning_rate")
+STEPS = ["step", "accuracy", "gradients", "megabits"]
+
+
+class Results(NamedTuple):
+    runs: pd.DataFrame  # one row a run, of all learning rates
+    chosen: pd.DataFrame  # of those at the rates chosen
+    summary: pd.DataFrame  # one row a rule, participation, heterogeneity, algorithm and attack
+
+
+def runs_of(options: Options) -> list[Run]:
+    """All combinations, without those that an algorithm refuses."""
+    rates = options.learning_rate or RATES[options.dataset]
+    options = dataclasses.replace(options, learning_rate=rates)
+    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    shared = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(Run)
+        if field.name not in axes
+    }
+    runs = [as_it_acts(run) for run in product(shared, axes)]
+    return [run for run in runs if refusal(run.algorithm, run.participation) is None]
+
+
+def as_it_acts(run: Run) -> Run:
+    """The run without the settings that its algorithm makes nothing of."""
+    algorithm = ALGORITHMS[run.algorithm]
+    everybody = run.participation == 1 or algorithm.delayed
+    return dataclasses.replace(
+        run,
+        kept=run.kept if algorithm.uses == "kept" else None,
+        bound=run.bound if algorithm.uses == "bound" else None,
+        sampling=None if everybody else run.sampling,
+    )
+
+
+def product(shared: dict, axes: dict[str, Sequence]) -> list[Run]:
+    """All combinations of the values of these fields, the first axis slowest."""
+    return [
+        Run(**shared, **dict(zip(axes, some, strict=True)))
+        for some in itertools.product(*axes.values())
+    ]
+
+
+def prepare(options: Options) -> tuple[list[Run], Dataset]:
+    """Check everything that can be before the first step.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_options(options, *AXES[:-1])
+    if options.learning_rate == ():
+        raise ValueError("learning_rate must name at least one")
+    _check_numbers(options)
+    check_memory(4 * options.n**2, f"n = {options.n}")
+    check_levels(options.heterogeneity)
+    runs = runs_of(options)
+    if not runs:
+        raise ValueError(
+            f"nothing to run: {options.algorithm[0]} with participation 1: "
+            f"{refusal(options.algorithm[0], 1.0)}"
+        )
+    check(options.rule, runs)
+    dataset = load(options.dataset, data_dir=options.data_dir)
+    training, _ = split(dataset, options.validation)
+    check_training(
+        training,
+        options.heterogeneity,
+        options.n,
+        options.batch_size,
+        options.partition_seed,
+    )
+    if not options.allow_mixed:
+        named = [(run.name, run.configuration) for run in runs]
+        refuse_other_code(named, options.results, code())
+    records.prepare_folder(options.results)
+    return runs, dataset
+
+
+def _check_numbers(options: Options) -> None:
+    if not 1 <= options.f < options.n / 2:
+        raise ValueError(f"f must be from 1 to below n / 2 = {options.n / 2:g}, got {options.f}")
+    for name in ("kept", "target", "participation"):
+        values = getattr(options, name)
+        for value in values if isinstance(values, tuple) else (values,):
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
+    if nobody := [share for share in options.participation if round(share * options.n) < 1]:
+        raise ValueError(f"participation must leave some of n = {options.n}, got {nobody[0]}")
+    if not options.bound > 0:
+        raise ValueError(f"bound must be above 0, got {options.bound}")
+    if options.baseline not in options.algorithm:
+        raise ValueError(
+            f"baseline must be one of the algorithms, {' '.join(options.algorithm)}, "
+            f"got {options.baseline}"
+        )
+
+
+def main(options: Options) -> Results:
+    """Run what is asked for and not on disk yet."""
+    return compute(options, *prepare(options))
+
+
+def compute(
+    options: Options,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    stop: Callable[[], bool] = lambda: False,
+) -> Results:
+    """The runs, from their files, and their summary."""
+    records.clean(options.results)
+    progress = Progress(total=len(runs) * options.steps)
+    try:
+        simulate(runs, dataset, options.results, progress.add, stop=stop)
+    finally:
+        progress.close()
+    files = [run.file for run in runs]
+    found = records.read_runs(options.results, files=files)
+    steps = records.read_steps(options.results, files=files, columns=STEPS)
+    found = tables.with_costs(found, steps, options.target)
+    chosen = tables.chosen(found)
+    return Results(found, chosen, tables.summarise(chosen, options.baseline))
+
+
+def write(options: Options, results: Results) -> list[Path]:
+    """Tables of the summary and of the runs, and the pictures."""
+    folder = folder_of(options, Family, Setting, Algorithms)
+    paths = [folder / name for name in ("momentum_family.csv", "runs.csv")]
+    save_table(results.summary, paths[0])
+    save_table(results.runs[tables.KEPT], paths[1])
+    files = list(results.chosen["file"])
+    steps = records.read_steps(options.results, files=files, columns=STEPS)
+    for name, figure in pictures.curves(steps, results.chosen):
+        paths.append(folder / f"{name}.png")
+        save_figure(figure, paths[-1], dpi=110)
+    return paths
+
+
+def execute(
+    options: Options, prepared: tuple[list[Run], Dataset], stop: Callable[[], bool]
+) -> None:
+    """Run what is missing; print and write all of it."""
+    results = compute(options, *prepared, stop)
+    console = Printer(options.format)
+    tables.print_tables(
+        results.summary,
+        options.algorithm,
+        options.baseline,
+        options.target,
+        f"{options.dataset}, n = {options.n}, f = {options.f}",
+        console,
+    )
+    console.print(tables.overview(results.chosen, options.baseline))
+    if found := list(claims.claims(results.chosen, results.runs)):
+        console.print(claims.table_of(found))
+    tell("drawing pictures")
+    paths = write(options, results)
+    print("written: " + ", ".join(map(str, paths)))

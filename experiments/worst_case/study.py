@@ -1,0 +1,126 @@
+"""Study: searches for the worst configuration of each rule, their table and picture."""
+
+import functools
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pandas as pd
+
+from experiments.shared.files import save_figure, save_table
+from experiments.shared.formats import Printer
+from experiments.shared.mixing import refuse_other_code
+from experiments.shared.options.checks import check_below_half, check_memory, check_options
+from experiments.shared.options.question import folder_of
+from experiments.shared.progress import bar, tell
+from experiments.worst_case import tables
+from experiments.worst_case.options import Climbing, Options, Search
+from experiments.worst_case.rules import rule_of
+from experiments.worst_case.search import search
+from simbyz import records
+from simbyz.records.provenance import code_digest, provenance
+
+
+def prepare(options: Options) -> list[dict]:
+    """The searches asked for, everything checked that can be before the first is made.
+
+    Raises:
+      ValueError, OSError: what is wrong and what is allowed, in one line.
+    """
+    check_options(options, "rule", "f", "d")
+    check_below_half(options)
+    check_memory(
+        4 * options.restarts * options.n**2, f"n = {options.n}, restarts = {options.restarts}"
+    )
+    grid = itertools.product(options.rule, options.f, options.d)
+    searches = []
+    for rule, f, d in grid:
+        stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)
+        jax.eval_shape(functools.partial(rule_of(rule), f=f), stack)  # a rule may refuse (n, f)
+        searches += [
+            {
+                "rule": rule,
+                "n": options.n,
+                "f": f,
+                "d": d,
+                "restarts": options.restarts,
+                "steps": options.steps,
+                "seed": seed,
+            }
+            for seed in options.seeds
+        ]
+    if not options.allow_mixed:
+        refuse_other_code([(name_of(one), one) for one in searches], options.results, _code())
+    records.prepare_folder(options.results)
+    records.clean(options.results)
+    return searches
+
+
+def main(options: Options) -> pd.DataFrame:
+    """Search what is asked for and not on disk yet; a row a rule, f and d."""
+    return compute(prepare(options), options.results)
+
+
+def compute(
+    searches: Sequence[dict], folder: Path, stop: Callable[[], bool] = lambda: False
+) -> pd.DataFrame:
+    with bar(len(searches), "search", stop) as progress:
+        for one in searches:
+            if not records.is_finished(folder, name_of(one), one):
+                progress(0, f"searching {name_of(one)}")
+                _search(one, folder)
+            progress(1, name_of(one))
+    wanted = list(map(file_of, searches))
+    return tables.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
+
+
+def name_of(one: dict) -> str:
+    return "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**one)
+
+
+def file_of(one: dict) -> str:
+    return records.run_path("", name_of(one), one).name
+
+
+def _search(one: dict, folder: Path) -> None:
+    found = search(
+        rule_of(one["rule"]),
+        one["n"],
+        one["f"],
+        one["d"],
+        restarts=one["restarts"],
+        iterations=one["steps"],
+        seed=one["seed"],
+    )
+    summary = {
+        "coefficient": found.coefficient,
+        "start": found.start,
+        "rows": found.rows.tolist(),
+        "code_digest": _code(),
+    }
+    columns = {"coefficient_by_step": found.history}
+    records.write_run(folder, name_of(one), one, columns, summary | provenance())
+
+
+def _code() -> str:
+    here = Path(__file__)
+    return code_digest(here.with_name("search.py"), here.with_name("rules.py"))
+
+
+def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) -> None:
+    """Search what is missing; print and write all of it."""
+    summary = compute(searches, options.results, stop)
+    tables.print_table(summary, Printer(options.format))
+    table = folder_of(options, Search, Climbing) / "worst_case.csv"
+    save_table(summary, table)
+    files = [table]
+    tell("drawing pictures")
+    for ending in ("pdf", "png"):
+        files.append(table.with_suffix(f".{ending}"))
+        save_figure(tables.plot(summary), files[-1], dpi=150)
+    print("written: " + ", ".join(map(str, files)))
+    for line in tables.contradictions(summary):
+        print(f"contradiction: {line}", file=sys.stderr)

@@ -1,0 +1,77 @@
+"""The largest of long rows, against NumPy's stable sort."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simbyz._arrays.ranks.long_rows import are_largest, kth_largest
+
+D = 1000
+
+
+def awkward(dtype="float32") -> jax.Array:
+    """Rows of numbers, ties, one value, mostly zeros, subnormal numbers, infinities and NaN."""
+    rng = np.random.default_rng(0)
+    sizes = np.abs(rng.standard_cauchy(size=(7, D)))
+    sizes[1] = np.round(4 * rng.random(D))
+    sizes[2] = 0.5
+    sizes[3] *= rng.random(D) < 0.01
+    sizes[4] *= 1e-40
+    sizes[5, ::7], sizes[5, ::50] = np.inf, np.nan
+    sizes[6] = 2.0 ** rng.integers(-14, 15, D)
+    return jnp.asarray(sizes, jnp.float32).astype(dtype)
+
+
+def expected(sizes, k):
+    """The first of equal ones, NaN before all; and the k-th."""
+    rows = np.asarray(sizes, np.float64)
+    order = np.argsort(-np.where(np.isnan(rows), np.inf, rows) - 0.0, axis=1, kind="stable")
+    for row, places in zip(rows, order, strict=True):
+        infinite = np.isinf(row[places])
+        places[:] = np.r_[
+            places[np.isnan(row[places])], places[infinite], places[np.isfinite(row[places])]
+        ]
+    chosen = np.zeros(rows.shape, bool)
+    np.put_along_axis(chosen, order[:, :k], True, axis=1)
+    return chosen, np.take_along_axis(rows, order[:, k - 1 : k], axis=1)[:, 0]
+
+
+@pytest.mark.parametrize("k", [1, 10, 500, D])
+def test_they_are_those_of_a_sort(k):
+    sizes = awkward()
+    chosen, kth = expected(sizes, k)
+    got = jax.jit(lambda sizes: (are_largest(sizes, k), kth_largest(sizes, k)))(sizes)
+    np.testing.assert_array_equal(got[0], chosen)
+    np.testing.assert_array_equal(np.asarray(got[1], np.float64), kth)
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_short_floats(dtype):
+    sizes = awkward(dtype)
+    chosen, kth = expected(sizes.astype(jnp.float32), 37)
+    assert kth_largest(sizes, 37).dtype == dtype
+    np.testing.assert_array_equal(kth_largest(sizes, 37).astype(jnp.float32), kth)
+    np.testing.assert_array_equal(are_largest(sizes, 37), chosen)
+
+
+@pytest.mark.slower
+def test_double_precision_tells_the_last_bit_apart():
+    with jax.enable_x64(True):
+        sizes = np.abs(np.random.default_rng(1).normal(size=(2, D)))
+        sizes[:, 1] = np.nextafter(sizes[:, 0], 9)
+        for k in (1, 20, int(np.sum(sizes[0] > sizes[0, 0]))):
+            chosen, kth = expected(sizes, k)
+            np.testing.assert_array_equal(are_largest(jnp.asarray(sizes), k), chosen)
+            np.testing.assert_array_equal(kth_largest(jnp.asarray(sizes), k), kth)
+
+
+@pytest.mark.slower
+def test_lanes_and_derivatives():
+    sizes = awkward()[:2].reshape(2, 4, D // 4)
+    got = jax.vmap(lambda rows: are_largest(rows, 9))(sizes)
+    np.testing.assert_array_equal(got, np.stack([expected(rows, 9)[0] for rows in sizes]))
+    rows = jnp.array([[3.0, -1.0, -4.0, 2.0]])
+    slopes = jax.grad(lambda rows: jnp.sum(jnp.where(are_largest(jnp.abs(rows), 2), rows, 0)))(rows)
+    np.testing.assert_array_equal(slopes, [[1, 0, 1, 0]])
