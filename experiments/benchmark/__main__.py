@@ -2,7 +2,8 @@
 
 All combinations of the options are trained; a rule's learning rate is chosen by its worst attack on
 a validation split. Ends in the ranking, what mixing and momentum add, heatmaps and CSV files. The
-same command again runs only what is missing. The default takes 7 minutes of one core.
+same command again runs only what is missing. The default takes 7 minutes of one core. --shard 1/2
+and --shard 2/2 share the work of one command among two processes or machines.
 
 A rule or an attack of your own is given as module:name, such as --rule mypackage.myrule:my_rule;
 given alone it joins the default ones, whose runs are taken from the results or from those that are
@@ -10,6 +11,7 @@ kept with the benchmark.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -20,9 +22,15 @@ import pandas as pd
 from experiments.benchmark import cost, pictures, tables
 from experiments.benchmark.answers import ranking
 from experiments.benchmark.entries import own
-from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAGGREGATORS
+from experiments.benchmark.entries.catalogue import (
+    ALL_ATTACKS,
+    FAMILIES,
+    PREAGGREGATORS,
+    trusting,
+)
+from experiments.benchmark.entries.parts import PARTS, RANKING, SEEDS, Part
 from experiments.benchmark.results import Results, kinds
-from experiments.benchmark.runs import FIELDS, Refusals, Run, product
+from experiments.benchmark.runs import FIELDS, Refusals, Run, product, shard_of
 from experiments.benchmark.simulate import code, refusals_of, simulate, task_of
 from experiments.defence_matrix.runs import share
 from experiments.defence_matrix.simulate import split
@@ -64,11 +72,11 @@ class Grid:
     """μ of m ← μ m + (1 - μ) gradient, at the workers. Give 0 too to see what it adds."""
     learning_rate: tuple[float, ...] = (0.1, 0.5)
     """Of which each rule, f and heterogeneity has its own, by its worst attack."""
-    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds: tuple[int, ...] = SEEDS
     """Of initial weights and batches."""
     full: bool = False
-    """Every attack and pre-aggregator, f/n from 0.1 to 0.45, momentum 0 too, Dirichlet 0.1 too, in
-    place of these. See what it takes by --dry-run."""
+    """All that the kept table of digits has, in place of these: f/n from 0.1 to 0.45 on three kinds
+    of data, every attack, pre-aggregators and momentum 0. See what it takes by --dry-run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +99,8 @@ class Setting:
     """Of the partition of the data, the same in all runs."""
     evaluations: int = 12
     """How often an adaptive attack evaluates the rule in a step."""
+    root_examples: int = 100
+    """Training images that the server holds too, for a rule that judges by them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +108,9 @@ class Storage(command_line.Storage):
     """Where results go, and where data come from."""
 
     results: Path = Path("results/benchmark")
+    shard: str = "1/1"
+    """K/N: the K-th of N shares of the runs, each of which is computed by a command of its own.
+    Their results may go into one folder, or be copied into one. Whichever is last has all."""
     allow_mixed: bool = False
     """Let runs of different code stand in one table."""
     dry_run: bool = False
@@ -125,28 +138,44 @@ AXES = ("rule", "pre", "f", "heterogeneity", "momentum", "attack", "learning_rat
 
 
 class Prepared(NamedTuple):
-    options: Options  # with the names of all rules and attacks
-    runs: list[Run]
+    options: Options
+    parts: dict[str, list[Run]]  # runs by the question that they answer
+    runs: list[Run]  # of all parts
+    mine: list[Run]  # of this shard
     refusals: Refusals
     dataset: Dataset
     results: Results
 
 
+def parts_of(options: Options) -> dict[str, Options]:
+    """What is asked for, by question: of one command its own, of --full each of `PARTS`.
+
+    Raises:
+      ValueError: no rule, pre-aggregator or attack has a name that is given.
+    """
+    if not options.full:
+        return {RANKING: named_in_full(options)}
+    return {name: named_in_full(_with(options, part)) for name, part in PARTS.items()}
+
+
+def _with(options: Options, part: Part) -> Options:
+    return dataclasses.replace(
+        options,
+        pre=part.pre,
+        attack=(*part.attack, *filter(own.is_own, options.attack)),
+        f=part.numbers(options.n),
+        heterogeneity=part.heterogeneity,
+        momentum=part.momentum,
+        seeds=tuple(dict.fromkeys((*options.seeds, *part.more_seeds))),
+    )
+
+
 def named_in_full(options: Options) -> Options:
-    """The options with the library's names of rules and attacks, and all that --full asks for.
+    """The options with the library's names of rules and attacks.
 
     Raises:
       ValueError: no rule, pre-aggregator or attack has this name.
     """
-    if options.full:
-        options = dataclasses.replace(
-            options,
-            pre=PREAGGREGATORS,
-            attack=ALL_ATTACKS,
-            f=tuple(round(share * options.n) for share in (0.1, 0.2, 0.3, 0.45)),
-            heterogeneity=("iid", "dirichlet:1", "dirichlet:0.1"),
-            momentum=(0.9, 0.0),
-        )
     rules = _known("rule", options.rule, tuple(AGGREGATORS), tuple(AGGREGATORS))
     attacks = _known("attack", options.attack, ALL_ATTACKS, FAMILIES)
     pres = _known("pre", options.pre, PREAGGREGATORS, ())
@@ -167,10 +196,9 @@ def _known(
 
 def runs_of(options: Options, refusals: Refusals) -> list[Run]:
     axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
-    shared = {
-        name: getattr(options, name) for name in FIELDS if name not in axes and name != "source"
-    }
-    return product(shared, axes, refusals)
+    of_both = (*axes, "root_examples", "source")
+    shared = {name: getattr(options, name) for name in FIELDS if name not in of_both}
+    return product(shared, axes, options.root_examples, refusals)
 
 
 def prepare(options: Options) -> Prepared:
@@ -180,32 +208,59 @@ def prepare(options: Options) -> Prepared:
       ValueError, OSError: what is wrong and what is allowed, in one line.
     """
     check_options(options)
-    joined = bool([one for one in (*options.rule, *options.attack) if own.is_own(one)])
-    options = named_in_full(options)
-    check_options(options, *AXES)
-    if least := [f for f in options.f if not 1 <= f < options.n]:
-        raise ValueError(f"f must be from 1 to below n = {options.n}, got {least[0]}")
+    joined = any(own.is_own(one) for one in (*options.rule, *options.attack))
+    shard = _shard(options.shard)
+    asked = parts_of(options)
+    for each in asked.values():
+        check_options(each, *AXES)
+        if least := [f for f in each.f if not 1 <= f < options.n]:
+            raise ValueError(f"f must be from 1 to below n = {options.n}, got {least[0]}")
+        check_levels(each.heterogeneity)
     check_memory(4 * options.n**2, f"n = {options.n}")
-    check_levels(options.heterogeneity)
-    own_first = sorted(options.rule, key=own.is_own, reverse=True)
-    refusals = refusals_of(own_first, options.pre, options.attack, options.n, options.f)
-    runs = runs_of(options, refusals)
+    refusals = _refusals(list(asked.values()))
+    parts = {name: runs_of(each, refusals) for name, each in asked.items()}
+    runs = list(dict.fromkeys(run for some in parts.values() for run in some))
     if not runs:
         raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
-    check_training(
-        training,
-        options.heterogeneity,
-        options.n,
-        options.batch_size,
-        options.partition_seed,
-    )
+    _check_root(options, runs, len(training.train_labels))
+    levels = tuple(dict.fromkeys(run.heterogeneity for run in runs))
+    check_training(training, levels, options.n, options.batch_size, options.partition_seed)
     results = Results(options.results, dataset.name if joined else None)
     if not options.allow_mixed:
         _refuse_other_code(results, runs)
     records.prepare_folder(options.results)
-    return Prepared(options, runs, refusals, dataset, results)
+    dimension = dimension_of(runs[0], dataset)
+    mine = shard_of(runs, *shard, lambda run: cost.seconds_of(run, dimension))
+    return Prepared(options, parts, runs, mine, refusals, dataset, results)
+
+
+def _shard(given: str) -> tuple[int, int]:
+    number, slash, count = given.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"shard must be K/N with K from 1 to N, such as 1/2, got {given!r}")
+    return int(number), int(count)
+
+
+def _refusals(asked: Sequence[Options]) -> Refusals:
+    """Why rules refuse an f behind a pre-aggregator, of those that are asked for together."""
+    rules, attacks = (
+        tuple(dict.fromkeys(name for each in asked for name in getattr(each, axis)))
+        for axis in ("rule", "attack")
+    )
+    cells = dict.fromkeys(cell for each in asked for cell in itertools.product(each.pre, each.f))
+    own_first = sorted(rules, key=own.is_own, reverse=True)
+    return refusals_of(own_first, cells, attacks, asked[0].n)
+
+
+def _check_root(options: Options, runs: Sequence[Run], most: int) -> None:
+    asking = [rule for rule in dict.fromkeys(run.rule for run in runs) if trusting(rule)]
+    if asking and not 1 <= options.root_examples <= most:
+        raise ValueError(
+            f"root_examples must be from 1 to {most}, the training images without validation, for "
+            f"{asking[0]}, got {options.root_examples}"
+        )
 
 
 def _refuse_other_code(results: Results, runs: Sequence[Run]) -> None:
@@ -242,55 +297,65 @@ def outcome_of(runs: pd.DataFrame) -> Outcome:
     )
 
 
-def main(options: Options) -> Outcome:
-    """Run what is asked for and not on disk yet."""
+def main(options: Options) -> dict[str, Outcome]:
+    """Run what is asked for and not on disk yet: the tables by question, `RANKING` alone without
+    --full.
+    """
     return compute(prepare(options))
 
 
-def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> Outcome:
-    """The tables of these runs, from their files."""
-    _, runs, _, dataset, results = prepared
-    dimension = dimension_of(prepared)
-    work = {run: cost.seconds_of(run, dimension) for run in runs}
-    fresh = set(results.missing(runs))
-    total = sum(work.values())
-    progress = Progress(total=total, done=total - _work(fresh, work))
+def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> dict[str, Outcome]:
+    """The tables of these runs by question, from their files; none while other shards have runs to
+    compute.
+    """
+    dimension = dimension_of(prepared.runs[0], prepared.dataset)
+    work = {run: cost.seconds_of(run, dimension) for run in prepared.mine}
+    fresh = set(prepared.results.missing(prepared.mine))
+    done = _work((run for run in prepared.mine if run not in fresh), work)
+    progress = Progress(total=sum(work.values()), done=done)
     try:
         simulate(
-            runs,
-            dataset,
-            results,
+            prepared.runs,
+            prepared.mine,
+            prepared.dataset,
+            prepared.results,
             lambda some, text: progress.add(_work([r for r in some if r in fresh], work), text),
             stop=stop,
         )
     finally:
         progress.close()
-    return outcome_of(results.of(runs))
+    results = prepared.results.again()
+    if results.missing(prepared.runs):
+        return {}
+    return {name: outcome_of(results.of(runs)) for name, runs in prepared.parts.items()}
 
 
 def _work(runs: Iterable[Run], work: dict[Run, float]) -> float:
     return sum(work[one] for one in runs)
 
 
-def dimension_of(prepared: Prepared) -> int:
-    first = prepared.runs[0]
-    training, _ = split(prepared.dataset, first.validation)
-    part = share("iid", training.train_labels, first.n, 0)
-    parameters, _ = jax.eval_shape(task_of(first, training, part).initialise, jax.random.key(0))
+def dimension_of(run: Run, dataset: Dataset) -> int:
+    """Parameters of the network."""
+    training, _ = split(dataset, run.validation)
+    part = share("iid", training.train_labels, run.n, 0)
+    parameters, _ = jax.eval_shape(task_of(run, training, part).initialise, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(parameters))
 
 
 def extent(prepared: Prepared) -> str:
     """How much there is to do, in a line."""
-    runs, missing = prepared.runs, prepared.results.missing(prepared.runs)
-    programs, seconds = cost.estimate(runs, missing, dimension_of(prepared))
+    runs, missing = prepared.mine, prepared.results.missing(prepared.mine)
+    dimension = dimension_of(prepared.runs[0], prepared.dataset)
+    programs, seconds = cost.estimate(prepared.runs, missing, dimension)
+    here = "" if len(runs) == len(prepared.runs) else f" of {len(prepared.runs):,}"
     return (
-        f"{len(runs):,} runs, {len(runs) - len(missing):,} of them finished; {len(missing):,} to "
-        f"compute in {programs} programs, about {duration(seconds)} on {cost.cores()} cores"
+        f"{len(runs):,}{here} runs, {len(runs) - len(missing):,} of them finished; "
+        f"{len(missing):,} to compute in {programs} programs, about {duration(seconds)} on "
+        f"{cost.cores()} cores"
     )
 
 
-def write(options: Options, outcome: Outcome) -> list[Path]:
+def write(options: Options, outcome: Outcome, folder: Path) -> list[Path]:
     """The tables as CSV, and the pictures."""
     named_tables = {
         "benchmark": outcome.table,
@@ -299,7 +364,8 @@ def write(options: Options, outcome: Outcome) -> list[Path]:
         "cost": outcome.costs,
         **{f"gain-{what}": table for what, table in outcome.gains.items() if len(table)},
     }
-    folder, paths = folder_of(options, Grid, Setting), []
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
     for name, table in named_tables.items():
         paths.append(folder / f"{name}.csv")
         save_table(table, paths[-1])
@@ -314,18 +380,34 @@ def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> N
     print(extent(prepared), flush=True)
     if options.dry_run:
         return
-    outcome = compute(prepared, stop)
+    outcomes = compute(prepared, stop)
+    if not outcomes:
+        print(f"shard {options.shard} is done; the last one to be done has the tables of all")
+        return
     out = Printer(options.format)
-    title = f"{options.dataset}, n = {options.n}, {options.steps} steps, {len(options.seeds)} seeds"
-    tables.print_ranking(outcome.table, outcome.costs, prepared.refusals, options.n, title, out)
-    tables.print_gains(outcome.gains, out)
-    if kept := int(outcome.runs["kept"].sum()):
-        print(f"{kept:,} of {len(outcome.runs):,} runs are those kept with the benchmark")
-    for line in kinds(outcome.runs):
+    setting = f"{options.dataset}, n = {options.n}, {options.steps} steps"
+    paths: list[Path] = []
+    for name, outcome in outcomes.items():
+        question = f"{PARTS[name].question}: " if options.full else ""
+        title = f"{question}{setting}, {outcome.runs['seed'].nunique()} seeds"
+        refusals = _among(prepared.refusals, prepared.parts[name])
+        tables.print_ranking(outcome.table, outcome.costs, refusals, options.n, title, out)
+        tables.print_gains(outcome.gains, out)
+        folder = folder_of(options, Grid, Setting)
+        tell("drawing pictures")
+        paths += write(options, outcome, folder / name if options.full else folder)
+    rows = pd.concat([outcome.runs for outcome in outcomes.values()]).drop_duplicates(list(FIELDS))
+    if kept := int(rows["kept"].sum()):
+        print(f"{kept:,} of {len(rows):,} runs are those kept with the benchmark")
+    for line in kinds(rows):
         print(f"runs of different code: {line}")
-    tell("drawing pictures")
-    paths = write(options, outcome)
     print(f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it")
+
+
+def _among(refusals: Refusals, runs: Sequence[Run]) -> Refusals:
+    """The refusals of what these runs are a part of."""
+    asked = {(run.pre, run.f) for run in runs}
+    return {which: reason for which, reason in refusals.items() if which[1:] in asked}
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

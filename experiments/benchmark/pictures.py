@@ -21,6 +21,11 @@ def figures(attacked: pd.DataFrame, table: pd.DataFrame, n: int) -> Iterator[tup
       n: workers.
     """
     yield "ranking", ranking(table, n)
+    yield from heatmaps(attacked, table, n)
+
+
+def heatmaps(attacked: pd.DataFrame, table: pd.DataFrame, n: int) -> Iterator[tuple[str, Figure]]:
+    """(name of the file, figure): a heatmap an f, heterogeneity and momentum."""
     for (f, level, momentum), some in attacked.groupby(
         ["f", "heterogeneity", "momentum"], sort=False
     ):
@@ -53,31 +58,36 @@ def heatmap(attacked: pd.DataFrame, ranked: pd.DataFrame, title: str) -> Figure:
 
 
 def ranking(table: pd.DataFrame, n: int) -> Figure:
-    """The worst accuracy of each rule, a mark an f and heterogeneity, the best mean on top."""
+    """The worst accuracy of each rule, a panel per kind of data, a mark an f."""
     cells = list(dict.fromkeys(zip(table["f"], table["heterogeneity"], strict=True)))
+    levels, fs = (list(dict.fromkeys(table[name])) for name in ("heterogeneity", "f"))
     defences = list(order(table, cells).index)[::-1]
-    figure = Figure(figsize=(7.5, 1.2 + 0.19 * len(defences)), layout="constrained")
-    axes = figure.subplots()
     places = {defence: place for place, defence in enumerate(defences)}
-    for (f, level), mark in zip(cells, "osD^vP*X<>hp" * 9, strict=False):
-        some = table[(table["f"] == f) & (table["heterogeneity"] == level)]
-        keys = zip(some["rule"], some["pre"], some["momentum"], strict=True)
-        axes.errorbar(
-            100 * some["test_accuracy"],
-            [places[key] for key in keys],
-            xerr=100 * some["deviation"].fillna(0),
-            fmt=mark,
-            markersize=4,
-            linewidth=0.6,
-            label=f"f/n = {f / n:.2g}, {level}",
-        )
+    height = 1.2 + 0.17 * len(defences)
+    figure = Figure(figsize=(3.0 + 2.6 * len(levels), height), layout="constrained")
+    panels = figure.subplots(1, len(levels), sharey=True, squeeze=False)[0]
+    for axes, level in zip(panels, levels, strict=True):
+        for f, mark in zip(sorted(fs), "osD^vP*X<>hp" * 9, strict=False):
+            some = table[(table["f"] == f) & (table["heterogeneity"] == level)]
+            keys = zip(some["rule"], some["pre"], some["momentum"], strict=True)
+            axes.errorbar(
+                100 * some["test_accuracy"],
+                [places[key] for key in keys],
+                xerr=100 * some["deviation"].fillna(0),
+                fmt=mark,
+                markersize=4,
+                linewidth=0.6,
+                label=f"f/n = {f / n:.2g}",
+            )
+        axes.set_title(level, size=9)
+        axes.set_ylim(-0.7, len(defences) - 0.3)
+        axes.grid(axis="both", linewidth=0.3)
     several = table["momentum"].nunique() > 1
     names = [_name(rule, pre) + f", {momentum:g}" * several for rule, pre, momentum in defences]
-    axes.set_yticks(range(len(defences)), names, size=7)
-    axes.set_ylim(-0.7, len(defences) - 0.3)
-    axes.grid(axis="both", linewidth=0.3)
-    axes.set_xlabel("test accuracy under the worst attack, %")
-    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
+    panels[0].set_yticks(range(len(defences)), names, size=7)
+    figure.supxlabel("test accuracy under the worst attack, %", size=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(fs), fontsize=8)
     return figure
 
 

@@ -6,7 +6,8 @@ attacks, are branches of one program. Lanes go through the branches one after th
 through its own alone.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from experiments.benchmark.entries.catalogue import (
     rule_of,
 )
 from experiments.defence_matrix.lanes import SEARCHED, searched
-from simbyz._arrays.calling import asked
+from simbyz._arrays.calling import asked, asks_for
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks import gradient_ascent
 from simbyz.simulator import Config, Simulator, State, make_simulator
@@ -71,8 +72,10 @@ def defence_of(program: Program) -> StatefulRule:
     rules = _rules(program)
     alone = jax.custom_batching.sequential_vmap(_chosen(program))
 
-    def aggregate(stack: jax.Array, f: int, *, key: jax.Array, state: Memory) -> jax.Array:
-        return alone(stack, key, state)
+    def aggregate(
+        stack: jax.Array, f: int, *, key: jax.Array, state: Memory, **trusted: jax.Array
+    ) -> jax.Array:
+        return alone(stack, key, state, trusted)
 
     def start(zeros: jax.Array) -> Memory:
         first = jnp.int32(0)
@@ -83,7 +86,7 @@ def defence_of(program: Program) -> StatefulRule:
         told = tuple(rule.learn(memory, stack, aggregate) for rule, memory in memories)
         return state._replace(memories=told)
 
-    return StatefulRule(aggregate, start, learn)
+    return StatefulRule(_trusting(aggregate, rules), start, learn)
 
 
 def attack_among(program: Program) -> Callable[..., jax.Array]:
@@ -100,6 +103,7 @@ def attack_among(program: Program) -> Callable[..., jax.Array]:
         rule: jax.Array | float,
         pre: jax.Array | float,
         attack: jax.Array | float,
+        **trusted: jax.Array,
     ) -> jax.Array:
         @jax.custom_batching.sequential_vmap
         def chosen(
@@ -109,13 +113,14 @@ def attack_among(program: Program) -> Callable[..., jax.Array]:
             rule: jax.Array,
             pre: jax.Array,
             attack: jax.Array,
+            trusted: dict[str, jax.Array],
         ) -> jax.Array:
             if searching:
                 # As its attacker knows it: with a draw of its own, and before its first step.
                 memory = start(jnp.zeros_like(honest[0]))._replace(rule=rule, pre=pre)
 
                 def defence(stack: jax.Array, f: int) -> jax.Array:
-                    return known(stack, key, memory)
+                    return known(stack, key, memory, trusted)
 
                 branches = [_searching(name, program, defence) for name in program.attacks]
             else:
@@ -123,9 +128,21 @@ def attack_among(program: Program) -> Callable[..., jax.Array]:
             return jax.lax.switch(attack, branches, key, honest, own)
 
         numbers = (jnp.asarray(one, jnp.int32) for one in (rule, pre, attack))
-        return chosen(key, honest, own, *numbers)
+        return chosen(key, honest, own, *numbers, trusted)
 
-    return attack
+    return _trusting(attack, _rules(program)) if searching else attack
+
+
+def _trusting(
+    function: Callable[..., jax.Array], rules: Sequence[StatefulRule]
+) -> Callable[..., jax.Array]:
+    """The function, which asks for a gradient on the server's own examples if any rule does."""
+    given = inspect.signature(function)
+    keywords = [one for one in given.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    if any(asks_for(rule.aggregate, "trusted") for rule in rules):
+        keywords.append(inspect.Parameter("trusted", inspect.Parameter.KEYWORD_ONLY))
+    vars(function).update(__signature__=given.replace(parameters=keywords))
+    return function
 
 
 def _told(simulator: Simulator) -> Simulator:
@@ -141,15 +158,17 @@ def _told(simulator: Simulator) -> Simulator:
     return simulator._replace(advance=advance)
 
 
-def _chosen(program: Program) -> Callable[[jax.Array, jax.Array, Memory], jax.Array]:
-    """(stack, key, memory) -> the aggregate of the rule and pre-aggregator of the memory's numbers,
-    computed alone where these are no lanes' own.
+def _chosen(program: Program) -> Callable[..., jax.Array]:
+    """(stack, key, memory, trusted) -> the aggregate of the rule and pre-aggregator of the memory's
+    numbers, computed alone where these are no lanes' own; `trusted` by that name, if it is known.
     """
     f, rules = program.f, _rules(program)
 
     def of(rule: StatefulRule, number: int) -> Callable[..., jax.Array]:
-        def aggregate(stack: jax.Array, key: jax.Array, memory: Memory) -> jax.Array:
-            known = {"key": key, "state": memory.memories[number]}
+        def aggregate(
+            stack: jax.Array, key: jax.Array, memory: Memory, trusted: dict[str, jax.Array]
+        ) -> jax.Array:
+            known = {"key": key, "state": memory.memories[number]} | trusted
             result = rule.aggregate(stack, f, **asked(rule.aggregate, known))
             return jnp.asarray(result, stack.dtype)
 
@@ -160,9 +179,11 @@ def _chosen(program: Program) -> Callable[[jax.Array, jax.Array, Memory], jax.Ar
     mixing = [lambda stack, mix=mix: mix(stack, f) for mix in mixers]
     aggregating = [of(rule, number) for number, rule in enumerate(rules)]
 
-    def chosen(stack: jax.Array, key: jax.Array, memory: Memory) -> jax.Array:
+    def chosen(
+        stack: jax.Array, key: jax.Array, memory: Memory, trusted: dict[str, jax.Array]
+    ) -> jax.Array:
         mixed = jax.lax.switch(memory.pre, mixing, stack)
-        return jax.lax.switch(memory.rule, aggregating, mixed, key, memory)
+        return jax.lax.switch(memory.rule, aggregating, mixed, key, memory, trusted)
 
     return chosen
 

@@ -15,7 +15,7 @@ from experiments.benchmark.runs import FIELDS, Run
 from experiments.shared.mixing import kinds_of
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 
-KEPT = Path(__file__).parent / "data"
+KEPT = Path(__file__).parent / "data" / "runs"  # a table a data set
 # What a run gave, and what computed it.
 OUTCOME = ("validation_accuracy", "test_accuracy", "training_loss", "diverged")
 PROVENANCE = ("code_digest", "jax_version", "device_kind", "vmap_width")
@@ -30,9 +30,13 @@ class Results:
     """
 
     def __init__(self, folder: Path, kept: str | None = None):
-        self.folder = folder
+        self.folder, self._of = folder, kept
         self.runs = _read(sorted((folder / "runs").glob("*.parquet")))
         self.kept = _read([path] if kept and (path := KEPT / f"{kept}.parquet").exists() else [])
+
+    def again(self) -> "Results":
+        """As the folder has them now, with what other processes have written."""
+        return Results(self.folder, self._of)
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         there = _keys(self.runs) | _keys(self.kept)
@@ -66,6 +70,15 @@ def write_table(runs: pd.DataFrame, path: Path) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Raises one of `UNREADABLE`: it is no such table, or damaged."""
     return read_checked(path).read().to_pandas()
+
+
+def kept_tables() -> dict[str, pd.DataFrame]:
+    """The tables that are kept by data set, the one that needs no download first."""
+    names = sorted(
+        (path.stem for path in KEPT.glob("*.parquet")),
+        key=lambda name: (name != "digits", name != "mnist"),
+    )
+    return {name: read_table(KEPT / f"{name}.parquet") for name in names}
 
 
 def kinds(runs: pd.DataFrame) -> list[str]:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from experiments.benchmark.entries import own
-from experiments.benchmark.entries.catalogue import SAME_ROWS, kind
+from experiments.benchmark.entries.catalogue import SAME_ROWS, kind, trusting
 from experiments.benchmark.program import Program
 
 
@@ -28,6 +30,7 @@ class Run:
     attack: str
     learning_rate: float
     seed: int
+    root_examples: int = 0  # that the server holds; 0 for a rule that asks for none
     source: str = ""  # of a user's own rule and attack
 
 
@@ -35,11 +38,20 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 Refusals = dict[tuple[str, str, int], str]  # (rule, pre-aggregator, f) -> why
 
 
-def product(common: Mapping, axes: Mapping[str, Sequence], refusals: Refusals) -> list[Run]:
+def product(
+    common: Mapping, axes: Mapping[str, Sequence], root_examples: int, refusals: Refusals
+) -> list[Run]:
     """All combinations of the values of these fields that no rule refuses, the first slowest."""
     values = [dict(zip(axes, some, strict=True)) for some in itertools.product(*axes.values())]
+    held = {rule: root_examples * trusting(rule) for rule in axes["rule"]}
+    source = {name: own.digest(name) for name in (*axes["rule"], *axes["attack"])}
     return [
-        Run(**common, **one, source=own.digest(one["rule"]) + own.digest(one["attack"]))
+        Run(
+            **common,
+            **one,
+            root_examples=held[one["rule"]],
+            source=source[one["rule"]] + source[one["attack"]],
+        )
         for one in values
         if (one["rule"], one["pre"], one["f"]) not in refusals
     ]
@@ -48,14 +60,39 @@ def product(common: Mapping, axes: Mapping[str, Sequence], refusals: Refusals) -
 def programs(runs: Iterable[Run]) -> dict[Program, list[Run]]:
     """Runs by the compiled program that they share.
 
-    A user's own rule or attack has programs of its own, so that the library's are what they were.
+    A user's own rule or attack has programs of its own, so that the library's are what they were;
+    so have rules that ask for a gradient on the server's examples, which the others do without.
     """
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         rule = run.rule if own.is_own(run.rule) else ""
         pre = "" if run.pre in SAME_ROWS else run.pre
-        groups.setdefault((run.f, pre, rule, kind(run.attack)), []).append(run)
+        key = run.f, pre, rule, run.root_examples > 0, kind(run.attack)
+        groups.setdefault(key, []).append(run)
     return {program_of(some): some for some in groups.values()}
+
+
+def shard_of(
+    runs: Sequence[Run], number: int, count: int, seconds: Callable[[Run], float]
+) -> list[Run]:
+    """The runs of the number-th of `count` shares, which take about the same time each.
+
+    Runs of one file stay together, and a share is one piece of the files in the order of their
+    programs, so that no more than one program of each kind is compiled for two shares.
+    """
+    files: dict[tuple, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.f, run.pre not in SAME_ROWS)):
+        files.setdefault((run.f, run.pre, run.rule), []).append(run)
+    times = np.array([sum(map(seconds, some)) for some in files.values()])
+    middles = np.cumsum(times) - times / 2
+    shares = np.minimum(middles / times.sum() * count, count - 1).astype(int)
+    mine = {
+        run
+        for some, at in zip(files.values(), shares, strict=True)
+        if at == number - 1
+        for run in some
+    }
+    return [run for run in runs if run in mine]
 
 
 def program_of(runs: Sequence[Run]) -> Program:

@@ -1,16 +1,16 @@
 """Runs to files: one compiled program of many rules and attacks for each f."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark.entries import own
 from experiments.benchmark.entries.catalogue import (
     LABELS,
-    LACKING,
     behind,
     rule_of,
 )
@@ -19,7 +19,7 @@ from experiments.benchmark.results import Results
 from experiments.benchmark.runs import Refusals, Run, programs
 from experiments.defence_matrix.runs import shares_of
 from experiments.defence_matrix.simulate import accuracy_on, split, summary_of
-from simbyz.data import Dataset
+from simbyz.data import Dataset, root
 from simbyz.data.partition import Partition
 from simbyz.records.divergence import diverged_step
 from simbyz.records.provenance import code_digest, provenance
@@ -33,9 +33,9 @@ WIDTH = 6
 
 
 def refusals_of(
-    rules: Sequence[str], pres: Sequence[str], attacks: Sequence[str], n: int, fs: Sequence[int]
+    rules: Sequence[str], cells: Collection[tuple[str, int]], attacks: Sequence[str], n: int
 ) -> Refusals:
-    """Why each rule behind each pre-aggregator refuses an f, of those that do.
+    """Why each rule refuses a cell, (pre-aggregator, f), of those that it does.
 
     Every rule and own attack is traced, so that whatever is wrong is known before the first step.
 
@@ -45,16 +45,15 @@ def refusals_of(
     found: Refusals = {}
     for rule in rules:
         reasons = []
-        for pre in pres:
-            for f in fs:
-                if reason := _refusal(rule, pre, n, f):
-                    found[rule, pre, f] = reason
-                    reasons.append(reason)
-        if own.is_own(rule) and len(reasons) == len(pres) * len(fs):
+        for pre, f in cells:
+            if reason := _refusal(rule, pre, n, f):
+                found[rule, pre, f] = reason
+                reasons.append(reason)
+        if own.is_own(rule) and len(reasons) == len(cells):
             raise ValueError(f"{rule} refuses every f: {reasons[0]}")
     for attack in attacks:
         if own.is_own(attack):
-            for f in fs:
+            for _, f in cells:
                 own.check_attack(attack, own.load(attack), n, D, f)
     return found
 
@@ -63,8 +62,6 @@ D = 4  # coordinates of a traced row
 
 
 def _refusal(rule: str, pre: str, n: int, f: int) -> str:
-    if rule in LACKING:
-        return LACKING[rule]
     try:
         own.check_rule(rule, behind(pre, rule_of(rule)), n, D, f)
     except own.Wrong:
@@ -75,12 +72,20 @@ def _refusal(rule: str, pre: str, n: int, f: int) -> str:
 
 
 def task_of(run: Run, training: Dataset, share: Partition) -> Task:
-    model = Dense(run.hidden, training.num_classes)
-    return classification(training, model, batch_size=run.batch_size, partition=share)
+    """The task of a run; examples that its server holds are the workers', too."""
+    drawn = jax.random.key(run.partition_seed), training.train_labels, run.root_examples
+    return classification(
+        training,
+        Dense(run.hidden, training.num_classes),
+        batch_size=run.batch_size,
+        partition=share,
+        root=root.draw(*drawn) if run.root_examples else None,
+    )
 
 
 def simulate(
     runs: Sequence[Run],
+    mine: Sequence[Run],
     dataset: Dataset,
     results: Results,
     progress: Callable[[Sequence[Run], str], None] = lambda runs, text: None,
@@ -90,7 +95,8 @@ def simulate(
     """Compute the runs that are missing, and write those of a rule as soon as they are finished.
 
     Args:
-      runs: of one data set and setting.
+      runs: of one data set and setting; they decide which programs there are.
+      mine: those of them that are to be computed here.
       dataset: the data, validation part included.
       results: where they go.
       progress: told the runs that are done since the last call, and what goes on.
@@ -108,14 +114,15 @@ def simulate(
     validate = accuracy_on(task, validation)
     shared = {name: value for name, value in provenance().items() if name in TOLD}
     shared |= {"code_digest": code(), "vmap_width": WIDTH}
-    missing = set(results.missing(runs))
+    here, missing = set(mine), set(results.missing(mine))
     for program, group in programs(runs).items():
         todo = [run for run in group if run in missing]
-        done = [run for run in group if run not in missing]
+        done = [run for run in group if run in here and run not in missing]
         text = f"f = {program.f}, {program.rules[0]}"
         progress(done, text)
         if not todo:
             continue
+        task = task_of(group[0], training, shares[first.heterogeneity])
         simulator = simulator_of(program, task)
         for some in batches(todo):
             run = some[0]

@@ -4,6 +4,7 @@ import pandas as pd
 from rich.table import Table
 
 from experiments.benchmark.answers.ranking import DEFENCE, breakdown, order
+from experiments.benchmark.entries.catalogue import SAME_ROWS
 from experiments.benchmark.runs import Refusals
 from experiments.defence_matrix.tables import initials
 from experiments.shared.formats import Printer
@@ -54,13 +55,13 @@ def print_ranking(
 
 
 def reasons(refusals: Refusals) -> list[str]:
-    """A line a rule and reason; behind pre-aggregators only where it is another f's."""
-    lines: dict[str, None] = {}
+    """A line a reason, with the rules that have it; behind a pre-aggregator where it is another."""
+    who: dict[tuple[str, str], dict[str, None]] = {}
     for (rule, pre, _), reason in refusals.items():
-        alone = reason.partition(" (part ")[0]
-        behind = "" if pre in (NONE, "nnm", "arc") else f" after {pre}"
-        lines[f"{rule}{behind}: {alone}"] = None
-    return list(lines)
+        alone = reason.partition(" (part ")[0].removeprefix(f"{rule} ")
+        behind = "" if pre in SAME_ROWS else f"after {pre} "
+        who.setdefault((behind, alone), {})[rule] = None
+    return [f"{behind}{', '.join(rules)}: {why}" for (behind, why), rules in who.items()]
 
 
 def print_gains(gains: dict[str, pd.DataFrame], out: Printer) -> None:

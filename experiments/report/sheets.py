@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.attack_strength.tables import summarise as strengths
-from experiments.benchmark.answers.ranking import worst_cases
+from experiments.benchmark.answers.ranking import comparable, worst_cases
 from experiments.benchmark.results import Results
 from experiments.decentralised.tables import summarise as decentralised
 from experiments.defence_matrix.choose import matrix
@@ -120,10 +120,11 @@ SHEETS = (
     ),
     Sheet(
         title="Rules under their worst attack",
-        lead=f"{WORST}, at the learning rate whose worst attack is best on the validation split.",
+        lead=f"{WORST}, at the learning rate whose worst attack is best on the validation split. "
+        "Of the attacks and seeds that all rows have.",
         made_by=frozenset({"pre", "heterogeneity", "n", "vmap_width"}),
         read=lambda folder: Results(folder).runs,
-        table=worst_cases,
+        table=lambda runs: worst_cases(comparable(runs)),
         setting=(*TRAINING, "n", "validation", "weight_decay"),
         panel=("momentum",),
         down=("rule", "pre"),

@@ -120,7 +120,7 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
 
 def gains(runs: pd.DataFrame, what: str, base: object) -> pd.DataFrame:
     """What another value of a column adds to the worst accuracy, over the base's: a row a value, f
-    and heterogeneity, the mean over rules of paired differences, with an interval over seeds.
+    and heterogeneity, see `paired`.
 
     Args:
       what: "pre" or "momentum".
@@ -128,22 +128,67 @@ def gains(runs: pd.DataFrame, what: str, base: object) -> pd.DataFrame:
     """
     place = CELL.index(what)
     cells = by_seed(runs)
+    parts = []
+    for value in dict.fromkeys(cell[place] for cell in cells if cell[place] != base):
+        some = {cell: one for cell, one in cells.items() if cell[place] == value}
+        others = {cell: cells.get((*cell[:place], base, *cell[place + 1 :])) for cell in some}
+        if len(found := paired(some, others)):
+            found.insert(0, what, value)
+            parts.append(found)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def paired(cells: dict[tuple, pd.Series], others: dict[tuple, pd.Series | None]) -> pd.DataFrame:
+    """By how much the accuracies of cells are above those of others by the same key: a row an f and
+    heterogeneity, the mean over rules of paired differences, with an interval over seeds.
+
+    Args:
+      cells: of `by_seed`.
+      others: likewise; a cell without one is left out.
+    """
     groups: dict[tuple, list[pd.Series]] = {}
     for cell, one in cells.items():
-        other = (*cell[:place], base, *cell[place + 1 :])
-        if cell[place] != base and other in cells:
-            key = (cell[place], cell[2], cell[3])
-            groups.setdefault(key, []).append(one - cells[other])
+        if (other := others.get(cell)) is not None:
+            groups.setdefault((cell[2], cell[3]), []).append(one - other)
     rows = []
-    for (value, f, level), differences in groups.items():
+    for (f, level), differences in groups.items():
         found = interval(np.mean([one.to_numpy() for one in differences], axis=0))
         better = sum(one.mean() > 0 for one in differences)
         rows.append(
-            {what: value, "f": f, "heterogeneity": level, "rules": len(differences)}
-            | {"better": better}
+            {"f": f, "heterogeneity": level, "rules": len(differences), "better": better}
             | found._asdict()
         )
     return pd.DataFrame(rows)
+
+
+def level_with_the_best(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row an f, heterogeneity and momentum: the best defence, and the `others` that it is not
+    better than beyond the noise of the seeds, pair by pair, the best first.
+    """
+    groups: dict[tuple, dict[tuple, pd.Series]] = {}
+    for (rule, pre, *where), one in by_seed(runs).items():
+        groups.setdefault(tuple(where), {})[rule, pre] = one
+    rows = []
+    for setting, found in groups.items():
+        best, *rest = sorted(found, key=lambda name: -found[name].mean())
+        gaps = {name: difference(found[best], found[name]) for name in rest}
+        level = [name for name, gap in gaps.items() if not gap.beyond_noise]
+        rows.append(
+            dict(zip(("f", "heterogeneity", "momentum"), setting, strict=True))
+            | {"best": best, "others": level, "of": len(found)}
+        )
+    return pd.DataFrame(rows)
+
+
+def comparable(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs under those attacks, and of those seeds, that every cell has; all runs where there
+    are none such.
+    """
+    count = runs.groupby(CELL, sort=False).ngroups
+    same = ["attack", "seed"]
+    cells = runs[[*CELL, *same]].drop_duplicates().groupby(same).size()
+    common = pd.MultiIndex.from_frame(runs[same]).isin(cells.index[cells == count])
+    return runs[common] if common.any() else runs
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:

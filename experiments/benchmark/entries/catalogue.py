@@ -13,14 +13,13 @@ from experiments.attack_strength.measure import fixed_attacks
 from experiments.benchmark.entries import own
 from experiments.defence_matrix.defences import PREAGGREGATORS as MIXING
 from experiments.defence_matrix.lanes import SEARCHED as DIRECTIONS
+from simbyz._arrays.calling import asks_for
 from simbyz.aggregators import AGGREGATORS, centered_clipping, chain
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks import ATTACKS, DATA_ATTACKS
 
 # Clipped around the last aggregate, at about the length of an honest row at the start.
 RADIUS = 1.0
-# Rules that a server without data of its own can't run, and why.
-LACKING = {"fltrust": "needs a gradient on trusted data, which no server here holds"}
 NONE = "none"  # no pre-aggregator, no attack
 PREAGGREGATORS = (NONE, *MIXING)
 # Those that leave the number of rows as it is.
@@ -64,6 +63,12 @@ def rule_of(name: str) -> Rule | StatefulRule:
             learn=lambda state, stack, aggregate: aggregate,
         )
     return AGGREGATORS[name]
+
+
+def trusting(name: str) -> bool:
+    """Whether a rule asks for the gradient on examples that the server holds itself."""
+    rule = rule_of(name)
+    return asks_for(rule.aggregate if isinstance(rule, StatefulRule) else rule, "trusted")
 
 
 def behind(pre: str, rule: Rule | StatefulRule) -> Rule | StatefulRule:

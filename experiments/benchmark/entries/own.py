@@ -70,7 +70,8 @@ def check_rule(name: str, rule: Callable[..., Any] | StatefulRule, n: int, d: in
     stack, row = jax.ShapeDtypeStruct((n, d), jnp.float32), jax.ShapeDtypeStruct((d,), jnp.float32)
 
     def aggregate(stack: jax.Array, key: jax.Array, zeros: jax.Array) -> Any:
-        known = {"key": key} | ({"state": rule.start(zeros)} if stateful else {})  # type: ignore[union-attr]
+        known: dict[str, Any] = {"key": key, "trusted": zeros}
+        known |= {"state": rule.start(zeros)} if stateful else {}  # type: ignore[union-attr]
         known = asked(function, known)
         _bind(name, function, (stack, f), known, "(updates, f)")
         return function(stack, f, **known)

@@ -5,8 +5,8 @@ import itertools
 import pandas as pd
 import pytest
 
-from experiments.benchmark import page
 from experiments.benchmark.answers.poisoning import against_average
+from experiments.benchmark.page import poisoned
 
 # Test accuracies of three seeds at two learning rates, by rule and attack. The validation accuracy
 # prefers the second rate under flipped labels, the first one under the others.
@@ -56,7 +56,7 @@ def test_without_the_average_nothing_is_said():
 
 def test_the_verdict_is_of_all_settings():
     def verdict(better, worse):
-        return page._verdict(pd.DataFrame({"better": better, "worse": worse}))
+        return poisoned.verdict(pd.DataFrame({"better": better, "worse": worse}))
 
     assert verdict([0, 0], [3, 0]) == "the claim holds on these data."
     assert verdict([4, 2], [3, 1]) == "the claim does not hold on these data."

@@ -1,0 +1,35 @@
+"""Tables, names and numbers as the page writes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def rows_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its last line ended."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def points(row: Mapping[str, Any]) -> str:
+    """A `Difference` in points of accuracy, with its interval."""
+    mean, low, high = (f"{100 * row[name]:+.1f}" for name in ("mean", "low", "high"))
+    return f"{mean} points ({low} to {high})"
+
+
+def data_of(f: int, n: int, level: str) -> str:
+    return f"f/n = {f / n:.2g}, {level}"
+
+
+def name_of(row: pd.Series) -> str:
+    """A defence's name."""
+    return f"`{row['rule']}`" + ("" if row["pre"] == "none" else f" after {row['pre']}")
+
+
+def spoken(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,243 @@
+"""The page, section by section: tables and sentences, each of the runs that it is given."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from experiments.benchmark.__main__ import AXES, Options, named_in_full
+from experiments.benchmark.answers import attacks, ranking
+from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAGGREGATORS
+from experiments.benchmark.entries.parts import PARTS, RANKING, SEEDS, part_of
+from experiments.benchmark.page import poisoned, words
+from experiments.benchmark.page.markdown import data_of, name_of, percent, points, rows_of, spoken
+from experiments.benchmark.simulate import refusals_of
+from experiments.benchmark.tables import reasons
+from simbyz.aggregators import AGGREGATORS
+
+TITLES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+
+
+def page(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The page in Markdown.
+
+    Args:
+      tables: runs by data set; of the first one all parts.
+    """
+    (first, whole), *others = tables.items()
+    parts = [
+        words.HEAD.format(root_examples=whole["root_examples"].max()),
+        words.OWN,
+        f"## {TITLES[first]}\n",
+        _setting(whole),
+        *_ranking(first, part_of(PARTS[RANKING], whole)),
+        f"### {PARTS['attacks'].question}\n",
+        _attacks(part_of(PARTS["attacks"], whole)),
+        f"### {PARTS['searched'].question}\n",
+        _searched(part_of(PARTS["searched"], whole)),
+        f"### {PARTS['mixing'].question}\n",
+        _gains(part_of(PARTS["mixing"], whole), "pre", "none"),
+        f"### {PARTS['momentum'].question}\n",
+        _gains(part_of(PARTS["momentum"], whole), "momentum", 0.0),
+        poisoned.section(part_of(PARTS["labels"], whole)),
+    ]
+    for name, runs in others:
+        parts += [f"## {TITLES[name]}\n", _setting(runs) + _lacking(runs), *_ranking(name, runs)]
+        parts.append(_agreement(first, part_of(PARTS[RANKING], whole), runs))
+    return "\n".join([*parts, words.LEFT_OUT.format(all_of_them=_all(whole)), words.READING])
+
+
+def _all(runs: pd.DataFrame) -> int:
+    """How many combinations there are of all that the runs and the catalogue have."""
+    columns = ["f", "heterogeneity", "momentum", "learning_rate"]
+    counts = [runs[name].nunique() for name in columns]
+    return math.prod([*map(len, (AGGREGATORS, PREAGGREGATORS, ALL_ATTACKS, SEEDS)), *counts])
+
+
+def _setting(runs: pd.DataFrame) -> str:
+    first = runs.iloc[0]
+    rates = " and ".join(f"{rate:g}" for rate in sorted(runs["learning_rate"].unique()))
+    return (
+        f"{len(runs):,} runs of {first['steps']} steps, n = {first['n']} workers with batches of "
+        f"{first['batch_size']}, a hidden layer of {first['hidden']}, learning rates {rates}, "
+        f"seeds {min(runs['seed'])} to {max(runs['seed'])}.\n"
+    )
+
+
+def _lacking(runs: pd.DataFrame) -> str:
+    """What of a default command's grid is not among the runs."""
+    options = named_in_full(Options())
+    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    gone = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, values in axes.items()
+        for value in values
+        if value not in set(runs[name])
+    ]
+    return f"Of the default's grid they lack {', '.join(gone)}, for want of time.\n" if gone else ""
+
+
+def _ranking(name: str, runs: pd.DataFrame) -> list[str]:
+    """Worst cases of all rules, where they break, and what that says."""
+    table, n = ranking.worst_cases(runs), int(runs["n"].iloc[0])
+    table = table.sort_values("f", kind="stable")
+    cells = sorted(
+        dict.fromkeys(zip(table["f"], table["heterogeneity"], strict=True)),
+        key=lambda cell: (list(dict.fromkeys(table["heterogeneity"])).index(cell[1]), cell[0]),
+    )
+    families = ", ".join(f"`{one}`" for one in FAMILIES if one in set(runs["attack"]))
+    return [
+        f"### {PARTS[RANKING].question}\n",
+        f"Test accuracy in %, mean over {runs['seed'].nunique()} seeds, under the worst of "
+        f"{families}; the best mean over the columns first, a refusal counting as 0. The deviation "
+        f"over seeds is {100 * table['deviation'].median():.1f} in the middle, and below "
+        f"{100 * table['deviation'].quantile(0.9):.1f} in nine of ten.\n",
+        _worst_cases(table, ranking.costs(runs), cells, n),
+        _refused(runs),
+        f"![The ranking](benchmark-{name}.png)\n",
+        "A rule breaks at f/n =\n",
+        _breakdown(table, n),
+        "\n".join(_says(runs, table, cells, n)) + "\n",
+    ]
+
+
+def _worst_cases(table: pd.DataFrame, costs: pd.DataFrame, cells: list, n: int) -> str:
+    speed = costs.groupby(["rule", "pre"])["microseconds"].max()
+    keys = ["rule", "pre", "f", "heterogeneity"]
+    accuracy = table.set_index(keys)["test_accuracy"].to_dict()
+    heads = [f"{level} {f / n:.2g}" for f, level in cells]
+    rows = []
+    for (rule, pre, _), mean in ranking.order(table, cells).items():
+        found = [accuracy.get((rule, pre, *cell)) for cell in cells]
+        shown = ["-" if one is None else percent(one) for one in found]
+        rows.append([f"`{rule}`", *shown, percent(mean), f"{speed[rule, pre]:.0f}"])
+    return rows_of(["rule", *heads, "mean", "µs a step"], rows)
+
+
+def _refused(runs: pd.DataFrame) -> str:
+    options = named_in_full(Options())
+    cells = dict.fromkeys(zip(runs["pre"], runs["f"].astype(int), strict=True))
+    found = refusals_of(options.rule, sorted(cells), (), int(runs["n"].iloc[0]))
+    return "Refused (-): " + "; ".join(reasons(found)) + ".\n" if found else ""
+
+
+def _breakdown(table: pd.DataFrame, n: int) -> str:
+    found = ranking.breakdown(table)
+    levels = list(dict.fromkeys(table["heterogeneity"]))
+    rows = []
+    for f in [*sorted(set(table["f"])), None]:
+        row = ["none of these" if f is None else f"{f / n:.2g}"]
+        for level in levels:
+            some = found[found["heterogeneity"] == level]
+            here = some["breakdown"].isna() if f is None else some["breakdown"] == f
+            row.append(", ".join(f"`{rule}`" for rule in some[here]["rule"]))
+        rows.append(row)
+    return rows_of(["f/n", *levels], rows)
+
+
+def _says(runs: pd.DataFrame, table: pd.DataFrame, cells: list, n: int) -> list[str]:
+    level_with = ranking.level_with_the_best(runs).set_index(["f", "heterogeneity"])
+    lines = []
+    for f, level in cells:
+        some = table[(table["f"] == f) & (table["heterogeneity"] == level)]
+        some = some.sort_values("test_accuracy", ascending=False, kind="stable")
+        best, ties = some.iloc[0], level_with.loc[(f, level)]
+        worst = some["worst_attack"].value_counts()
+        others = [f"`{rule}`" for rule, _ in ties["others"]]
+        among = f": {', '.join(others)}" if 0 < len(others) <= 6 else ""
+        lines.append(
+            f"- **{data_of(f, n, level)}**: best is {name_of(best)} with "
+            f"{percent(best['test_accuracy'])} %, where nobody attacks "
+            f"{percent(some['unattacked'].max())} %; within the seeds' noise of it are "
+            f"{len(others)} of the {ties['of'] - 1} others{among}. The worst attack is mostly "
+            f"{spoken(worst.index[0])} (on {worst.iloc[0]})."
+        )
+    return lines
+
+
+def _attacks(runs: pd.DataFrame) -> str:
+    n, counted = int(runs["n"].iloc[0]), attacks.worst_for(runs)
+    fs = sorted(set(runs["f"]))
+    rows = [[f"`{attack}`", *(str(by_f.get(f, 0)) for f in fs)] for attack, by_f in counted.items()]
+    level = runs["heterogeneity"].iloc[0]
+    added = attacks.beyond(runs, FAMILIES)
+    return "\n".join(
+        [
+            f"On how many rules an attack is the worst, of all {runs['attack'].nunique() - 1} that "
+            f"do not search, on {level}; those that are of none are left out:\n",
+            rows_of(["attack", *(f"f/n = {f / n:.2g}" for f in fs)], rows),
+            f"![Rules and attacks at f/n = {max(fs) / n:.2g}](benchmark-attacks.png)\n",
+            "\n".join(
+                f"- **{data_of(row['f'], n, row['heterogeneity'])}**: all of them instead of one "
+                f"of each family change the worst accuracy by {points(row)}, a mean over "
+                f"{row['rules']} rules, of which {row['worse']} lose more than a point."
+                for row in added.to_dict("records")
+            )
+            + "\n",
+        ]
+    )
+
+
+def _searched(runs: pd.DataFrame) -> str:
+    n = int(runs["n"].iloc[0])
+    worst = ranking.worst_cases(runs)
+    more = [name for name in dict.fromkeys(runs["attack"]) if name not in FAMILIES]
+    lines = [
+        f"- **{data_of(row['f'], n, row['heterogeneity'])}**: {' and '.join(map(_code, more))}, "
+        f"which try {runs['evaluations'].iloc[0]} lengths on the rule in each step, change the "
+        f"worst accuracy by {points(row)}, a mean over {row['rules']} rules, of which "
+        f"{row['worse']} lose more than a point. They are the worst of all on "
+        f"{worst['worst_attack'].isin(more).sum()} rules."
+        for row in attacks.beyond(runs, FAMILIES).to_dict("records")
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _gains(runs: pd.DataFrame, what: str, base: object) -> str:
+    n = int(runs["n"].iloc[0])
+    added = ranking.gains(runs, what, base)
+    unit = {"pre": "before a rule", "momentum": "momentum"}[what]
+    rows = [
+        [
+            str(row[what]),
+            data_of(row["f"], n, row["heterogeneity"]),
+            points(row),
+            f"{row['better']} of {row['rules']}",
+            "yes" if row["low"] > 0 or row["high"] < 0 else "no",
+        ]
+        for row in added.to_dict("records")
+    ]
+    heads = [unit, "f/n, data", "adds to the worst accuracy", "rules better", "beyond noise"]
+    best = [
+        f"- {data_of(f, n, level)}: best of all is {name_of(row)} with "
+        f"{percent(row['test_accuracy'])} %."
+        for (f, level), row in _best(runs, what).items()
+    ]
+    return rows_of(heads, rows) + "\n" + "\n".join(best) + "\n"
+
+
+def _best(runs: pd.DataFrame, what: str) -> dict[tuple, pd.Series]:
+    table = ranking.worst_cases(runs)
+    places = table.groupby(["f", "heterogeneity"], sort=False)["test_accuracy"].idxmax()
+    return {cell: table.loc[place] for cell, place in places.items()}
+
+
+def _agreement(name: str, whole: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """How alike the rules rank on two data sets, over the cells that both have."""
+    both = []
+    for some in (whole, runs):
+        table = ranking.worst_cases(some)
+        both.append(table.set_index(["f", "heterogeneity", "rule"])["test_accuracy"])
+    joined = pd.concat(both, axis=1, keys=["here", "there"], join="inner")
+    ranks = [
+        f"{some['here'].corr(some['there'], method='spearman'):.2f} at "
+        f"{data_of(f, int(runs['n'].iloc[0]), level)}"
+        for (f, level), some in joined.groupby(level=[0, 1], sort=False)
+    ]
+    return f"The ranks of rules correlate with those on {TITLES[name]} (Spearman) by " + (
+        ", ".join(ranks) + ".\n"
+    )
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"

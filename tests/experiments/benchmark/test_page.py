@@ -1,0 +1,41 @@
+"""The page of the kept tables, and the tables themselves."""
+
+import pandas as pd
+import pytest
+
+from experiments.benchmark.entries.parts import PARTS, RANKING, part_of
+from experiments.benchmark.page.__main__ import DOCS
+from experiments.benchmark.page.recompute import recompute
+from experiments.benchmark.page.sections import page
+from experiments.benchmark.results import kept_tables
+
+HEADS = {"iid": (1, 2, 3, 4), "dirichlet:1": (5, 6, 7, 8), "dirichlet:0.1": (9, 10, 11, 12)}
+
+
+@pytest.mark.thorough
+def test_the_page_says_what_the_kept_tables_say():
+    """Character by character, and three of its cells by hand."""
+    tables = kept_tables()
+    text = (DOCS / "benchmark.md").read_text(encoding="utf-8")
+    assert text == page(tables)
+    runs = part_of(PARTS[RANKING], tables["digits"])
+    section = text[: text.index("A rule breaks at")]
+    for rule, f, level in (("dnc", 2, "iid"), ("krum", 6, "iid"), ("bulyan", 4, "dirichlet:1")):
+        some = runs[(runs["rule"] == rule) & (runs["f"] == f) & (runs["heterogeneity"] == level)]
+        best = max(
+            (
+                min(part.groupby("attack")["validation_accuracy"].mean()),
+                -place,
+                part.groupby("attack")["test_accuracy"].mean().min(),
+            )
+            for place, (_, part) in enumerate(some.groupby("learning_rate", sort=False))
+        )
+        (line,) = [line for line in section.splitlines() if line.startswith(f"| `{rule}` |")]
+        cell = line.split("|")[1:][HEADS[level][(2, 4, 6, 9).index(f)]]
+        assert cell.strip() == f"{100 * best[2]:.1f}"
+
+
+@pytest.mark.thorough
+def test_kept_runs_come_out_again():
+    kept, now = recompute("digits", 2)
+    pd.testing.assert_frame_equal(kept, now, check_exact=True)
