@@ -15,7 +15,7 @@ from experiments.distributed_momentum.grid.rules import rule_of
 from simbyz._arrays import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
 from simbyz.attacks.searched.adaptive import DIRECTIONS, search_factor
-from simbyz.attacks.searched.gradient_ascent import Symmetry
+from simbyz.attacks.searched.gradient_ascent import SYMMETRIES, Symmetry
 from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 
 SEARCHES = {
@@ -39,8 +39,8 @@ def rule_named(name: RuleName, n: int, f: int) -> Callable:
 
 
 def symmetry_of(name: RuleName) -> Symmetry | None:
-    symmetries: dict[str, Symmetry | None] = {"krum": "rotations", "bulyan": None}
-    return symmetries.get(name.partition("-")[0], "coordinates")
+    family = name.partition("-")[0]
+    return SYMMETRIES.get("trimmed_mean" if family == "trmean" else family)
 
 
 def bears(name: RuleName, n: int, f: int) -> bool:

@@ -27,9 +27,37 @@ RuleName = Literal[
     "meamed",
     "bulyan",
     "bulyan-published",
+    # By the library's names and defaults.
+    "average",
+    "multi_krum",
+    "geometric_median",
+    "caf",
+    "cge",
+    "aksel",
+    "monna",
+    "faba",
+    "signguard",
+    "foundation_fl",
+    "clipped_clustering",
+    "minimum_diameter_averaging",
+    "minimum_variance_averaging",
+    "smea",
+    "median_of_means",
+    "medoid",
+    "huber_center",
+    "norm_bounded_mean",
+    "filter_l2",
+    "robust_learning_rate",
+    "fed_nga",
+    "gas",
+    "fedseca",
+    "lasa",
+    "autogm",
+    "flame",
+    "lfighter",
+    "sequential_centered_clipping",
+    "layerwise_centered_clipping",
 ]
-
-
 BORNE = tyro.conf.arg(help_behavior_hint="(default: the most that the rules bear)")
 
 
@@ -40,7 +68,7 @@ class Measurement:
     dataset: DatasetName = "digits"
     """digits needs no download; the others come through TensorFlow Datasets, or the cache."""
     rule: tuple[RuleName, ...] = ("krum", "median", "trmean", "phocas", "meamed", "bulyan")
-    """krum and bulyan are the paper's program's; those that n and f do not bear are left out."""
+    """Those that n and f do not bear are left out. krum and bulyan are the paper's program's."""
     n: Annotated[tuple[int, ...], OWN] = ()
     """Workers, Byzantine ones included."""
     f: Annotated[tuple[int, ...], BORNE] = ()

@@ -13,6 +13,7 @@ from experiments.shared.files import save_figure
 from experiments.shared.formats import Printer
 
 KINDS = ("fixed", "searched", "climbed")
+ABREAST = 8  # rules in a table of all attacks
 
 
 def summarise(measured: pd.DataFrame) -> pd.DataFrame:
@@ -96,16 +97,18 @@ def markdown(summary: pd.DataFrame, title: str, command: str) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     for (n, f), group in summary.groupby(["n", "f"], sort=False):
-        rules = list(dict.fromkeys(group["rule"]))
-        lines += ["", f"## Every attack at n = {n}, f = {f}", ""]
-        lines += ["| attack | " + " | ".join(rules) + " |", "|---" * (len(rules) + 1) + "|"]
-        for attack, rows in group.groupby("attack", sort=False):
-            by_rule = rows.set_index("rule").to_dict("index")
-            cells = [
-                _number(by_rule[rule]["strength"], by_rule[rule]["strength_deviation"])
-                for rule in rules
-            ]
-            lines.append(f"| {attack} | " + " | ".join(cells) + " |")
+        lines += ["", f"## Every attack at n = {n}, f = {f}"]
+        every = list(dict.fromkeys(group["rule"]))
+        for first in range(0, len(every), ABREAST):
+            rules = every[first : first + ABREAST]
+            lines += ["", "| attack | " + " | ".join(rules) + " |", "|---" * (len(rules) + 1) + "|"]
+            for attack, rows in group.groupby("attack", sort=False):
+                by_rule = rows.set_index("rule").to_dict("index")
+                cells = [
+                    _number(by_rule[rule]["strength"], by_rule[rule]["strength_deviation"])
+                    for rule in rules
+                ]
+                lines.append(f"| {attack} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

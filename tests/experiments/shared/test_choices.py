@@ -3,6 +3,7 @@
 The lists stand apart where --help must not import what computes.
 """
 
+import inspect
 from typing import get_args
 
 import pytest
@@ -31,6 +32,7 @@ from experiments.speed.gpu.parts import PARTS
 from experiments.speed.options import PartName
 from experiments.worst_case.options import RuleName as SearchedRule
 from experiments.worst_case.rules import rule_of
+from simbyz.aggregators import AGGREGATORS
 
 CHOICES = [
     (conformance.AttackName, conformance.ATTACKS),
@@ -65,3 +67,18 @@ RULES = [
 @pytest.mark.parametrize(("offered", "of_name"), RULES)
 def test_every_rule_that_is_offered_is_known(offered, of_name):
     assert all(callable(of_name(name)) for name in get_args(offered))
+
+
+def test_attacks_are_measured_on_every_rule_of_rows_alone():
+    alone = {
+        name
+        for name, rule in AGGREGATORS.items()
+        if all(option.default is not option.empty for option in _options(rule))
+    }
+    papers = {"trmean", "krum-published", "bulyan-published"}
+    assert set(get_args(MovedRule)) == alone - {"trimmed_mean"} | papers
+
+
+def _options(rule) -> list[inspect.Parameter]:
+    every = inspect.signature(rule).parameters.values()
+    return [option for option in every if option.kind is option.KEYWORD_ONLY]
