@@ -2,7 +2,7 @@
 
 All combinations of the options are trained; a rule's learning rate is chosen by its worst attack on
 a validation split. Ends in the ranking, what mixing and momentum add, heatmaps and CSV files. The
-same command again runs only what is missing. The default takes 7 minutes of one core. --shard 1/2
+same command again runs only what is missing. The default takes 8 minutes of one core. --shard 1/2
 and --shard 2/2 share the work of one command among two processes or machines.
 
 A rule or an attack of your own is given as module:name, such as --rule mypackage.myrule:my_rule;

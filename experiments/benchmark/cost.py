@@ -15,7 +15,7 @@ PROGRAM, RULE = 15.0, 1.5  # seconds to compile
 STEP, EXAMPLES = 0.15e-3, 20 * 16  # of a run on digits, and how many a step reads
 DIMENSION = 64 * 16 + 16 * 10 + 26  # parameters of its network
 CHEAP = 0.1e-3
-# A rule's seconds in a step beside that, at n = 20, where they are many more.
+# A rule's seconds in a step beside that, at n = 20, where they are many more: of n × n numbers.
 SLOW = {
     "smea": 1.1e-3,
     "minimum_variance_averaging": 0.6e-3,
@@ -33,7 +33,7 @@ CLIMB = 4000  # evaluations of the rule in a step by a climb, in round numbers
 def seconds_of(run: Run, dimension: int) -> float:
     """Of one run, on one core."""
     size = dimension / DIMENSION
-    rule = size * (CHEAP + SLOW.get(run.rule, 0.0) + MIXING.get(run.pre, 0.0))
+    rule = size * CHEAP + SLOW.get(run.rule, 0.0) + MIXING.get(run.pre, 0.0)
     times = 1 if run.attack not in SEARCHED else CLIMB if run.attack == ASCENT else run.evaluations
     step = STEP * size * run.n * run.batch_size / EXAMPLES + times * rule
     return run.steps * step

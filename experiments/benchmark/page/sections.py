@@ -67,7 +67,8 @@ def _setting(runs: pd.DataFrame) -> str:
 def _lacking(runs: pd.DataFrame) -> str:
     """What of a default command's grid is not among the runs."""
     options = named_in_full(Options())
-    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
+    axes = {name: getattr(options, name) for name in AXES if name != "rule"}
+    axes["seed"] = options.seeds
     gone = [
         f"{name.replace('_', ' ')} {value}"
         for name, values in axes.items()
