@@ -76,7 +76,7 @@ class Grid:
     """Of initial weights and batches."""
     full: bool = False
     """All that the kept table of digits has, in place of these: f/n from 0.1 to 0.45 on three kinds
-    of data, every attack, pre-aggregators and momentum 0. See what it takes by --dry-run."""
+    of data, every attack, pre-aggregators and momentum 0. A dry run says what it takes."""
 
 
 @dataclasses.dataclass(frozen=True)
