@@ -49,7 +49,7 @@ def write_parameters(
     path = parameters_path(folder, name, configuration)
     arrays = dict(_leaves(trees, ()))
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # to NumPy 2.1 allow_pickle is one more
     with zipfile.ZipFile(file, "a") as archive:
         archive.comment = b"0" * SIZE
     content = file.getvalue()[:-SIZE]
