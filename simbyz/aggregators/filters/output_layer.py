@@ -9,6 +9,7 @@ from simbyz._arrays.checks import integer, require, require_callable
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.ranks.many_rows import sum_of
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 from simbyz.aggregators.center import lengths_to, safe_sqrt
@@ -88,7 +89,7 @@ def _good(stack: jax.Array, vectors: jax.Array, iterations: int) -> jax.Array:
     """Which rows are in the cluster that is averaged, (n,)."""
     lengths = lengths_to(None, stack)
     vectors = jnp.where(lengths.finite[:, None, None], wide(vectors) * lengths.unit, 0)
-    moved = jnp.sum(safe_sqrt(jnp.sum(jnp.square(vectors), axis=2)), axis=0)
+    moved = sum_of(lambda row: safe_sqrt(jnp.sum(jnp.square(row), axis=1)), vectors)
     most = jnp.argmax(moved)
     second = jnp.argmax(moved.at[most].set(-1))
     # Of a single one nothing else is the second.
