@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, ASCENT, FAMILIES, NONE, SEARCHED
+from experiments.benchmark.options import SEEDS
 
 MOMENTUM = 0.9
-SEEDS = (1, 2, 3)
 RANKING = "ranking"  # what a command without --full asks, of its own grid
 
 

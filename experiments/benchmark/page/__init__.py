@@ -1,1 +1,1 @@
-"""The page on the runs that are kept with the benchmark: every number in it is of their tables."""
+"""Tables and pictures, and the page on kept runs: every number in it is of their tables."""

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.benchmark import pictures
-from experiments.benchmark.__main__ import Options, parts_of, runs_of
 from experiments.benchmark.answers import ranking
 from experiments.benchmark.entries.parts import PARTS, RANKING, part_of
+from experiments.benchmark.options import Options
+from experiments.benchmark.page import pictures
 from experiments.benchmark.page.sections import page
 from experiments.benchmark.results import KEPT, Results, kept_tables, write_table
+from experiments.benchmark.study import parts_of, runs_of
 from experiments.shared.files import save_figure, save_text
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from experiments.benchmark.__main__ import AXES, Options, named_in_full
 from experiments.benchmark.answers import attacks, ranking
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS, FAMILIES, PREAGGREGATORS
-from experiments.benchmark.entries.parts import PARTS, RANKING, SEEDS, part_of
+from experiments.benchmark.entries.parts import PARTS, RANKING, part_of
+from experiments.benchmark.options import SEEDS, Options
 from experiments.benchmark.page import poisoned, words
 from experiments.benchmark.page.markdown import data_of, name_of, percent, points, rows_of, spoken
+from experiments.benchmark.page.tables import reasons
 from experiments.benchmark.simulate import refusals_of
-from experiments.benchmark.tables import reasons
+from experiments.benchmark.study import AXES, named_in_full
 from simbyz.aggregators import AGGREGATORS
 
 TITLES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}

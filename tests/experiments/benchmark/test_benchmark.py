@@ -8,17 +8,11 @@ import pandas as pd
 import pytest
 
 from experiments.benchmark import simulate
-from experiments.benchmark.__main__ import (
-    SMOKE,
-    Options,
-    command,
-    main,
-    named_in_full,
-    prepare,
-)
+from experiments.benchmark.__main__ import SMOKE, Options, command, main
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS
 from experiments.benchmark.entries.parts import RANKING
 from experiments.benchmark.results import read_table, write_table
+from experiments.benchmark.study import named_in_full, prepare
 from simbyz import attacks
 from simbyz.aggregators import AGGREGATORS
 from tests.support.printed import assert_refused

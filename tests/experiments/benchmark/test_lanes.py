@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import simulate
-from experiments.benchmark.__main__ import SMOKE, main, prepare
+from experiments.benchmark.__main__ import SMOKE, main
 from experiments.benchmark.entries.catalogue import RADIUS, behind, rule_of
 from experiments.benchmark.entries.parts import RANKING
 from experiments.benchmark.program import Program, attack_among, defence_of, simulator_of
 from experiments.benchmark.runs import programs
+from experiments.benchmark.study import prepare
 from experiments.defence_matrix.runs import shares_of
 from experiments.defence_matrix.simulate import split
 from simbyz import aggregators, attacks
