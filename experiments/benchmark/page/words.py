@@ -61,6 +61,8 @@ READING = """## How to read it
   unattacked accuracy of any rule on the same data.
 - Step times are the runs' own, gradients and all, on one core: the least of each rule's sweeps.
   The share of a rule is its distance to `average`.
+- Some are others here by their defaults: `layerwise_centered_clipping`, which is told no layers, is
+  `norm_bounded_mean`, and `sparse` without a mask is `a_little_is_enough`.
 - All rules and attacks of an f are branches of one compiled program, which each lane goes through
   by numbers of its own. A run's bits depend neither on what else is in the program nor on the lanes
   beside it.
