@@ -8,7 +8,7 @@ The default takes about eleven minutes of one core's time, five of them to compi
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from experiments.shared.formats import Output
 from experiments.shared.options import command_line
@@ -45,19 +45,7 @@ class Family:
 
     dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
     """digits needs no download."""
-    algorithm: tuple[AlgorithmName, ...] = (
-        "worker_momentum",
-        "sgd",
-        "update_momentum",
-        "storm",
-        "ef21_sgdm",
-        "dm21",
-        "vr_dm21",
-        "rosdhb",
-        "clip21_sgd2m",
-        "delayed_momentum",
-        "nsgdm",
-    )
+    algorithm: tuple[AlgorithmName, ...] = get_args(AlgorithmName)
     """See docs/momentum-family.md."""
     baseline: AlgorithmName = "worker_momentum"
     """The one of them that the others are compared with."""

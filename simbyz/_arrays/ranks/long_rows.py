@@ -55,11 +55,11 @@ def _kth_of_row(sizes: jax.Array, k: int) -> jax.Array:
     least, _ = _least_of_largest(keys, k, above=_infinite(sizes.dtype) + 2)
     exact = jnp.min(jnp.where(keys >= least, keys, jnp.iinfo(keys.dtype).max))
     size = jax.lax.bitcast_convert_type(exact, sizes.dtype)
-    return jnp.where(jnp.isnan(size), jnp.nan, size)  # the usual one
+    return jnp.where(jnp.isnan(size), jnp.nan, size)  # the key's is one that signals
 
 
 def _keys(sizes: jax.Array) -> jax.Array:
-    """Whole numbers in the order of the sizes, of which a new one is about the logarithm."""
+    """Whole numbers in the order of the sizes, and about as their logarithms lie."""
     whole = jnp.dtype(f"int{8 * sizes.dtype.itemsize}")
     keys = jax.lax.bitcast_convert_type(sizes, whole) & jnp.iinfo(whole).max
     return jnp.minimum(keys, _infinite(sizes.dtype) + 1)
