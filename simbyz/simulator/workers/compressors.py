@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import flag, integer, number
-from simbyz._arrays.ranks.long_rows import are_largest
+from simbyz._arrays.ranks.long_rows import only_largest
 from simbyz._arrays.scales import own_lengths
 
 FLOAT_BITS = 32
@@ -56,7 +56,7 @@ def top_k(k: int) -> Compressor:
         _fits("top_k", k, vectors.shape[1])
         if k == vectors.shape[1]:
             return vectors
-        return jnp.where(are_largest(jnp.abs(vectors), k), vectors, 0)
+        return only_largest(vectors, k)
 
     return Compressor(compress, lambda d: k * (FLOAT_BITS + math.ceil(math.log2(d))))
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz._arrays.ranks.long_rows import are_largest, kth_largest
+from simbyz._arrays.ranks.long_rows import kth_largest, only_largest
 
 D = 1000
 
@@ -41,8 +41,8 @@ def expected(sizes, k):
 def test_they_are_those_of_a_sort(k):
     sizes = awkward()
     chosen, kth = expected(sizes, k)
-    got = jax.jit(lambda sizes: (are_largest(sizes, k), kth_largest(sizes, k)))(sizes)
-    np.testing.assert_array_equal(got[0], chosen)
+    got = jax.jit(lambda sizes: (only_largest(sizes, k), kth_largest(sizes, k)))(sizes)
+    np.testing.assert_array_equal(got[0], np.where(chosen, sizes, 0))
     np.testing.assert_array_equal(np.asarray(got[1], np.float64), kth)
 
 
@@ -53,7 +53,10 @@ def test_short_floats(dtype):
     chosen, kth = expected(sizes.astype(jnp.float32), 37)
     assert kth_largest(sizes, 37).dtype == dtype
     np.testing.assert_array_equal(kth_largest(sizes, 37).astype(jnp.float32), kth)
-    np.testing.assert_array_equal(are_largest(sizes, 37), chosen)
+    got = only_largest(sizes, 37)
+    assert got.dtype == dtype
+    kept = jnp.where(chosen, sizes, 0)
+    np.testing.assert_array_equal(got.astype(jnp.float32), kept.astype(jnp.float32))
 
 
 @pytest.mark.slower
@@ -63,15 +66,18 @@ def test_double_precision_tells_the_last_bit_apart():
         sizes[:, 1] = np.nextafter(sizes[:, 0], 9)
         for k in (1, 20, int(np.sum(sizes[0] > sizes[0, 0]))):
             chosen, kth = expected(sizes, k)
-            np.testing.assert_array_equal(are_largest(jnp.asarray(sizes), k), chosen)
+            got = only_largest(jnp.asarray(sizes), k)
+            np.testing.assert_array_equal(got, np.where(chosen, sizes, 0))
             np.testing.assert_array_equal(kth_largest(jnp.asarray(sizes), k), kth)
 
 
 @pytest.mark.slower
 def test_lanes_and_derivatives():
     sizes = awkward()[:2].reshape(2, 4, D // 4)
-    got = jax.vmap(lambda rows: are_largest(rows, 9))(sizes)
-    np.testing.assert_array_equal(got, np.stack([expected(rows, 9)[0] for rows in sizes]))
+    got = jax.vmap(lambda rows: only_largest(rows, 9))(sizes)
+    wanted = np.stack([np.where(expected(rows, 9)[0], rows, 0) for rows in sizes])
+    np.testing.assert_array_equal(got, wanted)
     rows = jnp.array([[3.0, -1.0, -4.0, 2.0]])
-    slopes = jax.grad(lambda rows: jnp.sum(jnp.where(are_largest(jnp.abs(rows), 2), rows, 0)))(rows)
+    np.testing.assert_array_equal(only_largest(rows, 2), [[3, 0, -4, 0]])
+    slopes = jax.grad(lambda rows: jnp.sum(only_largest(rows, 2)))(rows)
     np.testing.assert_array_equal(slopes, [[1, 0, 1, 0]])
