@@ -41,6 +41,7 @@ def check(sizes: Sizes, until: float) -> Iterator[Result]:
             waiting = {
                 name: [pool.submit(_compiled, function, (n, d), *one) for one in programs]
                 for name, function in functions_of(n, f).items()
+                if not sizes.compared or name in sizes.compared
             }
             for name, compiling in _as_ready(waiting, until):
                 for result in _compared(compiling, stacks, device, reference):

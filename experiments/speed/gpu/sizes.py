@@ -10,11 +10,12 @@ from simbyz.data import Dataset, cache, load
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """stacks: (n, d, f) on which rules, attacks and pre-aggregators are compared. timed: those on
-    which rules are timed. dataset: of dense runs, with its f; rules: of the runs, the cheap one of
-    a pair first. steps, timed_steps: of a compared run, and of a timed one. widths: of a sweep,
-    the most telling first. side: of square products; copied: bytes. conv_f: Byzantine workers of
-    the convolutional network's steps; image: side of its images; conv: other settings of its cells.
+    """stacks: (n, d, f) on which rules, attacks and pre-aggregators are compared. compared: their
+    names, all if none is given. timed: stacks on which rules are timed. dataset: of dense runs,
+    with its f; rules: of the runs, the cheap one of a pair first. steps, timed_steps: of a compared
+    run, and of a timed one. widths: of a sweep, the most telling first. side: of square products;
+    copied: bytes. conv_f: Byzantine workers of the convolutional network's steps; image: side of
+    its images; conv: other settings of its cells.
     """
 
     stacks: tuple[tuple[int, int, int], ...]
@@ -30,6 +31,7 @@ class Sizes:
     conv_f: tuple[int, ...]
     image: int
     conv: dict[str, Any]
+    compared: tuple[str, ...] = ()
 
 
 FULL = Sizes(
@@ -68,6 +70,11 @@ SMALL = Sizes(
     conv_f=(1,),
     image=8,
     conv={"n": 5, "batch_size": 2, "steps": 4},
+    compared=(  # of each kind; that all fit is seen without compiling them
+        *("median", "krum", "bulyan", "geometric_median", "weighted_median"),
+        *("nearest_neighbor_mixing", "fltrust"),
+        *("attack: a_little_is_enough", "attack: random", "attack: adaptive, krum"),
+    ),
 )
 
 

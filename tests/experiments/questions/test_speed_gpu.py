@@ -46,11 +46,20 @@ def test_every_rule_preaggregator_and_attack_is_compared():
     names = set(right.functions_of(51, 12))
     rules = {*aggregators.AGGREGATORS, *aggregators.WEIGHTED, *preaggregators.PREAGGREGATORS}
     assert rules | {f"attack: {name}" for name in attacks.ATTACKS} <= names
+    assert set(SMALL.compared) <= names and not FULL.compared
+
+
+@pytest.mark.slower
+def test_all_that_a_rehearsal_leaves_out_can_be_traced():
+    for name, function in right.functions_of(12, 2).items():
+        result = jax.eval_shape(function, jax.ShapeDtypeStruct((12, 33), jnp.float32))
+        assert result.shape[-1] == 33, name
 
 
 @pytest.mark.slower
 def test_values_are_compared_on_both_devices(few_functions, monkeypatch, tmp_path):
-    monkeypatch.setattr(parts, "SMALL", dataclasses.replace(SMALL, stacks=((9, 40, 2),)))
+    sizes = dataclasses.replace(SMALL, stacks=((9, 40, 2),), compared=())
+    monkeypatch.setattr(parts, "SMALL", sizes)
     *results, last = small("right", tmp_path)
     (refused,) = [result for result in results if "refused" in result]
     assert refused["what"] == "bulyan" and "n >= 4f + 3" in refused["refused"]
@@ -64,7 +73,7 @@ def test_values_are_compared_on_both_devices(few_functions, monkeypatch, tmp_pat
 
 
 def test_what_is_not_reached_is_named(few_functions):
-    left, last = right.check(SMALL, 0.0)
+    left, last = right.check(dataclasses.replace(SMALL, compared=()), 0.0)
     assert left["what"] == "not reached" and left["names"] == list(few_functions)
     assert last["results"] == 0
 
