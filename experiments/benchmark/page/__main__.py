@@ -1,7 +1,7 @@
 """The page and its pictures, of the tables that are kept: docs/benchmark.md.
 
 python -m experiments.benchmark.page                          # of the tables that are there
-python -m experiments.benchmark.page results/benchmark ...    # first keeps the runs of folders
+python -m experiments.benchmark.page results/benchmark ...    # first adds the runs of folders
 """
 
 import sys
@@ -21,10 +21,10 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def command(folders: Sequence[str]) -> None:
-    """Keep the runs of these folders, a table a data set, and write page and pictures."""
+    """Add the runs of these folders to those kept, a table a data set; write page and pictures."""
     for folder in folders:
-        results = Results(Path(folder))
-        for name in results.runs["dataset"].unique():
+        for name in Results(Path(folder)).runs["dataset"].unique():
+            results = Results(Path(folder), name)
             asked = parts_of(Options(dataset=name, full=True)).values()
             wanted = dict.fromkeys(run for each in asked for run in runs_of(each, {}))
             write_table(results.of(list(wanted)).drop(columns="kept"), KEPT / f"{name}.parquet")
