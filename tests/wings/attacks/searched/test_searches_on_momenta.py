@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.attack_strength.measure import RuleName, bears, rule_named
+from experiments.attack_strength.measure import RuleName, rule_named
 from experiments.attack_strength.recording import cell_of, record
 from simbyz import data
 from simbyz._arrays import moments
@@ -16,15 +16,12 @@ RULES: tuple[RuleName, ...] = ("krum", "krum-published", "median", "phocas", "bu
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("f", [5, 11])
-def test_looking_ahead_is_never_weaker_than_the_sequential_search(f):
+def test_looking_ahead_is_never_weaker_than_the_sequential_search():
     """With twice its evaluations, in half its rounds."""
-    n = 25
+    n, f = 25, 5  # which every rule bears
     recorded = record(cell_of("digits", n, f), data.load("digits"), (40,), momentum=True, seed=1)
     found = []
     for name in RULES:
-        if not bears(name, n, f):
-            continue
         rule = rule_named(name, n, f)
 
         @jax.jit
