@@ -37,6 +37,7 @@ def learns_the_table(names) -> bool:
     return result.columns["accuracy"][-1] > 0.9
 
 
+@pytest.mark.slower
 def test_they_run_one_after_the_other(blocks):
     names: dict = {}
     for block in blocks:

@@ -138,6 +138,7 @@ def test_the_searched_factor_does_most_harm_of_those_tried():
     assert (found >= tried * (1 - 1e-5)).all() and (found > 1.5 * tried[0]).all()
 
 
+@pytest.mark.slower
 def test_a_search_by_few_numbers_finds_the_same():
     network = Network(graphs.complete(9), (7, 8))
     many = np.random.default_rng(3).normal(size=(H, 40)).astype(np.float32)

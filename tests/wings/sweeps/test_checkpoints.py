@@ -257,6 +257,7 @@ class TestResuming:
         assert sum(steps for steps, _ in told) == len(rest) * STEPS
         assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
+    @pytest.mark.slower
     def test_some_runs_of_a_checkpoint_go_on_without_the_others(
         self, simulator, tmp_path, chunks_of_3
     ):

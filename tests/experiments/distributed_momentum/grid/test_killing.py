@@ -90,6 +90,7 @@ def whole(server, tmp_path_factory):
     return found, seconds
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("kills", [1, pytest.param(15, marks=pytest.mark.thorough)])
 def test_killed_at_random_moments(server, whole, tmp_path, kills):
     """Every folder is run to its end; killed are processes that were at work, and after each kill
@@ -129,6 +130,7 @@ def test_the_same_command_twice_gives_the_same_bytes(server, whole, tmp_path):
     assert contents(tmp_path) == whole[0]
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
 )

@@ -32,7 +32,7 @@ def parts(rows):
 
 
 @pytest.mark.parametrize(("name", "options"), CONFIGURED)
-@pytest.mark.parametrize("bad", [0.5, np.nan, 1e30])
+@pytest.mark.parametrize("bad", [0.5, np.nan, pytest.param(1e30, marks=pytest.mark.slower)])
 def test_layers_are_the_references(name, options, bad):
     rows = gaussian_rows(3, N, CUTS[-1]).astype(np.float64) + 0.3
     rows[:2], rows[2, :4] = bad, 40.0
