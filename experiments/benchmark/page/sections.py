@@ -1,5 +1,6 @@
 """The page, section by section: tables and sentences, each of the runs that it is given."""
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -75,6 +76,12 @@ def _lacking(runs: pd.DataFrame) -> str:
         for name, values in axes.items()
         for value in values
         if value not in set(runs[name])
+    ]
+    there = set(zip(runs["f"], runs["heterogeneity"], strict=True))
+    gone += [
+        f"f {f} on {level}"
+        for f, level in itertools.product(options.f, options.heterogeneity)
+        if (f, level) not in there and f in set(runs["f"]) and level in set(runs["heterogeneity"])
     ]
     return f"Of the default's grid they lack {', '.join(gone)}, for want of time.\n" if gone else ""
 
