@@ -21,13 +21,9 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def command(folders: Sequence[str]) -> None:
-    """Add the runs of these folders to those kept, a table a data set; write page and pictures."""
+    """Add the runs of these folders to those kept; write page and pictures."""
     for folder in folders:
-        for name in Results(Path(folder)).runs["dataset"].unique():
-            results = Results(Path(folder), name)
-            asked = parts_of(Options(dataset=name, full=True)).values()
-            wanted = dict.fromkeys(run for each in asked for run in runs_of(each, {}))
-            write_table(results.of(list(wanted)).drop(columns="kept"), KEPT / f"{name}.parquet")
+        keep(Path(folder))
     tables = kept_tables()
     save_text(page(tables), DOCS / "benchmark.md")
     for name, runs in tables.items():
@@ -40,6 +36,15 @@ def command(folders: Sequence[str]) -> None:
     ):
         if name.startswith("attacks-f_6"):
             save_figure(figure, DOCS / "benchmark-attacks.png", dpi=110)
+
+
+def keep(folder: Path) -> None:
+    """Add the runs of a folder to those kept, a table a data set, in the place of equal ones."""
+    for name in Results(folder).runs["dataset"].unique():
+        asked = parts_of(Options(dataset=name, full=True)).values()
+        wanted = dict.fromkeys(run for each in asked for run in runs_of(each, {}))
+        found = Results(folder, name).of(list(wanted)).drop(columns="kept")
+        write_table(found, KEPT / f"{name}.parquet")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import pandas as pd
 import pytest
 
+from experiments.benchmark import results
 from experiments.benchmark.entries.parts import PARTS, RANKING, part_of
+from experiments.benchmark.page import __main__ as command
 from experiments.benchmark.page.__main__ import DOCS
 from experiments.benchmark.page.recompute import recompute
 from experiments.benchmark.page.sections import page
@@ -40,3 +42,22 @@ def test_kept_runs_come_out_again():
     kept, now = recompute("digits", 2)
     # To the last bit as a rule; on a busy machine a loss was once one unit in the last place off.
     pd.testing.assert_frame_equal(kept, now, rtol=1e-6)
+
+
+@pytest.mark.slower
+def test_runs_are_added_to_those_kept(tmp_path, monkeypatch):
+    """Those of f = 2, then those of f = 6 with another loss for one that is there."""
+    digits = kept_tables()["digits"]
+    some = digits[(digits["rule"] == "median") & (digits["pre"] == "none")]
+    two, six = some[some["f"] == 2], some[some["f"] == 6]
+    changed = two.head(1).assign(training_loss=123.0)
+    for module in (results, command):
+        monkeypatch.setattr(module, "KEPT", tmp_path / "kept")
+    for name, runs in (("first", two), ("second", pd.concat([six, changed]))):
+        (tmp_path / name / "runs").mkdir(parents=True)
+        results.write_table(runs, tmp_path / name / "runs" / "median.parquet")
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        command.keep(tmp_path / name)
+    kept = results.read_table(tmp_path / "kept" / "digits.parquet")
+    assert len(kept) == len(two) + len(six)
+    assert (kept["training_loss"] == 123.0).sum() == 1
