@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from experiments.benchmark.entries import own
-from experiments.benchmark.entries.catalogue import SAME_ROWS, kind, trusting
+from experiments.benchmark.entries.catalogue import ASCENT, SAME_ROWS, kind, trusting
 from experiments.benchmark.program import Program
 
 
@@ -61,13 +61,14 @@ def programs(runs: Iterable[Run]) -> dict[Program, list[Run]]:
     """Runs by the compiled program that they share.
 
     A user's own rule or attack has programs of its own, so that the library's are what they were;
-    so have rules that ask for a gradient on the server's examples, which the others do without.
+    so have rules that ask for a gradient on the server's examples, which the others do without, and
+    the climb along a gradient, which takes long to compile through a rule that it does not climb.
     """
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         rule = run.rule if own.is_own(run.rule) else ""
         pre = "" if run.pre in SAME_ROWS else run.pre
-        key = run.f, pre, rule, run.root_examples > 0, kind(run.attack)
+        key = run.f, pre, rule, run.root_examples > 0, kind(run.attack), run.attack == ASCENT
         groups.setdefault(key, []).append(run)
     return {program_of(some): some for some in groups.values()}
 

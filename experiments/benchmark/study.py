@@ -44,7 +44,7 @@ AXES = ("rule", "pre", "f", "heterogeneity", "momentum", "attack", "learning_rat
 
 class Prepared(NamedTuple):
     options: Options
-    parts: dict[str, list[Run]]  # runs by the question that they answer
+    parts: dict[str, list[Run]]  # runs by the question that they answer, of those that have any
     runs: list[Run]  # of all parts
     mine: list[Run]  # of this shard
     refusals: Refusals
@@ -58,14 +58,18 @@ def parts_of(options: Options) -> dict[str, Options]:
     Raises:
       ValueError: no rule, pre-aggregator or attack has a name that is given.
     """
+    whole = named_in_full(options)
     if not options.full:
-        return {RANKING: named_in_full(options)}
-    return {name: named_in_full(_with(options, part)) for name, part in PARTS.items()}
+        return {RANKING: whole}
+    asked = {name: _with(whole, part) for name, part in PARTS.items()}
+    return {name: each for name, each in asked.items() if each.rule}
 
 
 def _with(options: Options, part: Part) -> Options:
+    among = part.rule or options.rule
     return dataclasses.replace(
         options,
+        rule=tuple(name for name in options.rule if name in among or own.is_own(name)),
         pre=part.pre,
         attack=(*part.attack, *filter(own.is_own, options.attack)),
         f=part.numbers(options.n),
@@ -123,7 +127,8 @@ def prepare(options: Options) -> Prepared:
         check_levels(each.heterogeneity)
     check_memory(4 * options.n**2, f"n = {options.n}")
     refusals = _refusals(list(asked.values()))
-    parts = {name: runs_of(each, refusals) for name, each in asked.items()}
+    found = {name: runs_of(each, refusals) for name, each in asked.items()}
+    parts = {name: some for name, some in found.items() if some}  # one may be refused whole
     runs = list(dict.fromkeys(run for some in parts.values() for run in some))
     if not runs:
         raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")

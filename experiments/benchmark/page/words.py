@@ -44,9 +44,10 @@ would be {all_of_them:,} runs, those that a rule refuses among them. `--full` is
 attacks beside those of each family,
 pre-aggregators and momentum 0 have two f on one kind of data, and none of them meets another; the
 two attacks that search along a line through the rule have one f. The climb along the rule's
-gradient costs 4,000 times the rule a step, and is in no part: [how far it gets](attack-strength.md)
-is asked elsewhere, `--attack gradient_ascent` trains under it. `zeno`, `loss_function_rejection`
-and the rules with a memory of each worker are no branches of one program, and are not here.
+gradient costs 4,000 times the rule a step, and is tried on seven rules: `--attack gradient_ascent`
+trains others under it, and [how far it gets](attack-strength.md) in a step is asked elsewhere.
+`zeno`, `loss_function_rejection` and the rules with a memory of each worker are no branches of one
+program, and are not here.
 """
 READING = """## How to read it
 

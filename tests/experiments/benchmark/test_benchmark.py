@@ -10,9 +10,10 @@ import pytest
 from experiments.benchmark import simulate
 from experiments.benchmark.__main__ import SMOKE, Options, command, main
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS
-from experiments.benchmark.entries.parts import RANKING
+from experiments.benchmark.entries.parts import CLIMBED, PARTS, RANKING
 from experiments.benchmark.results import read_table, write_table
-from experiments.benchmark.study import named_in_full, prepare
+from experiments.benchmark.runs import programs
+from experiments.benchmark.study import named_in_full, parts_of, prepare, runs_of
 from simbyz import attacks
 from simbyz.aggregators import AGGREGATORS
 from tests.support.printed import assert_refused
@@ -75,6 +76,7 @@ def test_a_smoke_run_is_resumed(finished, monkeypatch):
     pd.testing.assert_frame_equal(again.runs, outcome.runs)
 
 
+@pytest.mark.slower
 def test_shards_and_resumed_runs_are_those_of_one_go(finished, tmp_path):
     """Byte for byte but for the time they took; a run is of one shard."""
     options, outcome = finished
@@ -113,6 +115,32 @@ def test_the_dry_run_computes_nothing(tmp_path, capsys):
     words = capsys.readouterr().out
     assert " runs, 0 of them finished; " in words and "programs, about " in words
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_part_of_some_rules_asks_for_those_alone(module):
+    whole = parts_of(Options(full=True))
+    assert whole["climbed"].rule == tuple(rule for rule in AGGREGATORS if rule in CLIMBED)
+    assert whole["ranking"].rule == tuple(AGGREGATORS)
+    asked = parts_of(Options(full=True, rule=("krum", "median", f"{module}:middle")))
+    assert asked["climbed"].rule == ("median", f"{module}:middle")
+    assert "climbed" not in parts_of(Options(full=True, rule=("krum",)))
+
+
+@pytest.mark.slower
+def test_a_part_that_is_refused_whole_is_left_out(tmp_path):
+    """bulyan takes f to 4 of 20, and some parts begin at 6."""
+    prepared = prepare(Options(full=True, rule=("bulyan",), results=tmp_path))
+    assert set(PARTS) - set(prepared.parts) == {"searched", "climbed"}
+    assert all(prepared.parts.values())
+
+
+def test_the_climb_has_a_program_of_its_own():
+    options = dataclasses.replace(
+        SMOKE, rule=("median",), attack=("adaptive_little", "gradient_ascent"), f=(1,)
+    )
+    groups = programs(runs_of(options, {}))
+    assert [program.attacks for program in groups] == [("adaptive_little",), ("gradient_ascent",)]
+    assert [len(runs) for runs in groups.values()] == [4, 4]
 
 
 @pytest.mark.slower

@@ -172,4 +172,6 @@ def test_a_part_takes_its_own_runs():
     assert len(found) == 3 * 2 * 2 * 3  # rules, attacks, rates, seeds
     same = {"pre": "nnm", "f": 6, "heterogeneity": "iid", "momentum": 0.9}
     assert all((found[name] == value).all() for name, value in same.items())
+    few = part_of(part._replace(rule=("krum",)), runs)
+    assert few.equals(found[found["rule"] == "krum"]) and len(few) == 2 * 2 * 3
     assert PARTS["ranking"].numbers(20) == (2, 4, 6, 9)
