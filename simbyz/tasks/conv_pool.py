@@ -89,8 +89,8 @@ convolve_windows.defvjp(_forward, _backward)
 def max_pool(images: jax.Array) -> jax.Array:
     """The largest of each 2 × 2 pixels: (., H, W, .) -> (., H / 2, W / 2, .), H and W even.
 
-    The gradient goes to the first of them that is the largest, row by row: XLA's would look for it
-    again, pixel by pixel.
+    The gradient goes to the first of them that is the largest, row by row, as XLA's and PyTorch's
+    does; XLA:CPU would look for it again, pixel by pixel.
     """
     return _largest(images)[0]
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from simbyz.tasks.conv_pool import ConvPool
+from simbyz.tasks.conv_pool import ConvPool, max_pool
 from simbyz.tasks.layers import Affine, convolve_same
 
 # PyTorch's default of batch norm, and what the paper's program ran with.
@@ -227,7 +227,9 @@ def _conv(
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (2, 2), strides=(2, 2))
+    """Max-pool of 2 × 2, without the last row or column of an odd number."""
+    height, width = (side // 2 * 2 for side in x.shape[1:3])
+    return max_pool(x[:, :height, :width])
 
 
 def _flatten(x: jax.Array) -> jax.Array:

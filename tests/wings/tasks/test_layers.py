@@ -32,3 +32,17 @@ def test_gradient_is_autodiff_s():
     theirs = jax.grad(loss, argnums=(1, 2))(xla, *arguments)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
+
+
+def test_weight_gradient_in_half_precision_is_summed_in_single():
+    """Of images that bfloat16 holds: off by the rounding of the result alone, 2⁻⁹."""
+    images, gradient = (
+        jnp.asarray(RNG.normal(size=(40, 4, 4, channels)), jnp.bfloat16) for channels in (3, 2)
+    )
+    _, pull_back = jax.vjp(convolve_same, images, jnp.zeros((3, 3, 3, 2), jnp.bfloat16))
+    got = pull_back(gradient)[1]
+    padded = np.pad(np.float64(images), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    want = np.einsum("byxcij,byxd->ijcd", windows, np.float64(gradient))
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float64(got), want, rtol=2**-8, atol=1e-4)

@@ -296,3 +296,10 @@ def test_dropout_acts_a_worker_each_under_vmap() -> None:
     logits = np.asarray(logits)
     assert np.any(logits[0] != logits[1])
     assert np.any(logits[1] != logits[2])
+
+
+def test_conv_pools_images_of_odd_sides():
+    """9 × 7 pixels are 4 × 3, then 2 × 1, as with flax's pool, before the dense layers."""
+    images = jnp.zeros((2, 9, 7, 3))
+    parameters = jax.eval_shape(Conv().init, jax.random.key(0), images)["params"]
+    assert parameters["Dense_0"]["kernel"].shape == (128, 2 * 1 * 128)
