@@ -52,6 +52,10 @@ def variance_reduction(config: Config, *, apart: bool = False) -> Sender:
     clipping, so that the clip bounds both gradients, and before momentum.
 
     apart: each worker has parameters of its own.
+
+    Raises:
+      ValueError: when traced, workers asked for gradients each at a point of its own, where one
+        point is kept for all.
     """
     apart |= config.nesterov or config.local_steps > 1 or config.participants is not None
 
@@ -65,6 +69,12 @@ def variance_reduction(config: Config, *, apart: bool = False) -> Sender:
         take: Take, point: jax.Array, last: Last | Shared[jax.Array], round: Round
     ) -> tuple[Sent, Last | Shared[jax.Array]]:
         before, met = last if isinstance(last, Last) else (last.value, None)
+        if met is None and point.ndim > 1:
+            raise ValueError(
+                "variance_reduction keeps one last point for all workers here, and a sender asks "
+                "for each worker's gradient at a point of its own, as corrected_average does: "
+                "leave one of both out"
+            )
         points = jnp.stack(jnp.broadcast_arrays(point, before))
         both = jax.vmap(lambda point: take(point, round))(points)
         now, then = jax.tree.map(lambda leaf: leaf[0], both), both.vectors[1]

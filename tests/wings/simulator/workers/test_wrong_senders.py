@@ -100,6 +100,12 @@ WRONG = {
         r"private_noise is .* with momentum_at=\(\), one local step",
     ),
     "local": (lambda: advance(private_noise(1.0), local_steps=2), "directly after the clip"),
+    "two corrections": (
+        lambda: advance(
+            corrected_average(0.5), Momentum(0.9), momentum_at=("worker",), variance_reduction=True
+        ),
+        "variance_reduction keeps one last point for all workers here, .* as corrected_average",
+    ),
     "apply": (lambda: apply_once(corrected_average(0.5)), "two gradients of a batch, apply is"),
     "optimiser": (lambda: optax_sender(optax.adam(0.1)), "belongs to the server"),
     "its step": (lambda: optax_sender(normalised()), "belongs to the server"),
