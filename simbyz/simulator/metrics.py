@@ -134,7 +134,9 @@ def _scalars(
 
 def metrics_of(config: Config, columns: dict[str, jax.Array], own: dict[str, jax.Array]) -> Metrics:
     """The columns by name, with NaN for those that are not defined, and the user's."""
-    nothing = dict.fromkeys(Metrics._fields, jnp.float32(jnp.nan)) | {"own": own or None}
+    # Of the parameters' type: branches of a step, of which not all define a column, return one.
+    nan = jnp.full((), jnp.nan, columns["distance_from_start"].dtype)
+    nothing = dict.fromkeys(Metrics._fields, nan) | {"own": own or None}
     left_out = {"mass"} | (set() if config.certify else set(CERTIFICATES))
     left_out |= set() if config.study else STUDIED
     return Metrics(**nothing | dict.fromkeys(left_out) | columns)

@@ -162,3 +162,26 @@ def test_the_rule_s_condition_is_about_the_participants():
             aggregators.krum,
             attacks.zero,
         )
+
+
+def test_chance_in_double_precision():
+    """Steps with attackers and without have columns of one type, and θ is that of the loop."""
+    config = Config(n=N, f=1, num_byzantine=B, participants=P, momentum_at=())
+    rate, steps = 0.1, 6
+    numbers = Hyperparameters(rate, attack={"factor": 1.5})
+    with jax.enable_x64(True):
+        task = quadratic(noise=0.0)
+        state, metrics = run(
+            config, numbers, aggregators.average, attacks.fall_of_empires, steps, task
+        )
+        counts = np.sum(drawn(config, steps).byzantine, axis=1)
+        theta = np.asarray(task.initialise(jax.random.fold_in(KEY, INITIALISE))[0])
+    norms = []
+    for count in counts:
+        gradient = theta - TARGET.astype(np.float64)  # of all honest workers, without noise
+        norms.append(np.linalg.norm(0.5 * gradient) if count else np.nan)
+        theta = theta - rate * ((P - count) * gradient - count * 0.5 * gradient) / P
+    assert 0 < np.count_nonzero(counts) < steps
+    assert state.parameters.dtype == np.float64
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-12)
+    np.testing.assert_allclose(metrics.attack_norm, norms, rtol=1e-12)
