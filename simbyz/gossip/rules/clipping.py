@@ -126,7 +126,7 @@ def _clipped_gossip_plus(
         nearest(lengths_of(stack), weights),
         bound_of(weights, f, byzantine_weight),
     )
-    inside = up_to(near, 2 * bound) & jnp.isfinite(near.lengths)
+    inside = up_to(near, 2 * bound) & jnp.isfinite(near.lengths) & near.there
     radius = jnp.max(jnp.where(inside, near.lengths, 0), initial=0)
     radius = jnp.where(bound > 0, radius, jnp.inf)
     return clipped(stack, weights, near.all, radius, unravel)
@@ -157,7 +157,8 @@ def _remove_then_clip(
         nearest(lengths_of(stack), weights),
         bound_of(weights, f, byzantine_weight),
     )
-    kept = jnp.where(jnp.arange(len(near.order)) < len(near.order) - f, near.weights, 0)
+    place = jnp.cumsum(near.there)  # among those that are there, from 1
+    kept = jnp.where(place <= jnp.sum(near.there) - f, near.weights, 0)
     radius = root_mean(near.lengths, kept, bound)
     left = jnp.zeros_like(weights).at[near.order].set(kept)
     return clipped(stack, left, near.all, radius, unravel)

@@ -103,8 +103,9 @@ def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
         center = jnp.matmul(share(left), rows, precision=jax.lax.Precision.HIGHEST)
         lengths = lengths_of(jnp.concatenate([center[None], rows]))[1:]
         lengths = jnp.where(finite, lengths, jnp.inf)
-        farthest = jnp.argmax(jnp.where(left, lengths, -1).at[0].set(-1))
-        return left.at[farthest].set(False)
+        # A neighbour of weight 0 is none, so that it is not cut off in the place of another.
+        farthest = jnp.argmax(jnp.where(left & (weights > 0), lengths, -1).at[0].set(-1))
+        return left.at[farthest].set(farthest == 0)  # its own row, where no neighbour is left
 
     left = jax.lax.fori_loop(0, f, cut, jnp.ones_like(finite))
     return mixed(stack, share(left), unravel)

@@ -24,6 +24,11 @@ class Near(NamedTuple):
     all: jax.Array  # (n,) lengths of all rows in their own order
 
     @property
+    def there(self) -> jax.Array:
+        """(n - 1,) which of them are neighbours: one of weight 0 is none."""
+        return self.weights > 0
+
+    @property
     def sums(self) -> jax.Array:
         return jnp.cumsum(self.weights)
 

@@ -73,6 +73,25 @@ def test_rule_is_the_loop_at_every_scale(name, f):
             np.testing.assert_allclose(own @ rows / size, one / size, rtol=1e-4, atol=1e-4)
 
 
+FILLERS = {"own": ROWS[0], "near": ROWS[0] + 0.01, "zero": 0 * ROWS[0], "far": ROWS[0] + 50}
+
+
+@pytest.mark.parametrize("name", [name for name in GOSSIP_RULES if name not in ("bridge", "ubar")])
+def test_a_neighbour_of_weight_0_is_none(name):
+    """Wherever it is, the rule makes what the loop makes of the others."""
+    for filler in FILLERS.values():
+        rows = np.insert(ROWS, [3, 9], filler, axis=0)
+        weights = np.insert(UNEQUAL, [3, 9], 0)
+        given = told(name, weights)
+        if name == "oracle_clipping":
+            given["honest"] = jnp.insert(given["honest"], jnp.array([3, 9]), False)
+        made = GOSSIP_RULES[name](jnp.asarray(rows), 2, **given)
+        expected = getattr(reference, name)(
+            ROWS.astype(float), 2, **told(name, UNEQUAL.astype(float))
+        )
+        np.testing.assert_allclose(made, expected, rtol=2e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ROBUST)
 def test_two_liars_move_no_node_far(name):
     lies = [1e3, 1e12, 1e30, np.nan, np.inf, -1e3, -1e30, -np.inf]

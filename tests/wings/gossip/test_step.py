@@ -124,6 +124,26 @@ def test_a_run_is_the_loop_over_nodes(exchange, rounds, corrected):
 
 
 @pytest.mark.slower
+@pytest.mark.parametrize("name", ["ios", "remove_then_clip", "clipped_gossip_plus"])
+def test_nodes_filled_up_to_one_shape_are_the_loop(name):
+    """On a ring with one liar some nodes hear it and some do not: one program for all of them."""
+    network = Network(graphs.ring(6), (2,))
+    config = GossipConfig(network, evaluate_every=None, beyond_the_bound=True)
+
+    def lie(node, vectors, liars):
+        return [-3.0 * sum(vectors.values()) / len(vectors)] * len(liars)
+
+    attack = functools.partial(attacks.fall_of_empires, factor=4.0)
+    made, _ = run(config, getattr(rules, name), attack)
+    start = problem(5).task.initialise(jax.random.fold_in(KEY, 0))[0]
+    rule = getattr(reference, name)
+    expected = loops(
+        config, start, gradient_of(5), lambda rows, weights: rule(rows, 1, weights), lie
+    )
+    np.testing.assert_allclose(made, expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "name",
     [
