@@ -55,6 +55,7 @@ class Header(NamedTuple):
     steps: int  # of the whole run
     seconds: float  # that a run took so far
     program: dict[str, str | int | bool]
+    numbers: Mapping[str, str] = {}  # digest of each run's seed and hyperparameters, by its name
 
 
 class Checkpoint(NamedTuple):
@@ -105,11 +106,12 @@ def save(folder: Path, checkpoint: Checkpoint, keep: Path | None = None) -> Path
 
 
 def find(
-    checkpoints: Checkpoints, wanted: Collection[str]
+    checkpoints: Checkpoints, wanted: Collection[str], numbers: Mapping[str, str] = {}
 ) -> tuple[Path, Checkpoint] | tuple[None, None]:
     """The furthest checkpoint of this program that holds any of the wanted runs, and its path.
 
-    One that is damaged or of another program is named in a warning and passed over.
+    One that is damaged, of another program, or of a wanted run with other `numbers`, the digests of
+    `Header`, is named in a warning and passed over. Without such digests, it is taken.
     """
     for path, header in sorted(
         headers(checkpoints.folder), key=lambda it: it[1].step, reverse=True
@@ -120,6 +122,10 @@ def find(
         if different := [key for key in now if header.program.get(key) != now[key]]:
             key = different[0]
             _warn(f"not taken: {path}: {key} was {header.program.get(key)}, is {now[key]} now")
+            continue
+        kept = {run: header.numbers.get(run) for run in set(header.numbers) & set(numbers)}
+        if other := sorted(run for run in kept if run in wanted and kept[run] != numbers[run]):
+            _warn(f"not taken: {path}: {other[0]} had another seed or other hyperparameters")
             continue
         try:
             return path, load(path)
@@ -219,7 +225,7 @@ def _header(file: BinaryIO) -> tuple[Header, int]:
 
 def _is_sound(header: Header) -> bool:
     """Whether the values are of the types that a header has, and fit each other."""
-    runs, step, steps, seconds, program = header
+    runs, step, steps, seconds, program, numbers = header
     return (
         isinstance(runs, list)
         and bool(runs)
@@ -232,6 +238,8 @@ def _is_sound(header: Header) -> bool:
         and isinstance(program, dict)
         and all(isinstance(value, str | int) for value in program.values())
         and program.get("steps", steps) == steps
+        and isinstance(numbers, dict)
+        and all(isinstance(digest, str) for digest in numbers.values())
     )
 
 

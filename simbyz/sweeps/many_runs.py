@@ -20,7 +20,7 @@ from simbyz.simulator.config import check_numbers, one_place
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps.checkpoints import Checkpoints, discard
 from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
-from simbyz.sweeps.resume import Keeper, joined, latest_accuracy, restored
+from simbyz.sweeps.resume import Keeper, digest_of, joined, latest_accuracy, restored
 
 # Steps in one call of the compiled program, unless it is told otherwise: results come to the host,
 # and progress is told, in between.
@@ -90,7 +90,9 @@ def sweep(
         columns of these steps; with all of a run's calls in turn, its `Result.columns`. A run that
         goes on from a checkpoint begins with all the steps before it.
       checkpoints: where to keep what is not finished, and to go on from; a run that goes on from
-        there has the same bits as one that was never interrupted. None: nowhere.
+        there has the same bits as one that was never interrupted. One of a run of the same name
+        with another seed or other hyperparameters is not taken, and a warning says so. None:
+        nowhere.
       stop: asked after each chunk of steps.
 
     Yields:
@@ -127,7 +129,8 @@ def sweep(
     if checkpoints is not None:
         names = [lane.name for lane in lanes]
         program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
-        keeper = Keeper(checkpoints, names, devices, **program)
+        numbers = [digest_of(lane.seed, lane.hyperparameters) for lane in lanes]
+        keeper = Keeper(checkpoints, names, numbers, devices, **program)
     look = np.bool_(look_ahead)
     return _rounds(
         simulator, lanes, data, devices, steps, width, chunk, look, progress, watch, keeper, stop

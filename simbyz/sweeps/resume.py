@@ -1,6 +1,7 @@
 """Resuming: a sweep's state from chunk to chunk, to a checkpoint and back, bit for bit."""
 
 import dataclasses
+import hashlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -25,12 +26,14 @@ class Keeper:
         self,
         checkpoints: Checkpoints,
         names: Sequence[str],
+        numbers: Sequence[str],
         devices: Sequence[jax.Device],
         **program: int | bool,
     ) -> None:
         """Args:
           checkpoints: where, how often, and by which code.
           names: of all lanes.
+          numbers: their digests, see `digest_of`.
           devices: of the sweep.
           program: what else shapes the compiled program.
 
@@ -47,12 +50,13 @@ class Keeper:
         self.checkpoints = dataclasses.replace(
             checkpoints, program={**checkpoints.program, **compiled, **program}
         )
+        self._numbers = dict(zip(names, numbers, strict=True))
         self._last: Path | None = None
         self._written = time.monotonic()
 
     def latest(self, names: Sequence[str]) -> Checkpoint | None:
         """The checkpoint to go on from with some of these runs."""
-        self._last, checkpoint = find(self.checkpoints, names)
+        self._last, checkpoint = find(self.checkpoints, names, self._numbers)
         return checkpoint
 
     def due(self) -> bool:
@@ -80,12 +84,21 @@ class Keeper:
         count = len(names)
         leaves = [gathered(_data(leaf)) for leaf in jax.tree.leaves(states)]
         arrays = [leaf[:count] for leaf in (*leaves, *jax.tree.leaves(joined(parts)))]
-        header = Header(tuple(names), step, steps, seconds, dict(self.checkpoints.program))
+        numbers = {name: self._numbers[name] for name in names}
+        header = Header(tuple(names), step, steps, seconds, dict(self.checkpoints.program), numbers)
         try:
             self._last = save(self.checkpoints.folder, Checkpoint(header, arrays), self._last)
         except OSError as error:
             warnings.warn(f"{error}; going on without", RuntimeWarning, stacklevel=3)
         self._written = time.monotonic()
+
+
+def digest_of(seed: int, hyperparameters: PyTree) -> str:
+    """Digest of what a run's numbers depend on beside the program: a name does not tell it."""
+    leaves, structure = jax.tree.flatten(hyperparameters)
+    numbers = [np.asarray(leaf, np.float32) for leaf in leaves]
+    said = [int(seed), str(structure), *((one.shape, one.tobytes().hex()) for one in numbers)]
+    return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
 def restored(

@@ -289,6 +289,36 @@ class TestResuming:
             swept(simulator, checkpoints=where, progress=lambda steps, _: told.append(steps))
         assert told[0] == 4 * 3  # from the start
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"seed": 7},
+            {"hyperparameters": Hyperparameters(0.3, Momentum(0.9), None, Momentum())},
+            {"hyperparameters": Hyperparameters(0.1, Momentum(), None, Momentum(0.9))},
+        ],
+        ids=["seed", "rate", "place"],
+    )
+    def test_one_of_other_numbers_under_the_same_name_is_not_taken(
+        self, simulator, tmp_path, chunks_of_3, change
+    ):
+        stopped(simulator, tmp_path, 2)
+        other = [LANES[0]._replace(**change)]
+        where = Checkpoints(tmp_path, 0, {"code_digest": "abc"}, lambda run: False)
+        with pytest.warns(RuntimeWarning, match="not taken: .*: run 0 had another seed or other h"):
+            made = swept(simulator, other, checkpoints=where)
+        assert_same_bits(swept(simulator, other), made)
+
+    def test_one_from_before_numbers_were_kept_is_taken(self, simulator, tmp_path, chunks_of_3):
+        stopped(simulator, tmp_path, 2)
+        (path, header), *_ = checkpoints.headers(tmp_path)
+        assert set(header.numbers) == set(header.runs)
+        checkpoint = load(path)
+        save(tmp_path, checkpoint._replace(header=header._replace(numbers={})))
+        told = []
+        where = Checkpoints(tmp_path, 0, {"code_digest": "abc"}, lambda run: False)
+        swept(simulator, checkpoints=where, progress=lambda steps, _: told.append(steps))
+        assert told[0] == header.step * len(header.runs)
+
     def test_a_full_disk_warns_and_the_runs_go_on(
         self, simulator, tmp_path, chunks_of_3, full_disk
     ):

@@ -55,6 +55,7 @@ VALUES = {
     "seconds": [None, "1", -1, float("nan"), float("inf"), MISSING],
     "program": [None, [], "abc", 3, {"code_digest": None}, {"code_digest": ["abc"]}, MISSING],
     "arrays": [None, -1, 1.0, "1", True, MISSING],
+    "numbers": [None, 3, ["x"], {"a": 1}],
     "more": [1],
 }
 
