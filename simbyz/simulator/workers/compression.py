@@ -27,6 +27,17 @@ def _require(compressor: Compressor) -> None:
         raise TypeError(f"compressor must be a Compressor, such as top_k(10), got {compressor!r}")
 
 
+def _require_contraction(compressor: Compressor, rate: float | jax.Array, d: int) -> None:
+    """Whether what feedback leaves out gets smaller, where the rate is not traced."""
+    limit = compressor.limit(d)
+    if not (limit > 0 if isinstance(rate, jax.core.Tracer) else rate < limit):
+        raise ValueError(
+            "feedback needs a contraction, so that what is left out gets smaller: of these "
+            f"messages of d={d} coordinates at a rate below {limit:.3g}, got rate={rate}; or "
+            "rand_k with scaled=False, sign with scaled=True, more levels of quantise"
+        )
+
+
 def _unsent(take: Take, point: jax.Array, round: Round) -> Sent:
     """What is about to be compressed: no message yet, so that nobody forges it."""
     return take(point, round._replace(forge=None))
@@ -76,7 +87,8 @@ def feedback(
     `simbyz.attacks.forging` replaces c_i, which stays in what the server holds.
 
     Args:
-      compressor: C, a contraction; `rand_k` with `scaled=False`.
+      compressor: C, a contraction, or one whose rate is below its `limit`; `rand_k` with
+        `scaled=False`, `quantise` with more than √d / 2 levels or a rate below 2 levels / √d.
       rate: in (0, 1].
       noise: standard deviation of Gaussian noise ω in each coordinate of a message: the server
         holds h_i + rate · Σ ω then, the worker's own h_i stays without. None for none.
@@ -84,7 +96,7 @@ def feedback(
     Raises:
       TypeError: the compressor is none.
       ValueError: a rate out of (0, 1], or noise below 0 or not finite; when traced, a compressor
-        that makes some differences larger.
+        that at this rate makes some differences larger.
 
     Reference: Richtárik, Sokolov and Fatkhullin, EF21, NeurIPS 2021; Khirirat et al., Clip21, 2023.
       Their h_i starts at the first gradient, or its message; here at 0.
@@ -100,11 +112,7 @@ def feedback(
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         sent = _unsent(take, point, round)
-        if not compressor.contracts(sent.vectors.shape[1]):
-            raise ValueError(
-                "feedback needs a contraction, so that what is left out gets smaller: rand_k with "
-                "scaled=False, sign with scaled=True"
-            )
+        _require_contraction(compressor, rate, sent.vectors.shape[1])
         sent = _message(compressor, round, sent, sent.vectors - memory.worker)
         if noise is None:
             sent = arriving(sent, round)

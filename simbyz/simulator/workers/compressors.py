@@ -22,13 +22,14 @@ FLOAT_BITS = 32
 
 class Compressor(NamedTuple):
     """compress: (key, numbers of the workers (w,), vectors (w, d)) -> (w, d). bits: d -> bits of
-    one worker's message. contracts: d -> False where a vector may be farther from its message than
-    from zero, on average too.
+    one worker's message. limit: d -> the rates of `feedback` below it make differences smaller:
+    ||x - rate · C(x)|| < ||x|| for each x, as a mean square. At a rate of 1 that is a contraction;
+    2 / (1 + ω) where C(x) is x on average, with a variance of at most ω ||x||².
     """
 
     compress: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     bits: Callable[[int], float]
-    contracts: Callable[[int], bool] = lambda d: True
+    limit: Callable[[int], float] = lambda d: math.inf
 
 
 def _count(name: str, value: int) -> int:
@@ -93,12 +94,15 @@ def rand_k(k: int, *, shared: bool = True, scaled: bool = True) -> Compressor:
             kept = jax.vmap(lambda worker: mask(jax.random.fold_in(key, worker), d))(workers)
         return jnp.where(kept, vectors * (d / k if scaled else 1.0), 0.0)
 
-    return Compressor(compress, lambda d: k * FLOAT_BITS, lambda d: not scaled or 2 * k > d)
+    return Compressor(
+        compress, lambda d: k * FLOAT_BITS, lambda d: 2 * k / d if scaled else math.inf
+    )
 
 
 def quantise(levels: int) -> Compressor:
     """Each coordinate's share of the row's length, rounded by chance to a multiple of 1 / levels,
-    so that the mean over chance is the vector.
+    so that the mean over chance is the vector. Its variance is at most (√d / levels - 1) ||x||²
+    where levels² <= d / 4, of a row of equal sizes, and less than ||x||² where not.
 
     Raises:
       ValueError: levels < 1.
@@ -121,7 +125,10 @@ def quantise(levels: int) -> Compressor:
         own = jax.random.fold_in(key, 1)
         return jax.vmap(one)(workers, vectors)
 
-    return Compressor(compress, lambda d: FLOAT_BITS + d * (1 + math.ceil(math.log2(levels + 1))))
+    def bits(d: int) -> float:
+        return FLOAT_BITS + d * (1 + math.ceil(math.log2(levels + 1)))
+
+    return Compressor(compress, bits, lambda d: 2 * levels / math.sqrt(d))
 
 
 def sign(*, scaled: bool = True) -> Compressor:
@@ -136,7 +143,9 @@ def sign(*, scaled: bool = True) -> Compressor:
         size = jnp.mean(jnp.abs(vectors), axis=1, keepdims=True) if scaled else 1.0
         return jnp.sign(vectors) * size
 
-    return Compressor(compress, lambda d: d + (FLOAT_BITS if scaled else 0), lambda d: scaled)
+    return Compressor(
+        compress, lambda d: d + (FLOAT_BITS if scaled else 0), lambda d: math.inf if scaled else 0.0
+    )
 
 
 def clipped(bound: float | jax.Array) -> Compressor:

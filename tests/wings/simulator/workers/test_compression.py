@@ -170,6 +170,23 @@ def test_levels_and_signs():
     )
 
 
+def left_out(row, levels, rate):
+    """The mean of ||x - rate · Q(x)||² / ||x||² over the chance of rounding, in NumPy."""
+    steps = np.abs(row) / np.linalg.norm(row) * levels
+    low, chance = np.floor(steps), steps - np.floor(steps)
+    down, up = (steps - rate * low) ** 2, (steps - rate * (low + 1)) ** 2
+    return np.sum((1 - chance) * down + chance * up) / levels**2
+
+
+@pytest.mark.parametrize(("levels", "d"), [(1, 6), (1, 100), (2, 30), (3, 24), (5, 99)])
+def test_below_the_limit_quantised_differences_get_smaller(levels, d):
+    limit, rows = quantise(levels).limit(d), np.random.default_rng(d).normal(size=(50, d))
+    below = min(1, 0.99 * limit)
+    assert max(left_out(row, levels, below) for row in [np.ones(d), *rows]) < 1
+    if limit < 1:  # of a row of equal sizes it is the limit
+        assert left_out(np.ones(d), levels, 1.01 * limit) > 1
+
+
 def test_bits():
     assert [made.bits(1000) for made in (top_k(10), rand_k(10), quantise(3), sign())] == [
         10 * (32 + 10),

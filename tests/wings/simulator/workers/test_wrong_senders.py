@@ -92,6 +92,11 @@ WRONG = {
     "clip21 bound": (lambda: byz_clip21_sgd2m(0.5, 0.5, -1.0), "bound must be above 0, got -1.0"),
     "masks make larger": (lambda: sent_by(feedback(rand_k(3))), "feedback needs a contraction"),
     "signs make larger": (lambda: sent_by(feedback(sign(scaled=False))), "needs a contraction"),
+    "levels make larger": (
+        lambda: sent_by(feedback(quantise(1))),
+        "of d=6 coordinates at a rate below 0.816, got rate=1.0",
+    ),
+    "masks at a rate": (lambda: sent_by(feedback(rand_k(2), rate=0.7)), "a rate below 0.667, got"),
     "stream": (lambda: by_chance(0.5, stream=-1), "stream must be at least 0, got -1"),
     "present": (lambda: sent_by(when_present(lambda key, step, w: w / 2)), "must return bools"),
     "noise after": (lambda: sent_by(chain(average(0.5), private_noise(1.0))), "after the clip"),
