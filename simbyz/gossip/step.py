@@ -172,8 +172,16 @@ def make_gossip(
         """All exchanges of vectors (h, d) in a step, numbered from the first on."""
 
         def loss_of(node: jax.Array, point: jax.Array) -> jax.Array:
-            batch = jax.tree.map(lambda leaf: leaf[node], round.batch)
-            key = jax.random.split(of_step(round.key, WORKERS, round.turn), computing)[node]
+            if round.data is None:
+                raise ValueError(
+                    f"{name_of(rule)} asks for losses on the task's data, of which apply has none: "
+                    "give `advance` the data"
+                )
+            several = config.local_steps > 1  # batches (k, h, ...), of which the first counts
+            own = (0, node) if several else node
+            batch = jax.tree.map(lambda leaf: leaf[own], round.batch)
+            turn = round.step * config.local_steps
+            key = jax.random.split(of_step(round.key, WORKERS, turn), computing)[node]
             return task.loss(round.data, unravel(point), model_state, batch, key)[0]
 
         def one(number: int | jax.Array, vectors: jax.Array, memory: PyTree) -> Exchanged:
@@ -341,6 +349,11 @@ def _check(
     if isinstance(rule, StatefulRule):
         raise TypeError("a node's rule has no memory: give a function of (updates, f)")
     require_callable("rule", rule, "simbyz.gossip.rules.gts, of (updates, f)")
+    if asks_for(rule, "loss_of") and (config.exchange == "gradients" or config.tracking):
+        raise ValueError(
+            f"{name_of(rule)} compares losses of parameters, and here what nodes exchange is made "
+            'of gradients: give exchange="after" or "before", without tracking'
+        )
     require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
     metrics.check(columns)
     told.check(columns)

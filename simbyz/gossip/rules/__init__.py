@@ -7,7 +7,8 @@ here work on any stack. What a rule asks for by a keyword-only name it is given 
     weights   (n,)  mixing weights, of row 0 the node's own, their sum 1
     honest    (n,)  which rows are honest, for rules that could exist in theory alone
     trusted   (d,)  the node's own row, for `fltrust`
-    loss_of         (d,) -> the loss of these parameters on the node's batch of this step
+    loss_of         (d,) -> the loss of these parameters on the node's batch of this step, where
+                    nodes exchange parameters
 
 To a rule that asks for weights a neighbour of weight 0 is none: nodes with fewer neighbours may be
 filled up with such rows.

@@ -154,7 +154,7 @@ def _ubar(
 
     Args:
       updates: parameters, not gradients.
-      loss_of: (d,) -> loss on the node's own batch.
+      loss_of: (d,) -> loss on the node's own batch; of local steps on that of the first.
       own_share: α, may be traced.
 
     Raises:

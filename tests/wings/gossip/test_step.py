@@ -294,14 +294,17 @@ def test_columns_of_each_edge_and_neighbourhood():
 
 
 @pytest.mark.slower
-def test_ubar_is_told_the_losses_of_each_nodes_batch():
+@pytest.mark.parametrize("local_steps", [1, 2])
+def test_ubar_is_told_the_losses_of_each_nodes_batch(local_steps):
     network = Network(graphs.complete(6), (5,))
-    config = GossipConfig(network, momentum=False, evaluate_every=None)
+    config = GossipConfig(network, momentum=False, evaluate_every=None, local_steps=local_steps)
     made, _ = run(config, rules.ubar, attacks.fall_of_empires, steps=1, momentum=False)
     exact, data = problem(5), problem(5).task.data
     start = np.asarray(exact.task.initialise(jax.random.fold_in(KEY, 0))[0], float)
     numbers, noise = exact.task.batches(data, jax.random.fold_in(KEY, 1), 0, 1, 5)
-    sent = start - RATE * np.stack([gradient_of(5)(0, i, start) for i in range(5)])
+    sent = np.stack([start] * 5)
+    for local in range(local_steps):
+        sent = sent - RATE * np.stack([gradient_of(5)(local, i, sent[i]) for i in range(5)])
     for node in range(5):
 
         def loss_of(point, node=node):
@@ -311,3 +314,18 @@ def test_ubar_is_told_the_losses_of_each_nodes_batch():
         lie = -0.1 * sent.mean(axis=0)
         rows = np.stack([sent[node], *np.delete(sent, node, axis=0), lie])
         np.testing.assert_allclose(made[node], reference.ubar(rows, 1, loss_of), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"exchange": "gradients"}, {"tracking": True}])
+def test_losses_of_gradients_are_refused(options):
+    config = GossipConfig(Network(graphs.complete(6), (5,)), momentum=False, **options)
+    with pytest.raises(ValueError, match="ubar compares losses of parameters, .* without tracking"):
+        make_gossip(config, problem(5).task, rules.ubar, attacks.fall_of_empires)
+
+
+def test_losses_without_data_are_refused():
+    config = GossipConfig(Network(graphs.complete(6), (5,)), momentum=False, evaluate_every=None)
+    simulator = make_gossip(config, problem(5).task, rules.ubar, attacks.fall_of_empires)
+    rows = jnp.zeros((5, D))
+    with pytest.raises(ValueError, match="ubar asks for losses on the task's data, .* `advance`"):
+        simulator.apply(simulator.initialise(KEY), Hyperparameters(0.1), KEY, 0, rows, rows[:, 0])
