@@ -324,11 +324,14 @@ def _check_partition(partition: Partition | None, num_examples: int, name: str) 
             f"a partition has indices (n, largest) and counts (n,), got {indices.shape} and "
             f"{counts.shape}"
         )
+    if not len(counts):
+        raise ValueError("a partition is among at least one worker, got none")
     if not np.all((counts >= 1) & (counts <= indices.shape[1])):
         raise ValueError(f"each worker of a partition needs an example, got counts {counts}")
     held = indices[np.arange(indices.shape[1])[None] < counts[:, None]]
-    if held.min() < 0 or held.max() >= num_examples:
+    wrong = held.min() if held.min() < 0 else held.max()
+    if not 0 <= wrong < num_examples:
         raise ValueError(
-            f"the partition names example {held.max()}, {name} has {num_examples} training images: "
-            "make it from train_labels"
+            f"the partition names example {wrong}, {name} has "
+            f"{num_examples} training images: make it from train_labels"
         )

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import floor_of_product, require_callable
-from simbyz.data.partition.schemes import Partition, iid, start
+from simbyz._arrays.checks import floor_of_product, number, require_callable
+from simbyz.data.partition.schemes import Partition, iid, require_partition, start
 
 Share = Callable[[jax.Array, np.ndarray, int], Partition]
 
@@ -74,8 +74,7 @@ def class_imbalance(
     """
     rng, labels, n = start(key, labels, n)
     _require_ratio(ratio)
-    if not 0 <= minority < 1:
-        raise ValueError(f"minority must be at least 0 and below 1, got {minority}")
+    number("minority", minority, "at least 0 and below 1", lambda one: 0 <= one < 1)
     classes = len(np.unique(labels))
     small = np.arange(classes) >= classes - floor_of_product(minority, classes)
     return _thin(rng, key, labels, n, np.where(small, 1 / ratio, 1.0), share)
@@ -97,9 +96,9 @@ def _thin(
     sizes = np.maximum(1, floor_of_product(scale, profile))
     kept = np.concatenate([some[:size] for some, size in zip(members, sizes, strict=True)])
     partition = share(jax.random.fold_in(key, 1), labels[kept], n)
+    require_partition(partition)
     return Partition(np.append(kept, len(labels)).astype(np.int32)[partition.indices], partition[1])
 
 
 def _require_ratio(ratio: float) -> None:
-    if not (math.isfinite(ratio) and ratio >= 1):
-        raise ValueError(f"ratio must be at least 1 and finite, got {ratio}")
+    number("ratio", ratio, "at least 1 and finite", lambda one: 1 <= one < math.inf)

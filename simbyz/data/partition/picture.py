@@ -30,10 +30,11 @@ def class_counts(partition: Partition, labels: np.ndarray) -> tuple[np.ndarray, 
     indices, counts = np.asarray(partition.indices), np.asarray(partition.counts)
     classes, column = np.unique(np.asarray(labels), return_inverse=True)
     held = np.arange(indices.shape[1])[None] < counts[:, None]
-    if indices[held].max() >= len(column):
+    least, most = indices[held].min(initial=0), indices[held].max(initial=-1)
+    if least < 0 or most >= len(column):
         raise ValueError(
-            f"the partition names example {indices[held].max()}, the labels are {len(column)}: "
-            "give the labels that it was made from"
+            f"the partition names example {least if least < 0 else most}, the labels are "
+            f"{len(column)}: give the labels that it was made from"
         )
     workers = np.nonzero(held)[0]
     flat = workers * len(classes) + column[indices[held]]

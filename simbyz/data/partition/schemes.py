@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import floor_of_product, integer
+from simbyz._arrays.checks import floor_of_product, integer, number
 from simbyz.data.host_random import generator
 
 
@@ -114,13 +114,12 @@ def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float
       and its first workers may get two examples more than its last.
     """
     rng, labels, n = start(key, labels, n)
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma must be from 0 to 1, got {gamma}")
-    order, number = rng.permutation(len(labels)), floor_of_product(gamma, len(labels))
-    random = np.array_split(order[:number], n)
+    number("gamma", gamma, "from 0 to 1", lambda one: 0 <= one <= 1)
+    order, shared = rng.permutation(len(labels)), floor_of_product(gamma, len(labels))
+    random = np.array_split(order[:shared], n)
     sizes = [len(part) for part in np.array_split(order, n)]
     ends = np.cumsum([size - len(part) for size, part in zip(sizes, random, strict=True)])
-    by_label = np.split(sort(order[number:], labels), ends[:-1])
+    by_label = np.split(sort(order[shared:], labels), ends[:-1])
     parts = [np.concatenate(pair) for pair in zip(random, by_label, strict=True)]
     return pack(parts, len(labels))
 
@@ -155,8 +154,7 @@ def dirichlet(
     """
     rng, labels, n = start(key, labels, n)
     minimum = integer("minimum", minimum)
-    if not (math.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha must be positive and finite, got {alpha}")
+    number("alpha", alpha, "positive and finite", lambda one: 0 < one < math.inf)
     if not 1 <= minimum <= len(labels) // n:
         raise ValueError(
             f"minimum must be from 1 to {len(labels) // n}, the share of each of n={n} workers in "

@@ -290,6 +290,36 @@ REFUSED = {
         ValueError,
         "the partition names example 19, the labels are 5",
     ),
+    "example -1": (
+        lambda: class_counts(partition.Partition(np.array([[0, -1]]), np.array([2])), GOOD),
+        ValueError,
+        "the partition names example -1, the labels are 20",
+    ),
+    "no share": (
+        lambda: partition.long_tail(KEY, GOOD, 2, ratio=2, share=lambda key, labels, n: n),
+        TypeError,
+        "partition must be a Partition, .* got int",
+    ),
+    "text": (
+        lambda: partition.dirichlet(KEY, GOOD, 2, alpha="1"),
+        TypeError,
+        "alpha must be a number, got '1'",
+    ),
+    "nothing": (
+        lambda: partition.gamma_similarity(KEY, GOOD, 2, gamma=None),
+        TypeError,
+        "gamma must be a number, got None",
+    ),
+    "a list": (
+        lambda: partition.long_tail(KEY, GOOD, 2, ratio=[2]),
+        TypeError,
+        r"ratio must be a number, got \[2\]",
+    ),
+    "a flag": (
+        lambda: partition.class_imbalance(KEY, GOOD, 2, ratio=2, minority=True),
+        TypeError,
+        "minority must be a number, got True",
+    ),
 }
 
 
