@@ -5,7 +5,7 @@ need is named here; a callable is given what it asks for, and nothing else.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from typing import Any
 
@@ -23,9 +23,34 @@ def asks_for(function: Callable[..., Any], name: str) -> bool:
     return _asking(function, name) is not None
 
 
+def needs(function: Callable[..., Any], name: str) -> bool:
+    """Whether a callable asks for that, and does not do without."""
+    found = _asking(function, name)
+    return found is not None and found.default is found.empty
+
+
 def asked(function: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the known values that the callable asks for."""
     return {name: value for name, value in known.items() if asks_for(function, name)}
+
+
+def require_known(what: str, function: Callable[..., Any], known: Collection[str]) -> None:
+    """Whether a callable needs no other names than those that it can be given.
+
+    Args:
+      what: it is, such as "the rule krum".
+      function: the callable.
+      known: names of what it may ask for.
+
+    Raises:
+      ValueError: it needs others.
+    """
+    needed = [name for name in signature(function).parameters if needs(function, name)]
+    if others := [name for name in needed if name not in known]:
+        raise ValueError(
+            f"{what} asks for {', '.join(others)}, which it is not given here: bind it, as by "
+            f"functools.partial, or ask for some of {', '.join(known)}"
+        )
 
 
 def signature_of_all(

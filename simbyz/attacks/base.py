@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from simbyz._arrays.calling import name_of, takes
+from simbyz._arrays.calling import name_of, needs, takes
 from simbyz._arrays.checks import require_callable
 from simbyz._arrays.stacking import PyTree
 
@@ -43,6 +43,18 @@ def check(attack: Any) -> None:
     if not isinstance(attack, StatefulAttack) and not takes(call, 3):
         raise TypeError(
             f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it"
+        )
+
+
+def check_own(attack: Attack | StatefulAttack, config: str, given: bool) -> None:
+    """Raises ValueError where an attack needs what Byzantine ones would have sent, and they compute
+    nothing; given: they do by this configuration.
+    """
+    call = sending(attack)
+    if needs(call, "own") and not given:
+        raise ValueError(
+            f"the attack {name_of(call)} asks for own, what those who attack would have sent: set "
+            f"{config}(byzantine_gradients=True)"
         )
 
 

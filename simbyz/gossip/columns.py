@@ -23,6 +23,10 @@ LISTENING = (
     "byzantine_excluded",  # likewise of Byzantine ones
 )
 
+# What a user's column may ask for.
+TOLD: tuple[str, ...] = ("parameters", "sent", "sampled", "losses", "bits", "shares")
+TOLD += ("coefficients", "step", "hyperparameters")
+
 
 class Heard(NamedTuple):
     """What one node's rule made of its neighbours; NaN or None where it does not tell.

@@ -76,6 +76,10 @@ class GossipConfig:
                 'tracking needs exchange="after", momentum=False and local_steps=1: it exchanges '
                 "parameters and gradients, of which it is an average itself"
             )
+        if self.nodes_at_once is not None and integer("nodes_at_once", self.nodes_at_once) < 1:
+            raise ValueError(f"nodes_at_once must be at least 1 or None, got {self.nodes_at_once}")
+        if self.variance_reduction and not self.momentum:
+            raise ValueError("variance_reduction corrects momentum: it needs momentum=True")
         if self.certify and any(isinstance(one, Sampled) for one in kinds):
             raise ValueError("certify needs neighbourhoods that are not sampled")
         _ = self.workers

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.calling import asked, asks_for, name_of
+from simbyz._arrays.calling import asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.stacking import PyTree, unraveller
@@ -39,18 +39,26 @@ from simbyz.gossip.attackers import Setting, told_of
 from simbyz.gossip.columns import Heard
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
-from simbyz.gossip.networks.conditions import condition_of
+from simbyz.gossip.networks.conditions import check_conditions
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
 from simbyz.simulator import Hyperparameters, Simulator, metrics
+from simbyz.simulator.config import agree
 from simbyz.simulator.keys import EVALUATE, INITIALISE, WORKERS, of_step
 from simbyz.simulator.metrics import Column, Metrics, metrics_of
 from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
 from simbyz.simulator.step import sender_of
-from simbyz.simulator.workers.gradients import Relabel, batches_of_steps, make_gradients
-from simbyz.simulator.workers.sender import Sender, Sent, Take
+from simbyz.simulator.workers.gradients import (
+    Relabel,
+    batches_of_steps,
+    check_relabel,
+    make_gradients,
+)
+from simbyz.simulator.workers.sender import Sender, Sent, Take, bits_of, sent_as_it_is
 from simbyz.tasks.task import Task
 
+# What a rule may ask for, see `simbyz.gossip.rules`.
+ASKED_AT_A_NODE = ("key", "weights", "honest", "trusted", "loss_of")
 # What attacks ask for of the node that they attack.
 AIMED = ("target", "neighbours", "weights", "place", "fiedler", "result")
 
@@ -86,8 +94,9 @@ def make_gossip(
       selection: weights of the rows in the rule's result; the rule's own if None, where it has one.
       schedule, senders: as in `simbyz.simulator.make_simulator`.
       columns: of a user's own, (...) -> scalar, of what they ask for of `parameters` (h, d) before
-        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `shares` (h, 1 + k + b, see
-        `simbyz.gossip.columns`), `coefficients` (h,) with `certify`, `step` and `hyperparameters`.
+        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `bits` (h,), `shares` (h, 1 + k +
+        b, see `simbyz.gossip.columns`), `coefficients` (h,) with `certify`, `step` and
+        `hyperparameters`.
 
     Returns:
       A `Simulator` whose states are `GossipState`, for `simbyz.sweeps.sweep`; `start` takes
@@ -103,7 +112,7 @@ def make_gossip(
         neighbourhood of a node; a network beyond what the rule's guarantee asks for, without
         `GossipConfig.beyond_the_bound`. When traced: a function that returns another shape.
     """
-    _check(config, task, rule, attack, schedule, columns)
+    _check(config, task, rule, selection, attack, schedule, columns)
     workers, networks = config.workers, config.networks
     template, model_state = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
     if jax.tree.leaves(model_state):
@@ -111,9 +120,7 @@ def make_gossip(
     dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
     unravel = unraveller(template)
     if relabel is not None:
-        require_callable("relabel", relabel, "lambda labels: 9 - labels")
-        if not config.byzantine_gradients:
-            raise ValueError("relabel needs GossipConfig(byzantine_gradients=True)")
+        check_relabel(relabel, task, "GossipConfig", config.byzantine_gradients)
     gradients = make_gradients(workers, task, unravel, relabel)
     h, computing = config.honest, config.computing
     sender = sender_of(workers, senders, apart=True)
@@ -232,6 +239,7 @@ def make_gossip(
             "sent": sent.vectors[:h],
             "sampled": sent.sampled[:h],
             "losses": sent.losses[:h],
+            "bits": bits_of(sent)[:h],
             "shares": heard.shares,
             "coefficients": heard.coefficient,
             "step": round.step,
@@ -303,7 +311,7 @@ def make_gossip(
                 f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
             )
         now = round(state, hyperparameters, key, step_number)
-        given = Sent(gradients, gradients, losses, model_state)
+        given = sent_as_it_is(gradients, losses, model_state, state.parameters.shape)
         return step(state, now, lambda point, round: given, accuracy)
 
     def advance(
@@ -331,13 +339,15 @@ def make_gossip(
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
-    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel)
+    check = functools.partial(agree, workers)
+    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel, check)
 
 
 def _check(
     config: GossipConfig,
     task: Task,
     rule: Rule,
+    selection: Rule | None,
     attack: Attack | StatefulAttack | None,
     schedule: Schedule,
     columns: Mapping[str, Column],
@@ -349,15 +359,20 @@ def _check(
     if isinstance(rule, StatefulRule):
         raise TypeError("a node's rule has no memory: give a function of (updates, f)")
     require_callable("rule", rule, "simbyz.gossip.rules.gts, of (updates, f)")
+    require_known(f"the rule {name_of(rule)}", rule, ASKED_AT_A_NODE)
+    if selection is not None:
+        require_callable("selection", selection, "simbyz.gossip.rules.gts_selection")
+        require_known(f"the selection {name_of(selection)}", selection, ASKED_AT_A_NODE)
     if asks_for(rule, "loss_of") and (config.exchange == "gradients" or config.tracking):
         raise ValueError(
             f"{name_of(rule)} compares losses of parameters, and here what nodes exchange is made "
             'of gradients: give exchange="after" or "before", without tracking'
         )
     require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
-    metrics.check(columns)
+    metrics.check(columns, told=told.TOLD)
     told.check(columns)
-    _check_conditions(config, rule)
+    if not config.beyond_the_bound:
+        check_conditions(rule, config.networks)
     if attack is None:
         if config.byzantine and not config.byzantine_gradients:
             raise ValueError(
@@ -366,6 +381,8 @@ def _check(
             )
         return
     base.check(attack)
+    if config.byzantine:
+        base.check_own(attack, "GossipConfig", config.byzantine_gradients)
     if forges(attack):
         raise ValueError("nodes hold nothing of each other: forging acts on messages to a server")
     to_all = not config.aimed or any(isinstance(one, Sampled) for one in config.networks)
@@ -380,17 +397,3 @@ def _check(
             f"the attack {name_of(sending(attack))} remembers each node it attacks: it needs "
             "aimed=True and neighbours that are not sampled"
         )
-
-
-def _check_conditions(config: GossipConfig, rule: Rule) -> None:
-    """Whether each network is one that the rule's guarantee speaks of."""
-    for network in config.networks:
-        if config.beyond_the_bound or isinstance(network, Sampled) or not network.strict:
-            continue
-        condition = condition_of(rule, network)
-        if not condition.holds:
-            raise ValueError(
-                f"{name_of(rule)} needs an undirected graph with 2b < μ_2, b Byzantine neighbours "
-                f"a node at most, but {condition.words}: take fewer of them or more edges, or "
-                "beyond_the_bound=True to run it all the same"
-            )

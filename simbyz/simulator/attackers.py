@@ -34,7 +34,8 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
     Raises:
       TypeError: the attack is no function.
       ValueError: attackers without an attack, an attack that needs honest rows where a step may
-        have none, or one that forges messages where the server holds nothing of the forgers.
+        have none, or what the attackers computed where they don't, or one that forges messages
+        where the server holds nothing of the forgers.
     """
     if attack is None and config.byzantine and not config.byzantine_gradients:
         raise ValueError(
@@ -43,6 +44,8 @@ def check(config: Config, attack: Attack | StatefulAttack | None) -> None:
         )
     if attack is not None:
         base.check(attack)
+    if attack is not None and config.byzantine:
+        base.check_own(attack, "Config", config.byzantine_gradients)
     fewest = config.rounds[-1].honest
     if attack is not None and fewest == 0 and not asks_for(sending(attack), "own"):
         raise ValueError(

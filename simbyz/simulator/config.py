@@ -292,7 +292,8 @@ def agree(config: Config, hyperparameters: Hyperparameters) -> None:
     `Momentum()` at the places that are not theirs. See also `one_place`.
 
     Raises:
-      TypeError, ValueError: they differ; a local learning rate acts nowhere; see `check_numbers`.
+      TypeError, ValueError: they differ; a local learning rate acts nowhere; variance reduction of
+        a decay of 1 or more; see `check_numbers`.
     """
     check_numbers(hyperparameters)
     kept, given = set(config.momentum_at), set(momenta_of(hyperparameters))
@@ -313,6 +314,18 @@ def agree(config: Config, hyperparameters: Hyperparameters) -> None:
             "nothing depends on it"
         )
     one_place(hyperparameters)
+    if config.variance_reduction:
+        _corrects(hyperparameters)
+
+
+def _corrects(hyperparameters: Hyperparameters) -> None:
+    """Raises ValueError where a known decay leaves no mean that variance reduction corrects."""
+    for place, (decay, _) in momenta_of(hyperparameters).items():
+        if not isinstance(decay, jax.core.Tracer) and not decay < 1:
+            raise ValueError(
+                "variance_reduction corrects the mean that momentum is, by decay / (1 - decay): "
+                f"give a decay below 1, got {decay} at the {place}"
+            )
 
 
 def one_place(hyperparameters: Hyperparameters) -> None:

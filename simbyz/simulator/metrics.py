@@ -5,14 +5,14 @@ clipping), *honest* (what it sends, momentum included) and *attack* (the Byzanti
 *aggregate* is what the rule makes of the last two.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import asked, asks_for
+from simbyz._arrays.calling import asked, asks_for, require_known
 from simbyz._arrays.checks import integer, require_callable, require_shape
 from simbyz._arrays.geometry import gram
 from simbyz.simulator.certificates import CERTIFICATES, certify
@@ -79,6 +79,10 @@ class Column(Protocol):
     def __call__(self, **values: Any) -> jax.Array: ...
 
 
+# What a column may ask for: beside `Seen`, and of the test set.
+TOLD = ("honest", "byzantine", "honest_weights", "byzantine_weights", "step", "hyperparameters")
+OF_TEST_SET = ("predicted", "labels")
+
 # The columns that the vectors of a step give.
 STUDIED = set(Metrics._fields) - set(CERTIFICATES)
 STUDIED -= {
@@ -98,9 +102,12 @@ def judges(column: Column) -> bool:
     return asks_for(column, "predicted") or asks_for(column, "labels")
 
 
-def check(columns: Mapping[str, Column], task: Task | None = None) -> None:
+def check(
+    columns: Mapping[str, Column], task: Task | None = None, told: Collection[str] = ()
+) -> None:
     """Raises TypeError where columns are no functions by name, ValueError where one has the name of
-    another, or asks for the classes of the test set and the task has none.
+    another, asks for the classes of the test set and the task has none, or for what no column is
+    told, by default of `Seen` and its kind.
     """
     if not isinstance(columns, Mapping):
         raise TypeError(f"columns must be a dict of functions by name, got {columns!r}")
@@ -111,6 +118,8 @@ def check(columns: Mapping[str, Column], task: Task | None = None) -> None:
                 f"column {name!r} asks for classes of the test set, which are not predicted here: "
                 "in a run with a server give a task with `predict`, as classification(...) does"
             )
+        known = OF_TEST_SET if judges(column) else (told or (*Seen._fields, *TOLD))
+        require_known(f"column {name!r}", column, known)
     if taken := sorted(set(columns) & set(Metrics._fields)):
         raise ValueError(f"columns have names of their own, got {taken}, which every run has")
 
@@ -119,7 +128,7 @@ def judged(
     columns: Mapping[str, Column], predicted: jax.Array, labels: jax.Array
 ) -> dict[str, jax.Array]:
     """The columns that are of the test set."""
-    known = {"predicted": predicted, "labels": labels}
+    known = dict(zip(OF_TEST_SET, (predicted, labels), strict=True))
     return _scalars(columns, known, [name for name in columns if judges(columns[name])])
 
 
@@ -336,14 +345,9 @@ def tell(
             columns, new = columns | studied, remember(past, sampled_mean, decay)
         if config.certify and one.honest:
             columns |= certify(seen.aggregate, honest)
-        values = seen._asdict() | {
-            "honest": honest,
-            "byzantine": attack,
-            "honest_weights": None if weights is None else weights[0],
-            "byzantine_weights": None if weights is None else weights[1],
-            "step": round.step,
-            "hyperparameters": round.hyperparameters,
-        }
+        of_kinds = (None, None) if weights is None else weights
+        more_told = (honest, attack, *of_kinds, round.step, round.hyperparameters)
+        values = seen._asdict() | dict(zip(TOLD, more_told, strict=True))
         own = _scalars(more, values, [name for name in more if name not in of_test_set])
         return metrics_of(config, columns, {**own, **of_test_set}), new
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz._arrays.calling import OF_ROOT, asked, asks_for, name_of
+from simbyz._arrays.calling import ASKED, OF_ROOT, asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
@@ -46,11 +46,13 @@ def parts_of(rule: Rule | StatefulRule) -> list[Callable[..., Any]]:
 
 
 def check_rule(rule: Rule | StatefulRule, selection: Rule | None) -> None:
-    """Raises TypeError where they are no functions."""
+    """Raises TypeError where they are no functions, ValueError where they ask for what is not."""
     call = rule.aggregate if isinstance(rule, StatefulRule) else rule
     require_callable("rule", call, "simbyz.aggregators.median, of (updates, f)")
+    require_known(f"the rule {name_of(call)}", call, ASKED)
     if selection is not None:
         require_callable("selection", selection, "simbyz.aggregators.median_selection")
+        require_known(f"the selection {name_of(selection)}", selection, ASKED)
 
 
 def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array, n: int) -> PyTree:

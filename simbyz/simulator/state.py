@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 
 from simbyz._arrays.stacking import PyTree
+from simbyz.simulator.config import Hyperparameters
 from simbyz.simulator.metrics import Metrics, Past
 from simbyz.simulator.participation import Round
 from simbyz.simulator.server import Memory
@@ -38,3 +39,5 @@ class Simulator(NamedTuple):
     round: Callable[..., Round]
     step: Callable[..., tuple[State, Metrics]]
     unravel: Callable[[jax.Array], PyTree]  # parameters (d,) as the model's own
+    # raises where hyperparameters that are not traced do not go with the configuration
+    check: Callable[[Hyperparameters], None] = lambda hyperparameters: None

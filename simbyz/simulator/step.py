@@ -16,6 +16,7 @@ callables. Nothing here knows of sweeps either: seeds and hyperparameters become
 outside.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,24 +31,29 @@ from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator import attackers, metrics, server, weighting
 from simbyz.simulator.attackers import Received, receive
-from simbyz.simulator.config import Config, Hyperparameters, Momentum
+from simbyz.simulator.config import Config, Hyperparameters, Momentum, agree
 from simbyz.simulator.keys import EVALUATE, INITIALISE, RULE, of_step
 from simbyz.simulator.metrics import Column, Metrics, Seen, metrics_of, no_past, tell
 from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
 from simbyz.simulator.server import defend
 from simbyz.simulator.state import Simulator, State
 from simbyz.simulator.weighting import Weighting
-from simbyz.simulator.workers.gradients import Relabel, batches_of_steps, make_gradients
+from simbyz.simulator.workers.gradients import (
+    Relabel,
+    batches_of_steps,
+    check_relabel,
+    make_gradients,
+)
 from simbyz.simulator.workers.local_steps import local_steps
 from simbyz.simulator.workers.momentum import clip, momentum, server_momentum
 from simbyz.simulator.workers.sender import (
     Sender,
-    Sent,
     Take,
     bits_of,
     chain,
     either,
     of_participants,
+    sent_as_it_is,
 )
 from simbyz.simulator.workers.variance_reduction import variance_reduction
 from simbyz.tasks.task import Task
@@ -135,6 +141,7 @@ def make_simulator(
       - round(state, hyperparameters, key, step, look_ahead=True) -> `Round`, without data and
         batches; step(state, round, take, accuracy) -> (State, Metrics): what both are made of.
       - unravel(parameters (d,)) -> the model's own pytree.
+      - check(hyperparameters): whether numbers that are not traced go with the configuration.
 
     Raises:
       TypeError: something is of another kind than asked for, such as a rule given by its name.
@@ -152,9 +159,7 @@ def make_simulator(
     callables = [*server.parts_of(rule), selection, attack and sending(attack)]
     names_of_root = server.asked_of_root(callables, task)
     if relabel is not None:
-        require_callable("relabel", relabel, "lambda labels: 9 - labels")
-        if not config.byzantine_gradients:
-            raise ValueError("relabel needs Config(byzantine_gradients=True)")
+        check_relabel(relabel, task, "Config", config.byzantine_gradients)
     weighting.check(config, rule, weights)
     vanishing = weights is not None and weighting.may_vanish(config, weights)
     metrics.check(columns, task)
@@ -232,6 +237,7 @@ def make_simulator(
         sent, memories = sender.send(take, point, state.senders, told_to_senders)
         asked_for = (config.rounds[0].computing, dimension)
         require_shape("senders", sent.vectors, asked_for, "a row for each that computes, (w, d),")
+        require_shape("senders", sent.losses, asked_for[:1], "a loss for each that computes, (w,),")
         received = (
             attacked(sent.vectors) if sent.forger is None else Received(sent.vectors, *sent.forger)
         )
@@ -322,7 +328,8 @@ def make_simulator(
                 f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
             )
         now = round(state, hyperparameters, key, step_number)
-        given = Sent(gradients, gradients, losses, state.model_state)
+        shape = config.rounds[0].computing, dimension
+        given = sent_as_it_is(gradients, losses, state.model_state, shape)
         return step(state, now, lambda point, round: given, accuracy)
 
     def advance(
@@ -351,4 +358,5 @@ def make_simulator(
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
-    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel)
+    check = functools.partial(agree, config)
+    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel, check)

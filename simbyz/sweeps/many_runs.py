@@ -102,8 +102,9 @@ def sweep(
     Raises:
       Stopped: `stop` said so; a checkpoint is written.
       TypeError: something is of another kind than asked for.
-      ValueError: steps, width or chunk below 1; no device; a lane's seed is not from 0 to 2^31 - 1,
-        its numbers are out of range or of another structure, or its momentum decays at two places;
+      ValueError: steps, width or chunk below 1; no device, or one twice; a lane's seed is not from
+        0 to 2^31 - 1, its numbers are out of range or of another structure, or do not go with the
+        simulator's configuration, or its momentum decays at two places;
         there are checkpoints, and lanes have no names of their own.
     """
     lanes = list(lanes)
@@ -122,9 +123,10 @@ def sweep(
         raise TypeError(f"simulator must be made by make_simulator, got {simulator!r}")
     if not all(isinstance(leaf, Arrays) for leaf in jax.tree.leaves(data)):
         raise TypeError(f"data must be a task's arrays, task.data, got {type(data).__name__}")
+    for lane in lanes:
+        simulator.check(lane.hyperparameters)
     devices = jax.local_devices() if devices is None else list(devices)
-    if not devices:
-        raise ValueError("devices must name at least one, or be None for all local ones")
+    _check_devices(devices)
     keeper = None
     if checkpoints is not None:
         names = [lane.name for lane in lanes]
@@ -137,6 +139,15 @@ def sweep(
     )
 
 
+def _check_devices(devices: Sequence[jax.Device]) -> None:
+    if not devices:
+        raise ValueError("devices must name at least one, or be None for all local ones")
+    if not all(isinstance(device, jax.Device) for device in devices):
+        raise TypeError(f"devices must be of jax.local_devices(), got {devices}")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices must name each once, got {devices}: width is for lanes on one")
+
+
 def _check_lanes(lanes: Sequence[Lane]) -> None:
     for lane in lanes:
         if not isinstance(lane, Lane):
@@ -144,6 +155,8 @@ def _check_lanes(lanes: Sequence[Lane]) -> None:
         if not 0 <= integer("seed", lane.seed) <= LARGEST_SEED:
             raise ValueError(f"seed must be from 0 to 2^31 - 1, got {lane.seed}")
         check_numbers(lane.hyperparameters)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(lane)):
+            raise TypeError("a sweep compiles its own program: call it outside jit, vmap and grad")
         one_place(lane.hyperparameters)
     structures: list[Any] = [jax.tree.structure(lane.hyperparameters) for lane in lanes]
     if other := [number for number, one in enumerate(structures) if one != structures[0]]:

@@ -21,6 +21,7 @@ KEY = jax.random.key(0)
 PROBLEM = quadratic(KEY, 5, 3)
 RATE = Hyperparameters(0.1)
 PLAIN = Config(n=5, f=0, momentum_at=())
+REDUCED = Config(n=5, f=0, variance_reduction=True)
 ATTACKED = Config(n=7, f=2, momentum_at=())
 
 
@@ -54,6 +55,7 @@ def swept(lanes=LANES, data=PROBLEM.task.data, **more):
 
 
 LABELS = np.arange(4) % 2
+ROWS = np.ones((5, 3), np.float32)
 PIXELS = np.zeros((4, 2, 2, 1), np.uint8)
 FLOATS = np.zeros((4, 3), np.float32)
 
@@ -109,6 +111,42 @@ CALLS = {
         lambda: made(Config(5, 1, byzantine_gradients=True, momentum_at=()), relabel="flip"),
         TypeError,
         "relabel must be a function",
+    ),
+    "labels": (
+        lambda: made(Config(5, 1, byzantine_gradients=True, momentum_at=()), relabel=abs),
+        ValueError,
+        "relabel needs a task whose loss has a parameter `relabel`",
+    ),
+    # what functions ask for
+    "an unknown name": (
+        lambda: made(rule=lambda rows, f, *, losses: rows[0]),
+        ValueError,
+        "the rule <lambda> asks for losses, .* bind it, .* some of key, state, masses",
+    ),
+    "an option of a rule": (
+        lambda: made(rule=aggregators.centered_clipping),
+        ValueError,
+        "the rule centered_clipping asks for radius, .* as by functools.partial",
+    ),
+    "of a selection": (
+        lambda: made(selection=lambda rows, f, *, weights: rows[:, 0]),
+        ValueError,
+        "the selection <lambda> asks for weights",
+    ),
+    "of a column": (
+        lambda: made(columns={"a": lambda *, loss: loss}),
+        ValueError,
+        "column 'a' asks for loss, .* some of sampled, losses, stack",
+    ),
+    "of a column of the test set": (
+        lambda: made(task=learnt(), columns={"a": lambda *, labels, losses: 0.0}),
+        ValueError,
+        "column 'a' asks for losses, .* some of predicted, labels",
+    ),
+    "of an attack": (
+        lambda: attacked(attacks.model_replacement),
+        ValueError,
+        r"model_replacement asks for own, .* set Config\(byzantine_gradients=True\)",
     ),
     # what functions return
     "all rows": (
@@ -166,6 +204,11 @@ CALLS = {
         r"attack\['factor'\] must be a number, got '1'",
     ),
     "a float": (lambda: traced(PLAIN, 0.1), TypeError, "hyperparameters must be Hyperparameters"),
+    "a decay of 1": (
+        lambda: traced(REDUCED, Hyperparameters(1, worker=Momentum(1.0))),
+        ValueError,
+        "give a decay below 1, got 1.0 at the worker",
+    ),
     # functions of a simulator
     "a key": (lambda: SIMULATOR.initialise(0), TypeError, r"a run needs a key as .* got 0"),
     "a run's key": (lambda: traced(key=1), TypeError, "a run needs a key as .* got 1"),
@@ -174,6 +217,16 @@ CALLS = {
         lambda: SIMULATOR.start(np.zeros(2), {}),
         ValueError,
         r"\(d,\) = \(3,\), got float",
+    ),
+    "rows for apply": (
+        lambda: SIMULATOR.apply(SIMULATOR.initialise(KEY), RATE, KEY, 0, ROWS[:2], ROWS[0]),
+        ValueError,
+        r"apply takes gradients \(w, d\) = \(5, 3\) and .* got \(2, 3\) and \(3,\)",
+    ),
+    "losses for apply": (
+        lambda: SIMULATOR.apply(SIMULATOR.initialise(KEY), RATE, KEY, 0, ROWS, ROWS[0]),
+        ValueError,
+        r"apply takes .* got \(5, 3\) and \(3,\)",
     ),
     # sweeps
     "a seed": (lambda: swept([Lane(2**32 + 1, RATE)]), ValueError, r"0 to 2\^31 - 1, got 42949672"),
@@ -193,6 +246,24 @@ CALLS = {
         "name the same things, which those of lane 1 and lane 0 don't",
     ),
     "no device": (lambda: swept(devices=[]), ValueError, "devices must name at least one"),
+    "no devices": (lambda: swept(devices=[0]), TypeError, "be of jax.local_devices"),
+    "a device twice": (
+        lambda: swept(devices=jax.local_devices()[:1] * 2),
+        ValueError,
+        "devices must name each once",
+    ),
+    "a traced lane": (
+        lambda: jax.eval_shape(lambda rate: swept([Lane(1, Hyperparameters(rate))]), 0.1),
+        TypeError,
+        "call it outside jit, vmap and grad",
+    ),
+    "a lane's decay": (
+        lambda: sweep(
+            made(REDUCED), [Lane(1, Hyperparameters(0.1, Momentum(1.5)))], {}, steps=1, width=1
+        ),
+        ValueError,
+        "give a decay below 1, got 1.5 at the worker",
+    ),
     "a data set": (lambda: swept(data=SMALL), TypeError, "task.data, got Dataset"),
     # data
     "float pixels": (lambda: dataset(PIXELS / 255), ValueError, "floats are given with scale=1.0"),
@@ -264,6 +335,16 @@ CALLS = {
         lambda: partition.long_tail(KEY, LABELS, 2, ratio=2, share="iid"),
         TypeError,
         "share must be a function",
+    ),
+    "example -1": (
+        lambda: learnt(partition=partition.Partition(np.array([[0, -1]]), np.array([2]))),
+        ValueError,
+        "names example -1, small has 4 training images",
+    ),
+    "nobody's share": (
+        lambda: learnt(partition=partition.Partition(np.zeros((0, 2), int), np.zeros(0, int))),
+        ValueError,
+        "among at least one worker, got none",
     ),
     "workers": (lambda: quadratic(KEY, 5.5, 3), TypeError, "workers must be an int, got 5.5"),
     # weights

@@ -1,12 +1,13 @@
 """Conditions: what a rule's guarantee asks of a network, beyond what it can be computed on."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from simbyz._arrays.calling import name_of
 from simbyz.gossip.graphs.figures import algebraic_connectivity
 from simbyz.gossip.networks.network import Network
+from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.rules import (
     clipped_gossip,
     clipped_gossip_plus,
@@ -75,3 +76,19 @@ def condition_of(rule: Callable[..., Any], network: Network) -> Condition:
     if network.honest_graph.directed:
         return Condition(False, "the honest nodes' graph is directed")
     return robustness_condition(network)
+
+
+def check_conditions(rule: Callable[..., Any], networks: Iterable[Network | Sampled]) -> None:
+    """Raises ValueError where a network is none that the rule's guarantee speaks of, but for one
+    that is sampled or not strict.
+    """
+    for network in networks:
+        if isinstance(network, Sampled) or not network.strict:
+            continue
+        condition = condition_of(rule, network)
+        if not condition.holds:
+            raise ValueError(
+                f"{name_of(rule)} needs an undirected graph with 2b < μ_2, b Byzantine neighbours "
+                f"a node at most, but {condition.words}: take fewer of them or more edges, or "
+                "beyond_the_bound=True to run it all the same"
+            )

@@ -1,12 +1,13 @@
 """Gradients of the workers in a step: each the gradient of its own batch, all in one `vmap`."""
 
 from collections.abc import Callable
+from inspect import signature
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asks_for
-from simbyz._arrays.checks import integer, random_key, require_shape
+from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
@@ -17,6 +18,24 @@ from simbyz.tasks.task import Task
 
 # labels of a batch -> labels; with keyword-only `logits`, if it asks for those of the examples
 Relabel = Callable[..., jax.Array]
+
+
+def check_relabel(relabel: Relabel, task: Task, config: str, given: bool) -> None:
+    """Whether a data attack has gradients to act on; given: by this configuration it has.
+
+    Raises:
+      TypeError: it is no function.
+      ValueError: they are not, or the task's loss takes none.
+    """
+    require_callable("relabel", relabel, "lambda labels: 9 - labels")
+    if not given:
+        raise ValueError(f"relabel needs {config}(byzantine_gradients=True)")
+    takes = signature(task.loss).parameters.values()
+    if not any(one.name == "relabel" or one.kind is one.VAR_KEYWORD for one in takes):
+        raise ValueError(
+            "relabel needs a task whose loss has a parameter `relabel`, as that of "
+            "classification(...) has"
+        )
 
 
 def draw_batches(

@@ -44,6 +44,22 @@ class Sent(NamedTuple):
     forger: tuple[PyTree] | None = None  # memory of the attack that forged messages here
 
 
+def sent_as_it_is(
+    gradients: jax.Array, losses: jax.Array, model_state: PyTree, shape: tuple[int, ...]
+) -> Sent:
+    """Gradients (w, d) and losses (w,) that are given, not computed, before any sender.
+
+    Raises:
+      ValueError: they are of other shapes.
+    """
+    if jnp.shape(gradients) != shape or jnp.shape(losses) != shape[:1]:
+        raise ValueError(
+            f"apply takes gradients (w, d) = {shape} and losses (w,) of the workers that compute, "
+            f"got {jnp.shape(gradients)} and {jnp.shape(losses)}"
+        )
+    return Sent(gradients, gradients, losses, model_state)
+
+
 class Take(Protocol):
     """Vectors made of the gradients at a point (d,), or (w, d) where each worker has its own."""
 
@@ -118,7 +134,8 @@ def chain(*senders: Sender) -> Sender:
 
 def optax_sender(transformation: optax.GradientTransformation) -> Sender:
     """Any optax transformation of gradients, such as `optax.trace(0.9)`, at each worker. What it
-    makes is sent as a gradient: a whole optimiser, which turns its sign, belongs to the server.
+    makes is sent as a gradient: a whole optimiser, which turns its sign, belongs to the server. Its
+    parameters are those at which gradients are asked for, (d,), or each worker's own.
 
     Raises:
       TypeError: it is no transformation.
@@ -142,7 +159,9 @@ def optax_sender(transformation: optax.GradientTransformation) -> Sender:
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         sent = take(point, round)
-        made, memory = at_workers(transformation, len(sent.vectors)).update(sent.vectors, memory)
+        each = 0 if jnp.ndim(point) == 2 else None
+        update = optax.with_extra_args_support(transformation).update
+        made, memory = jax.vmap(update, in_axes=(0, 0, each))(sent.vectors, memory, point)
         return sent._replace(vectors=made), memory
 
     return Sender(init, send)

@@ -12,6 +12,8 @@ import pytest
 from simbyz import aggregators, attacks
 from simbyz.gossip import GossipConfig, Network, Sampled, columns, graphs, make_gossip, rules
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.simulator.metrics import bits_sent
+from simbyz.simulator.workers import compress, top_k
 from simbyz.tasks.problems import quadratic
 from tests.reference import gossip as reference
 
@@ -329,3 +331,10 @@ def test_losses_without_data_are_refused():
     rows = jnp.zeros((5, D))
     with pytest.raises(ValueError, match="ubar asks for losses on the task's data, .* `advance`"):
         simulator.apply(simulator.initialise(KEY), Hyperparameters(0.1), KEY, 0, rows, rows[:, 0])
+
+
+def test_bits_of_compressed_messages_are_a_column():
+    config = GossipConfig(Network(graphs.ring(5)), evaluate_every=None)
+    senders = [compress(top_k(2))]
+    _, metrics = run(config, rules.gossip, steps=2, senders=senders, columns={"bits": bits_sent})
+    np.testing.assert_array_equal(metrics.own["bits"], 2 * (32 + 3))  # of D = 5 coordinates

@@ -153,3 +153,17 @@ def test_what_is_sampled_is_what_was_clipped():
     )
     np.testing.assert_allclose(more.sampled_norm[0], plain.sampled_norm[0], rtol=1e-6)
     np.testing.assert_allclose(more.honest_norm[0], 2 * plain.honest_norm[0], rtol=1e-6)
+
+
+def test_optax_transformations_are_given_the_parameters():
+    """Weight decay at the workers: x_i + 0.3 θ, of one θ or of each worker's own."""
+    rows, point = np.arange(8.0, dtype=np.float32).reshape(2, 4), np.ones(4, np.float32)
+    sender = optax_sender(optax.add_decayed_weights(0.3))
+
+    def take(point, round):
+        return Sent(jnp.asarray(rows), jnp.asarray(rows), jnp.zeros(2), {})
+
+    memory = sender.init(jnp.zeros(4), 2)
+    for at in (point, np.stack([point, 2 * point])):
+        sent, memory = sender.send(take, jnp.asarray(at), memory, None)
+        np.testing.assert_allclose(sent.vectors, rows + 0.3 * at, rtol=1e-6)

@@ -1,0 +1,65 @@
+"""Wrong runs without a server, one a row: each gets one line, before anything is compiled."""
+
+import jax
+import pytest
+
+from simbyz import aggregators, attacks
+from simbyz.gossip import GossipConfig, Network, graphs, make_gossip, rules
+from simbyz.tasks.problems import quadratic
+
+PROBLEM = quadratic(jax.random.key(0), 5, 3)
+RING = graphs.ring(5, 4)
+
+
+def gossiped(rule=rules.gossip, attack=None, byzantine=(), **more):
+    own = {name: more.pop(name) for name in ("selection", "columns") if name in more}
+    config = GossipConfig(Network(RING, byzantine), **more)
+    return make_gossip(config, PROBLEM.task, rule, attack, **own)
+
+
+# (what is called, the error, what its message says)
+CALLS = {
+    "of a node's rule": (
+        lambda: gossiped(aggregators.weighted_median),
+        ValueError,
+        "weighted_median asks for masses, .* some of key, weights, honest, trusted, loss_of",
+    ),
+    "of a node's selection": (
+        lambda: gossiped(selection=lambda rows, f, *, masses: masses),
+        ValueError,
+        "the selection <lambda> asks for masses",
+    ),
+    "a node's selection": (
+        lambda: gossiped(selection="gts"),
+        TypeError,
+        "selection must be a function, .* got 'gts'",
+    ),
+    "of a node's column": (
+        lambda: gossiped(columns={"a": lambda *, stack: 0.0}),
+        ValueError,
+        "column 'a' asks for stack, .* some of parameters, sent, sampled",
+    ),
+    "of a node's attack": (
+        lambda: gossiped(attack=attacks.model_replacement, byzantine=(4,)),
+        ValueError,
+        r"asks for own, .* set GossipConfig\(byzantine_gradients=True\)",
+    ),
+    "nodes at once": (
+        lambda: gossiped(nodes_at_once=0),
+        ValueError,
+        "nodes_at_once must be at least 1 or None, got 0",
+    ),
+    "none to correct": (
+        lambda: gossiped(momentum=False, variance_reduction=True),
+        ValueError,
+        "variance_reduction corrects momentum: it needs momentum=True",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls(case):
+    call, error, message = CALLS[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert type(caught.value) is error and "\n" not in str(caught.value)
