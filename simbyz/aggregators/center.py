@@ -122,7 +122,7 @@ def _centered_clipping(
     """
     stack, unravel = ravel(updates)
     require("centered_clipping", len(stack), f, 2, 1)
-    start = jnp.zeros_like(stack[0]) if center is None else row_like(center, stack)
+    start = jnp.zeros_like(stack[0]) if center is None else row_like(center, updates, stack)
     steps = _clipped_steps("centered_clipping", stack, radius, iterations, start, center is None)
     return _of_clipped_steps(stack, steps, unravel)
 
@@ -272,18 +272,26 @@ def safe_sqrt(squares: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
 
 
-def row_like(row: PyTree, stack: jax.Array) -> jax.Array:
-    """A row (d,), or a pytree like one worker's update, as a row of the stack.
+def row_like(row: PyTree, updates: PyTree, stack: jax.Array) -> jax.Array:
+    """A row (d,), or a pytree like one worker's update, as a row of the stack of the updates.
 
     Raises:
-      ValueError: it has not d coordinates.
+      ValueError: it has not d coordinates, or others in each leaf: they would be taken for the
+        coordinates of other leaves. Or it is not floating point.
     """
-    joined, _ = ravel(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], {"row": row}))
-    if joined.shape[1] != stack.shape[1]:
-        raise ValueError(
-            f"an update has {stack.shape[1]} coordinates, the row given {joined.shape[1]}"
-        )
-    return joined[0]
+    if isinstance(row, list | tuple) and all(jnp.ndim(one) == 0 for one in row):
+        row = jnp.asarray(row)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(row)]
+    shapes, size = [leaf.shape for leaf in leaves], sum(leaf.size for leaf in leaves)
+    if size != stack.shape[1]:
+        raise ValueError(f"an update has {stack.shape[1]} coordinates, the row given {size}")
+    own = [leaf.shape[1:] for leaf in jax.tree.leaves(updates)]
+    if shapes not in (own, [(size,)]):
+        raise ValueError(f"an update has leaves of shapes {own}, the row given {shapes}")
+    dtypes = [str(leaf.dtype) for leaf in leaves]
+    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        raise ValueError(f"the row given must be floating point, got dtypes {dtypes}")
+    return ravel({number: leaf[None] for number, leaf in enumerate(leaves)})[0][0]
 
 
 def _at_least_one(rule: str, iterations: int) -> int:

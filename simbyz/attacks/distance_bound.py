@@ -157,7 +157,7 @@ def sparse_optimised(
     marked = jnp.zeros_like(mean, bool)
     if mask is not None:
         given = jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask)
-        marked = row_like(given, stack) != 0
+        marked = row_like(given, honest, stack) != 0
     large = jnp.where(marked, -scale * toward, 0)
     small = jnp.where(marked, 0, toward)
     squares = jnp.sum(jnp.square(rows - mean[None]), axis=1)

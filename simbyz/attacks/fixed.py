@@ -81,11 +81,12 @@ def sparse(
     del key
     stack, unravel = ravel(honest)
     mean, deviation = mean_and_deviation("sparse", stack)
-    factors: jax.Array | float = factor
+    shifts: jax.Array | float = factor
     if mask is not None:
-        marked = row_like(jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask), stack)
-        factors = jnp.where(marked != 0, scale, factor)
-    row = mean + factors * deviation
+        given = jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask)
+        marked = row_like(given, honest, stack)
+        shifts = jnp.where(marked != 0, scale, factor)
+    row = mean + shifts * deviation
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 

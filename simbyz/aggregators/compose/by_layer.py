@@ -190,7 +190,7 @@ def _layerwise_centered_clipping(
     stack, unravel = ravel(updates)
     n, d = stack.shape
     require("layerwise_centered_clipping", n, f, 2, 1)
-    start = None if center is None else row_like(center, stack)
+    start = None if center is None else row_like(center, updates, stack)
     core = core_of(centered_clipping)
     assert core is not None
     of_layers = []

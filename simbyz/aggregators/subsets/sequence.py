@@ -63,7 +63,7 @@ def _sequential_centered_clipping(
             f"sequential_centered_clipping needs bucket_size >= 1, got bucket_size={bucket_size}"
         )
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    start = jnp.zeros_like(stack[0]) if center is None else row_like(center, stack)
+    start = jnp.zeros_like(stack[0]) if center is None else row_like(center, updates, stack)
     start = start.astype(dtype)
     if radius is None:
         radius = middle_length(lengths_to(start, stack))

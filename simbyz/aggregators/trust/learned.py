@@ -12,7 +12,7 @@ from simbyz._arrays.stacking import PyTree, Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.center import row_like
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
-from simbyz.aggregators.trust.root import Root, losses_after
+from simbyz.aggregators.trust.root import Root, loss_at, losses_after, require_root
 
 __all__ = ["bant", "fedlaw", "sparse_capped_simplex"]
 
@@ -141,8 +141,10 @@ def fedlaw(
         old = of(workers, state) * finite
         whole = jnp.sum(old)
         old = jnp.where(whole > 0, old / jnp.where(whole > 0, whole, 1), finite / len(stack))
-        point = row_like(root.parameters, stack) - root.rate * weighted_mean(rows, old, 1.0)
-        gradient = jax.grad(lambda point: root.loss(unravel(point)))(point)
+        require_root(root)
+        point = row_like(root.parameters, jax.eval_shape(unravel, stack), stack)
+        point = point - root.rate * weighted_mean(rows, old, 1.0)
+        gradient = jax.grad(lambda point: loss_at(root, unravel(point)))(point)
         moves = root.rate * jnp.matmul(rows, gradient, precision=jax.lax.Precision.HIGHEST)
         wanted = jnp.where(finite & jnp.isfinite(moves), old + rate * moves, -jnp.inf)
         return sparse_capped_simplex(wanted, cap, count)

@@ -63,7 +63,7 @@ def _fltrust(updates: Updates, f: int = 0, *, trusted: Row) -> Halves:
     """
     stack, unravel = ravel(updates)
     require("fltrust", len(stack), f, 1, 1)
-    trusted = row_like(trusted, stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
+    trusted = row_like(trusted, updates, stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
     scale = unit_where_unusual(trusted)
     trusted = trusted * scale
     length = safe_sqrt(jnp.sum(jnp.square(trusted)))

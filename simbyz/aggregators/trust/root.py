@@ -11,12 +11,13 @@ derivative. Of equal scores the earlier rows win.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import not_negative, require
+from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import not_negative, require, require_callable, require_shape
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.stacking import PyTree, Row, Updates, ravel
@@ -46,10 +47,27 @@ def losses_after(
     root: Root, stack: jax.Array, unravel: Callable[[jax.Array], PyTree]
 ) -> tuple[jax.Array, jax.Array]:
     """The loss () where the server stands, and those (n,) after a step along each row alone."""
-    start = row_like(root.parameters, stack)
+    require_root(root)
+    start = row_like(root.parameters, jax.eval_shape(unravel, stack), stack)
     points = start[None] - root.rate * stack
-    before, after = root.loss(unravel(start)), jax.vmap(lambda row: root.loss(unravel(row)))(points)
-    return before, after
+    return loss_at(root, unravel(start)), jax.vmap(lambda row: loss_at(root, unravel(row)))(points)
+
+
+def loss_at(root: Root, parameters: PyTree) -> jax.Array:
+    """The loss () of the parameters: of any other shape, it would be spread over rows in silence.
+
+    Raises:
+      ValueError: it is no scalar.
+    """
+    loss = root.loss(parameters)
+    require_shape("the loss of root", loss, (), "a scalar")
+    return loss
+
+
+def require_root(root: Any) -> None:
+    """Raises TypeError where no `Root` is given."""
+    if not isinstance(root, Root):
+        raise TypeError(f"root must be a Root(parameters, rate, loss), got {type(root).__name__}")
 
 
 def _zeno(updates: Updates, f: int, *, root: Root, penalty: float | jax.Array = 0.0) -> Halves:
@@ -77,7 +95,9 @@ def _zeno(updates: Updates, f: int, *, root: Root, penalty: float | jax.Array = 
     not_negative("zeno", "penalty", penalty)
     rows = jax.lax.stop_gradient(stack)
     _, after = losses_after(root, rows, unravel)  # the loss before is the same of each
-    scores = after + penalty * squared_norms(rows).values
+    squares, unit = squared_norms(rows)
+    # By a unit at a time, since its square may be no float, nor that of a row.
+    scores = after + penalty / unit * squares / unit
     return mean_of_some(stack, _lowest(scores, len(stack) - f), unravel)
 
 
@@ -113,12 +133,16 @@ def _loss_function_rejection(
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("loss_function_rejection", n, f, 1, 2)
-    rows, start = jax.lax.stop_gradient(stack), row_like(root.parameters, stack)
+    require_root(root)
+    require_callable("rule", rule, "simbyz.aggregators.median")
+    rows, start = jax.lax.stop_gradient(stack), row_like(root.parameters, updates, stack)
 
     def without(row: jax.Array) -> jax.Array:
         others = jnp.arange(n - 1)
         left = rows[others + (others >= row)]
-        return root.loss(unravel(start - root.rate * rule(left, f)))
+        made = rule(left, f)
+        require_shape(f"the rule {name_of(rule)}", made, start.shape, "an aggregate (d,)")
+        return loss_at(root, unravel(start - root.rate * made))
 
     # The loss with all rows is the same of each. One that is lost without a row, too, is not its.
     losses = jax.lax.map(without, jnp.arange(n))

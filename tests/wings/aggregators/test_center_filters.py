@@ -226,6 +226,9 @@ def test_pytrees_have_pytrees_beside_them() -> None:
         assert_near(flat, rule(rows, **{option: row}))
         with pytest.raises(ValueError, match="7 coordinates, the row given 6"):
             rule(tree, **{option: row[1:]})
+        # As many numbers, but those of a kernel in another order.
+        with pytest.raises(ValueError, match=r"leaves of shapes .*, the row given"):
+            rule(tree, **{option: {"a": row[0], "b": row[1:].reshape(3, 2)}})
 
 
 @every_configuration
