@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+NUMBERS = int | float | np.generic | np.ndarray | jax.Array
+
 
 def integer(name: str, value: Any) -> int:
     """The value as an int.
@@ -47,19 +49,46 @@ def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
     return f
 
 
-def not_negative(of: str, name: str, value: Any) -> None:
-    """Checks a number that may be traced, where it is not.
+def one_number(of: str, name: str, value: Any) -> None:
+    """Checks that a value is one number, which may be traced: several would be spread over rows or
+    coordinates in silence.
 
     Raises:
       TypeError: it is no number.
-      ValueError: it is negative or NaN.
+      ValueError: it is several.
     """
-    if isinstance(value, jax.core.Tracer):
-        return
-    if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, NUMBERS):
         raise TypeError(f"{of} needs a number as {name}, got {value!r}")
-    if not np.all(np.asarray(value) >= 0):
+    if np.shape(value):
+        raise ValueError(f"{of} needs one number as {name}, got shape {np.shape(value)}")
+
+
+def not_negative(of: str, name: str, value: Any) -> None:
+    """Checks one number that may be traced, its sign where it is not.
+
+    Raises:
+      TypeError: it is no number.
+      ValueError: it is several, or negative or NaN (if not traced).
+    """
+    one_number(of, name, value)
+    # As a float: within a trace, comparing an array makes a traced value of it.
+    if not isinstance(value, jax.core.Tracer) and not float(value) >= 0:
         raise ValueError(f"{of} needs {name} >= 0, got {name}={value}")
+
+
+def share_below_one(of: str, name: str, value: Any) -> Any:
+    """The value as NumPy's, if it is a share that counts can be taken of.
+
+    Raises:
+      TypeError: it is no number, or is traced.
+      ValueError: it is several, or not from 0 to below 1.
+    """
+    one_number(of, name, value)
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{of} needs a {name} that is not traced: fix it before, by partial")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"{of} needs 0 <= {name} < 1, got {name}={value}")
+    return np.asarray(value)[()]
 
 
 def number(name: str, value: Any, words: str, holds: Callable[[float], bool]) -> None:
@@ -75,8 +104,7 @@ def number(name: str, value: Any, words: str, holds: Callable[[float], bool]) ->
       TypeError: it is no number.
       ValueError: out of its range, or several.
     """
-    kinds = int | float | np.generic | np.ndarray | jax.Array
-    if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, NUMBERS):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if np.shape(value):
         raise ValueError(

@@ -16,7 +16,7 @@ from simbyz._arrays.geometry import gram
 from simbyz._arrays.scales import unit_of, unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.aggregators.center import row_like
-from simbyz.attacks.rows import kept, repeat, seen, unit
+from simbyz.attacks.rows import factors, kept, repeat, seen, unit
 
 Direction = Literal["unit", "sign", "deviation"]
 
@@ -152,6 +152,7 @@ def sparse_optimised(
     del key
     if bound not in ("largest", "smallest"):
         raise ValueError(f'sparse_optimised takes the bound "largest" or "smallest", got {bound!r}')
+    factors("sparse_optimised", scale=scale)
     stack, unravel = ravel(honest)
     rows, mean, toward, unit_of_rows = _start("sparse_optimised", stack, "deviation")
     marked = jnp.zeros_like(mean, bool)

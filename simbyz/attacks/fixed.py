@@ -10,7 +10,7 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.aggregators.center import row_like
-from simbyz.attacks.rows import repeat, seen
+from simbyz.attacks.rows import factors, repeat, seen
 
 
 def a_little_is_enough(
@@ -42,6 +42,7 @@ def a_little_is_enough(
       times as long.
     """
     del key
+    factors("a_little_is_enough", factor=factor)
     stack, unravel = ravel(honest)
     mean, deviation = mean_and_deviation("a_little_is_enough", seen(stack, known))
     row = mean + factor * deviation
@@ -79,6 +80,7 @@ def sparse(
       size of the large shift is a choice made here.
     """
     del key
+    factors("sparse", factor=factor, scale=scale)
     stack, unravel = ravel(honest)
     mean, deviation = mean_and_deviation("sparse", stack)
     shifts: jax.Array | float = factor
@@ -139,6 +141,7 @@ def fall_of_empires(
       Distributed Momentum (ICLR 2021), is its ε = 0.1: see `inner_product_manipulation`.
     """
     del key
+    factors("fall_of_empires", factor=factor)
     stack, unravel = ravel(honest)
     row = (1 - factor) * moments.sure_mean(stack)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
@@ -161,6 +164,7 @@ def inner_product_manipulation(
     Reference: Xie et al., Fall of empires, UAI 2019.
     """
     del key
+    factors("inner_product_manipulation", tau=tau)
     stack, unravel = ravel(honest)
     row = -tau * moments.sure_mean(stack)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
@@ -190,6 +194,7 @@ def hidden_vulnerability(
       2018.
     """
     del key
+    factors("hidden_vulnerability", factor=factor)
     stack, unravel = ravel(honest)
     row, d = moments.sure_mean(stack), stack.shape[1]
     if coordinate is None:

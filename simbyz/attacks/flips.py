@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
-from simbyz.attacks.rows import count, repeat
+from simbyz.attacks.rows import count, factors, repeat
 
 
 def sign_flipping(
@@ -39,6 +39,7 @@ def sign_flipping(
       FLPoison one's own gradient.
     """
     del key
+    factors("sign_flipping", scale=scale)
     return turned(lambda rows: -scale * rows, honest, num_byzantine, own)
 
 

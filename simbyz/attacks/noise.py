@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import random_key
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
-from simbyz.attacks.rows import count, repeat
+from simbyz.attacks.rows import count, factors, repeat
 
 
 def zero(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
@@ -48,6 +48,7 @@ def gaussian(
     Convention: scale is 1 as in ByzFL, where all rows are equal; Krum's paper takes 200.
     """
     random_key("gaussian", key)
+    factors("gaussian", mean=mean, scale=scale)
     stack, unravel = _shaped(honest)
     draws = jax.random.normal(key, (count(num_byzantine), stack.shape[1]), stack.dtype)
     return unravel((mean + scale * draws).astype(stack.dtype))
@@ -64,6 +65,7 @@ def random(
     Convention: FedML's random mode.
     """
     random_key("random", key)
+    factors("random", scale=scale)
     stack, unravel = _shaped(honest)
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype, minval=-1, maxval=1)

@@ -1,10 +1,16 @@
 """Rows: those that an attack sees, and those that it sends."""
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import integer, one_number
 from simbyz._arrays.scales import unit_where_unusual
+from simbyz._arrays.stacking import PyTree
+from simbyz.aggregators.center import row_like
 
 
 def count(num_byzantine: int) -> int:
@@ -52,6 +58,33 @@ def seen(stack: jax.Array, known: int | None) -> jax.Array:
     if not 1 <= known <= len(stack):
         raise ValueError(f"known must be from 1 to {len(stack)} honest rows, or None, got {known}")
     return stack[:known]
+
+
+def aggregate_of(
+    rule: Callable[..., PyTree], made: PyTree, honest: PyTree, stack: jax.Array
+) -> jax.Array:
+    """What a rule made of rows, as a row of the stack of the honest ones.
+
+    Raises:
+      ValueError: it is not like one honest row.
+    """
+    try:
+        return row_like(made, honest, stack)
+    except ValueError as error:
+        raise ValueError(f"the rule {name_of(rule)} gave no aggregate: {error}") from error
+
+
+def factors(attack: str, **given: float | jax.Array) -> None:
+    """Checks numbers, by their names, that an attack multiplies what it sends by.
+
+    Raises:
+      TypeError: one is no number.
+      ValueError: one is several, or NaN (if not traced).
+    """
+    for name, value in given.items():
+        one_number(attack, name, value)
+        if not isinstance(value, jax.core.Tracer) and math.isnan(float(value)):
+            raise ValueError(f"{attack} needs a number as {name}, got {value}")
 
 
 def unit(vector: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.checks import floor_of_product, not_negative, require
+from simbyz._arrays.checks import floor_of_product, not_negative, require, share_below_one
 from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.long_rows import kth_largest
@@ -102,8 +102,7 @@ def _lasa(
     stack, unravel = ravel(updates)
     n, d = stack.shape
     require("lasa", n, f, 2, 1)
-    if not 0 <= sparsity < 1:
-        raise ValueError(f"lasa needs 0 <= sparsity < 1, got sparsity={sparsity}")
+    sparsity = share_below_one("lasa", "sparsity", sparsity)
     not_negative("lasa", "norm_bound", norm_bound)
     not_negative("lasa", "sign_bound", sign_bound)
     lengths = lengths_to(None, stack)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import floor_of_product, require
+from simbyz._arrays.checks import floor_of_product, require, share_below_one
 from simbyz._arrays.geometry import gram, middle_row
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import sum_rows
@@ -46,8 +46,7 @@ def _fedseca(updates: Updates, f: int, *, sparsity: float = 0.9) -> Halves:
     stack, unravel = ravel(updates)
     n, d = stack.shape
     require("fedseca", n, f, 2, 1)
-    if not 0 <= sparsity < 1:
-        raise ValueError(f"fedseca needs 0 <= sparsity < 1, got sparsity={sparsity}")
+    sparsity = share_below_one("fedseca", "sparsity", sparsity)
     lengths = lengths_to(None, stack)
     finite = lengths.finite[:, None]
     rows = jnp.where(finite, wide(stack), 0)

@@ -11,6 +11,7 @@ from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree
 from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.flips import turned
+from simbyz.attacks.rows import count, factors
 
 
 def model_replacement(
@@ -28,6 +29,7 @@ def model_replacement(
       factor: may be traced; n / num_byzantine if None, with n all workers.
 
     Raises:
+      TypeError: own is None, or factor no number.
       ValueError: own of another shape.
 
     Reference: Bagdasaryan et al., How to backdoor federated learning, AISTATS 2020.
@@ -35,9 +37,14 @@ def model_replacement(
       for all; several who send alike need their share of it.
     """
     del key
-    n = len(jax.tree.leaves(honest)[0]) + num_byzantine
-    scale = n / max(num_byzantine, 1) if factor is None else factor
-    return turned(lambda rows: scale * rows, honest, num_byzantine, own)
+    num_byzantine = count(num_byzantine)
+    if own is None:
+        raise TypeError("model_replacement needs own, what the attackers computed, got None")
+    if factor is None:
+        h = max((len(leaf) for leaf in jax.tree.leaves(honest) if jnp.ndim(leaf)), default=0)
+        factor = (h + num_byzantine) / max(num_byzantine, 1)
+    factors("model_replacement", factor=factor)
+    return turned(lambda rows: factor * rows, honest, num_byzantine, own)
 
 
 def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulAttack:
@@ -61,6 +68,7 @@ def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulA
       FLPoison ranks signed values where it says sizes (neurotoxin.py at 368c940, `argpartition` of
       the gradient itself).
     """
+    factors("neurotoxin", share=share)
     if not 0 < share <= 1:
         raise ValueError(f"neurotoxin needs 0 < share <= 1, got share={share}")
     not_negative("neurotoxin", "factor", factor)

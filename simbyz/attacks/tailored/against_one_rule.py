@@ -9,9 +9,12 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
+from simbyz.aggregators.center import row_like
 from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.fixed import mean_and_deviation, z_max
-from simbyz.attacks.rows import count, repeat, unit
+from simbyz.attacks.rows import count, factors, repeat, unit
+
+ROP = "relocated_orthogonal_perturbation"
 
 
 def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> Byzantine:
@@ -75,6 +78,7 @@ def byz_mean(
     Convention: factor as in `a_little_is_enough`; SignGuard's authors take -0.3 to -0.5.
     """
     del key
+    factors("byz_mean", factor=factor)
     stack, unravel = ravel(honest)
     num_byzantine, h = count(num_byzantine), len(stack)
     mean, deviation = mean_and_deviation("byz_mean", stack)
@@ -132,11 +136,8 @@ def relocated_orthogonal_perturbation(
     if momentum is None:
         center = mean
     else:
-        leaves = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], {"momentum": momentum})
-        center = ravel(leaves)[0][0]
-        if center.shape != (d,):
-            raise ValueError(f"momentum must have d={d} coordinates, got {center.size}")
-        center = center.astype(mean.dtype)
+        center = row_like(momentum, honest, stack).astype(mean.dtype)
+    factors(ROP, location=location, mixing=mixing, angle=angle, size=size)
     reference = unit(mixing * center + (1 - mixing) * mean)
     ones = jnp.ones(d, reference.dtype)
     orthogonal = unit(ones - jnp.sum(reference) * reference)

@@ -17,7 +17,7 @@ from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, ravel
 from simbyz.attacks.fixed import mean_and_deviation
-from simbyz.attacks.rows import count, kept, seen
+from simbyz.attacks.rows import count, factors, kept, seen
 
 # The size is halved this often at most: by then it is a millionth of where it started.
 HALVINGS = 20
@@ -137,7 +137,8 @@ def fang_trimmed_mean(
     Convention: the sample deviation; the authors' program divides by the number of rows.
     """
     random_key("fang_trimmed_mean", key)
-    if not isinstance(base, jax.core.Tracer) and not base > 1:
+    factors("fang_trimmed_mean", base=base)
+    if not isinstance(base, jax.core.Tracer) and not float(base) > 1:
         raise ValueError(f"fang_trimmed_mean needs base > 1, got base={base}")
     stack, unravel = ravel(honest)
     rows = seen(stack, known)

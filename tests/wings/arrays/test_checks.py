@@ -1,5 +1,6 @@
 """Arguments that are no counts, no lengths, no keys, and floors of products."""
 
+import functools
 from fractions import Fraction
 
 import jax
@@ -89,6 +90,68 @@ def test_lengths_are_not_negative(length):
         aggregators.signguard(ROWS, 1, lower=length)
     with pytest.raises(ValueError, match="dnc needs c >= 0"):
         aggregators.dnc(ROWS, 1, key=KEY, c=length)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, [1.0], np.ones(7), np.ones(3), jnp.ones(1)])
+def test_one_number_is_not_several(value):
+    """(7,) would be taken for a number a row, (3,) for one a coordinate."""
+    error = ValueError if isinstance(value, np.ndarray | jax.Array) else TypeError
+    for name, option in (
+        ("centered_clipping", "radius"),
+        ("geometric_median", "smoothing"),
+        ("filter_l2", "deviation"),
+        ("lasa", "norm_bound"),
+        ("lasa", "sparsity"),
+        ("fedseca", "sparsity"),
+        ("signguard", "lower"),
+        ("dnc", "c"),
+    ):
+        rule = getattr(aggregators, name)
+        options = {"key": KEY} if name == "dnc" else {}
+        with pytest.raises(error, match=f"{name} needs (a|one) number as {option}, got"):
+            rule(ROWS, 2, **options, **{option: value})
+    with pytest.raises(error, match="clipping needs (a|one) number as radius, got"):
+        preaggregators.clipping(ROWS, radius=value)
+    for name, option in (
+        ("a_little_is_enough", "factor"),
+        ("sparse", "scale"),
+        ("sparse_optimised", "scale"),
+        ("fall_of_empires", "factor"),
+        ("inner_product_manipulation", "tau"),
+        ("hidden_vulnerability", "factor"),
+        ("sign_flipping", "scale"),
+        ("gaussian", "mean"),
+        ("random", "scale"),
+        ("byz_mean", "factor"),
+        ("relocated_orthogonal_perturbation", "angle"),
+        ("fang_trimmed_mean", "base"),
+    ):
+        with pytest.raises(error, match=f"{name} needs (a|one) number as {option}, got"):
+            getattr(attacks, name)(KEY, ROWS, 2, **{option: value})
+
+
+def test_numbers_that_are_known_are_known_within_a_trace():
+    """Called as they are, not compiled: an array from outside of a loop is no traced value in it,
+    but what compares it is.
+    """
+    half, one, two = jnp.float32(0.5), jnp.float32(1), jnp.float32(2)
+    for call in (
+        lambda: aggregators.autogm(ROWS, 2),
+        lambda: aggregators.geometric_median(ROWS, 2, smoothing=one),
+        lambda: aggregators.lasa(ROWS, 2, sparsity=half),
+        lambda: preaggregators.clipping(ROWS, radius=one),
+        lambda: attacks.byz_mean(KEY, ROWS, 2, factor=one),
+        lambda: attacks.fang_trimmed_mean(KEY, ROWS, 2, base=two),
+    ):
+        within = jax.lax.fori_loop(0, 1, lambda _, made, call=call: call(), call())
+        np.testing.assert_allclose(within, call(), rtol=1e-6)
+
+
+def test_a_factor_is_not_nan_and_a_traced_share_is_told_to_be_fixed():
+    with pytest.raises(ValueError, match="byz_mean needs a number as factor, got nan"):
+        attacks.byz_mean(KEY, ROWS, 2, factor=float("nan"))
+    with pytest.raises(TypeError, match="lasa needs a sparsity that is not traced"):
+        jax.jit(lambda share: aggregators.lasa(ROWS, 2, sparsity=share))(0.5)
 
 
 def test_a_key_is_no_number():

@@ -253,7 +253,7 @@ HONEST = rows_of(0).astype(np.float32)
             "relocated_orthogonal_perturbation",
             HONEST,
             {"momentum": np.ones(4)},
-            "momentum must have d=5 coordinates, got 4",
+            "5 coordinates, the row given 4",
         ),
         ("relocated_orthogonal_perturbation", HONEST[:2], {}, "z_max needs n >= 3 and"),
     ],
