@@ -85,7 +85,7 @@ def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulA
         sizes = jnp.abs(state)
         kept = max(floor_of_product(share, len(sizes)), 1)
         (largest,) = kth_largest(sizes[None], len(sizes) + 1 - kept)
-        quiet = (sizes <= largest)[None]
+        quiet = sizes <= largest
         rows = turned(lambda rows: jnp.where(quiet, factor * rows, 0), honest, num_byzantine, own)
         return rows, state
 

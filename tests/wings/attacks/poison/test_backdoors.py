@@ -110,6 +110,8 @@ def test_sent_louder_or_where_nothing_moves():
     state = attack.learn(state, jnp.array([5.0, -0.1, 0.3, -9.0, 0.0, 2.0]))
     rows, _ = attack.send(KEY, honest, 2, state, own=own)
     np.testing.assert_array_equal(rows, 2 * np.asarray(own) * [0, 1, 1, 0, 1, 0])
+    nobody, _ = attack.send(KEY, honest, 0, state, own=own[:0])
+    assert nobody.shape == (0, 6)
 
 
 def plant(**changed):
