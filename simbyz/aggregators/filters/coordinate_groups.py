@@ -5,7 +5,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, random_key, require, require_callable
+from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import (
+    integer,
+    random_key,
+    require,
+    require_callable,
+    require_shape,
+)
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Updates, ravel
@@ -68,7 +75,9 @@ def _gas(
 
     def distances(group: jax.Array) -> jax.Array:
         """Of the rows (n, k) of a group to its result."""
-        apart = wide(group) * unit - (wide(rule(group, f)) * unit)[None]
+        made = rule(group, f)
+        require_shape(f"the rule {name_of(rule)}", made, group.shape[1:], "an aggregate of a group")
+        apart = wide(group) * unit - (wide(made) * unit)[None]
         return jnp.sqrt(jnp.sum(jnp.square(apart), axis=1))
 
     # The first groups are one longer than the others.

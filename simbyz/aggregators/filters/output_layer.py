@@ -69,7 +69,7 @@ def _lfighter(
     else:
         require_callable("neurons", neurons, "lambda rows: rows.reshape(n, classes, -1)")
         vectors = jnp.asarray(neurons(updates))
-        if vectors.ndim != 3 or len(vectors) != n:
+        if vectors.ndim != 3 or len(vectors) != n or vectors.size == 0:
             raise ValueError(
                 f"lfighter needs neurons of shape (n, c, k), n={n}, got shape {vectors.shape}"
             )

@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import integer, random_key, require, require_callable
+from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import (
+    integer,
+    random_key,
+    require,
+    require_callable,
+    require_shape,
+)
 from simbyz._arrays.halves import Halves, halves, selection_of
 from simbyz._arrays.moments import finite_rows, means_of_chosen
 from simbyz._arrays.stacking import Updates, ravel
@@ -71,7 +78,12 @@ def _median_of_means(
         of_groups = selection_of(rule)(means, f)
         return jnp.matmul(of_groups, shares, precision=jax.lax.Precision.HIGHEST)
 
-    return Halves(lambda: unravel(rule(means, f)), weights)
+    def aggregate() -> jax.Array:
+        row = rule(means, f)
+        require_shape(f"the rule {name_of(rule)}", row, means.shape[1:], "an aggregate (d,)")
+        return row
+
+    return Halves(lambda: unravel(aggregate()), weights)
 
 
 median_of_means, median_of_means_selection = halves(_median_of_means)

@@ -12,7 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, random_key, require
+from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import (
+    integer,
+    not_negative,
+    random_key,
+    require,
+    require_callable,
+    require_shape,
+)
 from simbyz._arrays.chunks import sum_over_chunks
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
@@ -164,13 +172,16 @@ def _foundation_fl(
     stack, unravel = ravel(updates)
     n = len(stack)
     middle, copies = _most_central(stack, f, m)
+    require_callable("rule", rule, "simbyz.aggregators.median")
 
     def aggregate() -> jax.Array:
         def of_all(
             rule: Callable[[jax.Array, int], jax.Array], stack: jax.Array, middle: jax.Array
         ) -> jax.Array:
             copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
-            return rule(jnp.concatenate([stack, copied]), f)
+            row = rule(jnp.concatenate([stack, copied]), f)
+            require_shape(f"the rule {name_of(rule)}", row, stack.shape[1:], "an aggregate (d,)")
+            return row
 
         if rule is not trimmed_mean:
             return of_all(rule, stack, middle)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, signature_of_all
-from simbyz._arrays.checks import flag
+from simbyz._arrays.checks import flag, require_callable
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
-from simbyz.attacks.rows import kept
+from simbyz.attacks.rows import aggregate_of, count, kept
 from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
 from simbyz.attacks.searched.span import in_span
 
@@ -84,6 +84,7 @@ def adaptive(
     Convention: that program searches on the negated side when `negative` is set, and then sends the
       positive side at the factor it found; "little-negative" sends what it searched.
     """
+    require_callable("rule", rule, "simbyz.aggregators.median")
     chosen, evaluations = _direction(direction), at_least_one(evaluations)
     knows_root = flag("knows_root", knows_root)
     if symmetry not in (None, "rotations"):
@@ -97,6 +98,7 @@ def adaptive(
         )
 
     def attack(key: jax.Array, honest: PyTree, num_byzantine: int, **known: Any) -> PyTree:
+        num_byzantine = count(num_byzantine)
         if not num_byzantine:
             return chosen(key, honest, num_byzantine, factor=0.0)
         if wanted and not knows_root:
@@ -188,8 +190,8 @@ def worth_of(
 
     def worth(byzantine: PyTree) -> jax.Array:
         updates = jax.tree.map(lambda *both: jnp.concatenate(both), honest, byzantine)
-        aggregate = jax.tree.map(lambda leaf: leaf[None], rule(updates, f))
-        return objective(wide(ravel(aggregate)[0][0]) * unit, wide(mean) * unit)
+        aggregate = aggregate_of(rule, rule(updates, f), honest, stack)
+        return objective(wide(aggregate) * unit, wide(mean) * unit)
 
     return worth
 

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import integer, require_callable
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
+from simbyz.attacks.rows import count
 from simbyz.attacks.searched.adaptive import Attack, Objective, Rule, worth_of
 from simbyz.attacks.searched.climb import Start, climb, farthest_on_rays, rays
 from simbyz.attacks.searched.span import in_span
@@ -90,6 +91,7 @@ def gradient_ascent(
       each climber 8, and a gradient. With "coordinates", 74 on each of 3 rays. With "rotations", as
       without, but of rows of few numbers, after one `in_span`.
     """
+    require_callable("rule", rule, "simbyz.aggregators.median")
     if symmetry is not None and symmetry not in get_args(Symmetry):
         raise ValueError(f'symmetry must be "coordinates", "rotations" or None, got {symmetry!r}')
     climbers, iterations = integer("climbers", climbers), integer("iterations", iterations)
@@ -102,6 +104,7 @@ def gradient_ascent(
 
     def attack(key: jax.Array, honest: PyTree, num_byzantine: int) -> PyTree:
         stack, unravel = ravel(honest)
+        num_byzantine = count(num_byzantine)
         if not num_byzantine:
             return unravel(stack[:0])
         if len(stack) < 2:

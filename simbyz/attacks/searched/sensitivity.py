@@ -1,6 +1,7 @@
 """An attack by the sensitivity curve: one more point where it moves the rule's result most."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import OF_ROOT, signature_of_all
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import integer, number, require_callable
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import mean_and_deviation
-from simbyz.attacks.rows import count, repeat
+from simbyz.attacks.rows import aggregate_of, count, repeat
 
 Rule = Callable[..., PyTree]
 
@@ -45,8 +46,10 @@ def sensitivity_curve(
       the rule does.
 
     Raises:
-      ValueError: evaluations < 1; fewer than two honest rows, and what the rule refuses, when the
-        attack is traced.
+      TypeError: a rule that is no function, a reach that is no number.
+      ValueError: evaluations < 1, a reach that is not positive or not finite (if not traced); fewer
+        than two honest rows, what the rule refuses, and a rule that gives no row like an honest
+        one, when the attack is traced.
 
     Cost: 2 · evaluations + 1 times the rule.
     Reference: Schroth, Vlaski and Zoubir, Sensitivity curve maximization: attacking robust
@@ -54,6 +57,8 @@ def sensitivity_curve(
       `gradient_ascent` maximise the distance from the honest mean instead.
     Convention: the direction, the honest deviation, and the values tried are choices made here.
     """
+    require_callable("rule", rule, "simbyz.aggregators.median")
+    number("reach", reach, "positive and finite", lambda one: 0 < one < math.inf)
     evaluations = integer("evaluations", evaluations)
     if evaluations < 1:
         raise ValueError(f"evaluations must be at least 1, got {evaluations}")
@@ -71,8 +76,8 @@ def sensitivity_curve(
 
         def result(z: jax.Array) -> jax.Array:
             joined = jnp.concatenate([stack, repeat(row_at(z), num_byzantine)])
-            made = jax.tree.map(lambda leaf: leaf[None], told(unravel(joined), tolerated))
-            return wide(ravel(made)[0][0]) * unit
+            made = aggregate_of(rule, told(unravel(joined), tolerated), honest, stack)
+            return wide(made) * unit
 
         unit = unit_where_unusual(stack)
         ratios = jnp.linspace(-2.0, 0.0, evaluations)

@@ -12,6 +12,7 @@ from sklearn.cluster import HDBSCAN
 
 from simbyz import aggregators
 from simbyz.aggregators import selection_of
+from simbyz.preaggregators import nearest_neighbor_mixing
 from tests.reference import further_rules as reference
 from tests.support.compiled import compiled
 from tests.support.paths import GOLDEN
@@ -279,6 +280,10 @@ def test_weights_that_are_found() -> None:
         (lambda rows: aggregators.autogm(rows, F, penalty=-1.0), "penalty >= 0"),
         (lambda rows: aggregators.flame(rows, F, noise=0.1), "a key for a noise other than 0"),
         (lambda rows: aggregators.lfighter(rows, F, neurons=lambda x: x), r"\(n, c, k\), n=12"),
+        (
+            lambda rows: aggregators.lfighter(rows, F, neurons=lambda x: x[:, :0, None]),
+            r"\(n, c, k\), n=12, got shape \(12, 0, 1\)",
+        ),
         (lambda rows: aggregators.lfighter(rows, F, iterations=0), "iterations >= 1"),
         (
             lambda rows: aggregators.sequential_centered_clipping(rows, F, bucket_size=0),
@@ -289,3 +294,17 @@ def test_weights_that_are_found() -> None:
 def test_options_out_of_range_are_refused(call: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call(gaussian_rows(0))
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("name", ["gas", "median_of_means", "foundation_fl"])
+def test_what_a_rule_within_a_rule_gives_is_a_row(name: str) -> None:
+    """One that gives rows, or one number, would be spread over them in silence."""
+    rule = getattr(aggregators, name)
+    for within in (nearest_neighbor_mixing, lambda rows, f: rows[:, 0], lambda rows, f: rows[0, 0]):
+        with pytest.raises(ValueError, match=r"the rule .* must return an aggregate .*of shape \("):
+            rule(gaussian_rows(0, d=4), F, rule=within)
+    with pytest.raises(
+        TypeError, match="rule must be a function, such as simbyz.aggregators.median"
+    ):
+        rule(gaussian_rows(0), F, rule="median")

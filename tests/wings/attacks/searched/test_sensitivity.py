@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
+from simbyz.preaggregators import nearest_neighbor_mixing
 from tests.reference import attacks as reference
 from tests.reference import rules
 
@@ -38,6 +39,25 @@ def test_the_mean_is_most_sensitive_at_the_reach():
 def test_refused():
     with pytest.raises(ValueError, match="evaluations must be at least 1, got 0"):
         attacks.sensitivity_curve(aggregators.median, evaluations=0)
+    for reach in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="reach must be positive and finite, got"):
+            attacks.sensitivity_curve(aggregators.median, reach=reach)
     attack = attacks.sensitivity_curve(aggregators.median)
     with pytest.raises(ValueError, match="at least 2 honest rows"):
         attack(KEY, np.ones((1, D), np.float32), 1)
+
+
+def no_row(updates, f):
+    return updates[:, 0]
+
+
+@pytest.mark.parametrize("rule", [no_row, nearest_neighbor_mixing])
+def test_a_rule_that_gives_no_row_is_named(rule):
+    honest = np.random.default_rng(0).normal(size=(H, D)).astype(np.float32)
+    for attack in (
+        attacks.sensitivity_curve(rule, evaluations=2),
+        attacks.adaptive("little", rule, evaluations=2),
+        attacks.gradient_ascent(rule),
+    ):
+        with pytest.raises(ValueError, match=f"the rule {rule.__name__} gave no aggregate: an upd"):
+            attack(KEY, honest, B)
