@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import ASKED, asked, asks_for, signature_of_all
+from simbyz._arrays.checks import random_key, require_callable
 from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.stacking import PyTree, ravel
 
@@ -46,15 +47,20 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     Raises:
       ValueError: no part.
+      TypeError: a part that is no function.
     """
     if not parts:
         raise ValueError("chain needs at least one part, the rule")
+    for part in parts:
+        require_callable("each part of a chain", part, "simbyz.aggregators.median")
     signature = signature_of_all(parts, ("updates", "f"), ASKED)
     num_keys = sum(asks_for(part, "key") for part in parts)
 
     def core(*arguments: Any, **options: Any) -> Halves:
         given = signature.bind(*arguments, **options).arguments
         updates, f, key = given.pop("updates"), given.pop("f"), given.pop("key", None)
+        if key is not None:
+            random_key("chain", key)
         several = num_keys > 1 and key is not None
         keys = list(jax.random.split(key, num_keys)) if several else [key] * num_keys
         return _in_turn(parts, updates, f, keys, given)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asked, asks_for, name_of
+from simbyz._arrays.checks import one_number, random_key, require_callable
 from simbyz._arrays.halves import Halves, halves, selection_of
 from simbyz._arrays.stacking import PyTree
 
@@ -31,6 +32,7 @@ def mixture(
       A callable (updates, f, *, key).
 
     Raises:
+      TypeError: a rule that is no function, a weight that is no number.
       ValueError: no rule, a rule that asks for masses or a state, or weights that are not as many
         numbers of at least 0, not all 0.
 
@@ -40,16 +42,23 @@ def mixture(
       momentum for Byzantine-resilient stochastic gradient descent, ICLR 2021.
     """
     rules = tuple(rules)
+    for rule in rules:
+        require_callable("each rule of a mixture", rule, "simbyz.aggregators.median")
+    for one in weights or ():
+        one_number("mixture", "each weight", one)
     shares = [1.0] * len(rules) if weights is None else [float(one) for one in weights]
     if not rules or len(shares) != len(rules):
         raise ValueError(f"mixture needs a weight a rule, got {len(rules)} and {len(shares)}")
-    if not all(0 <= one < math.inf for one in shares) or sum(shares) == 0:
+    if not all(0 <= one < math.inf for one in shares) or max(shares) == 0:
         raise ValueError(f"weights must be finite and at least 0, and one above, got {shares}")
+    # Of the largest, or their sum may be no float.
+    shares = [one / max(shares) for one in shares]
     for rule in rules:
         if asks_for(rule, "masses") or asks_for(rule, "state"):
             raise ValueError(f"mixture takes no rule with masses or a state, got {name_of(rule)}")
 
     def core(updates: PyTree, f: int, *, key: jax.Array) -> Halves:
+        random_key("mixture", key)
         draw, own = jax.random.split(key)
         number = jax.random.choice(draw, len(rules), p=jnp.array(shares) / sum(shares))
 

@@ -163,6 +163,10 @@ def test_a_key_is_no_number():
         lambda key: attacks.random(key, ROWS, 2),
         lambda key: attacks.fang_trimmed_mean(key, ROWS, 2),
         lambda key: attacks.start_mimic(key, 3),
+        lambda key: aggregators.mixture([aggregators.median])(ROWS, 2, key=key),
+        lambda key: aggregators.chain(
+            *[functools.partial(preaggregators.bucketing, bucket_size=1)] * 2, aggregators.median
+        )(ROWS, 2, key=key),
     ):
         for key in (0, np.zeros(2), "key"):
             with pytest.raises(TypeError, match=r"needs a key as jax.random.key\(0\) gives, got "):
