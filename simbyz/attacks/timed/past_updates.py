@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import integer, not_negative, number
+from simbyz._arrays.scales import length_of, own_lengths, unit_where_unusual
 from simbyz.attacks.base import StatefulAttack
 
 
@@ -76,10 +77,13 @@ def poisoned_fl(
             return jax.random.rademacher(key, state.signs.shape, state.signs.dtype)
 
         signs = jax.lax.cond(state.step == 0, draw, lambda: state.signs)
-        length, last = jnp.linalg.norm(state.aggregate), jnp.linalg.norm(state.sent)
-        apart = jnp.abs(state.aggregate - state.sent * length / jnp.where(last > 0, last, 1))
+        # Each in a unit in which it has squares.
+        unit, unit_sent = unit_where_unusual(state.aggregate), unit_where_unusual(state.sent)
+        aggregate, sent = state.aggregate * unit, state.sent * unit_sent
+        length, last = jnp.linalg.norm(aggregate), jnp.linalg.norm(sent)
+        apart = jnp.abs(aggregate - sent * length / jnp.where(last > 0, last, 1))
         size = jnp.linalg.norm(apart)
-        row = state.factor * length * apart / jnp.where(size > 0, size, 1) * signs
+        row = state.factor * length * apart / jnp.where(size > 0, size, 1) * signs / unit
         rows = jnp.broadcast_to(row.astype(honest.dtype), (num_byzantine, row.size))
         return rows, state._replace(signs=signs, sent=row)
 
@@ -144,15 +148,18 @@ def xfed(spread: float | jax.Array = 1.0, *, window: int = 10) -> StatefulAttack
         known = jnp.arange(window) < step
         middle = _median(norms, known)
         length = middle + spread * _median(jnp.abs(norms - middle), known)
-        lengths = jnp.linalg.norm(rows, axis=1, keepdims=True)
-        moved = rows - jnp.where(step > 0, length, 0) * rows / jnp.where(lengths > 0, lengths, 1)
+        # Both in units in which their product, and squares, are floats.
+        unit = unit_where_unusual(length[None])
+        lengths, units = (each[:, None] for each in own_lengths(rows))
+        way = jnp.where(step > 0, length * unit, 0) * (rows * units)
+        moved = rows - way / jnp.where(lengths > 0, lengths, 1) / unit
         return moved.astype(rows.dtype), state
 
     def learn(
         state: tuple[jax.Array, jax.Array], aggregate: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         step, norms = state
-        return step + 1, norms.at[step % window].set(jnp.linalg.norm(aggregate))
+        return step + 1, norms.at[step % window].set(length_of(aggregate))
 
     return StatefulAttack(start, send, learn)
 

@@ -77,6 +77,6 @@ def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:
         key: jax.Array, honest: jax.Array, num_byzantine: int, last: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         drawn = jax.random.normal(key, (num_byzantine, honest.shape[1]), honest.dtype)
-        return last[None] + noise * drawn, last
+        return (last[None] + noise * drawn).astype(honest.dtype), last
 
     return StatefulAttack(jnp.zeros, send, lambda last, aggregate: aggregate)

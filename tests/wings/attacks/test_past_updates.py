@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from simbyz import aggregators
+from simbyz._arrays.calling import asks_for
 from simbyz.attacks import dynamic_label_flipping, poisoned_fl, xfed
 from simbyz.data import Dataset
 from simbyz.simulator import Config, Hyperparameters, make_simulator
@@ -78,6 +79,17 @@ def test_own_vectors_turned_by_the_length_of_past_aggregates():
         np.testing.assert_allclose(rows[step], own - length * units, rtol=1e-5, atol=1e-6)
     rows, _ = told(xfed(window=5), AGGREGATES[:1])
     np.testing.assert_array_equal(rows[0], HONEST[jnp.array([0, 1, 2, 0])])
+
+
+@pytest.mark.parametrize("attack", [poisoned_fl(2.0, period=3), xfed(1.5, window=3)])
+@pytest.mark.parametrize("scale", [2.0**-90, 2.0**-66, 2.0**66, 2.0**110])
+def test_a_power_of_two_changes_nothing_but_the_scale(attack, scale):
+    own = jnp.asarray(HONEST)[jnp.array([0, 1, 2, 0])]
+    options = {"own": own} if asks_for(attack.send, "own") else {}
+    scaled = {name: np.float32(scale) * value for name, value in options.items()}
+    expected, _ = told(attack, AGGREGATES[:4], **options)
+    got, _ = told(attack, np.float32(scale) * AGGREGATES[:4], **scaled)
+    np.testing.assert_allclose(got / scale, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slower
