@@ -1,12 +1,12 @@
 """Safeguard: who drifts away from the majority over a window is left out, and stays so."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, require
-from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.checks import integer, not_negative, number, require
+from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import Updates, ravel
@@ -53,10 +53,10 @@ def safeguard(
       dropped. All workers have to take part in each step.
 
     Raises:
-      TypeError: windows or reset are no ints.
-      ValueError: windows that are not at least 1, the longer one first; a threshold or factor that
-        is negative or NaN (if not traced); reset below 1. When called: n < 2f + 1, or fewer rows
-        than workers.
+      TypeError: windows or reset are no ints, a threshold or factor that is no number.
+      ValueError: windows that are not two of at least 1, the longer one first; thresholds that are
+        not two, or are negative or NaN, or a factor below 1 (if not traced); reset below 1. When
+        called: n < 2f + 1, or fewer rows than workers.
 
     Cost: two n × n × d matrix products and five passes over the stack a step.
     Reference: Allen-Zhu, Ebrahimian, Li and Alistarh, Byzantine-resilient non-convex stochastic
@@ -66,25 +66,31 @@ def safeguard(
       than half within the threshold, the worker with the most is in the middle. The thresholds that
       follow the workers are from memory of the paper's experiments.
     """
+    windows = _two("windows", windows, "(100, 10)")
     whole = [integer("windows", window) for window in windows]
-    if len(whole) != 2 or not 1 <= whole[1] <= whole[0]:
+    if not 1 <= whole[1] <= whole[0]:
         raise ValueError(f"windows must be two of at least 1, the longer one first, got {windows}")
     longer, shorter = whole
     if reset is not None and integer("reset", reset) < 1:
         raise ValueError(f"reset must be at least 1 or None, got {reset}")
-    for value in (factor, *(thresholds or ())):
-        not_negative("safeguard", "thresholds and factor", value)
+    number("factor", factor, "at least 1", lambda one: one >= 1)
+    if thresholds is not None:
+        thresholds = _two("thresholds", thresholds, "(3.0, 1.0)")
+        for value in thresholds:
+            not_negative("safeguard", "each threshold", value)
 
     def near(sums: jax.Array, good: jax.Array, threshold: float | jax.Array | None) -> jax.Array:
         """Who (n,) of the good is near the middle one of them."""
         n = len(sums)
-        distances = jnp.sqrt(squared_distances(sums))
+        squares, unit = distances_between(sums)
+        distances = jnp.sqrt(squares)
         distances = jnp.where(good[None, :] & jnp.isfinite(distances), distances, jnp.inf)
         distances = jnp.where(jnp.eye(n, dtype=bool) & good[:, None], 0, distances)
         if threshold is None:
             reach = jnp.where(good, jnp.sort(distances, axis=1)[:, n // 2], jnp.inf)
             middle = jnp.argmin(reach)
             return good & (distances[:, middle] <= factor * reach[middle])
+        threshold = jnp.asarray(threshold, unit.dtype) * unit
         counts = jnp.where(good, jnp.sum(distances <= threshold, axis=1), -1)
         return good & (distances[:, jnp.argmax(counts)] <= 2 * threshold)
 
@@ -123,3 +129,11 @@ def safeguard(
         return Watch(sums, sums, jnp.ones(n, bool), jnp.int32(0))
 
     return StatefulRule(halves(_safeguard)[0], start, learn)
+
+
+def _two(name: str, values: Any, example: str) -> tuple[Any, Any]:
+    """The values, of the longer window and of the shorter."""
+    if not isinstance(values, tuple | list) or len(values) != 2:
+        raise ValueError(f"{name} must be two, such as {example}, got {values!r}")
+    longer, shorter = values
+    return longer, shorter
