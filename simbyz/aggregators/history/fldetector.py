@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from simbyz._arrays.checks import integer, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import finite_only
@@ -93,7 +94,10 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
         rows, _ = finite_only(stack)
         move, turn = parameters - state.parameters, aggregate - state.aggregate
         turned = hessian_product(state.moves, state.turns, move)
-        distances = jnp.linalg.norm(state.rows + turned[None] - rows, axis=1)
+        # In a unit in which all have squares: a row of 1e20 would make every share NaN.
+        unit = unit_where_unusual(jnp.concatenate([state.rows, rows, turned[None]]))
+        predicted = state.rows * unit + (turned * unit)[None]
+        distances = jnp.linalg.norm(predicted - rows * unit, axis=1)
         total = jnp.sum(distances)
         misses = _pushed(state.misses, distances / jnp.where(total > 0, total, 1))
         scores = jnp.mean(misses, axis=0)
@@ -125,6 +129,11 @@ def hessian_product(moves: jax.Array, turns: jax.Array, vector: jax.Array) -> ja
     """B v (d,) of the L-BFGS matrix B of these moves and turns (w, d), the oldest first, in its
     compact form; 0 where they determine none.
     """
+    # Of moves in one unit and turns in another, B v is in that of the turns.
+    unit_of_moves = unit_where_unusual(jnp.concatenate([moves, vector[None]]))
+    unit_of_turns = unit_where_unusual(turns)
+    moves, turns = moves * unit_of_moves, turns * unit_of_turns
+    vector = vector * unit_of_moves
 
     def times(one: jax.Array, other: jax.Array) -> jax.Array:
         return jnp.matmul(one, other, precision=EXACT)
@@ -137,6 +146,7 @@ def hessian_product(moves: jax.Array, turns: jax.Array, vector: jax.Array) -> ja
     )
     both = jnp.concatenate([scale * moves, turns])
     result = scale * vector - times(jnp.linalg.solve(matrix, times(both, vector)), both)
+    result = result / unit_of_turns
     return jnp.where(jnp.all(jnp.isfinite(result)), result, 0)
 
 

@@ -1,10 +1,11 @@
 """Rules that remember decide alike whatever the size of the rows, and beside one that is huge."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.aggregators import safeguard
+from simbyz.aggregators import fldetector, safeguard
 
 N, D, T = 9, 5, 14
 RNG = np.random.default_rng(0)
@@ -47,3 +48,36 @@ def test_thresholds_are_in_the_units_of_the_rows(scale):
     expected = watched_in_numpy(steps)
     assert expected.sum(axis=1).tolist() == [8, 8, 7, 7] and expected[-1, 2:].all()
     np.testing.assert_array_equal(watched(steps, scale), expected)
+
+
+def detected(steps, scale):
+    """Who is found, and the mean shares of the distances from what was predicted."""
+    rule = fldetector(3)
+    state, parameters = rule.start(jnp.zeros(D), n=N), jnp.zeros(D)
+    learn = jax.jit(rule.learn)
+    for step, rows in enumerate(steps):
+        rows = jnp.asarray(rows * scale, jnp.float32)
+        aggregate = rule.aggregate(rows, 2, state=state)
+        state = learn(state, rows, aggregate, key=jax.random.key(step), parameters=parameters)
+        parameters = parameters - 0.1 * aggregate
+    return np.asarray(state.found), np.asarray(jnp.mean(state.misses, axis=0))
+
+
+@pytest.mark.slower
+def test_who_cannot_be_predicted_is_found_at_any_scale():
+    found, shares = detected(STEPS, 1.0)
+    assert np.flatnonzero(found).tolist() == [0, 1]
+    for scale in SCALES:
+        again, those = detected(STEPS, scale)
+        np.testing.assert_array_equal(again, found)
+        np.testing.assert_allclose(those, shares, rtol=1e-5)
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize("loud", [1e20, 1e30, 3e38])
+def test_one_huge_row_does_not_hide_behind_its_own_distance(loud):
+    steps = STEPS.copy()
+    steps[::2, 0] = loud
+    found, shares = detected(steps, 1.0)
+    np.testing.assert_allclose(shares[0], 1, rtol=1e-5)
+    assert found[0]
