@@ -53,7 +53,8 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
         rows, finite = finite_only(jax.lax.stop_gradient(stack))
         weights = _weights(of(workers, state) + rows, confidence) * finite
         weights = jnp.where(jnp.any(weights > 0), weights, finite)
-        total = jnp.maximum(jnp.sum(weights), 1e-6)
+        total = jnp.sum(weights)
+        total = jnp.where(total > 0, total, 1)
         return Halves(
             lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
             lambda: weights / total,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.aggregators import fldetector, safeguard
+from simbyz.aggregators import fldetector, foolsgold, safeguard
 
 N, D, T = 9, 5, 14
 RNG = np.random.default_rng(0)
@@ -81,3 +81,11 @@ def test_one_huge_row_does_not_hide_behind_its_own_distance(loud):
     found, shares = detected(steps, 1.0)
     np.testing.assert_allclose(shares[0], 1, rtol=1e-5)
     assert found[0]
+
+
+def test_small_weights_of_foolsgold_are_shared_out_in_full():
+    rows = np.asarray(STEPS[0], np.float32)
+    rows[2:] += np.eye(N - 2, D, dtype=np.float32) * 3
+    usual, faint = foolsgold(1e-2), foolsgold(1e-9)
+    whole, part = (r.aggregate(rows, 2, state=r.start(jnp.zeros(D), n=N)) for r in (usual, faint))
+    np.testing.assert_allclose(part, whole, rtol=1e-5)  # no weight of either is cut at 1
