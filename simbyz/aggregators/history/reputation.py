@@ -51,7 +51,8 @@ def adaptive_federated_averaging(
       if all are banned.
 
     Raises:
-      ValueError: a number that is negative or NaN, or ban above 1 (if not traced).
+      TypeError: one that is no number.
+      ValueError: a number that is negative or NaN, prior 0, or ban above 1 (if not traced).
 
     Cost: one n × n × d matrix product and two passes over the stack a step.
     Reference: Muñoz-González, Co and Lupu, Byzantine-robust federated machine learning through
@@ -61,6 +62,8 @@ def adaptive_federated_averaging(
     """
     for name, value in {"prior": prior, "slack": slack, "increase": increase, "ban": ban}.items():
         not_negative("adaptive_federated_averaging", name, value)
+    # Of no steps at all, no share is good.
+    number("prior", prior, "above 0", lambda one: one > 0)
     number("ban", ban, "from 0 to 1", lambda one: one <= 1)
 
     def found(

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from simbyz._arrays.checks import integer, not_negative, require
+from simbyz._arrays.checks import floor_of_product, integer, not_negative, number, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import PyTree, Updates, ravel
@@ -37,7 +38,8 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
       0.
 
     Raises:
-      ValueError: a rate that is negative or NaN (if not traced).
+      TypeError: a rate that is no number.
+      ValueError: a rate that is not from 0 to 1 (if not traced).
 
     Cost: n + 1 losses on the server's examples and two passes over the stack a step.
     Reference: arXiv:2505.07614, of whose released program (brain-lab-research/Bant) this is the
@@ -45,6 +47,7 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
     Convention: trust is kept for each worker, in that program in a list that grows.
     """
     not_negative("bant", "rate", rate)
+    number("bant's rate", rate, "from 0 to 1", lambda one: one <= 1)
 
     def trust(
         state: jax.Array, stack: jax.Array, workers: Workers, losses: tuple[jax.Array, jax.Array]
@@ -154,7 +157,8 @@ def fedlaw(
         count = n - f if nonzero is None else integer("nonzero", nonzero)
         if not 1 <= count <= n:
             raise ValueError(f"fedlaw needs 1 <= nonzero <= n, got nonzero={count}, n={n}")
-        if not isinstance(cap, jax.core.Tracer) and count * cap < 1:
+        # A cap of 1 / 49 for 49 rows is 1 in sum, but for rounding.
+        if not isinstance(cap, jax.core.Tracer) and _most(cap, count) < 1:
             raise ValueError(
                 f"fedlaw needs nonzero · cap >= 1, or no weights add up to 1, got {count} · {cap}"
             )
@@ -187,6 +191,12 @@ def fedlaw(
         return jnp.full(n, 1 / n, zeros.dtype)
 
     return StatefulRule(halves(_fedlaw)[0], start, learn)
+
+
+def _most(cap: float | jax.Array, count: int) -> int:
+    """The most that so many weights add up to, in whole numbers, rounding aside."""
+    known: int = floor_of_product(np.minimum(np.asarray(cap), 1)[()], count)
+    return known
 
 
 def sparse_capped_simplex(wanted: jax.Array, cap: float | jax.Array, count: int) -> jax.Array:

@@ -234,6 +234,13 @@ WRONG = {
     "ban": (lambda: adaptive_federated_averaging(ban=-0.1), "ban >= 0"),
     "prior": (lambda: adaptive_federated_averaging(prior=np.nan), "prior >= 0"),
     "trust": (lambda: bant(-0.1), "rate >= 0"),
+    "more than all trust": (lambda: bant(2.0), "rate must be from 0 to 1, got 2.0"),
+    "trust in rows of its own": (lambda: bant(np.ones(N)), r"one number as rate, got shape \(9,\)"),
+    "no count": (lambda: adaptive_federated_averaging(prior=0), "prior must be above 0, got 0"),
+    "one window": (lambda: safeguard(5), r"windows must be two, such as \(100, 10\), got 5"),
+    "a threshold": (lambda: safeguard(thresholds=1.0), "thresholds must be two, such as"),
+    "too few thresholds": (lambda: safeguard(thresholds=(1.0,)), "thresholds must be two"),
+    "no majority stays": (lambda: safeguard(factor=0.5), "factor must be at least 1, got 0.5"),
     "cap too small": (lambda: follow(fedlaw(0.1, cap=0.1)), "no weights add up to 1"),
     "nobody": (lambda: follow(fedlaw(0.1, nonzero=0)), "1 <= nonzero <= n"),
     "more than all": (lambda: follow(fedlaw(0.1, nonzero=10)), "1 <= nonzero <= n"),
@@ -252,6 +259,7 @@ WRONG = {
 }
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("case", WRONG)
 def test_what_makes_no_sense_is_refused(case):
     make, words = WRONG[case]

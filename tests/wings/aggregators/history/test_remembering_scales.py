@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.aggregators import fldetector, foolsgold, safeguard
+from simbyz.aggregators import Root, fedlaw, fldetector, foolsgold, safeguard, selection_of
 
 N, D, T = 9, 5, 14
 RNG = np.random.default_rng(0)
@@ -89,3 +89,21 @@ def test_small_weights_of_foolsgold_are_shared_out_in_full():
     usual, faint = foolsgold(1e-2), foolsgold(1e-9)
     whole, part = (r.aggregate(rows, 2, state=r.start(jnp.zeros(D), n=N)) for r in (usual, faint))
     np.testing.assert_allclose(part, whole, rtol=1e-5)  # no weight of either is cut at 1
+
+
+@pytest.mark.parametrize("count", [3, 49])
+@pytest.mark.parametrize("kind", [float, jnp.float32])
+def test_as_many_caps_as_rows_are_one_whatever_they_are_rounded_to(count, kind):
+    """49 * (1 / 49) < 1 in floats: still each of 49 weights is its cap."""
+    rows = np.asarray(RNG.normal(size=(60, D)), np.float32)
+    root = Root(jnp.zeros(D), 0.1, lambda parameters: jnp.sum(jnp.square(parameters - 1)))
+
+    def weights(cap):
+        rule = fedlaw(0.1, cap=cap, nonzero=count)
+        state = rule.start(jnp.zeros(D), n=60)
+        return selection_of(rule.aggregate)(rows, 5, state=state, root=root)
+
+    expected = np.concatenate([np.zeros(60 - count), np.full(count, 1 / count)])
+    np.testing.assert_allclose(np.sort(weights(kind(1 / count))), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="no weights add up to 1"):
+        weights(kind(0.99 / count))
