@@ -129,7 +129,7 @@ def fedseca(rows, f, sparsity=0.9):
     votes = {}
     for i in used:
         agreement = [np.sign(sum(signs[i] * signs[j])) for j in used]
-        votes[i] = max(0.0, sum(agreement) / n)
+        votes[i] = max(0.0, sum(agreement))  # in nths, a tie would be rounded to a vote
     bound = middle_length(rows)
     short = {i: rows[i] * min(1.0, bound / norm(rows[i]) if norm(rows[i]) else 1.0) for i in used}
     result = np.zeros(d)

@@ -51,7 +51,8 @@ def _fedseca(updates: Updates, f: int, *, sparsity: float = 0.9) -> Halves:
     finite = lengths.finite[:, None]
     rows = jnp.where(finite, wide(stack), 0)
     signs = jax.lax.stop_gradient(jnp.sign(rows))
-    agreement = jnp.maximum(0, jnp.sum(jnp.sign(gram(signs)), axis=1) / n)
+    # n times ρ, whole numbers: in nths, votes that cancel leave what rounding makes of them.
+    agreement = jnp.maximum(0, jnp.sum(jnp.sign(gram(signs)), axis=1))
     elected = jnp.sign(jnp.matmul(agreement, signs, precision=jax.lax.Precision.HIGHEST))
 
     norms = jnp.where(lengths.finite, lengths.values, jnp.inf)

@@ -308,3 +308,17 @@ def test_what_a_rule_within_a_rule_gives_is_a_row(name: str) -> None:
         TypeError, match="rule must be a function, such as simbyz.aggregators.median"
     ):
         rule(gaussian_rows(0), F, rule="median")
+
+
+def test_votes_for_a_sign_that_cancel_elect_none() -> None:
+    """In whole numbers: in nths, as 0.3 - 0.1 - 0.2, they would elect what rounding leaves."""
+    ties = 0
+    for seed in range(40):
+        n = (7, 10, 13, 41)[seed % 4]
+        rows = np.round(np.random.default_rng(seed).normal(size=(n, 20))).astype(np.float32)
+        signs = np.sign(rows).astype(int)
+        votes = np.maximum(0, np.sign(signs @ signs.T).sum(axis=1)) @ signs
+        got = np.asarray(compiled(aggregators.fedseca, f=1, sparsity=0.0)(rows))
+        assert np.all((np.sign(got) == np.sign(votes)) | (got == 0))
+        ties += np.sum((votes == 0) & np.any(signs != 0, axis=0))
+    assert ties > 10
