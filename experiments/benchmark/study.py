@@ -136,7 +136,14 @@ def prepare(options: Options) -> Prepared:
     training, _ = split(dataset, options.validation)
     _check_root(options, runs, len(training.train_labels))
     levels = tuple(dict.fromkeys(run.heterogeneity for run in runs))
-    check_training(training, levels, options.n, options.batch_size, options.partition_seed)
+    check_training(
+        training,
+        levels,
+        options.n,
+        options.batch_size,
+        options.partition_seed,
+        options.hidden,
+    )
     results = Results(options.results, dataset.name if joined else None)
     if not options.allow_mixed:
         _refuse_other_code(results, runs)

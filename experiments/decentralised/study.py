@@ -16,7 +16,7 @@ from experiments.distributed_momentum.figures.panels import named
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress, tell
 from simbyz import records
@@ -56,11 +56,14 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     if options.friends is not None and TWO_WORLDS not in options.graph:
         raise ValueError(f"friends are of {TWO_WORLDS}, got --graph {' '.join(options.graph)}")
     check_memory(4 * options.honest**2, f"honest = {options.honest}")
+    most = max(options.f)
+    check_memory(16 * options.honest * most, f"f = {most} beside {options.honest} honest nodes")
     for graph in options.graph:
         for f in options.f:
             network(options, graph, f)
     runs = runs_of(options)
     dataset = load(options.dataset, data_dir=options.data_dir)
+    check_hidden(options.hidden, options.honest + max(options.f), dataset.train_images.shape[1:])
     check(runs, dataset, options.beyond_the_bound)
     if not options.allow_mixed:
         named = [(run.name, run.configuration) for run in runs]

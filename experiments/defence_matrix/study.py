@@ -76,6 +76,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         options.honest,
         options.batch_size,
         options.partition_seed,
+        options.hidden,
     )
     if not options.allow_mixed:
         named = [(run.name, run.configuration) for run in runs]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.defence_matrix.runs import parse_heterogeneity, share
+from experiments.shared.options.checks import check_hidden
 from simbyz.data import Dataset
 
 
@@ -13,13 +14,20 @@ def check_levels(levels: Sequence[str]) -> None:
 
 
 def check_training(
-    training: Dataset, levels: Sequence[str], workers: int, batch_size: int, partition_seed: int
+    training: Dataset,
+    levels: Sequence[str],
+    workers: int,
+    batch_size: int,
+    partition_seed: int,
+    hidden: int,
 ) -> None:
-    """Whether the images without the validation part can be shared, and fill a batch.
+    """Whether the images without the validation part can be shared, and fill a batch, and the
+    network has room.
 
     Raises:
-      ValueError: by the size of a batch, or by the partition that refuses.
+      ValueError: by the size of a batch or of the network, or by the partition that refuses.
     """
+    check_hidden(hidden, workers, training.train_images.shape[1:])
     size = len(training.train_labels)
     if not 1 <= batch_size <= size:
         raise ValueError(

@@ -15,7 +15,12 @@ from experiments.misjudged_f.problems import QUADRATIC, TILTS, is_of
 from experiments.misjudged_f.simulate import Run, check, measure
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer
-from experiments.shared.options.checks import by_default, check_memory, check_options
+from experiments.shared.options.checks import (
+    by_default,
+    check_hidden,
+    check_memory,
+    check_options,
+)
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar, tell
 from simbyz import records
@@ -70,6 +75,7 @@ def prepare(options: Options) -> dict[str, Dataset]:
                 f"batch_size must be from 1 to {size}, the training images of {name}, "
                 f"got {options.batch_size}"
             )
+        check_hidden(options.hidden, options.n, dataset.train_images.shape[1:])
         for data in set(options.data) - set(TILTS):
             share(data, dataset.train_labels, options.n, options.partition_seed)
     records.prepare_folder(options.results)

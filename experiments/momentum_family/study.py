@@ -96,6 +96,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         options.n,
         options.batch_size,
         options.partition_seed,
+        options.hidden,
     )
     if not options.allow_mixed:
         named = [(run.name, run.configuration) for run in runs]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 LARGEST = 2**31 - 1  # that a compiled program can hold
+FLOATS = 1e-37, 3e38  # of float32: what lies beyond would be 0 or infinite in a program
 
 
 class Range(NamedTuple):
@@ -50,8 +51,8 @@ def check_options(options: Any, *named: str) -> None:
 
     Raises:
       ValueError: one of these holds none, a value is of another kind (see `check_kind`), out of
-        its range or too large for int32, two of an option's values are the same, or `seeds`, if
-        there are such, are not what `check_seeds` asks for.
+        its range or not within int32 or float32, two of an option's values are the same, or
+        `seeds`, if there are such, are not what `check_seeds` asks for.
     """
     for name in named:
         if not getattr(options, name):
@@ -118,6 +119,12 @@ def check_value(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be {RANGES[name].words}, got {value}")
     if isinstance(value, int) and value > LARGEST:
         raise ValueError(f"{name} must be at most 2^31 - 1 = {LARGEST}, got {value}")
+    least, largest = FLOATS
+    if isinstance(value, float) and math.isfinite(value) and value:
+        if not least <= abs(value) <= largest:
+            raise ValueError(
+                f"{name} must be within float32, from {least:g} to {largest:g}, got {value}"
+            )
 
 
 def check_below_half(options: Any) -> None:
@@ -142,7 +149,17 @@ def by_default(options: Any, name: str) -> str:
     return f" by default: give --{name} too"
 
 
-def check_memory(needed: float, what: str, there: float | None = None) -> None:
+def check_hidden(hidden: int, workers: int, image: Sequence[int]) -> None:
+    """Raises ValueError if the workers' rows have no room, of a network with one hidden layer that
+    takes an image of this shape.
+    """
+    needed = 4 * workers * hidden * math.prod(image)
+    check_memory(needed, f"hidden = {hidden} with {workers} workers", remedy="a smaller layer")
+
+
+def check_memory(
+    needed: float, what: str, there: float | None = None, remedy: str = "fewer workers"
+) -> None:
     """Raises ValueError if so many bytes are more than there are, those of this machine if None.
 
     Nothing where that is not known.
@@ -155,7 +172,7 @@ def check_memory(needed: float, what: str, there: float | None = None) -> None:
     if needed > there:
         raise ValueError(
             f"{what} takes at least {1e-9 * needed:,.0f} GB of memory, of which there are "
-            f"{1e-9 * there:,.0f}: take fewer workers"
+            f"{1e-9 * there:,.0f}: take {remedy}"
         )
 
 

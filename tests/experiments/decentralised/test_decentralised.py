@@ -199,7 +199,10 @@ def test_without_attackers_there_is_one_run_a_seed():
         ("--heterogeneity dirichlet", "heterogeneity must be iid"),
         ("--graph ring --no-beyond-the-bound", "clipped_gossip needs an undirected graph with 2b"),
         ("--graph ring --friends 2", "friends are of two_worlds, got --graph ring"),
+        ("--graph two_worlds --friends 9", "friends must be from 1 to 8, the nodes of the other"),
         ("--honest 1000000", "takes at least 4,000 GB of memory"),
+        ("--f 2000000000", "f = 2000000000 beside 16 honest nodes takes at least 512 GB of memory"),
+        ("--hidden 2000000000", "take a smaller layer"),
     ],
 )
 def test_what_cannot_be_run_is_refused(arguments, message, tmp_path, capsys):

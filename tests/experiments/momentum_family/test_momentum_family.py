@@ -153,6 +153,7 @@ def test_lanes_are_the_attacks():
         ("--learning-rate 0", "learning_rate must be positive"),
         ("--heterogeneity dirichlet", "heterogeneity must be iid"),
         ("--batch-size 5000", "batch_size must be from 1 to"),
+        ("--hidden 2000000000", "take a smaller layer"),
         ("--seeds 1 1", "seeds must differ from each other"),
     ],
 )

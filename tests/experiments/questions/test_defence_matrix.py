@@ -396,6 +396,9 @@ def test_table_stays_within_100_columns():
         ("--seeds -1", "seeds must be from 0 to 2^31 - 1, got [-1]"),
         ("--steps 0", "steps must be at least 1, got 0"),
         ("--hidden 3000000000", "hidden must be at most 2^31 - 1"),
+        ("--hidden 2000000000", "of memory, of which there are"),
+        ("--learning-rate 1e300", "learning_rate must be within float32, from 1e-37 to 3e+38, got"),
+        ("--weight-decay 1e-60", "weight_decay must be within float32"),
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
