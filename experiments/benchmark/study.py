@@ -30,7 +30,7 @@ from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer
 from experiments.shared.mixing import refuse_different_code
-from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.checks import check_memory, check_options, check_value
 from experiments.shared.options.question import folder_of
 from experiments.shared.options.synonyms import named
 from experiments.shared.progress import Progress, duration, tell
@@ -39,6 +39,7 @@ from simbyz.aggregators import AGGREGATORS
 from simbyz.data import Dataset, load
 from simbyz.records.provenance import versions
 
+OF_PARTS = ("pre", "attack", "f", "heterogeneity", "momentum")  # what --full has in their place
 AXES = ("rule", "pre", "f", "heterogeneity", "momentum", "attack", "learning_rate")
 
 
@@ -119,6 +120,7 @@ def prepare(options: Options) -> Prepared:
     check_options(options)
     joined = any(own.is_own(one) for one in (*options.rule, *options.attack))
     shard = _shard(options.shard)
+    _check_full(options)
     asked = parts_of(options)
     for each in asked.values():
         check_options(each, *AXES)
@@ -157,7 +159,21 @@ def _shard(given: str) -> tuple[int, int]:
     number, slash, count = given.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ValueError(f"shard must be K/N with K from 1 to N, such as 1/2, got {given!r}")
+    check_value("shard", int(count))
     return int(number), int(count)
+
+
+def _check_full(options: Options) -> None:
+    """Raises ValueError if --full, which has values of its own, stands beside others."""
+    usual = Options()
+    for name in OF_PARTS if options.full else ():
+        value = getattr(options, name)
+        asked = [one for one in value if not (name == "attack" and own.is_own(one))]
+        if asked and value != getattr(usual, name):
+            raise ValueError(
+                f"full has {name} of its own, got --{name} {' '.join(map(str, asked))}: leave one "
+                "of the two out"
+            )
 
 
 def _refusals(asked: Sequence[Options]) -> Refusals:
