@@ -4,9 +4,11 @@ What is wrong with it is said in one line before anything is computed.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asked
+from simbyz._arrays.calling import ASKED, asked
 from simbyz.aggregators.base import StatefulRule
 
 
@@ -53,14 +55,24 @@ def load(name: str) -> Any:
 
 
 def digest(name: str) -> str:
-    """A digest of the file that an own function stands in, so that runs of an earlier version are
-    not taken for those of this one; empty for the library's.
+    """A digest of the file that an own function is named in, and of those that it stands in where
+    it comes from elsewhere, so that runs of an earlier version are not taken for those of this one;
+    empty for the library's.
     """
     if not is_own(name):
         return ""
-    load(name)
-    file = importlib.import_module(name.partition(":")[0]).__file__
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:10] if file else "unknown"
+    found = load(name)
+    parts = found if isinstance(found, StatefulRule) else (found,)
+    modules = [name.partition(":")[0], *(_module_of(part) for part in parts)]
+    files = [getattr(sys.modules.get(one), "__file__", None) for one in dict.fromkeys(modules)]
+    content = [Path(file).read_bytes() for file in files if file]
+    return hashlib.sha256(b"".join(content)).hexdigest()[:10] if content else "unknown"
+
+
+def _module_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(inspect.unwrap(function), "__module__", None) or ""
 
 
 def check_rule(name: str, rule: Callable[..., Any] | StatefulRule, n: int, d: int, f: int) -> None:
@@ -79,6 +91,23 @@ def check_rule(name: str, rule: Callable[..., Any] | StatefulRule, n: int, d: in
     with _in_a_line(name):
         given = jax.eval_shape(aggregate, stack, _key(), row)
     _check_shape(name, given, (d,), "an aggregate (d,)")
+    if isinstance(rule, StatefulRule):
+        _check_memory(name, rule, stack, row)
+
+
+def _check_memory(name: str, rule: StatefulRule, stack: Any, row: Any) -> None:
+    """Raises Wrong unless what a rule learns is of the kind of what it starts with."""
+
+    def memories(stack: jax.Array, aggregate: jax.Array) -> tuple[Any, Any]:
+        given = rule.start(jnp.zeros_like(aggregate)), stack, aggregate
+        _bind(f"{name}'s learn", rule.learn, given, {}, "(state, updates, aggregate)")
+        return given[0], rule.learn(*given)
+
+    with _in_a_line(name):
+        first, later = jax.eval_shape(memories, stack, row)
+    kinds = [jax.tree.map(lambda leaf: f"{leaf.dtype} {leaf.shape}", one) for one in (first, later)]
+    if kinds[0] != kinds[1]:
+        raise Wrong(f"{name}'s learn must return what start does, here {kinds[0]}, got {kinds[1]}")
 
 
 def check_attack(name: str, attack: Callable[..., Any], n: int, d: int, f: int) -> None:
@@ -104,7 +133,17 @@ def _bind(name: str, function: Callable, given: tuple, known: dict, wanted: str)
     try:
         inspect.signature(function).bind(*given, **known)
     except TypeError as error:
-        raise Wrong(f"{name} must take {wanted}: {error}") from error
+        raise Wrong(
+            f"{name} must take {wanted}{_behind_a_star(function, wanted)}: {error}"
+        ) from error
+
+
+def _behind_a_star(function: Callable, wanted: str) -> str:
+    """Where a rule's parameters stand that it asks for, if it has such a one before a star."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in ASKED and name not in wanted and parameter.kind is not parameter.KEYWORD_ONLY:
+            return f", and what it asks for behind a star, as in {wanted[:-1]}, *, {name})"
+    return ""
 
 
 def _check_shape(name: str, given: Any, shape: tuple[int, ...], what: str) -> None:
@@ -127,7 +166,7 @@ def _in_a_line(name: str) -> Iterator[None]:
             f"{name} can't be compiled: write it with jax.numpy, without a branch on an array's "
             f"values ({_line(error)})"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Wrong(f"{name} fails: {_line(error)}") from error
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.benchmark import simulate
 from experiments.benchmark.__main__ import SMOKE, Options, command, main
+from experiments.benchmark.entries import own
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS
 from experiments.benchmark.entries.parts import CLIMBED, PARTS, RANKING
 from experiments.benchmark.results import read_table, write_table
@@ -20,6 +21,7 @@ from tests.support.printed import assert_refused
 
 OWN = """
 import jax.numpy as jnp
+from simbyz.aggregators.base import StatefulRule
 
 def middle(updates, f):
     if len(updates) < 3 * f + 1:
@@ -47,6 +49,17 @@ def minus_ten(key, honest, num_byzantine):
 def one_row(key, honest, num_byzantine):
     return honest[0]
 
+def leaving(updates, f):
+    raise SystemExit(3)
+
+def positional(updates, f, key):
+    return updates[0]
+
+def last(updates, f, *, state):
+    return state
+
+growing = StatefulRule(last, lambda zeros: zeros, lambda state, updates, aggregate: updates)
+telling = StatefulRule(last, lambda zeros: zeros, lambda state: state)
 number = 3
 """
 
@@ -175,6 +188,13 @@ def test_all_rules_and_attacks_are_known():
         ("--rule mine_to_enter:branching", "can't be compiled: write it with jax.numpy"),
         ("--rule mine_to_enter:broken", "fails: AttributeError"),
         ("--rule mine_to_enter:never", "refuses every f: never takes anything"),
+        ("--rule mine_to_enter:leaving", "fails: SystemExit: 3"),
+        (
+            "--rule mine_to_enter:positional",
+            "and what it asks for behind a star, as in (updates, f, *, key):",
+        ),
+        ("--rule mine_to_enter:growing", "learn must return what start does, here float32 (4,)"),
+        ("--rule mine_to_enter:telling", "learn must take (state, updates, aggregate): too many"),
         ("--attack mine_to_enter:one_row", "must return a row an attacker, (num_byzantine, d),"),
         ("--attack mine_to_enter:middle", "must take (key, honest, num_byzantine): too many"),
     ],
@@ -183,6 +203,19 @@ def test_refusals_in_one_line(arguments, words, module, tmp_path, capsys):
     # One rule of the library's where none is given, for the time that all take to trace.
     given = arguments if "--rule" in arguments else f"{arguments} --rule median"
     assert_refused(command, given, words, tmp_path, capsys)
+
+
+def test_a_rule_that_comes_from_another_file_is_new_when_that_file_changes(module, tmp_path):
+    (tmp_path / "mine_by_name.py").write_text(
+        f"import functools\nfrom {module} import middle, growing\n"
+        "some = functools.partial(middle)\n"
+    )
+    names = [f"mine_by_name:{name}" for name in ("middle", "growing", "some")]
+    before = [own.digest(name) for name in names]
+    path = tmp_path / f"{module}.py"
+    path.write_text(path.read_text() + "# changed\n")
+    assert not set(before) & {own.digest(name) for name in names}
+    sys.modules.pop("mine_by_name")
 
 
 def only(folder, name):
