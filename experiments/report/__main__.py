@@ -37,7 +37,7 @@ def main(folders: Sequence[Path], output: Path, *, allow_mixed: bool = False) ->
     from experiments.report.gather import gather
     from experiments.report.page import write_page
 
-    sheet = sheets.sheet_of(folders[0])
+    sheet = sheets.common(folders)
     if sheet is not None:
         content = sheets.gather(sheet, folders, allow_mixed=allow_mixed)
         write_page(output, "sheet", sheet.title, content)

@@ -42,7 +42,10 @@ def gather(
       FileNotFoundError: a folder is not there.
       ValueError: the folders hold no run of the experiment, or mixed ones.
     """
-    runs = pd.concat([_runs_in(folder, tell) for folder in folders], ignore_index=True)
+    parts = [_runs_in(folder, tell) for folder in folders]
+    if empty := [folder for folder, part in zip(folders, parts, strict=True) if part.empty]:
+        raise ValueError(f"no run of experiments.distributed_momentum in {empty[0]}")
+    runs = pd.concat(parts, ignore_index=True)
     runs = runs.drop_duplicates("digest")
     runs["code"] = code_of(runs)
     found, cells = {}, {}

@@ -3,6 +3,7 @@
 A sheet says which columns are the keys of the heatmap, and which are its quantities.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import pandas as pd
 from experiments.attack_strength.tables import summarise as strengths
 from experiments.benchmark.answers.ranking import comparable, worst_cases
 from experiments.benchmark.results import Results
+from experiments.benchmark.runs import FIELDS
 from experiments.decentralised.tables import summarise as decentralised
 from experiments.defence_matrix.choose import matrix
 from experiments.shared.mixing import code_of, refuse_different_code
@@ -168,12 +170,40 @@ def sheet_of(folder: Path) -> Sheet | None:
     Raises:
       FileNotFoundError: the folder is not there.
     """
-    if (folder / "runs").is_dir():  # of which the benchmark alone keeps tables
-        columns = set(Results(folder).runs.columns)
-    else:
-        files = [path.name for path in sorted(folder.glob("*.parquet"))]
-        columns = set(records.read_runs(folder, files=files[:1]).columns)
+    columns = _columns_in(folder)
     return next((sheet for sheet in SHEETS if sheet.made_by <= columns), None)
+
+
+def common(folders: Sequence[Path]) -> Sheet | None:
+    """The `sheet_of` all of these folders.
+
+    Raises:
+      FileNotFoundError: one is not there.
+      ValueError: they are of several experiments.
+    """
+    found = [sheet_of(folder) for folder in folders]
+    for folder, sheet in zip(folders, found, strict=True):
+        if sheet is not found[0]:
+            raise ValueError(
+                f"{folders[0]} and {folder} don't hold runs of the same experiment: give those of "
+                "one"
+            )
+    return found[0]
+
+
+def _columns_in(folder: Path) -> set[str]:
+    """The columns of the first of a folder's runs that can be read."""
+    if (folder / "runs").is_dir():  # of which the benchmark alone keeps tables
+        return set(Results(folder).runs.columns)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no results folder {folder}")
+    with warnings.catch_warnings():  # who reads all of it tells of what is damaged
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for path in sorted(folder.glob("*.parquet")):
+            runs = records.read_runs(folder, files=[path.name])
+            if len(runs):
+                return set(runs.columns)
+    return set()
 
 
 def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) -> dict:
@@ -184,6 +214,8 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
     """
     runs = pd.concat([sheet.read(folder) for folder in folders], ignore_index=True)
     runs = runs.dropna(subset=list(sheet.made_by - {"climbers"}))
+    # A run that lies in several folders is taken once.
+    runs = runs.drop_duplicates("digest" if "digest" in runs else list(FIELDS), ignore_index=True)
     if not allow_mixed:
         refuse_different_code(runs.assign(file=runs.get("file", "the table")))
     # A list of steps is no key, and runs from before a setting was there have none of it.

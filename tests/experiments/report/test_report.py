@@ -226,6 +226,10 @@ class TestGather:
         shutil.copy(file, tmp_path)
         assert len(gather([folder, tmp_path])["runs"]["seed"]) == 72
 
+    def test_a_folder_without_runs_is_named(self, folder, tmp_path):
+        with pytest.raises(ValueError, match=f"no run of .* in {tmp_path}"):
+            gather([folder, tmp_path])
+
     def test_what_can_t_be_shown_is_named_and_left_out(self, tmp_path):
         cell = grid("mnist")[0]
         kept, damaged, cut = (write(tmp_path, cell, seed, 0.5) for seed in (1, 2, 3))

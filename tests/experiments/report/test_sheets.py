@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -81,6 +82,29 @@ def test_settings_that_differ_are_panels(matrix):
     (own,) = [row for row in content["rows"] if row["steps"] == 7]
     assert own["test_accuracy"] == 0.5 and own["training_loss"] == "infinite"
     assert own["deviation"] is None and own["diverged"] == 1
+
+
+def test_a_run_in_two_folders_is_one(matrix, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(matrix, other, dirs_exist_ok=True)
+    write(other, dataclasses.replace(RUN, seed=3), 0.5)
+    one, both = gather(MATRIX, [matrix]), gather(MATRIX, [matrix, other])
+    assert (one["count"], both["count"]) == (12, 13)
+    assert both["rows"][1:] == one["rows"][1:]
+
+
+def test_folders_of_other_experiments_are_named(matrix, tmp_path_factory, capsys):
+    other = tmp_path_factory.mktemp("other")
+    assert command([str(matrix), str(other / "none")]) == 2
+    assert capsys.readouterr().err == f"error: there is no results folder {other / 'none'}\n"
+    for order in ((matrix, other), (other, matrix)):
+        assert command([str(folder) for folder in order]) == 2
+        assert "don't hold runs of the same experiment" in capsys.readouterr().err
+
+
+def test_the_first_file_may_be_damaged(matrix):
+    min(matrix.glob("*.parquet")).write_bytes(b"")
+    assert sheet_of(matrix) is MATRIX
 
 
 def test_runs_of_other_code_are_refused(matrix, capsys):
