@@ -5,6 +5,8 @@ written whole or not at all, and again with more rows as runs finish.
 """
 
 import hashlib
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pyarrow as pa
 from experiments.benchmark.runs import FIELDS, Run
 from experiments.shared.mixing import kinds_of
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
+from simbyz.records.parquet import DAMAGED
 
 KEPT = Path(__file__).parent / "data" / "runs"  # a table a data set
 # What a run gave, and what computed it.
@@ -27,29 +30,46 @@ class Results:
     Args:
       folder: of results.
       kept: also take what is kept of a data set, where the folder has it not.
+      mend: name a damaged file in a warning and do without its runs, to compute them again.
+
+    Raises:
+      ValueError: a file is damaged.
     """
 
-    def __init__(self, folder: Path, kept: str | None = None):
-        self.folder, self._of = folder, kept
-        self.runs = _read(sorted((folder / "runs").glob("*.parquet")))
+    def __init__(self, folder: Path, kept: str | None = None, *, mend: bool = False):
+        self.folder, self._of, self._mend = folder, kept, mend
+        self.runs = _read(sorted((folder / "runs").glob("*.parquet")), mend=mend)
         self.kept = _read([path] if kept and (path := KEPT / f"{kept}.parquet").exists() else [])
 
     def again(self) -> "Results":
         """As the folder has them now, with what other processes have written."""
-        return Results(self.folder, self._of)
+        return Results(self.folder, self._of, mend=self._mend)
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         there = _keys(self.runs) | _keys(self.kept)
         return [run for run in runs if _key(run) not in there]
 
     def add(self, rows: Sequence[dict]) -> None:
-        """Rows of `FIELDS`, `OUTCOME`, `PROVENANCE` and `seconds`, onto the disk."""
+        """Rows of `FIELDS`, `OUTCOME`, `PROVENANCE` and `seconds`, onto the disk.
+
+        A damaged earlier file is set aside under its name with `DAMAGED` behind.
+        """
         new = pd.DataFrame(rows)
         for (rule, pre, f), some in new.groupby(["rule", "pre", "f"], sort=False):
             path = self.folder / "runs" / f"{_file_name(str(rule))}-{pre}-f_{f}.parquet"
-            earlier = _read([path] if path.exists() else [])
-            write_table(_joined([earlier, some]), path)
+            write_table(_joined([self._earlier(path), some]), path)
         self.runs = _joined([self.runs, new])
+
+    def _earlier(self, path: Path) -> pd.DataFrame:
+        try:
+            return _read([path] if path.exists() or path.is_symlink() else [])
+        except ValueError:
+            if not self._mend:
+                raise
+            aside = path.with_name(path.name + DAMAGED)
+            os.replace(path, aside)
+            warnings.warn(f"set aside: {path} as {aside.name}", RuntimeWarning, stacklevel=3)
+            return _joined([])
 
     def of(self, runs: Sequence[Run]) -> pd.DataFrame:
         """The rows of these runs, in their order; `kept` says whose."""
@@ -69,7 +89,10 @@ def write_table(runs: pd.DataFrame, path: Path) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Raises one of `UNREADABLE`: it is no such table, or damaged."""
-    return read_checked(path).read().to_pandas()
+    table = read_checked(path).read().to_pandas()
+    if lacking := [name for name in FIELDS if name not in table]:
+        raise ValueError(f"it is no table of the benchmark's runs: it has no {lacking[0]}")
+    return table
 
 
 def kept_tables() -> dict[str, pd.DataFrame]:
@@ -89,16 +112,19 @@ def kinds(runs: pd.DataFrame) -> list[str]:
     return found if len(found) > 1 else []
 
 
-def _read(paths: Sequence[Path]) -> pd.DataFrame:
+def _read(paths: Sequence[Path], *, mend: bool = False) -> pd.DataFrame:
     tables = []
     for path in paths:
         try:
             tables.append(read_table(path))
         except UNREADABLE as error:
-            raise ValueError(
-                f"{path} can't be read: {str(error).splitlines()[0]}; remove it, and its runs are "
-                "computed again"
-            ) from error
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            if not mend:
+                raise ValueError(
+                    f"{path} can't be read: {reason}; the benchmark's command computes its runs "
+                    "again"
+                ) from error
+            warnings.warn(f"skipped {path}: {reason}", RuntimeWarning, stacklevel=4)
     return _joined(tables)
 
 

@@ -146,7 +146,7 @@ def prepare(options: Options) -> Prepared:
         options.partition_seed,
         options.hidden,
     )
-    results = Results(options.results, dataset.name if joined else None)
+    results = Results(options.results, dataset.name if joined else None, mend=True)
     if not options.allow_mixed:
         _refuse_other_code(results, runs)
     records.prepare_folder(options.results)

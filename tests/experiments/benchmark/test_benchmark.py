@@ -1,6 +1,7 @@
 """The benchmark: refusals, resuming, shards, a rule and an attack of one's own."""
 
 import dataclasses
+import shutil
 import sys
 import textwrap
 
@@ -12,7 +13,7 @@ from experiments.benchmark.__main__ import SMOKE, Options, command, main
 from experiments.benchmark.entries import own
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS
 from experiments.benchmark.entries.parts import CLIMBED, PARTS, RANKING
-from experiments.benchmark.results import read_table, write_table
+from experiments.benchmark.results import Results, read_table, write_table
 from experiments.benchmark.runs import programs
 from experiments.benchmark.study import named_in_full, parts_of, prepare, runs_of
 from simbyz import attacks
@@ -111,15 +112,28 @@ def test_shards_and_resumed_runs_are_those_of_one_go(finished, tmp_path):
     assert given[0] == given[1]
 
 
-def test_what_is_damaged_is_named(finished, tmp_path):
-    options, _ = finished
-    (tmp_path / "runs").mkdir()
-    (path,) = (options.results / "runs").glob("krum*")
+def test_what_is_damaged_is_named_and_computed_again(finished, tmp_path):
+    options, outcome = finished
+    shutil.copytree(options.results / "runs", tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob("krum*")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / "runs" / path.name).write_bytes(content)
-    with pytest.raises(ValueError, match="damaged; remove it"):
-        prepare(dataclasses.replace(options, results=tmp_path))
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"krum.* its SHA-256 is wrong.*computes its runs again"):
+        Results(tmp_path)
+    options = dataclasses.replace(options, results=tmp_path)
+    with pytest.warns(RuntimeWarning) as told:
+        again = main(options)[RANKING]
+    assert any(f"set aside: {path}" in str(one.message) for one in told)
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == content
+    pd.testing.assert_frame_equal(again.table, outcome.table)
+
+
+def test_another_table_is_none_of_the_benchmarks(tmp_path):
+    (tmp_path / "runs").mkdir()
+    write_table(pd.DataFrame({"rule": ["median"]}), tmp_path / "runs" / "median-none-f_2.parquet")
+    with pytest.raises(ValueError, match=r"median-none-f_2\.parquet .* it has no dataset"):
+        Results(tmp_path)
 
 
 @pytest.mark.slower
