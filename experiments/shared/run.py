@@ -130,8 +130,15 @@ def _ended(
     if isinstance(error, BrokenPipeError):
         return unread()
     if isinstance(error, told):
-        return _say(f"error: {error}", code)
+        return _say(f"error: {_words(error)}", code)
     raise error
+
+
+def _words(error: BaseException) -> str:
+    """An error's text; of one that the system raised the file's name and the reason alone."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,12 @@ def busy(options, prepared, stop):
         (done, lambda *_: 1, 1, ""),
         (raising(ValueError("a bad value")), done, 2, "error: a bad value\n"),
         (raising(OSError("no folder")), done, 2, "error: no folder\n"),
+        (
+            raising(IsADirectoryError(21, "Is a directory", "a")),
+            done,
+            2,
+            "error: a: Is a directory\n",
+        ),
         (done, raising(OSError("disk full")), 1, "error: disk full\n"),
         (done, raising(KeyboardInterrupt), 130, f"stopped: {KEPT.format(results='here')}\n"),
         (done, raising(Stopped("jobs go on")), 130, "stopped: jobs go on\n"),
