@@ -18,7 +18,7 @@ from experiments.distributed_momentum.grid.footprint import refuse_large
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.distributed_momentum.running.simulate import check
 from experiments.shared.files import save_table, save_text
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.question import folder_of
@@ -202,7 +202,7 @@ def execute(
     """Measure what is missing; print and write all of it."""
     sizes, dataset = prepared
     if dataset.notice:
-        print(f"note: {dataset.notice}")
+        print(f"note: {dataset.notice}", file=beside(options.format))
     results = compute(options, sizes, dataset, stop)
     printer = Printer(options.format)
     tables.print_table(tables.strongest(results.summary), _title(options), printer)
@@ -215,4 +215,7 @@ def execute(
     save_text(text, written[0])
     save_table(results.measured, written[1])
     tell("drawing pictures")
-    print("written: " + ", ".join(map(str, [*written, *plot(results, options)])))
+    print(
+        "written: " + ", ".join(map(str, [*written, *plot(results, options)])),
+        file=beside(options.format),
+    )

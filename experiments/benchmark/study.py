@@ -28,7 +28,7 @@ from experiments.defence_matrix.runs import share
 from experiments.defence_matrix.simulate import split
 from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_different_code
 from experiments.shared.options.checks import check_memory, check_options, check_value
 from experiments.shared.options.question import folder_of
@@ -310,12 +310,16 @@ def write(options: Options, outcome: Outcome, folder: Path) -> list[Path]:
 
 def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> None:
     """Run what is missing; print and write all of it."""
-    print(extent(prepared), flush=True)
     if options.dry_run:
+        print(extent(prepared))
         return
+    print(extent(prepared), file=beside(options.format), flush=True)
     outcomes = compute(prepared, stop)
     if not outcomes:
-        print(f"shard {options.shard} is done; the last one to be done has the tables of all")
+        print(
+            f"shard {options.shard} is done; the last one to be done has the tables of all",
+            file=beside(options.format),
+        )
         return
     out = Printer(options.format)
     setting = f"{options.dataset}, n = {options.n}, {options.steps} steps"
@@ -331,10 +335,16 @@ def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> N
         paths += write(options, outcome, folder / name if options.full else folder)
     rows = pd.concat([outcome.runs for outcome in outcomes.values()]).drop_duplicates(list(FIELDS))
     if kept := int(rows["kept"].sum()):
-        print(f"{kept:,} of {len(rows):,} runs are those kept with the benchmark")
+        print(
+            f"{kept:,} of {len(rows):,} runs are those kept with the benchmark",
+            file=beside(options.format),
+        )
     for line in kinds(rows):
-        print(f"runs of different code: {line}")
-    print(f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it")
+        print(f"runs of different code: {line}", file=beside(options.format))
+    print(
+        f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it",
+        file=beside(options.format),
+    )
 
 
 def _among(refusals: Refusals, runs: Sequence[Run]) -> Refusals:

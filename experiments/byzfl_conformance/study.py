@@ -13,7 +13,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.options import Options
 from experiments.byzfl_conformance.setting import Setting
 from experiments.shared.files import save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from simbyz import records
@@ -121,4 +121,4 @@ def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> Non
     print_table(table, Printer(options.format))
     path = options.results / "byzfl_conformance.csv"
     save_table(table, path)
-    print(f"written: {path}")
+    print(f"written: {path}", file=beside(options.format))

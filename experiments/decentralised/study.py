@@ -14,7 +14,7 @@ from experiments.decentralised.runs import Run, product
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
 from experiments.distributed_momentum.figures.panels import named
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -151,4 +151,6 @@ def execute(
     )
     tell("drawing pictures")
     paths = write(options, results)
-    print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
+    print(
+        f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
+    )

@@ -1,7 +1,6 @@
 """The table of the runs: each rule on each graph under its worst attack."""
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from experiments.defence_matrix.tables import initials
@@ -39,7 +38,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def print_table(
-    summary: pd.DataFrame, conditions: dict, title: str, console: Console | None = None
+    summary: pd.DataFrame, conditions: dict, title: str, console: Printer | None = None
 ) -> None:
     """The summary, within 100 columns. conditions: (graph, f) -> words on its network."""
     console = Printer() if console is None else console
@@ -70,4 +69,4 @@ def print_table(
         shown.add_section()
     console.print(shown)
     for (graph, f), words in conditions.items():
-        console.print(f"{graph}, f = {f}: {words}", highlight=False)
+        console.note(f"{graph}, f = {f}: {words}")

@@ -15,7 +15,7 @@ from experiments.defence_matrix.runs import Run, product
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -132,4 +132,6 @@ def execute(
     )
     tell("drawing pictures")
     paths = write(table, folder_of(options, Matrix, Tuning, Setting))
-    print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
+    print(
+        f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
+    )

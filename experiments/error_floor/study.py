@@ -10,7 +10,7 @@ from experiments.error_floor import tables
 from experiments.error_floor.options import Options, Runs
 from experiments.error_floor.simulate import check, measure
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import FIRST, bar, tell
@@ -73,4 +73,4 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
     figure = tables.plot(results.runs)
     for picture in pictures:
         save_figure(figure, picture, dpi=150)
-    print("written: " + ", ".join(map(str, [table, *pictures])))
+    print("written: " + ", ".join(map(str, [table, *pictures])), file=beside(options.format))

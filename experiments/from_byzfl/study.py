@@ -16,7 +16,7 @@ from experiments.from_byzfl.options import Options
 from experiments.from_byzfl.reading import Benchmark, read
 from experiments.from_byzfl.runs import Run, runs_of
 from experiments.from_byzfl.simulate import check, code, simulate, split
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.progress import Progress, tell
 from simbyz import records
@@ -117,4 +117,6 @@ def execute(
         )
     tell("drawing pictures")
     paths = write(table, benchmark, folder_of(options))
-    print(f"written: {paths[0]} and {len(paths) - 1} pictures beside it")
+    print(
+        f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
+    )

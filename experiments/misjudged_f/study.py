@@ -14,7 +14,7 @@ from experiments.misjudged_f.options import Grid, Options, Setting
 from experiments.misjudged_f.problems import QUADRATIC, TILTS, is_of
 from experiments.misjudged_f.simulate import Run, check, measure
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.options.checks import (
     by_default,
     check_hidden,
@@ -119,4 +119,4 @@ def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], b
     tables.print_tables(results.summary, titles, Printer(options.format))
     tell("drawing pictures")
     paths = write(options, results)
-    print("written: " + ", ".join(map(str, paths)))
+    print("written: " + ", ".join(map(str, paths)), file=beside(options.format))

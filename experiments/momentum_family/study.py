@@ -16,7 +16,7 @@ from experiments.momentum_family.options import Algorithms, Family, Options, Set
 from experiments.momentum_family.runs import Run
 from experiments.momentum_family.simulate import check, code, simulate
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -183,4 +183,4 @@ def execute(
         console.print(claims.table_of(found))
     tell("drawing pictures")
     paths = write(options, results)
-    print("written: " + ", ".join(map(str, paths)))
+    print("written: " + ", ".join(map(str, paths)), file=beside(options.format))

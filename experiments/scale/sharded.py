@@ -137,8 +137,8 @@ def execute(options: Options, prepared: None, stop: object) -> None:
     for kind in ("pdf", "png"):
         save_figure(figure, options.results / f"memory.{kind}", dpi=150)
     console = Printer(options.format)
-    console.print(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
+    console.note(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))
     for rule, difference in results.differences.items():
-        console.print(f"{rule}, really run on one device and on 8: differ by {difference:.1e}")
-    console.print(f"results: {options.results}")
+        console.note(f"{rule}, really run on one device and on 8: differ by {difference:.1e}")
+    console.note(f"results: {options.results}")

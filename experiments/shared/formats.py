@@ -7,9 +7,10 @@ as many columns, and "mean ± deviation" two, except where they stand to be read
 import csv
 import dataclasses
 import io
+import re
 import shutil
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -34,7 +35,25 @@ IN_LATEX = {
     "α": r"$\alpha$",
     "ζ": r"$\zeta$",
     "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "µ": r"$\mu$",  # the sign of micro, not the Greek letter
+    "σ": r"$\sigma$",
+    "γ": r"$\gamma$",
+    "θ": r"$\theta$",
+    "²": r"$^2$",
+    "³": r"$^3$",
+    "₂": r"$_2$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "<": "$<$",
+    ">": "$>$",
+    "·": r"$\cdot$",
+    "∇": r"$\nabla$",
+    "Σ": r"$\Sigma$",
+    "→": r"$\to$",
+    "←": r"$\gets$",
 }
+HAT = "\N{COMBINING CIRCUMFLEX ACCENT}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +91,20 @@ class Printer(Console):
         super().print(*objects, **options)
         self.width = width
 
+    def note(self, line: str) -> None:
+        """A line that belongs to no table: see `beside`."""
+        if self.format == "table":
+            self.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=beside(self.format))
+
+
+def beside(format: Format) -> TextIO:
+    """Where lines go that are no table: with tables to be read behind these, on standard output;
+    with those that programs read, and take each line for a row of, on standard error.
+    """
+    return sys.stdout if format == "table" else sys.stderr
+
 
 def columns_of(table: Table) -> dict[str, list[str]]:
     """The cells of a table by heading, each line of a cell in a column of its own."""
@@ -89,13 +122,23 @@ def columns_of(table: Table) -> dict[str, list[str]]:
 
 
 def as_csv(table: Table) -> str:
-    """Comma-separated, without title and caption: for programs."""
+    """Comma-separated, without title and caption: for programs. What stands behind a number, such
+    as the attack that it is under, is a column of its own.
+    """
     columns: dict[str, list[str]] = {}
     for name, cells in columns_of(table).items():
-        pairs = [cell.partition(BETWEEN) for cell in cells]
-        columns[name] = [pair[0].strip() for pair in pairs]
-        if any(between for _, between, _ in pairs):
-            columns[f"{name} ±"] = [pair[2].strip() for pair in pairs]
+        found = [_MEASURED.fullmatch(cell.strip()) for cell in cells]
+        texts = [cell for cell, one in zip(cells, found, strict=True) if not one]
+        if set(texts) - {"", "-"} and not any(one and one["deviation"] for one in found):
+            columns[name] = [cell.strip() for cell in cells]  # of words, which a number may begin
+            continue
+        columns[name] = [
+            one["mean"] if one else cell.strip() for one, cell in zip(found, cells, strict=True)
+        ]
+        for key, heading in (("deviation", f"{name} ±"), ("note", f"{name}: note")):
+            some = [one[key] or "" if one else "" for one in found]
+            if any(some):
+                columns[heading] = some
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -137,6 +180,11 @@ def as_latex(table: Table) -> str:
     return "\n".join(lines) + "\n\n"
 
 
+_NUMBER = r"[-+]?(?:[\d.]+(?:e[-+]?\d+)?|∞)"
+_MEASURED = re.compile(
+    rf"(?P<mean>{_NUMBER})(?:{BETWEEN}(?P<deviation>{_NUMBER}|-))?(?: (?P<note>.*))?", re.DOTALL
+)
+
 WRITERS = {"csv": as_csv, "latex": as_latex, "markdown": as_markdown}
 
 
@@ -151,4 +199,13 @@ def _numbers(table: Table) -> set[int]:
 
 
 def _in_latex(text: str) -> str:
-    return "".join(IN_LATEX.get(sign, sign) for sign in text)
+    """A letter with a hat is a letter and a sign behind it."""
+    parts = re.split(rf"(\w{HAT})", text)
+    return "".join(
+        rf"$\hat{{{part[0]}}}$" if part.endswith(HAT) else "".join(map(_sign_in_latex, part))
+        for part in parts
+    )
+
+
+def _sign_in_latex(sign: str) -> str:
+    return IN_LATEX.get(sign, sign)

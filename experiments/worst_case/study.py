@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -121,6 +121,6 @@ def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) ->
     for ending in ("pdf", "png"):
         files.append(table.with_suffix(f".{ending}"))
         save_figure(tables.plot(summary), files[-1], dpi=150)
-    print("written: " + ", ".join(map(str, files)))
+    print("written: " + ", ".join(map(str, files)), file=beside(options.format))
     for line in tables.contradictions(summary):
         print(f"contradiction: {line}", file=sys.stderr)

@@ -15,7 +15,7 @@ from experiments.distributed_momentum.options.compare import Comparison, Options
 from experiments.distributed_momentum.running.simulate import check, simulate
 from experiments.distributed_momentum.running.together import together
 from experiments.shared.files import is_drawn, save_figure, save_table
-from experiments.shared.formats import PaperName, Printer
+from experiments.shared.formats import PaperName, Printer, beside
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.question import folder_of
@@ -117,11 +117,12 @@ def execute(
 ) -> None:
     """Run what is missing; print and draw all of it."""
     runs, dataset = prepared
+    told = beside(options.format)
     names = sorted({run.cell.name for run in runs if not run.cell.in_paper})
     if options.dataset != "digits" and names:
-        print(f"not in the paper: {', '.join(names)}")
+        print(f"not in the paper: {', '.join(names)}", file=told)
     if dataset.notice:
-        print(f"note: {dataset.notice}")
+        print(f"note: {dataset.notice}", file=told)
     results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
     title = f"{options.dataset}, seeds {options.seeds}"
     if options.conventions == "released" and any(cell.rule == "krum" for cell in results.cells):
@@ -137,5 +138,5 @@ def execute(
     if options.certify and not results.comparison.empty:
         certificates.print_tables(results.runs, title, Printer(options.format))
         files += certificates.plot(results.runs, options.results, folder, options.paper)
-    print(f"files: {', '.join(file.name for file in files)} in {folder}")
-    print(f"results: {options.results} ({len(results.runs)} runs)")
+    print(f"files: {', '.join(file.name for file in files)} in {folder}", file=told)
+    print(f"results: {options.results} ({len(results.runs)} runs)", file=told)

@@ -41,6 +41,36 @@ def test_csv_is_read_back_as_numbers(table):
     assert list(found)[-2:] == ["accuracy: note", "ratio"]
 
 
+def test_what_stands_behind_a_number_spoils_none_in_csv():
+    table = Table()
+    table.add_column("rule")
+    table.add_column("accuracy")
+    table.add_column("ratio")
+    table.add_row("2 krum", "92.9 ± 0.4 sf", "3.00 ×")
+    table.add_row("median", "88.0 n", "1e-3")
+    found = pd.read_csv(io.StringIO(as_csv(table)))
+    assert found["rule"].tolist() == ["2 krum", "median"]
+    assert found["accuracy"].tolist() == [92.9, 88.0] and found["ratio"].tolist() == [3.0, 1e-3]
+    assert found["accuracy ±"].tolist()[0] == 0.4 and pd.isna(found["accuracy ±"][1])
+    assert found["accuracy: note"].tolist() == ["sf", "n"] and found["ratio: note"][0] == "×"
+
+
+def test_signs_in_latex_are_its_own():
+    table = Table(title="σ = 0.1, ζ², f̂ < f ≤ n, µs")
+    text = as_latex(table)
+    assert r"$\sigma$ = 0.1, $\zeta$$^2$, $\hat{f}$ $<$ f $\leq$ n, $\mu$s" in text
+
+
+@pytest.mark.parametrize("format", ["csv", "latex", "markdown"])
+def test_a_line_that_is_no_table_goes_to_standard_error(format, table, capsys):
+    printer = Printer(format)
+    printer.print(table)
+    printer.note("two nodes [1]")
+    assert capsys.readouterr().err == "two nodes [1]\n"
+    Printer().note("two nodes [1]")
+    assert capsys.readouterr().out == "two nodes [1]\n"
+
+
 def test_markdown(table):
     title, _, head, rules, *rows, _, caption = as_markdown(table).strip().splitlines()
     assert (title, caption) == ("digits, 2 seeds", "in %")
