@@ -103,7 +103,11 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     print_plain_warnings()
     with _passing(""):
         pass  # clears what `experiments` says while Python imports
-    sys.exit(to_its_reader(command))
+    code = to_its_reader(command)
+    # CPython notes an interrupt within the exec of a text, as dataclasses have, and would end the
+    # process by SIGINT instead; the next exec of a text clears the note.
+    exec("")
+    sys.exit(code)
 
 
 def _ended(

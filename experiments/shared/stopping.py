@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from tqdm import tqdm
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LATER = 0.01  # seconds from an interrupt that was lost to the next
 UNREAD = 141  # 128 + SIGPIPE, as of other programs
 
 
@@ -81,7 +82,8 @@ def stopping(*, polled: bool = True, stop: Stop | None = None) -> Iterator[Stop]
     thread = threading.Thread(target=watch, daemon=True, name="stopping")
     thread.start()
     try:
-        yield stop
+        with _again_where_it_is_lost(stop, interrupt):
+            yield stop
     finally:
         signal.set_wakeup_fd(old)
         for number, handler in before.items():
@@ -90,6 +92,35 @@ def stopping(*, polled: bool = True, stop: Stop | None = None) -> Iterator[Stop]
         thread.join()
         reader.close()
         writer.close()
+
+
+@contextlib.contextmanager
+def _again_where_it_is_lost(stop: Stop, interrupt: Callable[..., None]) -> Iterator[None]:
+    """Calls `interrupt` a moment later once more where nobody can raise what it raised: Python
+    ignores, and prints, what is raised in a callback of the garbage collector, of which JAX has
+    one, and in a finaliser.
+    """
+    hook, alarm = sys.unraisablehook, getattr(signal, "SIGALRM", None)
+    if alarm is None:  # on Windows
+        yield
+        return
+    before = signal.getsignal(alarm)
+
+    def told(lost: "sys.UnraisableHookArgs") -> None:
+        if not (stop() and issubclass(lost.exc_type, KeyboardInterrupt)):
+            hook(lost)
+            return
+        signal.signal(alarm, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, LATER)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        if signal.getsignal(alarm) is interrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(alarm, before)
 
 
 def _heard(stop: Stop, number: int, polled: bool) -> None:

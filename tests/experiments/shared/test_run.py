@@ -116,6 +116,36 @@ def test_an_interrupt_that_others_make_something_else_of(number, code, error, ca
         assert capsys.readouterr().err.endswith("stopped: nothing was written\n")
 
 
+# Stands for a dataclass, whose methods are such a text, that is made while a module is imported.
+IN_A_TEXT = """
+import dataclasses, os, signal, sys, time
+from experiments.shared.run import run, start
+
+@dataclasses.dataclass
+class Options:
+    steps: int = 1
+
+def prepare(_):
+    exec("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)")
+
+sys.argv = ["it"]
+start(lambda: run(Options, [], "it", "What.", prepare, None), lambda: None)
+"""
+
+
+def test_a_signal_within_a_text_that_is_executed(tmp_path):
+    (tmp_path / "it.py").write_text(IN_A_TEXT)
+    done = subprocess.run(
+        [sys.executable, "-m", "it"],  # under which alone CPython goes by its note
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.endswith("stopped: nothing was begun\n")
+
+
 def test_an_error_of_its_own_is_no_stop():
     for prepare, execute in ((raising(RuntimeError("a bug")), done), (done, raising(KeyError()))):
         with pytest.raises((RuntimeError, KeyError)):

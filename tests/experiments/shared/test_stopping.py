@@ -1,5 +1,6 @@
 """Signals: the first asks to stop, the second ends the process, also while compiled code runs."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -63,6 +64,27 @@ def test_in_another_thread_nothing_is_watched():
     thread.join()
     assert found == [False]
     assert Stop().exit_code == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_a_callback_of_the_garbage_collector_comes_again(number, capsys):
+    came = []
+
+    def callback(phase, info):
+        if not came:
+            came.append(phase)
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(KeyboardInterrupt), stopping(polled=False) as stop:
+            gc.collect()
+            time.sleep(5)
+    finally:
+        gc.callbacks.remove(callback)
+    assert came == ["start"] and stop.signal == number
+    assert capsys.readouterr().err == "stopping; once more stops at once\n"
 
 
 # One call into compiled code, of minutes, during which Python itself hears of no signal.
