@@ -4,10 +4,11 @@ The runs are short and many: a file each would take as long to write as to compu
 written whole or not at all, and again with more rows as runs finish.
 """
 
+import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,11 @@ from experiments.benchmark.runs import FIELDS, Run
 from experiments.shared.mixing import kinds_of
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 from simbyz.records.parquet import DAMAGED
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 KEPT = Path(__file__).parent / "data" / "runs"  # a table a data set
 # What a run gave, and what computed it.
@@ -57,7 +63,9 @@ class Results:
         new = pd.DataFrame(rows)
         for (rule, pre, f), some in new.groupby(["rule", "pre", "f"], sort=False):
             path = self.folder / "runs" / f"{_file_name(str(rule))}-{pre}-f_{f}.parquet"
-            write_table(_joined([self._earlier(path), some]), path)
+            with _alone(self.folder):
+                both = _joined([self._earlier(path), some])
+                write_table(both.drop_duplicates(list(FIELDS), ignore_index=True), path)
         self.runs = _joined([self.runs, new])
 
     def _earlier(self, path: Path) -> pd.DataFrame:
@@ -80,6 +88,19 @@ class Results:
         both = both.assign(place=places)
         both = both[both["place"] >= 0].drop_duplicates("place")
         return both.sort_values("place", ignore_index=True).drop(columns="place")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Other processes that add to the same folder wait, so that none writes over another's rows."""
+    if fcntl is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".runs.lock", "w") as lock:
+        with contextlib.suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield  # closing the file gives the lock back, and so does the end of a process
 
 
 def write_table(runs: pd.DataFrame, path: Path) -> None:

@@ -4,16 +4,17 @@ import dataclasses
 import shutil
 import sys
 import textwrap
+import threading
 
 import pandas as pd
 import pytest
 
-from experiments.benchmark import simulate
+from experiments.benchmark import results, simulate
 from experiments.benchmark.__main__ import SMOKE, Options, command, main
 from experiments.benchmark.entries import own
 from experiments.benchmark.entries.catalogue import ALL_ATTACKS
 from experiments.benchmark.entries.parts import CLIMBED, PARTS, RANKING
-from experiments.benchmark.results import Results, read_table, write_table
+from experiments.benchmark.results import KEPT, Results, read_table, write_table
 from experiments.benchmark.runs import programs
 from experiments.benchmark.study import named_in_full, parts_of, prepare, runs_of
 from simbyz import attacks
@@ -127,6 +128,28 @@ def test_what_is_damaged_is_named_and_computed_again(finished, tmp_path):
     assert any(f"set aside: {path}" in str(one.message) for one in told)
     assert path.with_name(f"{path.name}.damaged").read_bytes() == content
     pd.testing.assert_frame_equal(again.table, outcome.table)
+
+
+def test_two_that_add_to_one_file_lose_no_rows(tmp_path, monkeypatch):
+    """The second comes between what the first reads and writes."""
+    kept = read_table(KEPT / "digits.parquet")
+    one, two = kept[kept["rule"] == "median"].head(2).to_dict("records")
+    second = threading.Thread(target=lambda: Results(tmp_path).add([{**two, "rule": "median"}]))
+    join = results._joined
+
+    def late(tables):
+        if not second.ident:
+            second.start()
+            second.join(1)
+        return join(tables)
+
+    first = Results(tmp_path)
+    monkeypatch.setattr(results, "_joined", late)
+    first.add([one])
+    second.join()
+    assert len(Results(tmp_path).runs) == 2
+    first.add([one])
+    assert len(Results(tmp_path).runs) == 2
 
 
 def test_another_table_is_none_of_the_benchmarks(tmp_path):
