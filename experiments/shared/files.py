@@ -1,5 +1,6 @@
 """Files that a command writes at its end: whole or not at all, and an error names the path."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from simbyz.records.whole_files import write_whole
+
+PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 
 
 def save_figure(figure: Figure, path: Path, *, source: str | None = None, **options: Any) -> None:
@@ -28,8 +31,26 @@ def save_figure(figure: Figure, path: Path, *, source: str | None = None, **opti
 
 
 def is_drawn(path: Path, source: str) -> bool:
-    """Whether `save_figure` wrote the file from this source."""
-    return path.is_file() and source.encode() in path.read_bytes()
+    """Whether `save_figure` wrote the file from this source, and it is whole: of a PDF, whether its
+    end is there.
+    """
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    whole = content.rstrip().endswith(b"%%EOF") if path.suffix == ".pdf" else _is_png(content)
+    return whole and source.encode() in content
+
+
+def _is_png(content: bytes) -> bool:
+    """Whether all chunks of a PNG are there, by their checksums."""
+    at, kind = len(PNG), b""
+    while content.startswith(PNG) and kind != b"IEND" and at < len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4])
+        kind = content[at + 4 : at + 8]
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4]):
+            return False
+        at = end + 4
+    return kind == b"IEND"
 
 
 def save_table(table: pd.DataFrame, path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments.shared.files import save_figure, save_table, save_text
+from experiments.shared.files import is_drawn, save_figure, save_table, save_text
 from experiments.shared.options.checks import as_name
 
 WRITERS = {
@@ -68,3 +68,18 @@ def test_no_letter_is_cut_in_a_picture_after_its_pdf(tmp_path):
         save_figure(figure, tmp_path / f"picture.{ending}", dpi=110)
     pixels = np.asarray(Image.open(tmp_path / "picture.png").convert("L"))
     assert pixels[:, :2].min() == 255 and pixels.min() < 50
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf"])
+def test_a_picture_that_is_cut_or_changed_is_not_drawn(tmp_path, ending):
+    path = tmp_path / f"picture.{ending}"
+    save_figure(Figure(figsize=(1, 1)), path, source="of these runs", dpi=50)
+    assert is_drawn(path, "of these runs") and not is_drawn(path, "of others")
+    content = path.read_bytes()
+    changed = [content[:-9], content[: len(content) // 2], b""]
+    if ending == "png":  # whose parts have checksums
+        at = len(content) - 30
+        changed.append(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    for other in changed:
+        path.write_bytes(other)
+        assert not is_drawn(path, "of these runs")
