@@ -6,6 +6,7 @@ come twice, from two folders or two machines: with equal results it is one run, 
 
 import math
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -108,16 +109,20 @@ def results_of(steps: pd.DataFrame, rule: str, n: int, f: int) -> dict[str, floa
 
 
 def rows_of(folder: str | os.PathLike) -> pd.DataFrame:
-    """The table's rows of the runs in a folder.
+    """The table's rows of the runs in a folder; a warning names one of other experiments, if there
+    are such.
 
     Raises:
       FileNotFoundError: there is no such folder.
     """
     runs = records.read_runs(folder)
-    rows = []
+    rows, others = [], []
     for run in runs.to_dict("records"):
         steps = records.read_steps(folder, files=[run["file"]], columns=STEP_COLUMNS)
         if steps.empty:  # damaged: a warning was given
+            continue
+        if set(STEP_COLUMNS) - set(steps):
+            others.append(run["file"])
             continue
         known = {name: _known(run, name, value) for name, value in CONFIGURATION.items()}
         derived = results_of(steps, known["rule"], int(known["n"]), int(known["f"]))
@@ -125,6 +130,13 @@ def rows_of(folder: str | os.PathLike) -> pd.DataFrame:
         row |= {name: run.get(name, math.nan) for name in ("highest_accuracy", "final_accuracy")}
         row |= derived | {name: _known(run, name, value) for name, value in PROVENANCE.items()}
         rows.append(row)
+    if others:
+        warnings.warn(
+            f"left out {len(others)} of {len(runs)} files in {folder}, which are no runs of this "
+            f"experiment, such as {others[0]}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 

@@ -30,6 +30,8 @@ def prepare(options: Options) -> pd.DataFrame:
     """
     if not options.report.parent.is_dir():
         raise ValueError(f"there is no folder {options.report.parent} for --report")
+    if options.report.is_dir():
+        raise ValueError(f"--report must be a file, got the folder {options.report}")
     runs = gather(options.results, (options.table,))
     if runs.empty:
         raise ValueError(f"there is no run in {options.table}; `collect` puts some there")

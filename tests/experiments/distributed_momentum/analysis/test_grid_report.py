@@ -207,3 +207,7 @@ class TestReport:
     def test_no_runs(self, tmp_path, capsys):
         assert command(["report", "--table", str(tmp_path / "none.parquet")]) == 2
         assert "`collect` puts some there" in capsys.readouterr().err
+
+    def test_a_folder_in_place_of_the_page(self, tmp_path, capsys):
+        assert command(["report", "--report", str(tmp_path)]) == 2
+        assert f"--report must be a file, got the folder {tmp_path}" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The table of runs: what is derived from steps, and how tables are merged and kept."""
 
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from experiments.distributed_momentum.analysis.run_table import (
 )
 from experiments.distributed_momentum.commands.grid import Options, select
 from experiments.distributed_momentum.options.work import TABLE
+from simbyz import records
 from simbyz.records.checked_files import KEY
 from tests.support import fake_runs
 
@@ -197,6 +199,14 @@ class TestCollect:
         error = capsys.readouterr().err
         assert RUNS[0].cell.name in error and error.count("\n") == 1
         assert table.read_bytes() == before
+
+    def test_runs_of_other_experiments_are_left_out_by_name(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "both")
+        columns = {"step": np.arange(2), "loss": np.ones(2)}
+        other = records.write_run(tmp_path / "both", "other", {"seed": 1}, columns, {})
+        with pytest.warns(RuntimeWarning, match=f"left out 1 of .* such as {other.name}"):
+            rows = rows_of(tmp_path / "both")
+        pd.testing.assert_frame_equal(rows, rows_of(folder))
 
     def test_no_folder(self, tmp_path, capsys):
         missing = str(tmp_path / "none")
