@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from types import TracebackType
 
 _IN_TERMINAL = os.isatty(2)
 
@@ -12,9 +13,26 @@ def _stop(number: int, _: object) -> None:
     os._exit(128 + number)
 
 
+# What an installation without the extra `experiments`, or none, lacks.
+_NEEDED = "jax jaxlib flax optax numpy jaxtyping pandas pyarrow sklearn matplotlib tyro tqdm rich"
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ends the process with one line where what is missing is something to install."""
+    name = str(getattr(error, "name", "")).partition(".")[0]
+    if not issubclass(kind, ModuleNotFoundError) or name not in _NEEDED.split():
+        sys.__excepthook__(kind, error, trace)
+        return
+    start = "\r\x1b[K" if _IN_TERMINAL else ""
+    line = f"{start}error: {name} is not installed: python -m pip install '.[experiments]'\n"
+    os.write(2, line.encode())
+    os._exit(2)
+
+
 # While Python looks for the module of `python -m`. Imports and the start of JAX take seconds, in
 # which Ctrl-C would end in a traceback; `experiments.shared.stopping` takes over from there.
 if sys.argv[:1] == ["-m"]:
+    sys.excepthook = _told
     for _number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(_number) is not signal.SIG_IGN:
             signal.signal(_number, _stop)

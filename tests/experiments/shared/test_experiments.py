@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,22 @@ def test_nothing_heavy_is_imported():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.stdout.endswith("[]\n"), run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", ["tyro", "matplotlib"])
+def test_what_is_not_installed_is_named(name, tmp_path):
+    (tmp_path / f"{name}.py").write_text(
+        f"raise ModuleNotFoundError('No module named {name}', name='{name}')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "experiments.error_floor", "--results", str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    line = f"error: {name} is not installed: python -m pip install '.[experiments]'\n"
+    assert (run.returncode, run.stderr) == (2, line)
 
 
 def commands() -> list[tuple[str, str]]:
