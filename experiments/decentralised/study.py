@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.decentralised import pictures, tables
-from experiments.decentralised.networks import TWO_WORLDS, network_of
+from experiments.decentralised.networks import EVERYWHERE, TWO_WORLDS, network_of
 from experiments.decentralised.options import Grid, Nodes, Options, Setting
 from experiments.decentralised.runs import Run, product
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
@@ -95,7 +95,17 @@ def compute(
 
 
 def network(options: Options, graph: str, f: int) -> Network:
-    """The network that runs of this graph and f are of."""
+    """The network that runs of this graph and f are of.
+
+    Raises:
+      ValueError: there is none.
+    """
+    nodes = options.honest if options.placement == EVERYWHERE else options.honest + f
+    friends = options.friends
+    if friends is not None and graph == TWO_WORLDS and not 1 <= friends <= nodes // 2:
+        raise ValueError(
+            f"friends must be from 1 to {nodes // 2}, the nodes of the other world, got {friends}"
+        )
     return network_of(graph, options.honest, f, options.placement, options.friends)
 
 
