@@ -3,6 +3,7 @@
 import functools
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -10,7 +11,7 @@ from PIL import Image
 
 from experiments.distributed_momentum.analysis.extent import in_grid
 from experiments.distributed_momentum.analysis.pairs import pairs_of
-from experiments.distributed_momentum.analysis.run_table import gather
+from experiments.distributed_momentum.analysis.run_table import gather, read_table
 from experiments.distributed_momentum.figures import overview
 from experiments.distributed_momentum.options.report import Options
 from experiments.distributed_momentum.write_up.write_up import write_up
@@ -22,7 +23,12 @@ from simbyz.records.whole_files import write_whole
 DPI = 100  # of figures that are kept with the code
 
 
-def prepare(options: Options) -> pd.DataFrame:
+class Prepared(NamedTuple):
+    runs: pd.DataFrame
+    again: pd.DataFrame  # runs that were computed again
+
+
+def prepare(options: Options) -> Prepared:
     """The runs to report on.
 
     Raises:
@@ -37,14 +43,16 @@ def prepare(options: Options) -> pd.DataFrame:
         raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
     if not options.allow_mixed:
         refuse_mixed(runs)
+    again = read_table(options.again)
     records.prepare_folder(options.figures, "figures")
-    return runs
+    return Prepared(runs, again)
 
 
-def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
+def execute(options: Options, prepared: Prepared, stop: object) -> None:
     """Draw the pictures and write the page."""
-    pictures = draw(runs, options.figures)
-    save_text(write_up(runs, pictures, options.report.parent), options.report)
+    pictures = draw(prepared.runs, options.figures)
+    text = write_up(prepared.runs, pictures, options.report.parent, prepared.again)
+    save_text(text, options.report)
     print(f"{options.report}, {len(pictures)} pictures in {options.figures}")
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from experiments.distributed_momentum.options.work import TABLE
+from experiments.distributed_momentum.options.work import AGAIN, TABLE
 from experiments.shared.options.command_line import KEPT, NONE
 
 
@@ -17,6 +17,9 @@ class Options:
     """Folders of results that the table does not hold yet."""
     table: Annotated[Path, KEPT] = TABLE
     """Where `collect` keeps a row a run."""
+    again: Annotated[Path, KEPT] = AGAIN
+    """A table, as `collect --table` makes it, of runs that were computed again: the page compares
+    their accuracies."""
     report: Path = Path("experiments/distributed_momentum/REPORT.md")
     """The page that is written."""
     figures: Path = Path("docs/distributed_momentum")

@@ -8,6 +8,7 @@ from experiments.shared.options.command_line import CHECKPOINT_EVERY, KEPT
 
 # Carried by an installation too.
 TABLE = Path(__file__).parents[1] / "data" / "runs.parquet"
+AGAIN = TABLE.with_name("again.parquet")  # runs of it that were computed again
 
 
 @dataclasses.dataclass(frozen=True)

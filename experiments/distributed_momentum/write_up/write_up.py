@@ -31,6 +31,8 @@ from experiments.distributed_momentum.figures.comparison import DIVERGED
 from experiments.distributed_momentum.grid.cells import paper_cells
 from experiments.distributed_momentum.grid.rules import DIVERGENT, PAPER_RULES
 from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.write_up import again as computed_again
+from experiments.distributed_momentum.write_up.markdown import table
 from experiments.distributed_momentum.write_up.prose import DEVIATIONS, HEAD, METHOD
 from experiments.shared.mixing import kind_lines
 
@@ -40,13 +42,19 @@ CONFIGURATION = ["dataset", "f", "rule", "attack", "learning_rate", "nesterov"]
 TITLES = {"ref": "unattacked", "upd": "at update", "wrk": "at worker", "gain": "gain"}
 
 
-def write_up(runs: pd.DataFrame, pictures: Mapping[str, Path], folder: Path) -> str:
+def write_up(
+    runs: pd.DataFrame,
+    pictures: Mapping[str, Path],
+    folder: Path,
+    again: pd.DataFrame | None = None,
+) -> str:
     """The report.
 
     Args:
       runs: rows of the table of runs.
       pictures: figures by what they show.
       folder: where the report will lie; links are relative to it.
+      again: rows of runs that were computed again.
     """
     grid, pairs = in_grid(runs), pairs_of(runs)
     released = pairs[pairs["conventions"] == "released"]
@@ -55,17 +63,10 @@ def write_up(runs: pd.DataFrame, pictures: Mapping[str, Path], folder: Path) -> 
     parts.append(_ratios(released, runs))
     parts.append(_published(pairs, runs))
     parts.append(_beside(runs))
+    parts.append("" if again is None else computed_again.section(runs, again))
     parts += [_picture(title, path, folder) for title, path in pictures.items()]
     parts += [DEVIATIONS, _per_configuration(released)]
     return "\n".join(part for part in parts if part).rstrip() + "\n"
-
-
-def table(rows: Iterable[Mapping[str, object]]) -> str:
-    """A Markdown table of rows with the same keys."""
-    rows = list(rows)
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
