@@ -303,7 +303,7 @@ def test_what_a_rule_within_a_rule_gives_is_a_row(name: str) -> None:
     rule = getattr(aggregators, name)
     for within in (nearest_neighbor_mixing, lambda rows, f: rows[:, 0], lambda rows, f: rows[0, 0]):
         with pytest.raises(ValueError, match=r"the rule .* must return an aggregate .*of shape \("):
-            rule(gaussian_rows(0, d=4), F, rule=within)
+            jax.eval_shape(functools.partial(rule, f=F, rule=within), gaussian_rows(0, d=4))
     with pytest.raises(
         TypeError, match="rule must be a function, such as simbyz.aggregators.median"
     ):

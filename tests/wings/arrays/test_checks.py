@@ -130,6 +130,7 @@ def test_one_number_is_not_several(value):
             getattr(attacks, name)(KEY, ROWS, 2, **{option: value})
 
 
+@pytest.mark.slower
 def test_numbers_that_are_known_are_known_within_a_trace():
     """Called as they are, not compiled: an array from outside of a loop is no traced value in it,
     but what compares it is.
