@@ -14,7 +14,8 @@ from experiments.benchmark.options import SEEDS
 
 MOMENTUM = 0.9
 RANKING = "ranking"  # what a command without --full asks, of its own grid
-# Each a minute to ten of one core for a run that climbs; of every rule it would be half a day.
+# A run that climbs takes half a minute of one core, of multi_krum three and a half; of every rule
+# it would be hours.
 CLIMBED = (
     "median",
     "trimmed_mean",
