@@ -117,3 +117,25 @@ def aggregate(rule: Callable[[jax.Array], jax.Array], updates: PyTree) -> PyTree
     """A rule on stacks, (n, d) -> (d,), applied to a pytree: the pytree without its worker axis."""
     stack, unravel = ravel(updates)
     return unravel(rule(stack))
+
+
+def row_like(row: PyTree, updates: PyTree, stack: jax.Array) -> jax.Array:
+    """A row (d,), or a pytree like one worker's update, as a row of the stack of the updates.
+
+    Raises:
+      ValueError: it has not d coordinates, or others in each leaf: they would be taken for the
+        coordinates of other leaves. Or it is not floating point.
+    """
+    if isinstance(row, list | tuple) and all(jnp.ndim(one) == 0 for one in row):
+        row = jnp.asarray(row)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(row)]
+    shapes, size = [leaf.shape for leaf in leaves], sum(leaf.size for leaf in leaves)
+    if size != stack.shape[1]:
+        raise ValueError(f"an update has {stack.shape[1]} coordinates, the row given {size}")
+    own = [leaf.shape[1:] for leaf in jax.tree.leaves(updates)]
+    if shapes not in (own, [(size,)]):
+        raise ValueError(f"an update has leaves of shapes {own}, the row given {shapes}")
+    dtypes = [str(leaf.dtype) for leaf in leaves]
+    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        raise ValueError(f"the row given must be floating point, got dtypes {dtypes}")
+    return ravel({number: leaf[None] for number, leaf in enumerate(leaves)})[0][0]

@@ -6,24 +6,19 @@ every rule here finite. Distances have zero gradient at zero.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import integer, not_negative, require
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.geometry import (
-    Reached,
-    Squares,
-    middle_row,
-    squared_distances_to,
-    squared_norms,
-)
+from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import lengths_to, middle_length
 from simbyz._arrays.moments import mean, weighted_mean
-from simbyz._arrays.scales import middle_of, own_lengths, unit_of, wide
-from simbyz._arrays.stacking import PyTree, Updates, ravel
+from simbyz._arrays.scales import own_lengths, unit_of, wide
+from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
 
 __all__ = [
     "centered_clipping",
@@ -267,84 +262,11 @@ def _of_clipped_steps(
     return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)
 
 
-def safe_sqrt(squares: jax.Array) -> jax.Array:
-    """The square root, with derivative 0 at 0; at least 1e-19 (in float32), to be divided by."""
-    return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
-
-
-def row_like(row: PyTree, updates: PyTree, stack: jax.Array) -> jax.Array:
-    """A row (d,), or a pytree like one worker's update, as a row of the stack of the updates.
-
-    Raises:
-      ValueError: it has not d coordinates, or others in each leaf: they would be taken for the
-        coordinates of other leaves. Or it is not floating point.
-    """
-    if isinstance(row, list | tuple) and all(jnp.ndim(one) == 0 for one in row):
-        row = jnp.asarray(row)
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(row)]
-    shapes, size = [leaf.shape for leaf in leaves], sum(leaf.size for leaf in leaves)
-    if size != stack.shape[1]:
-        raise ValueError(f"an update has {stack.shape[1]} coordinates, the row given {size}")
-    own = [leaf.shape[1:] for leaf in jax.tree.leaves(updates)]
-    if shapes not in (own, [(size,)]):
-        raise ValueError(f"an update has leaves of shapes {own}, the row given {shapes}")
-    dtypes = [str(leaf.dtype) for leaf in leaves]
-    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
-        raise ValueError(f"the row given must be floating point, got dtypes {dtypes}")
-    return ravel({number: leaf[None] for number, leaf in enumerate(leaves)})[0][0]
-
-
 def _at_least_one(rule: str, iterations: int) -> int:
     iterations = integer("iterations", iterations)
     if iterations < 1:
         raise ValueError(f"{rule} needs iterations >= 1, got iterations={iterations}")
     return iterations
-
-
-class Lengths(NamedTuple):
-    """Distances (n,) of rows to a centre, in a unit (); 1 where they are not finite."""
-
-    values: jax.Array
-    unit: jax.Array
-    finite: jax.Array  # (n,) booleans
-
-
-def middle_length(lengths: Lengths) -> jax.Array:
-    """The lower median () of the lengths, those that are not finite being the longest."""
-    return middle_of(jnp.where(lengths.finite, lengths.values, jnp.inf)) / lengths.unit
-
-
-def lengths_to(center: jax.Array | None, stack: jax.Array, known: Reached | None = None) -> Lengths:
-    """The rows' distances to a centre, or to zero."""
-    squares, unit = _squared_distances_to(center, stack, known)
-    finite = jnp.isfinite(squares)
-    return Lengths(safe_sqrt(jnp.where(finite, squares, 1)), unit, finite)
-
-
-@jax.custom_jvp
-def _squared_distances_to(
-    center: jax.Array | None, stack: jax.Array, known: Reached | None
-) -> Squares:
-    if center is None:
-        return squared_norms(stack)
-    return squared_distances_to(center, stack, known)
-
-
-@_squared_distances_to.defjvp
-def _derivative_blanked(
-    primals: tuple[Any, ...], tangents: tuple[Any, ...]
-) -> tuple[Squares, Squares]:
-    """A row that is not finite has derivative 0. To blank it before, for this alone, would make a
-    copy of the stack. What was known before, of the same rows, has no part in it.
-    """
-    (center, stack, _), (center_moves, rows_move, _) = primals, tangents
-    squares, unit = _squared_distances_to(*primals)
-    apart, moves = stack.astype(squares.dtype), rows_move.astype(squares.dtype)
-    if center is not None:
-        apart, moves = apart - center[None], moves - center_moves[None]
-    apart = jnp.where(jnp.isfinite(squares)[:, None], apart * unit, 0)
-    change = 2 * jnp.sum(apart * (moves * unit), axis=1)
-    return Squares(squares, unit), Squares(change, jnp.zeros_like(unit))
 
 
 def _weiszfeld(

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.scales import unit_of, unit_where_unusual, wide
-from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
-from simbyz.aggregators.center import row_like
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
 from simbyz.attacks.rows import factors, kept, repeat, seen, unit
 
 Direction = Literal["unit", "sign", "deviation"]

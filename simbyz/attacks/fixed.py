@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
-from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
-from simbyz.aggregators.center import row_like
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
 from simbyz.attacks.rows import factors, repeat, seen
 
 

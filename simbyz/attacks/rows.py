@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import integer, one_number
 from simbyz._arrays.scales import unit_where_unusual
-from simbyz._arrays.stacking import PyTree
-from simbyz.aggregators.center import row_like
+from simbyz._arrays.stacking import PyTree, row_like
 
 
 def count(num_byzantine: int) -> int:

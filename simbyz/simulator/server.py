@@ -20,9 +20,9 @@ import optax
 
 from simbyz._arrays.calling import ASKED, OF_ROOT, asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.lengths import safe_sqrt
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
-from simbyz.aggregators.center import safe_sqrt
 from simbyz.aggregators.trust.root import Root
 from simbyz.simulator.config import Config, momenta_of
 from simbyz.simulator.keys import ROOT, of_step

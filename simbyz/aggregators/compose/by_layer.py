@@ -14,11 +14,12 @@ from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.checks import floor_of_product, not_negative, require, share_below_one
 from simbyz._arrays.halves import Halves, core_of, halves
+from simbyz._arrays.lengths import lengths_to, middle_length
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.scales import wide
-from simbyz._arrays.stacking import PyTree, Updates, ravel
-from simbyz.aggregators.center import centered_clipping, lengths_to, middle_length, row_like
+from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
+from simbyz.aggregators.center import centered_clipping
 from simbyz.aggregators.filters.clustering import median_of_known
 
 __all__ = [

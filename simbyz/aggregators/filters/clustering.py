@@ -15,9 +15,9 @@ from simbyz._arrays.checks import not_negative, random_key, require
 from simbyz._arrays.chunks import first_carry, sum_over_chunks
 from simbyz._arrays.geometry import lower_gram, mirrored
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import Lengths, lengths_to, safe_sqrt
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import PyTree, Updates, ravel
-from simbyz.aggregators.center import Lengths, lengths_to, safe_sqrt
 
 __all__ = [
     "clipped_clustering",

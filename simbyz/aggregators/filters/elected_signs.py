@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from simbyz._arrays.checks import floor_of_product, require, share_below_one
 from simbyz._arrays.geometry import gram, middle_row
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import sum_rows
 from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.scales import middle_of, wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.center import lengths_to
 
 __all__ = ["fedseca", "fedseca_selection"]
 

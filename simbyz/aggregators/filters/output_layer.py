@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from simbyz._arrays.checks import integer, require, require_callable
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import lengths_to, safe_sqrt
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.many_rows import sum_of
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel
-from simbyz.aggregators.center import lengths_to, safe_sqrt
 
 __all__ = ["lfighter", "lfighter_selection"]
 

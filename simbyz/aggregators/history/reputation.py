@@ -9,10 +9,10 @@ from jax.scipy.special import betainc
 from simbyz._arrays.checks import not_negative, number, require
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
-from simbyz.aggregators.center import lengths_to
 from simbyz.aggregators.history.records import Workers, kept, of
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import lengths_to, middle_length, safe_sqrt
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.stacking import PyTree, Updates, ravel
-from simbyz.aggregators.center import lengths_to, middle_length, row_like, safe_sqrt
+from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
 
 __all__ = ["sequential_centered_clipping", "sequential_centered_clipping_selection"]
 

@@ -9,9 +9,8 @@ import numpy as np
 from simbyz._arrays.checks import floor_of_product, integer, not_negative, number, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.stacking import PyTree, Updates, ravel
+from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
 from simbyz.aggregators.base import StatefulRule
-from simbyz.aggregators.center import row_like
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
 from simbyz.aggregators.trust.root import Root, loss_at, losses_after, require_root
 

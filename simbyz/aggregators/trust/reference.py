@@ -24,12 +24,12 @@ from simbyz._arrays.checks import (
 from simbyz._arrays.chunks import sum_over_chunks
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import Lengths, lengths_to, safe_sqrt
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if, repaired
 from simbyz._arrays.scales import are_usual, unit_of_rows, unit_where_unusual, wide
-from simbyz._arrays.stacking import Row, Updates, ravel
-from simbyz.aggregators.center import Lengths, lengths_to, row_like, safe_sqrt
+from simbyz._arrays.stacking import Row, Updates, ravel, row_like
 from simbyz.aggregators.coordinate import (
     trimmed_mean,
     trimmed_mean_by_sorting,

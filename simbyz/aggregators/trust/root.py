@@ -20,9 +20,8 @@ from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import not_negative, require, require_callable, require_shape
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.stacking import PyTree, Row, Updates, ravel
+from simbyz._arrays.stacking import PyTree, Row, Updates, ravel, row_like
 from simbyz.aggregators.base import mean_of_some
-from simbyz.aggregators.center import row_like
 from simbyz.aggregators.coordinate import average
 
 __all__ = [

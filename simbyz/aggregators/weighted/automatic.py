@@ -7,9 +7,10 @@ from simbyz._arrays.checks import integer, not_negative, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import middle_row
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import Lengths, lengths_to, middle_length
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.center import Lengths, lengths_to, middle_length, weiszfeld
+from simbyz.aggregators.center import weiszfeld
 
 __all__ = ["autogm", "autogm_selection"]
 

@@ -20,10 +20,11 @@ from jax.typing import ArrayLike
 
 from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.center import lengths_to, unknown_start, weiszfeld
+from simbyz.aggregators.center import unknown_start, weiszfeld
 from simbyz.aggregators.coordinate import shares_between
 from simbyz.aggregators.weighted.middle import weighted_middle_row
 

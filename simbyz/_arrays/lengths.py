@@ -1,0 +1,60 @@
+"""Distances of rows to a centre, or to zero, in a unit of their own and with derivatives."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from simbyz._arrays.geometry import Reached, Squares, squared_distances_to, squared_norms
+from simbyz._arrays.scales import middle_of
+
+
+class Lengths(NamedTuple):
+    """Distances (n,) of rows to a centre, in a unit (); 1 where they are not finite."""
+
+    values: jax.Array
+    unit: jax.Array
+    finite: jax.Array  # (n,) booleans
+
+
+def middle_length(lengths: Lengths) -> jax.Array:
+    """The lower median () of the lengths, those that are not finite being the longest."""
+    return middle_of(jnp.where(lengths.finite, lengths.values, jnp.inf)) / lengths.unit
+
+
+def lengths_to(center: jax.Array | None, stack: jax.Array, known: Reached | None = None) -> Lengths:
+    """The rows' distances to a centre, or to zero."""
+    squares, unit = _squared_distances_to(center, stack, known)
+    finite = jnp.isfinite(squares)
+    return Lengths(safe_sqrt(jnp.where(finite, squares, 1)), unit, finite)
+
+
+@jax.custom_jvp
+def _squared_distances_to(
+    center: jax.Array | None, stack: jax.Array, known: Reached | None
+) -> Squares:
+    if center is None:
+        return squared_norms(stack)
+    return squared_distances_to(center, stack, known)
+
+
+@_squared_distances_to.defjvp
+def _derivative_blanked(
+    primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> tuple[Squares, Squares]:
+    """A row that is not finite has derivative 0. To blank it before, for this alone, would make a
+    copy of the stack. What was known before, of the same rows, has no part in it.
+    """
+    (center, stack, _), (center_moves, rows_move, _) = primals, tangents
+    squares, unit = _squared_distances_to(*primals)
+    apart, moves = stack.astype(squares.dtype), rows_move.astype(squares.dtype)
+    if center is not None:
+        apart, moves = apart - center[None], moves - center_moves[None]
+    apart = jnp.where(jnp.isfinite(squares)[:, None], apart * unit, 0)
+    change = 2 * jnp.sum(apart * (moves * unit), axis=1)
+    return Squares(squares, unit), Squares(change, jnp.zeros_like(unit))
+
+
+def safe_sqrt(squares: jax.Array) -> jax.Array:
+    """The square root, with derivative 0 at 0; at least 1e-19 (in float32), to be divided by."""
+    return jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
