@@ -324,6 +324,7 @@ class TestBadInput:
         assert len(records.read_runs(tmp_path)) == 2
 
 
+@pytest.mark.slower
 def test_the_module_runs_as_a_program(tmp_path):
     """The command line as a user starts it: its own process, its own devices."""
     arguments = "--rule median --attack none little --n 7 --f 2 --steps 4 --seeds 1 2 3".split()

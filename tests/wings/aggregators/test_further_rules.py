@@ -196,6 +196,7 @@ def theirs(entry: dict) -> jax.Array:
     return rule(rows, f)
 
 
+@pytest.mark.slower
 def test_the_answers_of_other_programs() -> None:
     """To 1e-10, which two of them add to a norm that they divide by."""
     with jax.enable_x64(True):
