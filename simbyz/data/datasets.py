@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import numbers
 import os
 import sys
 from collections.abc import Sequence
@@ -135,7 +136,8 @@ def _check_normalisation(dataset: Dataset, channels: int) -> None:
             "mean must be finite, deviation positive and finite (1 for a feature that is constant)"
             f", got {dataset.mean} and {dataset.deviation}"
         )
-    if not (isinstance(dataset.scale, int | float) and 0 < dataset.scale < float("inf")):
+    number = isinstance(dataset.scale, numbers.Real) and not isinstance(dataset.scale, bool)
+    if not (number and 0 < dataset.scale < float("inf")):
         raise ValueError(f"scale must be positive and finite, got {dataset.scale!r}")
 
 

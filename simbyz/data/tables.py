@@ -48,9 +48,14 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
     centred and scaled by the training rows; a constant one is 0.
 
     Raises:
-      ValueError: what `Dataset` refuses.
+      ValueError: rows are of another shape, or labels another number; what `Dataset` refuses.
     """
     rows = np.asarray(rows, np.float32)
+    if rows.ndim != 2 or np.shape(labels) != rows.shape[:1]:
+        raise ValueError(
+            f"a table has rows (N, features) and labels (N,), got {rows.shape} and "
+            f"{np.shape(labels)}"
+        )
     classes, labels = np.unique(labels, return_inverse=True)
     is_test = np.arange(len(rows)) % 5 == 0
     train = rows[~is_test].astype(np.float64)

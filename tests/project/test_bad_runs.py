@@ -286,6 +286,7 @@ CALLS = {
     "no class": (lambda: dataset(num_classes=0), ValueError, "num_classes must be at least 2"),
     "means": (lambda: dataset(mean=(0.0, 0.0)), ValueError, "mean must be a tuple of 1 numbers"),
     "deviation 0": (lambda: dataset(deviation=(0.0,)), ValueError, "deviation positive and finite"),
+    "scale True": (lambda: dataset(scale=True), ValueError, "scale must be positive and finite"),
     "scale 0": (lambda: dataset(scale=0.0), ValueError, "scale must be positive and finite"),
     "flip": (lambda: dataset(flip="no"), TypeError, "flip must be True or False, got 'no'"),
     "other images": (lambda: dataset(test_images=PIXELS[:, 1:]), ValueError, "one shape and dtype"),

@@ -1,5 +1,6 @@
 """Tables, texts, and data of users: read as they are written, made here in the same format."""
 
+import dataclasses
 import io
 import json
 import sys
@@ -26,6 +27,17 @@ def test_tables(name):
     np.testing.assert_allclose(inputs.std(axis=0), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="unknown table 'iris', expected one of breast_cancer"):
         data.load_table("iris")
+
+
+def test_a_table_has_a_label_a_row():
+    for rows, labels in ((np.ones((10, 2)), range(9)), (np.ones(10), range(10))):
+        with pytest.raises(ValueError, match=r"rows \(N, features\) and labels \(N,\), got \(10,"):
+            data.table("one", rows, list(labels))
+
+
+def test_a_scale_of_numpy_is_a_number():
+    digits = data.load("digits")
+    assert dataclasses.replace(digits, scale=np.float32(16)).scale == 16
 
 
 def test_a_file_of_libsvm(tmp_path):
