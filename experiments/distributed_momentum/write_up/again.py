@@ -14,7 +14,8 @@ def section(runs: pd.DataFrame, again: pd.DataFrame) -> str:
     if both.empty:
         return ""
     rows = []
-    for dataset, some in [*both.groupby("dataset"), ("all", both)]:
+    parts = list(both.groupby("dataset"))
+    for dataset, some in [*parts, ("all", both)] if len(parts) > 1 else parts:
         sizes = (100 * some["difference"].abs()).round(9)  # a point is no binary fraction
         rows.append(
             {
@@ -30,9 +31,9 @@ def section(runs: pd.DataFrame, again: pd.DataFrame) -> str:
     seeds = ", ".join(map(str, sorted(both["seed"].unique())))
     return (
         "## Computed again\n\n"
-        f"{len(both)} of {len(runs)} runs, of {len(configurations)} configurations, seeds {seeds}, "
-        "once more, by later code on another machine. Differences of highest accuracies, new less "
-        "old, in points:\n\n"
+        f"{len(both)} of {len(runs)} runs, of {len(configurations)} configurations with seed"
+        f"{'s' * (both['seed'].nunique() > 1)} {seeds}, were computed once more, by later code on "
+        "another machine. Differences of highest accuracies, new less old, in points:\n\n"
         + table(rows)
         + "\nOf a configuration, the mean over the seeds that were computed again is off by more "
         f"than its spread over seeds allows ({100 * CONFIDENCE:g} % of pairs of such means are "

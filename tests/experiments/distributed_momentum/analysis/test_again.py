@@ -42,9 +42,11 @@ def test_differences_and_what_the_spread_allows(tables):
 
 def test_the_section(tables):
     text = section(*tables)
-    assert "3 of 6 runs, of 2 configurations, seeds 1, 2, 3" in text
+    assert "3 of 6 runs, of 2 configurations with seeds 1, 2, 3, were" in text
     assert "| fashion_mnist | 1 | 0 | 0 | 0 | 1 | 1 | 1.00 | +1.000 |" in text
     assert "| all | 3 | 1 | 1 | 1 | 3 | 3 | 1.00 | +0.000 |" in text
+    one = section(tables[0], tables[1][:1])
+    assert "of 1 configurations with seed 2, were" in one and "| all |" not in one
     assert "in 1 of 2.\n\n- `b`: +1.00, allowed 0.00\n" in text
 
 
