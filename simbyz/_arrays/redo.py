@@ -40,10 +40,18 @@ def repaired(row: jax.Array, again: Callable[..., jax.Array], *operands: PyTree)
     """
 
     def whole(row: jax.Array, *operands: PyTree) -> jax.Array:
-        def mended(row: jax.Array, *operands: PyTree) -> jax.Array:
-            return jnp.where(jnp.isfinite(row), row, again(*operands))
+        # Looked at in the loop's condition, which gets a row that is there: beside the loop, XLA
+        # would compute the row a second time to look at it. The boolean is true before the first
+        # turn; not a constant, as in `redo_if`.
+        first = jnp.any(jnp.isfinite(row)) | True
 
-        return redo_if(~_all_finite(row), row, mended, row, *operands)
+        def turn(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            (first, row), inputs = jax.lax.optimization_barrier((carry, operands))
+            return first & False, jnp.where(jnp.isfinite(row), row, again(*inputs))
+
+        return jax.lax.while_loop(
+            lambda carry: carry[0] & ~_all_finite(carry[1]), turn, (first, row)
+        )[1]
 
     if not in_mesh():
         return whole(row, *operands)
