@@ -39,6 +39,7 @@ COMMANDS = [
         "grid --skip-recorded --table no.parquet",
         "there is no table no.parquet to skip runs of",
     ),
+    ("distributed_momentum", "report --again no.parquet", "there is no table no.parquet for --ag"),
     ("distributed_momentum", "report --report no/REPORT.md", "there is no folder no for --report"),
     ("attack_strength", "--n 5 --f 4", "f must be from 1 to n - 2 = 3, got 4"),
     ("attack_strength", "--rule", "rule"),

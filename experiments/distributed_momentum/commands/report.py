@@ -14,6 +14,7 @@ from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import gather, read_table
 from experiments.distributed_momentum.figures import overview
 from experiments.distributed_momentum.options.report import Options
+from experiments.distributed_momentum.options.work import AGAIN
 from experiments.distributed_momentum.write_up.write_up import write_up
 from experiments.shared.files import save_text
 from experiments.shared.mixing import refuse_mixed
@@ -38,6 +39,8 @@ def prepare(options: Options) -> Prepared:
         raise ValueError(f"there is no folder {options.report.parent} for --report")
     if options.report.is_dir():
         raise ValueError(f"--report must be a file, got the folder {options.report}")
+    if options.again != AGAIN and not options.again.exists():
+        raise ValueError(f"there is no table {options.again} for --again")
     runs = gather(options.results, (options.table,))
     if runs.empty:
         raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
