@@ -136,6 +136,8 @@ def draw_band(
 def draw_crosses(axes: Axes, steps: pd.DataFrame, color: str) -> None:
     """A cross near the lower edge at each step where a run of these stopped being finite."""
     at = steps.groupby("digest", observed=True)["diverged_step"].first().dropna()
+    if at.empty:  # an empty set of them takes as long to draw as a curve
+        return
     axes.scatter(
         at,
         np.full(len(at), 0.03),

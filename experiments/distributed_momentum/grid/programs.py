@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.distributed_momentum.grid import chosen
 from experiments.distributed_momentum.grid.cells import Cell
 from experiments.distributed_momentum.grid.footprint import network_of
 from experiments.distributed_momentum.grid.rules import rule_of, selection_of
@@ -19,6 +20,8 @@ from simbyz.tasks import Task, classification
 
 # A larger share of the curvature than this is not left out by dropping its window (see `_window`).
 NEGLIGIBLE = 1e-6
+# Rules that bear the same f, and none of which tells what it accepted.
+ALIKE = ("median", "trmean", "phocas", "meamed")
 
 
 class Run(NamedTuple):
@@ -32,15 +35,21 @@ class Run(NamedTuple):
 
 
 def little_or_empire(
-    key: jax.Array, honest: jax.Array, num_byzantine: int, *, mean: float, deviation: float
+    key: jax.Array,
+    honest: jax.Array,
+    num_byzantine: int,
+    *,
+    mean: float,
+    deviation: float,
+    rule: float = 0,
 ) -> jax.Array:
     """mean · (honest mean) + deviation · (honest deviation): both attacks of the paper, by two
     numbers.
 
     So that one compiled program runs both. A little is enough with factor k is (1, k), fall of
-    empires with factor k is (1 - k, 0).
+    empires with factor k is (1 - k, 0). Of the rule's number it makes nothing.
     """
-    del key
+    del key, rule
     row = mean * moments.mean(honest) + deviation * jnp.sqrt(moments.variance(honest))
     return jnp.broadcast_to(row, (num_byzantine, *row.shape))
 
@@ -57,7 +66,7 @@ class Program(NamedTuple):
     """Fields that shape the compiled program of a cell: cells that agree in it are lanes of one."""
 
     task: tuple  # data set, network, precision, examples a worker and a step
-    rule: tuple  # with n, f and its conventions
+    rules: tuple  # with n, f and their conventions
     attack: Callable | None
     places: tuple[Place, ...]
     nesterov: bool | None  # None: the program branches
@@ -68,7 +77,7 @@ class Program(NamedTuple):
 def program_of(cell: Cell) -> Program:
     return Program(
         task=(cell.dataset, cell.depth, cell.width, cell.precision, cell.batch_size),
-        rule=(cell.rule, cell.n, cell.f, cell.conventions),
+        rules=(rules_of(cell), cell.n, cell.f, cell.conventions),
         attack=ATTACKS[cell.attack][0],
         places=_places(cell),
         nesterov=None if _both_in_one(cell) else cell.nesterov,
@@ -87,11 +96,13 @@ def programs(runs: Iterable[Run]) -> list[list[Run]]:
 
 def simulator_of(cell: Cell, task: Task, *, shared: bool = False) -> Simulator:
     """The simulator of a cell; shared: that of all cells of its program, with and without Nesterov,
-    to be told whether to look ahead.
+    to be told whether to look ahead, and of several rules, of which a run's numbers tell its own.
     """
     attack, _ = ATTACKS[cell.attack]
-    chosen = (cell.rule, cell.n, cell.f, cell.conventions)
-    return make_simulator(
+    rules = rules_of(cell) if shared else (cell.rule,)
+    several = len(rules) > 1
+    ones = [rule_of(name, cell.n, cell.f, cell.conventions) for name in rules]
+    simulator = make_simulator(
         Config(
             n=cell.n,
             f=cell.f,
@@ -103,11 +114,12 @@ def simulator_of(cell: Cell, task: Task, *, shared: bool = False) -> Simulator:
             certify=cell.certify,
         ),
         task,
-        rule_of(*chosen),
+        chosen.among(ones) if several else ones[0],
         attack,
-        selection=selection_of(*chosen, every=cell.certify),
+        selection=selection_of(cell.rule, cell.n, cell.f, cell.conventions, every=cell.certify),
         schedule=schedule_of(cell),
     )
+    return chosen.told(simulator) if several else simulator
 
 
 def schedule_of(cell: Cell) -> Callable[..., jax.Array]:
@@ -125,10 +137,13 @@ def schedule_of(cell: Cell) -> Callable[..., jax.Array]:
     return by_drops if cell.drops else by_decay
 
 
-def hyperparameters_of(cell: Cell) -> Hyperparameters:
+def hyperparameters_of(cell: Cell, *, shared: bool = False) -> Hyperparameters:
+    """The numbers of a run; shared: of a simulator that is."""
     momentum: dict[str, Any] = {place: Momentum() for place in _places(cell)}
     momentum[cell.momentum_at] = Momentum(cell.momentum)
     _, options = ATTACKS[cell.attack]
+    if shared and len(rules_of(cell)) > 1:
+        options = options | {chosen.NUMBER: rules_of(cell).index(cell.rule)}
     # Refreshed after the last step only, a rate is constant: one program for all rates.
     refresh = cell.steps if cell.refresh is None else cell.refresh
     return Hyperparameters(
@@ -148,6 +163,15 @@ def task_of(cell: Cell, dataset: Dataset) -> Task:
     return classification(
         dataset, module, batch_size=cell.batch_size, train_mode=False, dtype=dtype
     )
+
+
+def rules_of(cell: Cell) -> tuple[str, ...]:
+    """The rules of a cell's program: several in a small run, which would take longer to compile
+    alone than to run. In the paper's grid that is little beside what its steps take.
+    """
+    small = cell.dataset not in PAPER and not cell.certify
+    together = small and cell.rule in ALIKE and ATTACKS[cell.attack][0] is little_or_empire
+    return ALIKE if together else (cell.rule,)
 
 
 def _both_in_one(cell: Cell) -> bool:

@@ -97,13 +97,13 @@ def simulate(
         task = task_of(cell, dataset)
         width = width_of(cell)
         simulator = simulator_of(cell, task, shared=True)
-        progress(0, f"compiling {cell.rule}")
-        # Without and with Nesterov one after the other: what a program branches on is not batched.
-        for nesterov in (False, True):
-            some = [run for run in todo if run.cell.nesterov == nesterov]
-            if not some:
-                continue
-            lanes = [Lane(run.seed, hyperparameters_of(run.cell), run.file) for run in some]
+        # Rules, without and with Nesterov, one after the other: a round of lanes takes one branch.
+        branches = dict.fromkeys((run.cell.rule, run.cell.nesterov) for run in todo)
+        for rule, nesterov in sorted(branches):
+            some = [run for run in todo if (run.cell.rule, run.cell.nesterov) == (rule, nesterov)]
+            progress(0, f"compiling {rule}")
+            numbers = [hyperparameters_of(run.cell, shared=True) for run in some]
+            lanes = [Lane(run.seed, own, run.file) for run, own in zip(some, numbers, strict=True)]
             with jax.default_matmul_precision("float32" if cell.precision == "float32" else None):
                 for result in sweep(
                     simulator,
@@ -112,7 +112,7 @@ def simulate(
                     steps=cell.steps,
                     width=width,
                     look_ahead=nesterov,
-                    progress=functools.partial(_tell, progress, cell.rule),
+                    progress=functools.partial(_tell, progress, rule),
                     checkpoints=checkpoints,
                     stop=stop,
                 ):
