@@ -72,6 +72,16 @@ CALLS = {
         ValueError,
         "signguard takes a sample together with a key",
     ),
+    "a bound above all": (
+        lambda: aggregators.signguard(ROWS, 2, lower=np.inf),
+        ValueError,
+        "lower of signguard must be at most 1, got inf",
+    ),
+    "a bound below all": (
+        lambda: aggregators.signguard(ROWS, 2, upper=0.5),
+        ValueError,
+        "upper of signguard must be at least 1, got 0.5",
+    ),
     "trusted": (
         lambda: aggregators.fltrust(ROWS, 2, trusted=np.ones(5, np.float32)),
         ValueError,

@@ -16,6 +16,7 @@ from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import (
     integer,
     not_negative,
+    number,
     random_key,
     require,
     require_callable,
@@ -103,18 +104,20 @@ def _signguard(
     cluster is kept (if equal, the one of more negative signs).
 
     Args:
-      lower, upper: may be traced. With lower <= 1 <= upper some row has a usual norm.
+      lower, upper: 0 <= lower <= 1 <= upper, so that some row has a usual norm; upper may be
+        infinite. May be traced.
       sample: count signs in that many coordinates, drawn with `key` as in `dnc`; in all of them if
         None. The authors draw a tenth.
       key: draws the sample; of no use without one.
 
     Returns:
       The aggregate. M is the lower median of all n norms. If no row has usual norm and signs, the
-      rows of usual norm are averaged. The choice carries no derivative; the clipping does.
+      rows of usual norm are averaged; zeros if no row has, as traced bounds may have it. The choice
+      carries no derivative; the clipping does.
 
     Raises:
-      ValueError: n < 2f + 1, a sample not from 1 to d, or without a key; bounds that are negative
-        or NaN (if not traced).
+      ValueError: n < 2f + 1, a sample not from 1 to d, or without a key; bounds out of their ranges
+        (if not traced).
 
     Weights: 1/m for each of m chosen rows, clipped as they are.
     Cost: about seven passes over the stack.
@@ -127,7 +130,7 @@ def _signguard(
     """
     stack, unravel = ravel(updates)
     norms, middle, chosen = _usual_rows(stack, f, lower, upper, sample, key)
-    count = jnp.sum(chosen)
+    count = jnp.maximum(jnp.sum(chosen), 1)
 
     def aggregate() -> jax.Array:
         clipped = jnp.where(chosen, jnp.minimum(1, middle / norms), 0)
@@ -226,6 +229,8 @@ def _usual_rows(
         raise ValueError("signguard takes a sample together with a key that draws it")
     not_negative("signguard", "lower", lower)
     not_negative("signguard", "upper", upper)
+    number("lower of signguard", lower, "at most 1", lambda one: one <= 1)
+    number("upper of signguard", upper, "at least 1", lambda one: one >= 1)
     norms, _, finite = lengths_to(None, stack)
     ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
     middle = ordered[(n - 1) // 2]

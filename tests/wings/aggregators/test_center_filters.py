@@ -297,3 +297,10 @@ def test_too_few_rows_are_refused(name: str, options: dict) -> None:
     for function in (AGGREGATORS[name], SELECTIONS[name]):
         with pytest.raises(ValueError, match=f"{name} needs {least} \\+ 1"):
             function(gaussian_rows(), N if name == "fltrust" else 6, **options)
+
+
+def test_signguard_where_traced_bounds_leave_no_row() -> None:
+    rows = jnp.asarray(gaussian_rows() + 0.2, jnp.float32)
+    bounded = jax.jit(lambda lower, upper: aggregators.signguard(rows, F, lower=lower, upper=upper))
+    np.testing.assert_array_equal(bounded(jnp.inf, jnp.inf), np.zeros(rows.shape[1]))
+    np.testing.assert_array_equal(bounded(0.1, jnp.inf), bounded(0.1, 1e9))
