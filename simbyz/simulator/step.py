@@ -54,6 +54,7 @@ from simbyz.simulator.workers.sender import (
     either,
     of_participants,
     sent_as_it_is,
+    stays,
 )
 from simbyz.simulator.workers.variance_reduction import variance_reduction
 from simbyz.tasks.task import Task
@@ -62,7 +63,16 @@ __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_
 
 
 def sender_of(config: Config, more: Sequence[Sender], *, apart: bool = False) -> Sender:
-    """Sender of each worker, as a configuration has it; apart: each has parameters of its own."""
+    """Sender of each worker, as a configuration has it; apart: each has parameters of its own.
+
+    Raises:
+      ValueError: there is nothing to look ahead along.
+    """
+    if config.nesterov and not config.momentum_at and chain(*more).ahead is stays:
+        raise ValueError(
+            "nesterov looks ahead along momentum, of which there is none: give momentum_at "
+            "(without a server momentum=True), or a sender with an `ahead`"
+        )
     own = [clip()]
     if config.variance_reduction:
         own.append(variance_reduction(config, apart=apart))
@@ -145,13 +155,13 @@ def make_simulator(
 
     Raises:
       TypeError: something is of another kind than asked for, such as a rule given by its name.
-      ValueError: attackers without an attack, an attack that needs honest rows where a step may
-        have none, one that forges messages where Byzantine workers have no part in what the server
-        holds, a data attack without gradients to act on, weights for a rule that takes none, a
-        rule or an attack that asks for a root set where the task has none, a column with the name
-        of another, or an optimiser that asks for more than there is. When traced: a rule that
-        refuses (n, f), a function that returns another shape than asked for, hyperparameters with
-        momentum at other places than `config`, or out of range.
+      ValueError: Nesterov without momentum, attackers without an attack, an attack that needs
+        honest rows where a step may have none, one that forges messages where Byzantine workers
+        have no part in what the server holds, a data attack without gradients to act on, weights
+        for a rule that takes none, a rule or an attack that asks for a root set where the task has
+        none, a column with the name of another, or an optimiser that asks for more than there is.
+        When traced: a rule that refuses (n, f), a function that returns another shape than asked
+        for, hyperparameters with momentum at other places than `config`, or out of range.
     """
     _check_kinds(config, task, schedule, senders)
     server.check_rule(rule, selection)

@@ -13,7 +13,7 @@ from simbyz.data import Dataset, partition
 from simbyz.preaggregators import clipping
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.weighting import by_counts
-from simbyz.simulator.workers import Sender, clip
+from simbyz.simulator.workers import Sender, average, by_chance, clip, when_present
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Conv, Dense, WideResNet, classification, quadratic
 
@@ -89,6 +89,19 @@ CALLS = {
     "a flag 1": (lambda: Config(n=5, f=1, redraw=1), TypeError, "redraw must be True or False"),
     "twice": (lambda: Config(5, 1, momentum_at=("worker", "worker")), ValueError, "a place once"),
     "nowhere": (lambda: Config(5, 1, momentum_at=None), ValueError, "must be a tuple, such as"),
+    "ahead of nothing": (
+        lambda: made(Config(5, 0, momentum_at=(), nesterov=True)),
+        ValueError,
+        "nesterov looks ahead along momentum, of which there is none: give momentum_at",
+    ),
+    "ahead of what a sender keeps to itself": (
+        lambda: made(
+            Config(5, 0, momentum_at=(), nesterov=True),
+            senders=[when_present(by_chance(0.5), average(0.1))],
+        ),
+        ValueError,
+        "or a sender with an `ahead`",
+    ),
     # what a simulator is made of
     "a setting": (lambda: made(config={"n": 5}), TypeError, "must be a Config, such as Config"),
     "a problem": (lambda: made(task=PROBLEM), TypeError, "got Problem: give its field `task`"),

@@ -24,6 +24,7 @@ from simbyz.simulator.workers.sender import (
     chain,
     in_unit,
     numbers,
+    stays,
 )
 
 
@@ -109,7 +110,10 @@ def when_present(present: Present, *senders: Sender) -> Sender:
         bits = jnp.where(here, bits_of(sent), 0)
         return sent._replace(vectors=vectors, bits=bits), (after, vectors)
 
-    return Sender(init, send, lambda point, memory, round: inner.ahead(point, memory[0], round))
+    def ahead(point: jax.Array, memory: PyTree, round: Round) -> jax.Array:
+        return inner.ahead(point, memory[0], round)
+
+    return Sender(init, send, stays if inner.ahead is stays else ahead)
 
 
 def late(steps: int) -> Sender:

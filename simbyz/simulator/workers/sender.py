@@ -78,6 +78,11 @@ class Shared(NamedTuple, Generic[Leaf]):
     value: Leaf
 
 
+def stays(point: jax.Array, memory: PyTree, round: Round) -> jax.Array:
+    """The `ahead` of a sender whose memory leads nowhere."""
+    return point
+
+
 class Sender(NamedTuple):
     """init: (parameters (d,), workers w that compute) -> memory, of leaves (w, ...) or `Shared`.
     send: see `Send`. ahead: (point, memory, round) -> the point where the momentum in this memory
@@ -86,7 +91,7 @@ class Sender(NamedTuple):
 
     init: Callable[[jax.Array, int], PyTree]
     send: Send
-    ahead: Callable[[jax.Array, PyTree, Round], jax.Array] = lambda point, memory, round: point
+    ahead: Callable[[jax.Array, PyTree, Round], jax.Array] = stays
 
 
 def no_memory(parameters: jax.Array, workers: int) -> None:
@@ -129,7 +134,7 @@ def chain(*senders: Sender) -> Sender:
             point = sender.ahead(point, own, round)
         return point
 
-    return Sender(init, send, ahead)
+    return Sender(init, send, stays if all(one.ahead is stays for one in senders) else ahead)
 
 
 def optax_sender(transformation: optax.GradientTransformation) -> Sender:

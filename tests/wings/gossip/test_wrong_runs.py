@@ -54,6 +54,11 @@ CALLS = {
         ValueError,
         "variance_reduction corrects momentum: it needs momentum=True",
     ),
+    "none to look ahead along": (
+        lambda: gossiped(momentum=False, nesterov=True),
+        ValueError,
+        r"nesterov looks ahead along momentum, of which there is none: .* momentum=True",
+    ),
 }
 
 
