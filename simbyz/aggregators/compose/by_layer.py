@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.checks import floor_of_product, not_negative, require, share_below_one
@@ -46,22 +47,47 @@ def in_layers(
 
     Returns:
       A callable with the rule's signature, (n, d) -> (d,). It has a selection if the rule has one.
+
+    Raises:
+      ValueError: when called, the leaves are not the row again, in its order.
     """
     core = core_of(rule)
+
+    def layers_of(updates: Updates) -> PyTree:
+        _require_inverse(unravel, updates)
+        return jax.vmap(unravel)(updates)
+
     if core is None:
 
         @functools.wraps(rule, updated=())
         def of_rows(updates: Updates, f: int, **options: Any) -> jax.Array:
-            return ravel_pytree(rule(jax.vmap(unravel)(updates), f, **options))[0]
+            return ravel_pytree(rule(layers_of(updates), f, **options))[0]
 
         return of_rows
 
     def by_layer(updates: Updates, f: int, **options: Any) -> Halves:
-        of_layers = core(jax.vmap(unravel)(updates), f, **options)
+        of_layers = core(layers_of(updates), f, **options)
         return Halves(lambda: ravel_pytree(of_layers.result())[0], of_layers.weights)
 
     vars(by_layer).update(__signature__=inspect.signature(core), __doc__=rule.__doc__)
     return halves(by_layer)[0]
+
+
+def _require_inverse(unravel: Callable[[jax.Array], PyTree], updates: Updates) -> None:
+    """Raises ValueError unless the leaves that a row is unravelled to are the row again."""
+    d = jnp.shape(updates)[1]
+    # Any type of floats holds these, and no two layers have the same.
+    row = np.random.default_rng(0).integers(0, 128, d)
+    with jax.ensure_compile_time_eval():
+        back = jax.jit(lambda row: ravel_pytree(unravel(row))[0])
+        got = np.asarray(back(jnp.asarray(row, jnp.result_type(updates))))
+    if not np.array_equal(got, row):
+        kept = f"{got.size} of d = {d} numbers" if got.size != d else "another order"
+        raise ValueError(
+            "in_layers needs an unravel whose leaves, as jax.tree.leaves orders them (a dict's by "
+            f"their keys), are the row again, got {kept}: give simulator.unravel, or what "
+            "jax.flatten_util.ravel_pytree gives"
+        )
 
 
 def _lasa(

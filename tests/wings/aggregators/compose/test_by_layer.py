@@ -67,6 +67,20 @@ def test_a_rule_of_each_layer_in_rows():
     np.testing.assert_array_equal(compiled(whole, f=F)(rows), alone)
 
 
+@pytest.mark.parametrize("rule", [aggregators.lasa, layerwise(krum)])
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (lambda row: {"a": row[:4], "b": row[5:]}, "got 8 of d = 9 numbers: give simu"),
+        (lambda row: {"a": row[:4], "b": row[3:]}, "got 10 of d = 9 numbers"),
+        (lambda row: {"b": row[:4], "a": row[4:]}, "got another order"),
+    ],
+)
+def test_layers_that_are_not_the_row_again_are_refused(rule, layers, words):
+    with pytest.raises(ValueError, match=words):
+        in_layers(rule, layers)(gaussian_rows(0, N, CUTS[-1]), F)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
