@@ -16,9 +16,10 @@ from experiments.from_byzfl.options import Options
 from experiments.from_byzfl.reading import Benchmark, read
 from experiments.from_byzfl.runs import Run, runs_of
 from experiments.from_byzfl.simulate import check, code, simulate, split
+from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.progress import Progress, tell
+from experiments.shared.progress import Progress, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -86,11 +87,11 @@ def compute(
 def write(table: pd.DataFrame, benchmark: Benchmark, folder: Path) -> list[Path]:
     """The table as CSV, and each heatmap as PDF and PNG."""
     paths = [folder / "from_byzfl.csv"]
-    table.to_csv(paths[0], index=False)
+    save_table(table, paths[0])
     drawn = pictures.figures(table, benchmark)
     for (name, figure), ending in itertools.product(drawn, ("png", "pdf")):
         paths.append(folder / f"{name}.{ending}")
-        figure.savefig(paths[-1], dpi=110)
+        save_figure(figure, paths[-1], dpi=110)
     return paths
 
 
@@ -115,7 +116,7 @@ def execute(
             f"{benchmark.steps} steps; each run at the best of its evaluations",
             Printer(options.format),
         )
-    tell("drawing pictures")
+    drawing(stop)
     paths = write(table, benchmark, folder_of(options))
     print(
         f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
