@@ -22,7 +22,7 @@ from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, tell
+from experiments.shared.progress import bar, drawing
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
 
@@ -214,7 +214,7 @@ def execute(
     written = [_folder(options) / "strength.md", _folder(options) / "strength.csv"]
     save_text(text, written[0])
     save_table(results.measured, written[1])
-    tell("drawing pictures")
+    drawing(stop)
     print(
         "written: " + ", ".join(map(str, [*written, *plot(results, options)])),
         file=beside(options.format),

@@ -33,7 +33,7 @@ from experiments.shared.mixing import refuse_different_code
 from experiments.shared.options.checks import check_memory, check_options, check_value
 from experiments.shared.options.question import folder_of
 from experiments.shared.options.synonyms import named
-from experiments.shared.progress import Progress, duration, tell
+from experiments.shared.progress import Progress, drawing, duration
 from simbyz import records
 from simbyz.aggregators import AGGREGATORS
 from simbyz.data import Dataset, load
@@ -331,7 +331,7 @@ def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> N
         tables.print_ranking(outcome.table, outcome.costs, refusals, options.n, title, out)
         tables.print_gains(outcome.gains, out)
         folder = folder_of(options, Grid, Setting)
-        tell("drawing pictures")
+        drawing(stop)
         paths += write(options, outcome, folder / name if options.full else folder)
     rows = pd.concat([outcome.runs for outcome in outcomes.values()]).drop_duplicates(list(FIELDS))
     if kept := int(rows["kept"].sum()):

@@ -18,7 +18,7 @@ from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress, tell
+from experiments.shared.progress import Progress, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.gossip import Network, robustness_condition
@@ -159,7 +159,7 @@ def execute(
         f"{len(options.seeds)} seeds",
         Printer(options.format),
     )
-    tell("drawing pictures")
+    drawing(stop)
     paths = write(options, results)
     print(
         f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)

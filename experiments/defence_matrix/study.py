@@ -19,7 +19,7 @@ from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress, tell
+from experiments.shared.progress import Progress, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.records.divergence import COLUMNS, diverged_steps
@@ -130,7 +130,7 @@ def execute(
         f"{len(options.seeds)} seeds",
         Printer(options.format),
     )
-    tell("drawing pictures")
+    drawing(stop)
     paths = write(table, folder_of(options, Matrix, Tuning, Setting))
     print(
         f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)

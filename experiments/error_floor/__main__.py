@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.error_floor import options
 from experiments.error_floor.options import SMOKE as SMOKE
 from experiments.error_floor.options import Options as Options
-from experiments.shared.run import late, run, start
+from experiments.shared.run import UNKEPT, late, run, start
 
 STUDY = "experiments.error_floor.study"
 main = late(STUDY, "main")
@@ -20,6 +20,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         options.__doc__,
         late(STUDY, "prepare"),
         late(STUDY, "execute"),
+        stopped=UNKEPT,
     )
 
 

@@ -13,7 +13,7 @@ from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer, beside
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import FIRST, bar, tell
+from experiments.shared.progress import FIRST, bar, drawing
 from simbyz import records
 
 
@@ -69,7 +69,7 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
     table = folder / "runs.csv"
     pictures = [folder / f"error_floor.{ending}" for ending in ("pdf", "png")]
     save_table(results.runs, table)
-    tell("drawing pictures")
+    drawing(stop)
     figure = tables.plot(results.runs)
     for picture in pictures:
         save_figure(figure, picture, dpi=150)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.misjudged_f import options
 from experiments.misjudged_f.options import SMOKE as SMOKE
 from experiments.misjudged_f.options import Options as Options
-from experiments.shared.run import late, run, start
+from experiments.shared.run import UNKEPT, late, run, start
 
 STUDY = "experiments.misjudged_f.study"
 main = late(STUDY, "main")
@@ -20,6 +20,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         options.__doc__,
         late(STUDY, "prepare"),
         late(STUDY, "execute"),
+        stopped=UNKEPT,
     )
 
 

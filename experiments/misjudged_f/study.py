@@ -22,7 +22,7 @@ from experiments.shared.options.checks import (
     check_options,
 )
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, tell
+from experiments.shared.progress import bar, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -117,6 +117,6 @@ def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], b
         constants = f"ζ = {options.zeta:g}, σ = {options.sigma:g}, " if problem == QUADRATIC else ""
         titles[problem] = f"{problem}, {constants}{common}"
     tables.print_tables(results.summary, titles, Printer(options.format))
-    tell("drawing pictures")
+    drawing(stop)
     paths = write(options, results)
     print("written: " + ", ".join(map(str, paths)), file=beside(options.format))

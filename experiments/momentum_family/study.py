@@ -20,7 +20,7 @@ from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress, tell
+from experiments.shared.progress import Progress, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -181,6 +181,6 @@ def execute(
     console.print(tables.overview(results.chosen, options.baseline))
     if found := list(claims.claims(results.chosen, results.runs)):
         console.print(claims.table_of(found))
-    tell("drawing pictures")
+    drawing(stop)
     paths = write(options, results)
     print("written: " + ", ".join(map(str, paths)), file=beside(options.format))

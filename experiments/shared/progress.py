@@ -8,6 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from experiments.shared.stopping import Stop
 from simbyz.sweeps import Stopped
 
 ON_DISK = "found on disk"  # what is told of work that another start did; of none, nothing
@@ -49,6 +50,17 @@ def bar(
 def tell(text: str) -> None:
     """What a command is about to do that takes some seconds, a line of its own."""
     print(text, file=sys.stderr, flush=True)
+
+
+def drawing(stop: Callable[[], bool]) -> None:
+    """Tells that a command draws its pictures, which a signal interrupts.
+
+    Raises:
+      KeyboardInterrupt: one came before.
+    """
+    tell("drawing pictures")
+    if isinstance(stop, Stop):
+        stop.interrupt()
 
 
 class Log:

@@ -19,6 +19,10 @@ CHECKPOINTED = (
     "what is finished is in {results}, and what was under way in its checkpoints; "
     "the same command goes on from there"
 )
+# In the text of an error from a function that compiled code called back.
+CALLBACK = "error calling callback: "
+# Where runs are not, and tables and pictures are made at the end.
+UNKEPT = "its runs are not kept; what was written into {results} is whole"
 
 
 def run(
@@ -44,7 +48,8 @@ def run(
       prepare: options -> what `execute` needs; checks all that can be before the first step, and
         raises a ValueError or OSError, told in one line, before anything is written.
       execute: (options, prepared, stop) -> exit code, None for 0; its OSErrors are told in a line.
-      polled: whether `execute` looks at `stop`; else a signal interrupts it.
+      polled: whether `execute` looks at `stop`, until it calls `stop.interrupt` if it has more to
+        do then; else a signal interrupts it.
       stopped: what a stop leaves, with the options' values by name; an exception's own text goes
         before it.
       leave: told the exit code where `execute` ends early, and gives it.
@@ -76,10 +81,13 @@ def run_with(
         return _ended(error, stop, stop(), "nothing was begun", 2, (ValueError, OSError))
     try:
         with stopping(polled=polled, stop=stop):
-            return execute(given, prepared, stop) or 0
+            code = execute(given, prepared, stop) or 0
+            if not code and stop():  # after it had looked for the last time
+                raise KeyboardInterrupt
+            return code
     except BaseException as error:
         left = stopped.format(**vars(given))
-        return leave(_ended(error, stop, stop() and not polled, left, 1, (OSError,)))
+        return leave(_ended(error, stop, stop() and not stop.polled, left, 1, (OSError,)))
 
 
 def late(module: str, name: str) -> Callable[..., Any]:
@@ -135,6 +143,8 @@ def _ended(
         return unread()
     if isinstance(error, told):
         return _say(f"error: {_words(error)}", code)
+    if CALLBACK in str(error):
+        return _say(f"error: {_behind_a_callback(error)}", 1)
     raise error
 
 
@@ -143,6 +153,17 @@ def _words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def _behind_a_callback(error: BaseException) -> str:
+    """What a function raised that compiled code called back, and where; JAX told the rest."""
+    # JAX would tell of it twice more when Python ends.
+    with contextlib.suppress(ImportError, AttributeError):  # other versions
+        from jax._src.dispatch import runtime_tokens
+
+        runtime_tokens.clear()
+    where, _, words = str(error).strip().rpartition("\n  File ")[2].partition("\n")
+    return f"{' '.join(words.split())} ({where})"
 
 
 @contextlib.contextmanager

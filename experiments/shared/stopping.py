@@ -21,6 +21,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.polled = True  # whether it is looked at now and then; else a signal interrupts
         self._asked = threading.Event()
 
     def __call__(self) -> bool:
@@ -35,6 +36,16 @@ class Stop:
         """Whether somebody asks within so many seconds, which this waits for."""
         return self._asked.wait(seconds)
 
+    def interrupt(self) -> None:
+        """From here on nobody looks at it: a signal interrupts, also one that came before.
+
+        Raises:
+          KeyboardInterrupt: there was one.
+        """
+        self.polled = False
+        if self():
+            raise KeyboardInterrupt
+
     @property
     def exit_code(self) -> int:
         """As a shell gives it: 130 after Ctrl-C, 143 after SIGTERM."""
@@ -45,14 +56,15 @@ class Stop:
 def stopping(*, polled: bool = True, stop: Stop | None = None) -> Iterator[Stop]:
     """Watches for signals; before and after, they do what they did.
 
-    polled: the block looks at the `Stop` now and then; if not, the first signal raises
-      KeyboardInterrupt in it.
+    polled: the block looks at the `Stop` now and then, until it calls `Stop.interrupt`; if not, the
+      first signal raises KeyboardInterrupt in it.
     stop: what is told; a new one if None.
 
     A thread watches, as Python itself hears of a signal only when compiled code returns. Outside
     the main thread, where no signal can be handled, nothing is watched.
     """
     stop = Stop() if stop is None else stop
+    stop.polled = polled
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -65,10 +77,10 @@ def stopping(*, polled: bool = True, stop: Stop | None = None) -> Iterator[Stop]
                 if number == 0:
                     return
                 if number in heard:
-                    _heard(stop, number, polled)
+                    _heard(stop, number)
 
     def interrupt(*_: object) -> None:
-        if not polled:
+        if not stop.polled:
             # The thread notes it first: who handles the exception may ask the `Stop`.
             until = time.monotonic() + 1
             while stop.signal is None and time.monotonic() < until:
@@ -123,10 +135,10 @@ def _again_where_it_is_lost(stop: Stop, interrupt: Callable[..., None]) -> Itera
             signal.signal(alarm, before)
 
 
-def _heard(stop: Stop, number: int, polled: bool) -> None:
+def _heard(stop: Stop, number: int) -> None:
     if stop.signal is None:
+        when = " after these steps" if stop.polled else ""
         stop.ask(number)
-        when = " after these steps" if polled else ""
         tqdm.write(f"stopping{when}; once more stops at once", file=sys.stderr)
         return
     with contextlib.suppress(Exception):

@@ -15,7 +15,7 @@ from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, tell
+from experiments.shared.progress import bar, drawing
 from experiments.worst_case import tables
 from experiments.worst_case.options import Climbing, Options, Search
 from experiments.worst_case.rules import rule_of
@@ -117,7 +117,7 @@ def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) ->
     table = folder_of(options, Search, Climbing) / "worst_case.csv"
     save_table(summary, table)
     files = [table]
-    tell("drawing pictures")
+    drawing(stop)
     for ending in ("pdf", "png"):
         files.append(table.with_suffix(f".{ending}"))
         save_figure(tables.plot(summary), files[-1], dpi=150)

@@ -19,7 +19,7 @@ from experiments.shared.formats import PaperName, Printer, beside
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, tell
+from experiments.shared.progress import bar, drawing
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
 
@@ -133,7 +133,7 @@ def execute(
         comparison.print_table(results.comparison, title, Printer(options.format))
         files.append(folder / "comparison.csv")
         save_table(results.comparison, files[-1])
-    tell("drawing pictures")
+    drawing(stop)
     files += plot(results, folder, options.paper)
     if options.certify and not results.comparison.empty:
         certificates.print_tables(results.runs, title, Printer(options.format))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.shared.options.checks import RANGES, check_options
+from experiments.shared.progress import drawing
 from experiments.shared.run import KEPT, run, run_with
 from simbyz.sweeps import Stopped
 from tests.support.paths import ROOT
@@ -79,6 +80,65 @@ def test_signals(number, code, execute, polled, capsys):
     asked = run(Options, [], "it", "What.", lambda _: number, execute, polled=polled)
     assert asked == code
     assert capsys.readouterr().err.endswith("stopped: nothing was written\n")
+
+
+def drawn(options, prepared, stop):
+    drawing(stop)
+    busy(options, prepared, stop)
+
+
+def asked_before_it_draws(options, prepared, stop):
+    os.kill(os.getpid(), prepared)
+    assert stop.within(5)
+    drawing(stop)
+    pytest.fail("not interrupted")
+
+
+def asked_too_late(options, prepared, stop):
+    os.kill(os.getpid(), prepared)
+    assert stop.within(5)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("execute", [drawn, asked_before_it_draws, asked_too_late])
+def test_a_signal_after_the_last_look_at_it(number, code, execute, capsys):
+    assert run(Options, [], "it", "What.", lambda _: number, execute, stopped=KEPT) == code
+    said = capsys.readouterr().err
+    assert said.endswith(f"stopped: {KEPT.format(results='here')}\n")
+    assert ("after these steps" in said) == (execute is not drawn)
+
+
+CALLED_BACK = """
+import dataclasses, sys
+import jax, jax.numpy as jnp
+from experiments.shared.run import run, start
+
+@dataclasses.dataclass
+class Options:
+    steps: int = 1
+
+def mine(rows):
+    raise KeyError("no such row")
+
+def execute(*_):
+    shape = jax.ShapeDtypeStruct((3,), "float32")
+    called = jax.jit(lambda rows: jax.pure_callback(mine, shape, rows))
+    called(jnp.ones(3)).block_until_ready()
+
+start(lambda: run(Options, [], "it", "What.", lambda _: None, execute))
+"""
+
+
+def test_what_a_function_raises_that_is_called_back():
+    done = subprocess.run(
+        [sys.executable, "-c", CALLED_BACK],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last == "error: KeyError: 'no such row' (\"<string>\", line 11, in mine)"
 
 
 def test_a_signal_while_it_is_prepared(capsys):
