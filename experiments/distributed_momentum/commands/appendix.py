@@ -5,7 +5,9 @@ from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.settings import APPENDIX
 from experiments.distributed_momentum.options.appendix import Options
 from experiments.distributed_momentum.running.work import Prepared, carry_out, prepare_work
-from experiments.shared.options.checks import check_options
+from experiments.shared.options.checks import LARGEST, check_options
+
+TRAINING_IMAGES = 50_000  # of CIFAR-10
 
 
 def select(options: Options) -> list[Run]:
@@ -20,8 +22,12 @@ def select(options: Options) -> list[Run]:
     depth, width = options.depth, options.width
     if depth is not None and (depth < 10 or depth % 6 != 4):
         raise ValueError(f"depth must be 10, 16, 22, 28 ..., got {depth}")
-    if options.batch_size is not None and options.batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {options.batch_size}")
+    _refuse_large(depth or APPENDIX.depth, width or APPENDIX.width)
+    if options.batch_size is not None and not 1 <= options.batch_size <= TRAINING_IMAGES:
+        raise ValueError(
+            f"batch_size must be from 1 to {TRAINING_IMAGES}, the training images of cifar10, got "
+            f"{options.batch_size}"
+        )
     chosen = cells(
         "cifar10",
         attacks=options.attack,
@@ -43,6 +49,18 @@ def select(options: Options) -> list[Run]:
     if set(options.attack) != {"none"} and all(cell.attack == "none" for cell in chosen):
         raise ValueError(f"the appendix has no {options.rule[0]} with --f {options.f[0]}")
     return [Run(cell, seed) for cell in chosen for seed in options.seeds]
+
+
+def _refuse_large(depth: int, width: int) -> None:
+    """Raises ValueError if the last convolutions alone are more than a program can hold: to count
+    all parameters takes longer than anybody waits.
+    """
+    least = 9 * (64 * width) ** 2 * (2 * (depth - 4) // 6 - 1)
+    if least > LARGEST:
+        raise ValueError(
+            f"a network of depth {depth} and width {width} has more than {least:.1e} parameters, "
+            f"of which a program holds 2^31 - 1 = {LARGEST}: take a smaller one"
+        )
 
 
 def prepare(options: Options) -> Prepared:

@@ -157,7 +157,12 @@ class TestGrid:
             ("--depth 12", "depth must be 10, 16, 22, 28 ..., got 12"),
             ("--width 0", "width must be at least 1, got 0"),
             ("--f 3", "the appendix has --f 4 and --f 2, got 3"),
-            ("--batch-size 0", "batch_size must be at least 1, got 0"),
+            ("--batch-size 0", "batch_size must be from 1 to 50000, the training images"),
+            ("--batch-size 50001", "got 50001"),
+            # 9 · 64² · (2k - 1) of the last stage's k blocks: 7 of them, 4 in the paper's network.
+            ("--width 92", "depth 28 and width 92 has more than 2.2e+09 parameters"),
+            ("--width 2000000000 --dry-run", "take a smaller one"),
+            ("--depth 2000000002 --dry-run", "take a smaller one"),
             ("--seeds -1", "seeds must be from 0"),
             ("--steps 0", "steps must be at least 1, got 0"),
         ],
