@@ -48,13 +48,21 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
     centred and scaled by the training rows; a constant one is 0.
 
     Raises:
-      ValueError: rows are of another shape, or labels another number; what `Dataset` refuses.
+      ValueError: rows are of another shape, or labels another number or missing; what `Dataset`
+        refuses.
     """
     rows = np.asarray(rows, np.float32)
     if rows.ndim != 2 or np.shape(labels) != rows.shape[:1]:
         raise ValueError(
             f"a table has rows (N, features) and labels (N,), got {rows.shape} and "
             f"{np.shape(labels)}"
+        )
+    labels = np.asarray(labels)
+    missing = np.array([label is None or label != label for label in labels.tolist()], bool)
+    if missing.any():
+        raise ValueError(
+            f"labels must be known, got {missing.sum()} of {len(labels)} that are None or NaN, "
+            f"such as that of row {missing.argmax()}: leave these rows out"
         )
     classes, labels = np.unique(labels, return_inverse=True)
     is_test = np.arange(len(rows)) % 5 == 0

@@ -133,7 +133,7 @@ def characters(name: str, texts: list[str], length: int = 16) -> tuple[Dataset, 
       order of the characters; and its partition by texts.
 
     Raises:
-      ValueError: length below 1, or a text that is not longer.
+      ValueError: length below 1, a text that is not longer, or one all of which is for the test.
     """
     length = integer("length", length)
     if length < 1 or not texts or min(map(len, texts)) <= length:
@@ -144,6 +144,11 @@ def characters(name: str, texts: list[str], length: int = 16) -> tuple[Dataset, 
     examples = np.concatenate(windows)
     owners = np.repeat(np.arange(len(texts)), [len(one) for one in windows])
     is_test = np.arange(len(examples)) % 5 == 0
+    if lost := sorted(set(range(len(texts))) - set(owners[~is_test].tolist())):
+        raise ValueError(
+            f"text {lost[0]} has one example, a fifth one, which is for the test: with "
+            f"length={length} a text needs {length + 2} characters"
+        )
     inputs = examples[:, :-1].astype(np.float32)
     labels = np.ascontiguousarray(examples[:, -1])
     dataset = Dataset(

@@ -67,8 +67,13 @@ def by_owner(owners: np.ndarray) -> Partition:
     owners = np.asarray(owners)
     if owners.ndim != 1 or owners.dtype.kind not in "iu" or not len(owners):
         raise TypeError(f"owners must be ints (N,), got {owners.dtype} of shape {owners.shape}")
-    if owners.min() < 0 or not (counts := np.bincount(owners)).all():
-        raise ValueError("owners must be from 0 to n - 1, each with an example")
+    # Numbers of users as a file has them may be far beyond what can be counted.
+    among = owners.min() >= 0 and owners.max() < len(owners)
+    if not among or not (counts := np.bincount(owners)).all():
+        raise ValueError(
+            "owners must be from 0 to n - 1, each with an example: give other numbers as "
+            "np.unique(owners, return_inverse=True)[1]"
+        )
     order = np.argsort(owners, kind="stable")
     return pack(np.split(order, np.cumsum(counts)[:-1]), len(owners))
 

@@ -62,13 +62,33 @@ def test_a_constant_feature_is_zero():
     assert dataset.train_labels.tolist() == [1, 0, 1, 0, 0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_table_without_a_label(missing):
+    rows, labels = np.eye(10, dtype=np.float32), [0.0, 1.0] * 5
+    labels[3] = labels[7] = missing
+    with pytest.raises(ValueError, match="got 2 of 10 that are None or NaN, such as that of row 3"):
+        data.table("ten", rows, labels)
+
+
 def test_a_partition_by_owners():
     shares = partition.by_owner(np.array([2, 0, 2, 1, 2, 0]))
     assert shares.counts.tolist() == [2, 1, 3]
     assert shares.indices.tolist() == [[1, 5, 6], [3, 6, 6], [0, 2, 4]]
-    for owners, kind in (([0, 2], ValueError), ([-1, 0], ValueError), ([0.0], TypeError)):
+    for owners, kind in (
+        ([0, 2], ValueError),
+        ([-1, 0], ValueError),
+        ([0, 10**15], ValueError),  # more than memory could count up to
+        ([0.0], TypeError),
+    ):
         with pytest.raises(kind, match="owners must be"):
             partition.by_owner(np.array(owners))
+
+
+def test_a_text_that_is_for_the_test_alone():
+    """Of the examples every fifth is for the test: the first, and of these texts the sixth."""
+    for texts, lost in ((["abc", "abcdefg"], 0), (["abcdefg", "abc"], 1)):
+        with pytest.raises(ValueError, match=f"text {lost} has one example.* 4 characters"):
+            data.characters("two", texts, length=2)
 
 
 def test_characters_are_told_from_those_before():
