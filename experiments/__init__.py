@@ -32,6 +32,12 @@ def _told(kind: type[BaseException], error: BaseException, trace: TracebackType 
 # While Python looks for the module of `python -m`. Imports and the start of JAX take seconds, in
 # which Ctrl-C would end in a traceback; `experiments.shared.stopping` takes over from there.
 if sys.argv[:1] == ["-m"]:
+    # What was closed, as `>&-` does, is nowhere, and not the next file that is opened.
+    for _name, _mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, _name) is None:
+            setattr(sys, _name, open(os.open(os.devnull, os.O_RDWR), _mode))
+    # A sign that the terminal or file has none of is a question mark, and not the end.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.excepthook = _told
     for _number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(_number) is not signal.SIG_IGN:

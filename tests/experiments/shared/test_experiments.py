@@ -164,3 +164,39 @@ def test_groups_of_options_are_parsed_as_one_dataclass():
     assert parse(Grouped, given, "it", "What.") == expected
     assert parse(First, ["--number", "3"], "it", "What.") == First(3)
     assert parse(First | Second, ["second", "--words"], "it", "What.") == Second(words=())
+
+
+MOMENTUM = "experiments.distributed_momentum"
+DRY_RUN = f"{MOMENTUM} grid --dataset mnist --rule median --f 24 --dry-run"
+
+
+def test_signs_that_an_encoding_has_none_of(tmp_path):
+    """Where standard output is not UTF-8, as that of a file on Windows."""
+    folder = tmp_path / "Zürich"
+    folder.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-m", MOMENTUM, "unfinished", "--results", folder],
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert run.returncode == 0 and not run.stderr
+    assert run.stdout.decode("ascii").strip().endswith("Z?rich")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_nowhere(closed, tmp_path):
+    """As some schedulers start a program: no traceback, and no file is opened in their place."""
+    command = (
+        "-m experiments.distributed_momentum grid --dataset mnist --rule median --attack little"
+    )
+    arguments = f"{command} --f 24 --seeds 1 --dry-run --results {tmp_path}"
+    run = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {arguments} {closed}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert run.returncode == 0 and not run.stderr
+    assert bool(run.stdout) == (">&-" not in closed.replace("2>&-", ""))
