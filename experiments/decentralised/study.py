@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,11 +86,8 @@ def compute(
 ) -> Results:
     """The runs, from their files, and their summary."""
     records.clean(options.results)
-    progress = Progress(total=len(runs) * options.steps)
-    try:
+    with closing(Progress(total=len(runs) * options.steps)) as progress:
         simulate(runs, dataset, options.results, progress.add, stop=stop)
-    finally:
-        progress.close()
     found = records.read_runs(options.results, files=[run.file for run in runs])
     return Results(found, tables.summarise(found))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -98,11 +99,8 @@ def compute(
 ) -> pd.DataFrame:
     """The matrix of these runs, from their files."""
     records.clean(options.results)
-    progress = Progress(total=len(runs) * options.steps)
-    try:
+    with closing(Progress(total=len(runs) * options.steps)) as progress:
         simulate(runs, dataset, options.results, progress.add, stop=stop)
-    finally:
-        progress.close()
     files = [run.file for run in runs]
     found = records.read_runs(options.results, files=files)
     steps = records.read_steps(options.results, files=files, columns=COLUMNS)

@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -72,11 +73,8 @@ def compute(
 ) -> pd.DataFrame:
     """The table of these runs, from their files."""
     records.clean(options.results)
-    progress = Progress(total=sum(one.steps for one in runs))
-    try:
+    with closing(Progress(total=sum(one.steps for one in runs))) as progress:
         simulate(runs, dataset, options.results, progress.add, stop=stop)
-    finally:
-        progress.close()
     files = [one.file for one in runs]
     found = records.read_runs(options.results)
     digests = dict(zip(found["file"], found["digest"], strict=True))

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,11 +138,8 @@ def compute(
 ) -> Results:
     """The runs, from their files, and their summary."""
     records.clean(options.results)
-    progress = Progress(total=len(runs) * options.steps)
-    try:
+    with closing(Progress(total=len(runs) * options.steps)) as progress:
         simulate(runs, dataset, options.results, progress.add, stop=stop)
-    finally:
-        progress.close()
     files = [run.file for run in runs]
     found = records.read_runs(options.results, files=files)
     steps = records.read_steps(options.results, files=files, columns=STEPS)
