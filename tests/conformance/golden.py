@@ -5,18 +5,14 @@ import json
 from typing import NamedTuple
 
 import jax
-import jaxlib
 import numpy as np
 
 from simbyz import aggregators
+from tests.support.compiled import quick_jit
 from tests.support.paths import GOLDEN
 
 # Errors as fractions of the largest finite input. Measured: at most 5e-16 and 3e-7.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
-
-# Where few optimisations are asked for: of the compiler's two generators of code the one that takes
-# half of the other's time or less. Other versions may not know the option.
-QUICK = {"xla_cpu_use_fusion_emitters": False} if jaxlib.__version__.startswith("0.10.") else None
 
 
 class Case(NamedTuple):
@@ -114,9 +110,7 @@ def together(cases: list[Case], dtype: str) -> list[np.ndarray]:
     configurations = {f"{c.f} {c.options}": (c.f, c.options) for c in cases}
     rule = getattr(aggregators, cases[0].rule)
 
-    quick = jax.config.read("jax_disable_most_optimizations")
-
-    @functools.partial(jax.jit, compiler_options=QUICK if quick else None)
+    @quick_jit
     def all_configurations(rows: jax.Array) -> dict[str, jax.Array]:
         return {key: rule(rows, f, **options) for key, (f, options) in configurations.items()}
 
