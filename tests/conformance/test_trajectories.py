@@ -19,6 +19,7 @@ from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.certificates import CERTIFICATES
 from simbyz.simulator.metrics import Metrics
 from simbyz.tasks import Task
+from tests.support.compiled import quick_jit
 from tests.support.paths import GOLDEN
 
 RUNS = json.loads((GOLDEN / "trajectories.json").read_text())["trajectories"]
@@ -136,7 +137,7 @@ def test_replay(run):
     study = dict(zip(run["study_columns"], recorded["study"].T, strict=True))
     points_per_step = study["Training point count"][1]
     simulator, hyperparameters = simulator_of(run, recorded["params0"].size)
-    apply, points = jax.jit(simulator.apply), jax.jit(simulator.points)
+    apply, points = quick_jit(simulator.apply), quick_jit(simulator.points)
     state = simulator.start(jnp.asarray(recorded["params0"]), {})
     key = jax.random.key(0)
 

@@ -23,6 +23,12 @@ KEY = jax.random.key(0)
 ROWS = np.ones((9, 4), np.float32)
 LABELS = np.arange(40) % 10
 
+
+def traced(rule: Any, **options: Any) -> Any:
+    """A call for which nothing is compiled."""
+    return lambda: jax.eval_shape(lambda: rule(ROWS, 2, **options))
+
+
 # (what is called, the error, what its message says)
 CALLS = {
     # rules
@@ -42,9 +48,9 @@ CALLS = {
     "f traced": (lambda: jax.jit(aggregators.krum)(ROWS, 2), TypeError, "traced|concrete|Tracer"),
     "f too large for krum": (lambda: aggregators.krum(ROWS, 4), ValueError, r"2f \+ 3, got n=9"),
     "f too large for bulyan": (lambda: aggregators.bulyan(ROWS, 2), ValueError, r"4f \+ 3, got"),
-    "m too large": (lambda: aggregators.multi_krum(ROWS, 2, m=10), ValueError, "m <= .*got m=10"),
-    "m zero": (lambda: aggregators.multi_krum(ROWS, 2, m=0), ValueError, "1 <= m.*got m=0"),
-    "neighbours": (lambda: aggregators.krum(ROWS, 2, neighbours=9), ValueError, "got neighbours=9"),
+    "m too large": (traced(aggregators.multi_krum, m=10), ValueError, "m <= .*got m=10"),
+    "m zero": (traced(aggregators.multi_krum, m=0), ValueError, "1 <= m.*got m=0"),
+    "neighbours": (traced(aggregators.krum, neighbours=9), ValueError, "got neighbours=9"),
     "variant": (lambda: aggregators.bulyan(ROWS, 1, variant="new"), ValueError, '"released", got'),
     "m of the published variant": (
         lambda: aggregators.bulyan(ROWS, 1, m=2),

@@ -19,12 +19,12 @@ QUICK = (
 _programs: dict[tuple, tuple[Callable, tuple]] = {}
 
 
-def quick_jit(function: Callable) -> Callable:
+def quick_jit(function: Callable, **options: Any) -> Callable:
     """jax.jit for what is compared up to a tolerance: compiled in half the time where few
     optimisations are asked for. Not for what has to have the same bits in two programs.
     """
     quick = jax.config.read("jax_disable_most_optimizations")
-    return jax.jit(function, compiler_options=QUICK if quick else None)
+    return jax.jit(function, compiler_options=QUICK if quick else None, **options)
 
 
 def compiled(function: Callable, **fixed: Any) -> Callable:

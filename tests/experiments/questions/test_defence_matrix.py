@@ -402,6 +402,10 @@ def test_table_stays_within_100_columns():
     ],
 )
 def test_bad_input(arguments, message, tmp_path, capsys):
+    # One of each kind where none is named: every defence and attack is traced before the rest.
+    for one in ("--rule median", "--pre none", "--attack mimic"):
+        if one.split()[0] not in arguments:
+            arguments += f" {one}"
     assert_refused(command, arguments, message, tmp_path, capsys)
 
 

@@ -14,7 +14,7 @@ from simbyz import aggregators
 from simbyz.aggregators import selection_of
 from simbyz.preaggregators import nearest_neighbor_mixing
 from tests.reference import further_rules as reference
-from tests.support.compiled import compiled
+from tests.support.compiled import compiled, quick_jit
 from tests.support.paths import GOLDEN
 from tests.support.rules import D, F, N, gaussian_rows
 
@@ -74,12 +74,12 @@ def test_coordinates_are_turned_where_too_few_agree(threshold: int | float) -> N
     rows = gaussian_rows(8).astype(np.float64) + np.array([0.2, -3.0, 0.5])
     rows[0], rows[1, 0] = np.nan, -np.inf
     with jax.enable_x64(True):
-        got = aggregators.robust_learning_rate(rows, F, threshold=threshold)
+        got = compiled(aggregators.robust_learning_rate, f=F, threshold=threshold)(rows)
     expected = reference.robust_learning_rate(rows, F, threshold)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
     turned = np.sign(got) != np.sign(rows[2:].mean(axis=0))
     assert np.all(turned) if threshold == 100 else not turned[1]
-    weights = aggregators.robust_learning_rate_selection(rows, F)
+    weights = compiled(aggregators.robust_learning_rate_selection, f=F)(rows)
     np.testing.assert_allclose(weights, [0, 0] + [0.1] * 10, rtol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_bounds_that_are_given(name: str, options: dict) -> None:
     rule = functools.partial(getattr(aggregators, name), f=F)
     counts = {key: value for key, value in options.items() if key == "iterations"}
     with jax.enable_x64(True):
-        run = jax.jit(lambda rows, bounds: rule(rows, **{**bounds, **counts}))
+        run = quick_jit(lambda rows, bounds: rule(rows, **{**bounds, **counts}))
         for bad in (0.5, np.nan, 30.0):
             rows = gaussian_rows(6).astype(np.float64)
             rows[:F] = bad
@@ -140,7 +140,7 @@ def configured(name: str) -> Callable:
 
 @functools.cache
 def all_of_them() -> Callable:
-    return jax.jit(lambda rows: {name: configured(name)(rows) for name in NEWER})
+    return quick_jit(lambda rows: {name: configured(name)(rows) for name in NEWER})
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf, 1e30, [1e30, np.nan, 0.5]])
@@ -156,7 +156,7 @@ def test_bad_rows(bad: float | list) -> None:
 
 @functools.cache
 def derivatives() -> Callable:
-    return jax.jit(
+    return quick_jit(
         lambda rows: {
             name: jax.grad(lambda rows, name=name: jnp.sum(configured(name)(rows)))(rows)
             for name in NEWER
@@ -200,7 +200,7 @@ def theirs(entry: dict) -> jax.Array:
 def test_the_answers_of_other_programs() -> None:
     """To 1e-10, which two of them add to a norm that they divide by."""
     with jax.enable_x64(True):
-        found = jax.jit(lambda: [theirs(entry) for entry in RECORDED["entries"]])()
+        found = quick_jit(lambda: [theirs(entry) for entry in RECORDED["entries"]])()
     assert len(found) == 13
     for entry, got in zip(RECORDED["entries"], found, strict=True):
         np.testing.assert_allclose(got, entry["output"], atol=1e-10, err_msg=str(entry))
@@ -225,7 +225,7 @@ def test_the_cluster_is_that_of_hdbscan() -> None:
 
 def test_noise_is_drawn_in_proportion_to_the_median_norm() -> None:
     rows = np.tile(gaussian_rows(5), (1, 700))
-    noisy = jax.jit(functools.partial(aggregators.flame, f=F, noise=0.1))
+    noisy = quick_jit(functools.partial(aggregators.flame, f=F, noise=0.1))
     still, moved = (noisy(rows, key=key) for key in jax.random.split(KEY))
     norm = np.median(np.linalg.norm(rows, axis=1))
     assert np.std(moved - still) == pytest.approx(0.1 * norm * 2**0.5, rel=0.05)
@@ -254,7 +254,7 @@ def test_weights_that_are_found() -> None:
     rows = gaussian_rows(7)
     rows[:F] = 30.0
 
-    @jax.jit
+    @quick_jit
     def both(rows: jax.Array, penalty: float | jax.Array) -> tuple[jax.Array, jax.Array]:
         core = aggregators.autogm.core(rows, F, penalty=penalty)  # type: ignore[attr-defined]
         return core.result(), core.weights()
@@ -294,7 +294,7 @@ def test_weights_that_are_found() -> None:
 )
 def test_options_out_of_range_are_refused(call: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        call(gaussian_rows(0))
+        jax.eval_shape(lambda: call(gaussian_rows(0)))
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -16,6 +16,7 @@ from simbyz.data import Dataset
 from simbyz.simulator import Config, Hyperparameters, make_simulator
 from simbyz.simulator.workers.gradients import make_gradients
 from simbyz.tasks import classification
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.quadratic import run
 
 RNG = np.random.default_rng(0)
@@ -24,15 +25,26 @@ AGGREGATES = RNG.normal(size=(T, D)).astype(np.float32)
 HONEST = jnp.asarray(RNG.normal(size=(3, D)), jnp.float32)
 
 
+@functools.cache
+def steps(attack):
+    """What is sent in each step and the last memory, in one program."""
+
+    def step(state, given, options):
+        number, aggregate = given
+        made, state = attack.send(jax.random.key(number), HONEST, 4, state, **options)
+        return attack.learn(state, aggregate), made
+
+    def all_steps(aggregates, options):
+        given = jnp.arange(len(aggregates)), aggregates
+        return jax.lax.scan(functools.partial(step, options=options), attack.start(D), given)
+
+    return quick_jit(all_steps)
+
+
 def told(attack, aggregates, **options):
     """What is sent in each step, (T, count, d), and the last memory."""
-    state, rows = attack.start(D), []
-    for step, aggregate in enumerate(aggregates):
-        key = jax.random.key(step)
-        made, state = attack.send(key, HONEST, 4, state, **options)
-        rows.append(np.array(made))
-        state = attack.learn(state, jnp.asarray(aggregate))
-    return np.array(rows), state
+    state, rows = steps(attack)(aggregates, options)
+    return np.asarray(rows), state
 
 
 @pytest.mark.slower
@@ -59,9 +71,10 @@ def test_consistent_signs_as_written_from_the_paper():
 
 
 def test_who_succeeds_does_not_give_up():
-    rows, _ = told(poisoned_fl(2.0, period=3), AGGREGATES)
+    attack = poisoned_fl(2.0, period=3)
+    rows, _ = told(attack, AGGREGATES)
     signs = np.sign(rows[1, 0])
-    rows, state = told(poisoned_fl(2.0, period=3), np.abs(AGGREGATES) * signs)
+    rows, state = told(attack, np.abs(AGGREGATES) * signs)
     assert state.factor == 2
     np.testing.assert_array_equal(np.sign(rows[-1, 0]), signs)
     np.testing.assert_array_equal(rows[0], 0)

@@ -13,6 +13,7 @@ from simbyz.gossip import attacks as gossip_attacks
 from simbyz.simulator import Hyperparameters
 from simbyz.tasks.problems import quadratic
 from tests.reference import gossip as reference
+from tests.support.compiled import quick_jit
 
 KEY = jax.random.key(3)
 H, D = 7, 3
@@ -37,7 +38,7 @@ def sent(attack, which=-1, network=NETWORK, **options):
     simulator = make_gossip(config, task, rule, attack)
     zeros = np.zeros_like(VECTORS)
 
-    @jax.jit
+    @quick_jit
     def one(key):
         state = simulator.start(VECTORS, {})
         return simulator.apply(state, Hyperparameters(0.0), key, 0, zeros, zeros[:, 0])[0]
@@ -93,7 +94,8 @@ def test_attacks_of_the_library_are_made_of_what_meets_at_a_node(name):
         liars = len(NETWORK.liars_of(node))
         if liars and place % 3 == 0:  # each shape is compiled anew
             meeting = [BY_NODE[j] for j in BY_NODE if j == node or j in GRAPH.heard(node)]
-            alone = attack(jax.random.key(0), np.stack(meeting).astype(np.float32), liars)
+            send = quick_jit(functools.partial(attack, num_byzantine=liars))
+            alone = send(jax.random.key(0), np.stack(meeting).astype(np.float32))
             np.testing.assert_allclose(made[place], alone[-1], rtol=1e-4, atol=1e-5)
 
 
@@ -122,7 +124,7 @@ def test_the_searched_factor_does_most_harm_of_those_tried():
         simulator = make_gossip(config, task, rule, attack)
         zeros = jnp.zeros_like(VECTORS)
 
-        @jax.jit
+        @quick_jit
         def one(factor):
             options = {} if factor is None else {"factor": factor}
             state = simulator.start(VECTORS, {})
@@ -151,7 +153,7 @@ def test_a_search_by_few_numbers_finds_the_same():
         task = quadratic(jax.random.key(0), H, 40).task
         simulator = make_gossip(config, task, rules.clipped_gossip_plus, attack)
         zeros = jnp.zeros_like(many)
-        apply = jax.jit(simulator.apply)
+        apply = quick_jit(simulator.apply)
         state = simulator.start(many, {})
         made = apply(state, Hyperparameters(0.0), KEY, 0, zeros, zeros[:, 0])[0]
         ends.append(made.parameters)

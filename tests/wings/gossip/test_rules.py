@@ -10,6 +10,7 @@ import pytest
 from simbyz.aggregators import monna, selection_of
 from simbyz.gossip import GOSSIP_RULES, rules
 from tests.reference import gossip as reference
+from tests.support.compiled import compiled, quick_jit
 
 GENERATOR = np.random.default_rng(5)
 ROWS = GENERATOR.normal(size=(9, 4)).astype(np.float32)
@@ -45,7 +46,7 @@ def program(name, f):
         }
         return rule(rows, f, **given), selection_of(rule)(rows, f, **given)
 
-    return jax.jit(jax.vmap(both))
+    return quick_jit(jax.vmap(both))
 
 
 @pytest.mark.parametrize(
@@ -79,16 +80,13 @@ FILLERS = {"own": ROWS[0], "near": ROWS[0] + 0.01, "zero": 0 * ROWS[0], "far": R
 @pytest.mark.parametrize("name", [name for name in GOSSIP_RULES if name not in ("bridge", "ubar")])
 def test_a_neighbour_of_weight_0_is_none(name):
     """Wherever it is, the rule makes what the loop makes of the others."""
+    given = told(name, np.insert(UNEQUAL, [3, 9], 0))
+    if name == "oracle_clipping":
+        given["honest"] = np.insert(HONEST, [3, 9], False)
+    rule = quick_jit(lambda rows, given: GOSSIP_RULES[name](rows, 2, **given))
+    expected = getattr(reference, name)(ROWS.astype(float), 2, **told(name, UNEQUAL.astype(float)))
     for filler in FILLERS.values():
-        rows = np.insert(ROWS, [3, 9], filler, axis=0)
-        weights = np.insert(UNEQUAL, [3, 9], 0)
-        given = told(name, weights)
-        if name == "oracle_clipping":
-            given["honest"] = jnp.insert(given["honest"], jnp.array([3, 9]), False)
-        made = GOSSIP_RULES[name](jnp.asarray(rows), 2, **given)
-        expected = getattr(reference, name)(
-            ROWS.astype(float), 2, **told(name, UNEQUAL.astype(float))
-        )
+        made = rule(np.insert(ROWS, [3, 9], filler, axis=0), given)
         np.testing.assert_allclose(made, expected, rtol=2e-5, atol=1e-5)
 
 
@@ -121,8 +119,8 @@ def test_each_rule_refuses_too_many_liars(name):
 def test_a_bound_on_the_weight_takes_the_place_of_f():
     heavy = np.array([0.2, 0.4, 0.1, 0.1, 0.1, 0.1], np.float32)
     rows = ROWS[:6]
-    made = rules.gts(rows, 2, weights=heavy, byzantine_weight=0.2)
-    kept = rules.gts(rows, 2, weights=heavy)
+    made = compiled(rules.gts, f=2, byzantine_weight=0.2)(rows, weights=heavy)
+    kept = compiled(rules.gts, f=2)(rows, weights=heavy)
     assert not np.allclose(made, kept)
     order = reference.by_distance(rows)
     left, shares = 0.6, [0.0] * 6

@@ -330,7 +330,10 @@ def test_losses_without_data_are_refused():
     simulator = make_gossip(config, problem(5).task, rules.ubar, attacks.fall_of_empires)
     rows = jnp.zeros((5, D))
     with pytest.raises(ValueError, match="ubar asks for losses on the task's data, .* `advance`"):
-        simulator.apply(simulator.initialise(KEY), Hyperparameters(0.1), KEY, 0, rows, rows[:, 0])
+        jax.eval_shape(
+            lambda state: simulator.apply(state, Hyperparameters(0.1), KEY, 0, rows, rows[:, 0]),
+            jax.eval_shape(simulator.initialise, KEY),
+        )
 
 
 def test_bits_of_compressed_messages_are_a_column():

@@ -37,10 +37,10 @@ def quadratic(noise=0.1):
     )
 
 
-def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, **options):
+def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, jit=jax.jit, **options):
     """(State, Metrics) after as many steps, the metrics in NumPy."""
     task = quadratic() if task is None else task
-    initialise, advance = program(config, task, rule, attack, options)
+    initialise, advance = program(config, task, rule, attack, options, jit)
     key = jax.random.key(seed)
     state, metrics = advance(initialise(key), hyperparameters, task.data, key, np.int32(0), steps)
     return state, jax.device_get(metrics)
@@ -49,12 +49,12 @@ def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, **op
 _programs = {}
 
 
-def program(config, task, rule, attack, options):
+def program(config, task, rule, attack, options, jit=jax.jit):
     """(initialise, advance) under jit, made once for an equal config and the same callables."""
-    given = (task, rule, attack, *options.values())
+    given = (task, rule, attack, jit, *options.values())
     key = (config, *map(id, given), *options)
     if key not in _programs:
         simulator = make_simulator(config, task, rule, attack, **options)
-        compiled = jax.jit(simulator.initialise), jax.jit(simulator.advance, static_argnums=5)
+        compiled = jax.jit(simulator.initialise), jit(simulator.advance, static_argnums=5)
         _programs[key] = compiled, given  # kept, so that no other object gets its identity
     return _programs[key][0]

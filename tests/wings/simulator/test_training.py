@@ -11,6 +11,7 @@ from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import classification, models
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 
@@ -97,6 +98,7 @@ def test_against_numpy(place, nesterov):
         attacks.a_little_is_enough,
         steps=30,
         task=task,
+        jit=quick_jit,
         schedule=lambda step: 1 / (1 + step / 10),
     )
 

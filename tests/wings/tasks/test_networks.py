@@ -40,7 +40,7 @@ SMALL = [
 @pytest.mark.parametrize(("module", "dataset"), SMALL, ids=lambda one: type(one).__name__)
 def test_a_step_down(module, dataset):
     task = classification(dataset, module, batch_size=8)
-    parameters, state = task.initialise(jax.random.key(1))
+    parameters, state = jax.jit(task.initialise)(jax.random.key(1))
 
     @jax.jit
     def losses(parameters):
@@ -59,7 +59,7 @@ def test_a_token_is_told_from_those_before_it():
     """The last place sees all others: none of them is without effect."""
     module = CharTransformer(num_classes=5, width=8, depth=1, heads=2)
     codes = np.array([[0.0, 1, 2, 3]])
-    variables = module.init(jax.random.key(0), codes)
+    variables = jax.jit(module.init)(jax.random.key(0), codes)
     logits = jax.jit(module.apply)
     for place in range(4):
         other = codes.copy()

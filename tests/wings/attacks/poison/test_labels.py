@@ -39,9 +39,9 @@ def test_mislabelled_gradients_are_those_of_mislabelled_examples(workers_at_once
     task = digits()
     config = Config(n=4, f=2, byzantine_gradients=True, workers_at_once=workers_at_once)
     relabel = functools.partial(attacks.label_flipping, num_classes=10)
-    parameters, model_state = task.initialise(jax.random.key(1))
+    parameters, model_state = jax.jit(task.initialise)(jax.random.key(1))
     flat, unravel = jax.flatten_util.ravel_pytree(parameters)
-    batches = task.batches(task.data, jax.random.key(2), 0, 1, 4)[0]
+    batches = jax.jit(lambda: task.batches(task.data, jax.random.key(2), 0, 1, 4))()[0]
     simulator = make_simulator(config, task, aggregators.median, None, relabel=relabel)
 
     @jax.jit

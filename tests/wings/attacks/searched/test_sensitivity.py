@@ -10,6 +10,7 @@ from simbyz import aggregators, attacks
 from simbyz.preaggregators import nearest_neighbor_mixing
 from tests.reference import attacks as reference
 from tests.reference import rules
+from tests.support.compiled import quick_jit
 
 KEY, H, B, D = jax.random.key(0), 9, 3, 4
 
@@ -18,7 +19,7 @@ KEY, H, B, D = jax.random.key(0), 9, 3, 4
 def test_the_definition(name):
     attack = attacks.sensitivity_curve(getattr(aggregators, name), reach=4.0, evaluations=6)
     with jax.enable_x64(True):
-        send = jax.jit(functools.partial(attack, num_byzantine=B))
+        send = quick_jit(functools.partial(attack, num_byzantine=B))
         for seed in range(3):
             honest = np.random.default_rng(seed).normal(0.4, 1, (H, D))
             got = send(KEY, honest)
@@ -31,7 +32,8 @@ def test_the_definition(name):
 def test_the_mean_is_most_sensitive_at_the_reach():
     honest = np.random.default_rng(0).normal(size=(H, D)).astype(np.float32)
     attack = attacks.sensitivity_curve(aggregators.average, reach=7.0, evaluations=3)
-    row = attack(KEY, {"a": honest[:, :1], "b": honest[:, 1:]}, 1)
+    send = quick_jit(functools.partial(attack, num_byzantine=1))
+    row = send(KEY, {"a": honest[:, :1], "b": honest[:, 1:]})
     apart = np.concatenate([row["a"][0], row["b"][0]]) - honest.mean(axis=0)
     np.testing.assert_allclose(np.abs(apart), 7 * honest.std(axis=0, ddof=1), rtol=1e-5)
 
@@ -60,4 +62,4 @@ def test_a_rule_that_gives_no_row_is_named(rule):
         attacks.gradient_ascent(rule),
     ):
         with pytest.raises(ValueError, match=f"the rule {rule.__name__} gave no aggregate: an upd"):
-            attack(KEY, honest, B)
+            jax.eval_shape(functools.partial(attack, num_byzantine=B), KEY, honest)
