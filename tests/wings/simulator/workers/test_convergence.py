@@ -25,6 +25,7 @@ from simbyz.simulator.workers import (
 )
 from simbyz.tasks import Task
 from simbyz.theory.robustness import trimmed_mean_coefficient
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.quadratic import run
 
 CURVATURE = np.array([1.0, 0.8, 0.6, 0.5, 0.3, 0.2])
@@ -76,6 +77,7 @@ def columns_of(sender, rate, attackers=0, **options):
         task=TASK,
         senders=[sender] if sender else [],
         columns=COLUMNS,
+        jit=quick_jit,
         **options,
     )
     return metrics.own
@@ -156,6 +158,7 @@ def test_the_average_under_attack_is_not():
         STEPS,
         task=TASK,
         columns=COLUMNS,
+        jit=quick_jit,
     )
     late = metrics.own["squared"][-1]
     assert not late <= 4 * trimmed_mean_coefficient(N, F) * DISSIMILARITY

@@ -18,6 +18,7 @@ from simbyz.simulator.workers import (
     rosdhb,
     top_k,
 )
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 H, D, STEPS, RATE, NOISE = 4, len(TARGET), 30, 0.1, 0.5
@@ -152,6 +153,7 @@ def end(senders, **more):
         task=quadratic(NOISE),
         senders=senders,
         columns=COLUMNS,
+        jit=quick_jit,
         **more,
     )
 
