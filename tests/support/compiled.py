@@ -51,5 +51,7 @@ def _once(of: Callable, kind: str, function: Callable, fixed: dict[str, Any]) ->
     key = (kind, function, tuple(fixed), values, tuple(map(type, fixed.values())))
     if key not in _programs:
         # What is compared by identity has to live as long.
-        _programs[key] = quick_jit(of(partial(function, **fixed))), tuple(fixed.values())
+        # The quick generator repeats what lanes share: over Bulyan's it did not come to an end.
+        jit = jax.jit if kind == "lanes" else quick_jit
+        _programs[key] = jit(of(partial(function, **fixed))), tuple(fixed.values())
     return _programs[key][0]
