@@ -10,7 +10,7 @@ row's weight is the mean of its shares over the coordinates, and all weights sum
 sorting network of their own: one that feeds several outputs is computed anew for each.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,13 @@ from simbyz._arrays.moments import (
     finite_rows,
     in_part,
     mean_rows,
-    sum_rows,
     weighted_mean,
+)
+from simbyz._arrays.ranks.closest import (
+    bounds_of_closest,
+    mean_of_closest,
+    mean_of_window,
+    shares_between,
 )
 from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks
 from simbyz._arrays.ranks.order_statistics import (
@@ -35,7 +40,6 @@ from simbyz._arrays.ranks.order_statistics import (
     sorted_rows,
 )
 from simbyz._arrays.redo import repaired
-from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 
 __all__ = [
@@ -360,70 +364,3 @@ def by_pieces(rule: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], j
         return jax.lax.fori_loop(0, -(-d // PIECE), turn, empty)
 
     return whole
-
-
-def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
-    """Coordinate-wise mean of the `count` values closest to a centre, from rows sorted in each
-    coordinate; those that are kept in any case, from len(rows) - count to count, may be in any
-    order.
-
-    The closest values are neighbours in sorted order: they fill one of the windows [j, j + count).
-    Sliding the window from j to j + 1 puts value j + count in the place of value j, which pays
-    while the former is closer; that holds for the first few j and then never again. Selecting with
-    `where`, rather than adding and subtracting, keeps a value of 1e30 outside the window from
-    eating the digits inside it. Not finite where a sum or the centre is not, or an infinitely low
-    value stays as what is closer is infinitely far, too: see `repaired`.
-    """
-    slides = len(rows) - count
-    if len(rows) > MAX_NETWORK_ROWS:
-        return _if_finite(center, mean_of_window(jnp.stack(rows), center, count))
-    kept = list(rows[:count])
-    for j in range(slides):
-        pays = rows[j + count] - center < center - rows[j]
-        kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
-    # Those that are kept anyway are summed first: they need not wait in registers for the others.
-    mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
-    return _if_finite(center, mean)
-
-
-def _if_finite(center: jax.Array, mean: jax.Array) -> jax.Array:
-    """The mean, NaN where no value can be compared with the centre."""
-    return jnp.where(jnp.isfinite(center), mean, jnp.nan)
-
-
-def mean_of_window(stack: jax.Array, center: jax.Array, count: int) -> jax.Array:
-    """`mean_of_closest`, of whole stacks (n, d), sorted in each coordinate."""
-    slides, place = len(stack) - count, jnp.arange(len(stack))[:, None]
-    pays = _pays(stack[count:], center[None], stack[:slides])
-    begin = jnp.sum(pays, axis=0)[None]
-    inside = jnp.where((begin <= place) & (place < begin + count), stack, 0)
-    return (jnp.sum(wide(inside), axis=0) / count).astype(stack.dtype)
-
-
-def _pays(high: jax.Array, center: jax.Array, low: jax.Array) -> jax.Array:
-    """Whether a value is closer to the centre than a lower one. An infinitely low one never stays,
-    though the other's difference may be infinite as well.
-    """
-    return (high - center < center - low) | (jnp.isneginf(low) & (high < jnp.inf))
-
-
-def bounds_of_closest(
-    rows: Sequence[jax.Array], center: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
-    """The smallest and largest of the `count` values closest to a centre, from sorted rows.
-
-    See `mean_of_closest`: the window starts at the first slide that does not pay.
-    """
-    low, high = rows[0], rows[count - 1]
-    for j in range(len(rows) - count):
-        pays = _pays(rows[j + count], center, rows[j])
-        low = jnp.where(pays, rows[j + 1], low)
-        high = jnp.where(pays, rows[j + count], high)
-    return low, high
-
-
-def shares_between(stack: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """The weights (n,) of the rows (n, d) whose values lie between two bounds (d,)."""
-    values = jnp.where(jnp.isnan(stack), jnp.inf, stack)
-    between = ((values >= low[None]) & (values <= high[None])).astype(jnp.float32)
-    return jnp.mean(between / jnp.sum(between, axis=0, keepdims=True), axis=1)

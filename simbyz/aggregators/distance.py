@@ -17,6 +17,12 @@ from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import bearable, finite_rows, in_part, means_of_chosen
+from simbyz._arrays.ranks.closest import (
+    bounds_of_closest,
+    mean_of_closest,
+    mean_of_window,
+    shares_between,
+)
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     sorted_by_columns,
@@ -26,12 +32,6 @@ from simbyz._arrays.ranks.order_statistics import (
 from simbyz._arrays.redo import repaired
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
-from simbyz.aggregators.coordinate import (
-    bounds_of_closest,
-    mean_of_closest,
-    mean_of_window,
-    shares_between,
-)
 
 __all__ = [
     "bulyan",

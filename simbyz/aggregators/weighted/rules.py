@@ -22,10 +22,10 @@ from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.ranks.closest import shares_between
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.center import unknown_start, weiszfeld
-from simbyz.aggregators.coordinate import shares_between
 from simbyz.aggregators.weighted.middle import weighted_middle_row
 
 __all__ = [
