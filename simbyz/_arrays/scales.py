@@ -34,6 +34,14 @@ def unit_of(size: jax.Array) -> jax.Array:
     return jnp.ldexp(jnp.ones_like(size), exponent)
 
 
+def divided(values: jax.Array, sizes: jax.Array) -> jax.Array:
+    """values / sizes, that are positive or 0 and may be as large as floats are: XLA divides by what
+    is broadcast as by 1 / size, which of 1e38 is 0.
+    """
+    unit = unit_of(sizes)
+    return values * unit / (sizes * unit)
+
+
 def middle_of(values: jax.Array) -> jax.Array:
     """The lower median () of values (n,), NaN as +inf."""
     return jnp.sort(jnp.where(jnp.isnan(values), jnp.inf, values))[(len(values) - 1) // 2]

@@ -54,8 +54,8 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
 
     Raises:
       TypeError: the window or the references are no ints.
-      ValueError: a window below 1, references below 2. When called: n < 2f + 1, or fewer rows than
-        workers.
+      ValueError: a window below 1, references below 2. When called: n < 2f + 1, a single worker, or
+        fewer rows than workers.
 
     Cost: two (window × d) products with their like and three passes over the stack a step.
     Reference: Zhang et al., FLDetector: defending federated learning against model poisoning
@@ -116,6 +116,8 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
         )
 
     def start(zeros: jax.Array, *, n: int) -> Trail:
+        if n < 2:
+            raise ValueError(f"fldetector compares workers with each other, at least 2, got n={n}")
         rows = jnp.zeros((n, zeros.size), zeros.dtype)
         pairs = jnp.zeros((window, zeros.size), zeros.dtype)
         misses = jnp.zeros((window, n), zeros.dtype)

@@ -7,6 +7,7 @@ from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import divided
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
@@ -32,7 +33,8 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
       A rule (updates, f, state, workers) with a memory of (n, d). f is checked alone, n >= f + 1:
       any number of liars is borne if they resemble each other more than the honest do, as on data
       that differ; on equal data it is the honest who resemble each other. A row that is not finite
-      has weight 0, and leaves no trace. If all weights are 0, all finite rows count alike.
+      has weight 0, and leaves no trace. If all weights are 0, all finite rows count alike. A sum
+      that is no float is kept as half of itself.
 
     Raises:
       ValueError: a confidence that is negative or NaN (if not traced).
@@ -51,7 +53,7 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
         stack, unravel = ravel(updates)
         require("foolsgold", len(stack), f, 1, 1)
         rows, finite = finite_only(jax.lax.stop_gradient(stack))
-        weights = _weights(of(workers, state) + rows, confidence) * finite
+        weights = _weights(_longer(of(workers, state), rows), confidence) * finite
         weights = jnp.where(jnp.any(weights > 0), weights, finite)
         total = jnp.sum(weights)
         total = jnp.where(total > 0, total, 1)
@@ -63,7 +65,7 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
     def learn(
         state: jax.Array, stack: jax.Array, aggregate: jax.Array, *, workers: Workers = None
     ) -> jax.Array:
-        return kept(workers, state, of(workers, state) + finite_only(stack)[0])
+        return kept(workers, state, _longer(of(workers, state), finite_only(stack)[0]))
 
     def start(zeros: jax.Array, *, n: int) -> jax.Array:
         return jnp.zeros((n, zeros.size), zeros.dtype)
@@ -71,9 +73,16 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
     return StatefulRule(halves(_foolsgold)[0], start, learn)
 
 
+def _longer(histories: jax.Array, rows: jax.Array) -> jax.Array:
+    """Histories with these rows; half of one that would be no float, as its direction counts."""
+    longer = histories + rows
+    whole = jnp.all(jnp.isfinite(longer), axis=1, keepdims=True)
+    return jnp.where(whole, longer, histories / 2 + rows / 2)
+
+
 def _weights(histories: jax.Array, confidence: float | jax.Array) -> jax.Array:
     largest = jnp.max(jnp.abs(histories), axis=1, keepdims=True)
-    units = histories / jnp.where(largest > 0, largest, 1)
+    units = divided(histories, jnp.where(largest > 0, largest, 1))
     norms = jnp.sqrt(jnp.sum(jnp.square(units), axis=1, keepdims=True))
     similar = gram(units / jnp.where(norms > 0, norms, 1))
     similar = jnp.where(jnp.eye(len(similar), dtype=bool), 0, similar)

@@ -209,8 +209,12 @@ def sparse_capped_simplex(wanted: jax.Array, cap: float | jax.Array, count: int)
     values = wanted[chosen]
     able = jnp.isfinite(values)
     values = jnp.where(able, values, 0)
-    # Fewer than 1 / cap that are able share alike.
-    cap = jnp.maximum(cap, 1 / jnp.maximum(jnp.sum(able), 1))
+    # Fewer than 1 / cap that are able share alike, and none is above 1.
+    cap = jnp.clip(cap, 1 / jnp.maximum(jnp.sum(able), 1), 1)
+    # Of two that are farther apart than cap, one is 0 or the other cap at any level: so they are
+    # moved together, for beside 1e8 a cap is lost to rounding.
+    gaps = jnp.clip(values[:-1] - values[1:], 0, cap)
+    values = -jnp.append(jnp.zeros(1, values.dtype), jnp.cumsum(gaps))
 
     def shares(level: jax.Array) -> jax.Array:
         return jnp.where(able, jnp.clip(values - level, 0, cap), 0)

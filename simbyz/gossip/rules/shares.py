@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import not_negative
 from simbyz._arrays.halves import Halves
+from simbyz._arrays.scales import divided
 from simbyz._arrays.stacking import PyTree
 
 Weight = float | jax.Array
@@ -38,7 +39,7 @@ def lengths_of(stack: jax.Array) -> jax.Array:
     apart = jax.lax.stop_gradient(stack - stack[:1])
     largest = jnp.max(jnp.abs(apart), axis=1)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    lengths = unit * jnp.linalg.norm(apart / unit[:, None], axis=1)
+    lengths = unit * jnp.linalg.norm(divided(apart, unit[:, None]), axis=1)
     return jnp.where(jnp.isfinite(lengths), lengths, jnp.inf)
 
 
@@ -67,7 +68,7 @@ def root_mean(lengths: jax.Array, weights: jax.Array, bound: jax.Array) -> jax.A
     counted = jnp.where(jnp.isfinite(lengths) & (weights > 0), lengths, 0)
     largest = jnp.max(counted, initial=0)
     unit = jnp.where(largest > 0, largest, 1)
-    squares = jnp.sum(weights * jnp.square(counted / unit))
+    squares = jnp.sum(weights * jnp.square(divided(counted, unit)))
     return jnp.where(bound > 0, unit * jnp.sqrt(squares / jnp.where(bound > 0, bound, 1)), jnp.inf)
 
 

@@ -254,6 +254,10 @@ WRONG = {
         lambda: safeguard().aggregate(STEPS[0], 2, state=safeguard().start(jnp.zeros(D), n=20)),
         "safeguard watches 20 workers, all in each step, got 9 rows",
     ),
+    "one worker alone": (
+        lambda: fldetector().start(jnp.zeros(D), n=1),
+        "fldetector compares workers with each other, at least 2, got n=1",
+    ),
     "no root set": (
         lambda: make_simulator(Config(N, F), task_of(None), bant(), attacks.zero),
         "bant asks for root",

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from simbyz.aggregators import Root, fedlaw, fldetector, foolsgold, safeguard, selection_of
+from simbyz.aggregators.trust.learned import sparse_capped_simplex
+from tests.reference import remembering as reference
 
 N, D, T = 9, 5, 14
 RNG = np.random.default_rng(0)
@@ -107,3 +109,44 @@ def test_as_many_caps_as_rows_are_one_whatever_they_are_rounded_to(count, kind):
     np.testing.assert_allclose(np.sort(weights(kind(1 / count))), expected, rtol=1e-5)
     with pytest.raises(ValueError, match="no weights add up to 1"):
         weights(kind(0.99 / count))
+
+
+@pytest.mark.parametrize(
+    "wanted, cap, expected",
+    [
+        ([2e8, 2e8, 1e8], 1.0, [1 / 2, 1 / 2, 0]),
+        ([2e8, -1e8, 1e8], 0.5, [1 / 2, 0, 1 / 2]),
+        ([2e8, -1e8, 1e8], 0.4, [0.4, 0.2, 0.4]),
+        ([2**20, 2**20 + 1 / 4, 2**20 - 1 / 8], 1.0, [7 / 24, 13 / 24, 4 / 24]),
+        ([-3e30, -3e30, -3e30], 1.0, [1 / 3, 1 / 3, 1 / 3]),
+        ([0.5, 0.25, 0.25], 1e9, [1 / 2, 1 / 4, 1 / 4]),
+    ],
+)
+def test_a_point_of_the_simplex_beside_which_a_cap_is_rounded_away(wanted, cap, expected):
+    """Moving all that is wanted by one number changes no nearest point."""
+    nearest = jax.jit(sparse_capped_simplex, static_argnums=2)
+    got = nearest(jnp.asarray(wanted, jnp.float32), cap, 3)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_weights_of_fedlaw_stay_whole_where_the_loss_is_steep():
+    """Four workers send the same, so that each has a quarter; the fifth sends it turned around."""
+    rule, rows = fedlaw(1.0), np.full((5, D), 1e3, np.float32)
+    rows[4] *= -1
+    root = Root(jnp.zeros(D), 1.0, lambda parameters: -1e5 * jnp.sum(parameters))
+    state = rule.start(jnp.zeros(D), n=5)
+    weights = selection_of(rule.aggregate)(-rows, 1, state=state, root=root)
+    np.testing.assert_allclose(weights, [1 / 4] * 4 + [0], rtol=1e-6)
+
+
+def test_a_history_that_is_no_float_does_not_pardon_those_who_send_alike():
+    steps = RNG.normal(size=(5, N, D)).astype(np.float32)
+    steps[1:, 0] = 3e38  # whose sum is none from the third step on
+    steps[:, N - 2] = steps[:, N - 1]
+    rule = foolsgold()
+    state, got = rule.start(jnp.zeros(D), n=N), []
+    for rows in steps:
+        got.append(np.asarray(rule.aggregate(rows, 2, state=state), float))
+        state = rule.learn(state, jnp.asarray(rows), jnp.zeros(D))
+    expected = reference.foolsgold(steps.astype(np.float64))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
