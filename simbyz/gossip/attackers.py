@@ -14,6 +14,9 @@ from simbyz.gossip.graphs.figures import fiedler_vector
 from simbyz.gossip.networks.network import Network
 from simbyz.simulator.keys import ATTACK, of_step
 
+# What attacks ask for of the node that they attack.
+AIMED = ("target", "neighbours", "weights", "place", "fiedler", "result")
+
 
 class Setting(NamedTuple):
     """What an exchange is told beside the vectors."""
@@ -41,6 +44,22 @@ def told_of(attack: Attack | StatefulAttack | None, network: Network) -> dict[st
     if attack is None or not asks_for(sending(attack), "fiedler"):
         return {}
     return {"fiedler": jnp.asarray(fiedler_vector(network.honest_graph), jnp.float32)}
+
+
+def check_aim(attack: Attack | StatefulAttack, to_all: bool) -> None:
+    """Raises ValueError where an attack needs a node that it attacks, and attacks all alike."""
+    name = name_of(sending(attack))
+    aims = [one for one in AIMED if asks_for(sending(attack), one)]
+    if aims and to_all:
+        raise ValueError(
+            f"the attack {name} asks for {', '.join(aims)} of each node that it attacks: it needs "
+            "aimed=True and neighbours that are not sampled"
+        )
+    if isinstance(attack, StatefulAttack) and to_all:
+        raise ValueError(
+            f"the attack {name} remembers each node it attacks: it needs aimed=True and neighbours "
+            "that are not sampled"
+        )
 
 
 def lies_to(

@@ -20,7 +20,7 @@ from simbyz._arrays.halves import selection_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, together
 from simbyz.attacks.base import Attack, StatefulAttack
-from simbyz.gossip.attackers import Neighbourhood, Setting, lies_to, sent_to_all, told_of
+from simbyz.gossip.attackers import Neighbourhood, Setting, check_aim, lies_to, sent_to_all, told_of
 from simbyz.gossip.columns import Heard, heard_by, heard_of_sample, spread
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.networks.groups import Group, groups, merged
@@ -273,22 +273,35 @@ def who_hears_whom(
     Args:
       config: of the run; its neighbours are not sampled.
       rule, selection, attack: as in `make_gossip`; the rule asks for no `loss_of`.
-      vectors: (h, d) that the honest nodes send, such as a run's parameters.
+      vectors: (h, d) that the honest nodes send, such as a run's parameters; where all compute also
+        (n, d), those of the Byzantine ones last.
       key, step: of the run.
       options: of the attack.
 
     Raises:
       TypeError: the attack has a memory.
-      ValueError: a rule without a selection, or neighbours that are sampled.
+      ValueError: a rule without a selection, neighbours that are sampled, vectors of another shape,
+        Byzantine nodes without an attack, or one that asks for a node and attacks all.
     """
     network = config.networks[step % len(config.networks)]
     if isinstance(network, Sampled):
         raise ValueError("who_hears_whom needs neighbours that are not sampled")
     if isinstance(attack, StatefulAttack):
         raise TypeError("who_hears_whom takes attacks without a memory")
+    given = jnp.asarray(vectors)
+    rows = sorted({config.honest, config.computing})
+    if given.ndim != 2 or len(given) not in rows or not jnp.issubdtype(given.dtype, jnp.floating):
+        raise ValueError(
+            f"vectors must be floats of shape (h, d), h = {' or '.join(map(str, rows))}, got "
+            f"{given.dtype} {given.shape}"
+        )
+    if attack is None and config.n > len(given):
+        raise ValueError(f"{config.byzantine} Byzantine nodes need an attack to send, got None")
+    if attack is not None:
+        check_aim(attack, not config.aimed)
     selection = selection_of(rule) if selection is None else selection
     told = functools.partial(told_of, attack)
-    players = Players(config, rule, selection, attack, vectors.shape[1], told)
+    players = Players(config, rule, selection, attack, given.shape[1], told)
 
     def no_loss(node: jax.Array, point: jax.Array) -> jax.Array:
         raise ValueError(f"who_hears_whom has no losses, which {name_of(rule)} asks for")
@@ -300,4 +313,4 @@ def who_hears_whom(
         assert made is not None
         return made
 
-    return spread(network, shares(jnp.asarray(vectors))[: config.honest], config.widths)
+    return spread(network, shares(given)[: config.honest], config.widths)

@@ -33,9 +33,9 @@ from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks import base
-from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
+from simbyz.attacks.base import Attack, StatefulAttack, forges
 from simbyz.gossip import columns as told
-from simbyz.gossip.attackers import Setting, told_of
+from simbyz.gossip.attackers import Setting, check_aim, told_of
 from simbyz.gossip.columns import Heard
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
@@ -59,8 +59,6 @@ from simbyz.tasks.task import Task
 
 # What a rule may ask for, see `simbyz.gossip.rules`.
 ASKED_AT_A_NODE = ("key", "weights", "honest", "trusted", "loss_of")
-# What attacks ask for of the node that they attack.
-AIMED = ("target", "neighbours", "weights", "place", "fiedler", "result")
 
 
 def make_gossip(
@@ -386,14 +384,4 @@ def _check(
     if forges(attack):
         raise ValueError("nodes hold nothing of each other: forging acts on messages to a server")
     to_all = not config.aimed or any(isinstance(one, Sampled) for one in config.networks)
-    aims = [name for name in AIMED if asks_for(sending(attack), name)]
-    if aims and to_all:
-        raise ValueError(
-            f"the attack {name_of(sending(attack))} asks for {', '.join(aims)} of each node that "
-            "it attacks: it needs aimed=True and neighbours that are not sampled"
-        )
-    if isinstance(attack, StatefulAttack) and to_all:
-        raise ValueError(
-            f"the attack {name_of(sending(attack))} remembers each node it attacks: it needs "
-            "aimed=True and neighbours that are not sampled"
-        )
+    check_aim(attack, to_all)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asked, asks_for, name_of
+from simbyz._arrays.calling import asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import one_number, random_key, require_callable
 from simbyz._arrays.halves import Halves, halves, selection_of
 from simbyz._arrays.stacking import PyTree
@@ -33,8 +33,8 @@ def mixture(
 
     Raises:
       TypeError: a rule that is no function, a weight that is no number.
-      ValueError: no rule, a rule that asks for masses or a state, or weights that are not as many
-        numbers of at least 0, not all 0.
+      ValueError: no rule, a rule that asks for masses, a state or more than a key, or weights that
+        are not as many numbers of at least 0, not all 0.
 
     Cost: that of the rule drawn; under `vmap`, where lanes draw differently, of all.
 
@@ -56,6 +56,7 @@ def mixture(
     for rule in rules:
         if asks_for(rule, "masses") or asks_for(rule, "state"):
             raise ValueError(f"mixture takes no rule with masses or a state, got {name_of(rule)}")
+        require_known(f"the rule {name_of(rule)} of a mixture", rule, ("key",))
 
     def core(updates: PyTree, f: int, *, key: jax.Array) -> Halves:
         random_key("mixture", key)

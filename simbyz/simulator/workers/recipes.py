@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from simbyz._arrays.checks import number
+from simbyz._arrays.scales import unit_where_unusual
 from simbyz.simulator.workers.averages import average, corrected_average
 from simbyz.simulator.workers.compression import compress, feedback
 from simbyz.simulator.workers.compressors import Compressor, clipped, rand_k
@@ -98,6 +99,7 @@ def normalised() -> optax.GradientTransformation:
     """
 
     def unit(updates: jax.Array) -> jax.Array:
+        updates = updates * unit_where_unusual(updates)  # the square of 1e20 or 1e-25 is no float
         length = jnp.linalg.norm(updates)
         return -updates / jnp.where(length > 0, length, 1)
 

@@ -1,10 +1,12 @@
 """Wrong runs without a server, one a row: each gets one line, before anything is compiled."""
 
 import jax
+import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
-from simbyz.gossip import GossipConfig, Network, graphs, make_gossip, rules
+from simbyz.gossip import GossipConfig, Network, graphs, make_gossip, rules, who_hears_whom
+from simbyz.gossip.attacks import dissensus
 from simbyz.tasks.problems import quadratic
 
 PROBLEM = quadratic(jax.random.key(0), 5, 3)
@@ -15,6 +17,12 @@ def gossiped(rule=rules.gossip, attack=None, byzantine=(), **more):
     own = {name: more.pop(name) for name in ("selection", "columns") if name in more}
     config = GossipConfig(Network(RING, byzantine), **more)
     return make_gossip(config, PROBLEM.task, rule, attack, **own)
+
+
+def heard(attack=attacks.sign_flipping, rows=4, **more):
+    config = GossipConfig(Network(RING, (4,)), **more)
+    vectors = np.zeros((*np.atleast_1d(np.array(rows, int)), 3), np.float32)
+    return who_hears_whom(config, rules.gts, attack, vectors, jax.random.key(0))
 
 
 # (what is called, the error, what its message says)
@@ -58,6 +66,23 @@ CALLS = {
         lambda: gossiped(momentum=False, nesterov=True),
         ValueError,
         r"nesterov looks ahead along momentum, of which there is none: .* momentum=True",
+    ),
+    "vectors of some nodes": (
+        lambda: heard(rows=3),
+        ValueError,
+        r"vectors must be floats of shape \(h, d\), h = 4, got float32 \(3, 3\)",
+    ),
+    "vectors of the liars, too": (lambda: heard(rows=5), ValueError, "h = 4, got float32"),
+    "no vectors": (lambda: heard(rows=()), ValueError, r"h = 4, got float32 \(3,\)"),
+    "nothing to send": (
+        lambda: heard(None),
+        ValueError,
+        "1 Byzantine nodes need an attack to send",
+    ),
+    "a node that is not aimed at": (
+        lambda: heard(dissensus, aimed=False),
+        ValueError,
+        "the attack dissensus asks for target, neighbours, weights of each node .* aimed=True",
     ),
 }
 

@@ -21,6 +21,7 @@ from simbyz.aggregators import (
     trimmed_mean,
     weighted_median,
 )
+from simbyz.gossip.rules import gts
 
 pytestmark = pytest.mark.thorough
 
@@ -60,6 +61,8 @@ def test_a_rule_alone_is_a_chain_and_a_chain_is_a_part() -> None:
     np.testing.assert_array_equal(nested(ROWS, F), chain(mixing, clipping, median)(ROWS, F))
     with pytest.raises(ValueError, match="at least one part"):
         chain()
+    with pytest.raises(ValueError, match="the part gts of a chain asks for weights, .* key, state"):
+        chain(mixing, gts)
 
 
 def test_one_part_that_asks_for_a_key_gets_the_key() -> None:

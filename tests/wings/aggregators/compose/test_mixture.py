@@ -17,6 +17,7 @@ from simbyz.aggregators import (
     selection_of,
     weighted_median,
 )
+from simbyz.gossip.rules import gts
 from simbyz.preaggregators import bucketing, nearest_neighbor_mixing
 
 ROWS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
@@ -76,6 +77,7 @@ def test_pytrees_and_behind_a_preaggregator():
         ([median], [-1], "weights must be finite and at least 0"),
         ([median], [float("nan")], "weights must be finite and at least 0"),
         ([weighted_median], None, "no rule with masses or a state, got weighted_median"),
+        ([median, gts], None, "the rule gts of a mixture asks for weights, .* ask for some of key"),
     ],
 )
 def test_what_is_no_mixture_is_refused(rules, weights, message):

@@ -181,3 +181,6 @@ def test_normalised_steps():
     np.testing.assert_allclose(state.parameters, expected, rtol=2e-6, atol=2e-6)
     np.testing.assert_array_equal(metrics.own["bits"], np.float32(FLOATS))
     np.testing.assert_array_equal(normalised().update(np.zeros(3, np.float32), ())[0], np.zeros(3))
+    for size in (1e-30, 1e-20, 1.0, 1e20, 1e38):
+        step = normalised().update(np.array([3, 0, -4], np.float32) * np.float32(size / 2), ())[0]
+        np.testing.assert_allclose(step, [-0.6, 0, 0.8], rtol=1e-6)
