@@ -35,11 +35,12 @@ def unit_of(size: jax.Array) -> jax.Array:
 
 
 def divided(values: jax.Array, sizes: jax.Array) -> jax.Array:
-    """values / sizes, that are positive or 0 and may be as large as floats are: XLA divides by what
-    is broadcast as by 1 / size, which of 1e38 is 0.
+    """values / sizes in at least float32, of positive sizes as large as floats are: XLA divides by
+    what is broadcast as by 1 / size, which of 1e38 is 0.
     """
+    sizes = wide(sizes)
     unit = unit_of(sizes)
-    return values * unit / (sizes * unit)
+    return wide(values) * unit / (sizes * unit)
 
 
 def middle_of(values: jax.Array) -> jax.Array:

@@ -160,7 +160,7 @@ def _remove_then_clip(
     place = jnp.cumsum(near.there)  # among those that are there, from 1
     kept = jnp.where(place <= jnp.sum(near.there) - f, near.weights, 0)
     radius = root_mean(near.lengths, kept, bound)
-    left = jnp.zeros_like(weights).at[near.order].set(kept)
+    left = jnp.zeros(len(stack), kept.dtype).at[near.order].set(kept)
     return clipped(stack, left, near.all, radius, unravel)
 
 

@@ -73,7 +73,7 @@ def _gts(
     )
     left = jnp.sum(near.weights) - bound - (near.sums - near.weights)
     kept = jnp.where(jnp.isfinite(near.lengths), jnp.clip(left, 0, near.weights), 0)
-    return with_shares(stack, jnp.zeros_like(weights).at[near.order].set(kept), unravel)
+    return with_shares(stack, jnp.zeros(len(stack), kept.dtype).at[near.order].set(kept), unravel)
 
 
 gts, gts_selection = halves(_gts)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import not_negative
 from simbyz._arrays.halves import Halves
-from simbyz._arrays.scales import divided
+from simbyz._arrays.scales import divided, wide
 from simbyz._arrays.stacking import PyTree
 
 Weight = float | jax.Array
@@ -36,7 +36,7 @@ class Near(NamedTuple):
 
 def lengths_of(stack: jax.Array) -> jax.Array:
     """||x_j - x_0|| of all rows (n,), whatever their size; +inf where that is no float."""
-    apart = jax.lax.stop_gradient(stack - stack[:1])
+    apart = jax.lax.stop_gradient(wide(stack) - wide(stack[:1]))
     largest = jnp.max(jnp.abs(apart), axis=1)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     lengths = unit * jnp.linalg.norm(divided(apart, unit[:, None]), axis=1)
@@ -45,15 +45,16 @@ def lengths_of(stack: jax.Array) -> jax.Array:
 
 def nearest(lengths: jax.Array, weights: jax.Array) -> Near:
     order = jnp.argsort(lengths[1:])
-    return Near(order + 1, lengths[1:][order], weights[1:][order], lengths)
+    # In float16 sums of weights differ by more than `ROUNDING`.
+    return Near(order + 1, lengths[1:][order], wide(weights[1:])[order], lengths)
 
 
 def bound_of(weights: jax.Array, f: int, byzantine_weight: Weight | None) -> jax.Array:
     """The weight of Byzantine neighbours tolerated, ()."""
     if byzantine_weight is not None:
         not_negative("the rule", "byzantine_weight", byzantine_weight)
-        return jnp.asarray(byzantine_weight, weights.dtype)
-    return jnp.sum(jax.lax.top_k(weights[1:], f)[0])
+        return jnp.asarray(byzantine_weight, wide(weights).dtype)
+    return jnp.sum(wide(jax.lax.top_k(weights[1:], f)[0]))
 
 
 def up_to(near: Near, less: jax.Array) -> jax.Array:

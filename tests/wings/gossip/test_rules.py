@@ -102,6 +102,17 @@ def test_two_liars_move_no_node_far(name):
         np.testing.assert_allclose(made, np.stack([expected] * len(lies)), rtol=2e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["clipped_gossip", "clipped_gossip_plus", "gts", "ios"])
+def test_equal_weights_and_long_rows_in_half_precision(name):
+    """Squares of these distances are no float16, and 6 weights of 1/11 add up to more than 6/11."""
+    rows, weights = 1000 * np.arange(11.0)[:, None], np.full(11, 1 / 11)
+    expected = getattr(reference, name)(rows, 2, weights)
+    rule = compiled(GOSSIP_RULES[name], f=2)
+    made = rule(rows.astype(np.float16), weights=weights.astype(np.float16))
+    assert made.dtype == np.float16
+    np.testing.assert_allclose(np.asarray(made, float), expected, rtol=3e-3)
+
+
 @pytest.mark.thorough
 def test_gts_of_equal_weights_is_what_monna_averages():
     f, n = 3, len(ROWS)
