@@ -30,6 +30,7 @@ from jax.flatten_util import ravel_pytree
 from simbyz._arrays.calling import asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks import base
@@ -145,7 +146,7 @@ def make_gossip(
                 f"parameters must be floats of shape (d,) = ({dimension},), or (h, d) = {shape}, "
                 f"got {given.dtype} {given.shape}"
             )
-        points = jnp.broadcast_to(given, shape)
+        points = jnp.broadcast_to(wide(given), shape)  # averages of half floats are no half floats
         memory = None
         if isinstance(attack, StatefulAttack):
             memory = jax.tree.map(

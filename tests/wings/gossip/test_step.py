@@ -341,3 +341,14 @@ def test_bits_of_compressed_messages_are_a_column():
     senders = [compress(top_k(2))]
     _, metrics = run(config, rules.gossip, steps=2, senders=senders, columns={"bits": bits_sent})
     np.testing.assert_array_equal(metrics.own["bits"], 2 * (32 + 3))  # of D = 5 coordinates
+
+
+def test_from_half_precision_it_goes_on_in_single():
+    start, of = np.arange(D, dtype=np.float16), problem(6)
+    config = GossipConfig(Network(graphs.ring(6)), momentum=False)
+    simulator = make_gossip(config, of.task, rules.gossip)
+    halves, singles = (simulator.start(some, {}) for some in (start, start.astype(np.float32)))
+    jax.tree.map(np.testing.assert_array_equal, halves, singles)
+    advance = functools.partial(simulator.advance, num_steps=1)
+    after, _ = jax.eval_shape(advance, halves, Hyperparameters(0.1), of.task.data, KEY, 0)
+    assert halves.parameters.dtype == after.parameters.dtype == np.float32
