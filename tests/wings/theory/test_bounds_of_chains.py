@@ -112,7 +112,6 @@ def test_no_case_is_above_the_bound_of_buckets(n, f, size):
         (functools.partial(krum, neighbours=13), 14, 1, None),
         (functools.partial(chain(PAIRS, trimmed_mean), key=None), 14, 0, 0.0),
         (chain(functools.partial(bucketing, bucket_size=15), median), 14, 0, None),
-        (chain(bucketing, median), 14, 1, None),
         (functools.partial(krum, neighbours=12, squared=False), 14, 1, None),
         (functools.partial(geometric_median, iterations=100), 14, 1, None),
         (bulyan, 14, 1, None),
