@@ -53,8 +53,10 @@ def in_layers(
     """
     core = core_of(rule)
 
+    require_inverse = functools.cache(functools.partial(_require_inverse, unravel))
+
     def layers_of(updates: Updates) -> PyTree:
-        _require_inverse(unravel, updates)
+        require_inverse(jnp.shape(updates)[1], jnp.result_type(updates))
         return jax.vmap(unravel)(updates)
 
     if core is None:
@@ -73,14 +75,13 @@ def in_layers(
     return halves(by_layer)[0]
 
 
-def _require_inverse(unravel: Callable[[jax.Array], PyTree], updates: Updates) -> None:
-    """Raises ValueError unless the leaves that a row is unravelled to are the row again."""
-    d = jnp.shape(updates)[1]
+def _require_inverse(unravel: Callable[[jax.Array], PyTree], d: int, dtype: jnp.dtype) -> None:
+    """Raises ValueError unless the leaves that a row (d,) is unravelled to are the row again."""
     # Any type of floats holds these, and no two layers have the same.
     row = np.random.default_rng(0).integers(0, 128, d)
     with jax.ensure_compile_time_eval():
         back = jax.jit(lambda row: ravel_pytree(unravel(row))[0])
-        got = np.asarray(back(jnp.asarray(row, jnp.result_type(updates))))
+        got = np.asarray(back(jnp.asarray(row, dtype)))
     if not np.array_equal(got, row):
         kept = f"{got.size} of d = {d} numbers" if got.size != d else "another order"
         raise ValueError(

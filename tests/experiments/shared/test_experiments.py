@@ -167,7 +167,7 @@ def test_groups_of_options_are_parsed_as_one_dataclass():
 
 
 MOMENTUM = "experiments.distributed_momentum"
-DRY_RUN = f"{MOMENTUM} grid --dataset mnist --rule median --f 24 --dry-run"
+DRY_RUN = f"{MOMENTUM} grid --dataset mnist --rule median --attack little --f 24 --dry-run"
 
 
 def test_signs_that_an_encoding_has_none_of(tmp_path):
@@ -188,12 +188,8 @@ def test_signs_that_an_encoding_has_none_of(tmp_path):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_nowhere(closed, tmp_path):
     """As some schedulers start a program: no traceback, and no file is opened in their place."""
-    command = (
-        "-m experiments.distributed_momentum grid --dataset mnist --rule median --attack little"
-    )
-    arguments = f"{command} --f 24 --seeds 1 --dry-run --results {tmp_path}"
     run = subprocess.run(
-        ["sh", "-c", f"{sys.executable} {arguments} {closed}"],
+        ["sh", "-c", f"{sys.executable} -m {DRY_RUN} --results {tmp_path} {closed}"],
         capture_output=True,
         text=True,
         cwd=ROOT,
