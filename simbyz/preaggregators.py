@@ -21,8 +21,9 @@ import numpy as np
 from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import finite_rows, mean_rows, means_of_chosen
+from simbyz._arrays.moments import mean_rows, means_of_chosen
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
+from simbyz._arrays.redo import are_finite
 from simbyz._arrays.scales import OwnLengths, own_lengths
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 
@@ -59,7 +60,7 @@ def _nearest_neighbor_mixing(updates: Updates, f: int) -> Halves:
         # A row at a finite distance from another is finite: mostly that saves a pass over the
         # stack.
         near_one = jnp.any(jnp.isfinite(squares) & ~itself, axis=1)
-        finite = jax.lax.cond(jnp.all(near_one), lambda: near_one, lambda: finite_rows(stack))
+        finite = jax.lax.cond(jnp.all(near_one), lambda: near_one, lambda: are_finite(stack))
         return means_of_chosen(stack, chosen, finite)
 
     return Halves(lambda: unravel(mixed()), lambda: chosen / (n - f))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
 from simbyz._arrays.ranks.many_rows import sum_of
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.redo import redo_if, repaired
+from simbyz._arrays.redo import are_finite, redo_if, repaired
 from simbyz._arrays.scales import LEAST, unit_of, unit_of_largest, wide
 
 
@@ -79,7 +79,7 @@ def weighted_mean(stack: jax.Array, weights: jax.Array, total: jax.Array | float
         return _mean_of_used(stack, weights, total)
     # It reads a stack faster than a sum of rows, but counts those of weight 0, by 0 · inf = NaN.
     mean = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST) / total
-    bad = ~jnp.all(jnp.isfinite(mean))
+    bad = ~are_finite(mean)
     return redo_if(bad, mean, _mean_of_used, stack, weights, total)
 
 
@@ -117,19 +117,10 @@ def mean_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
     return weighted_mean(stack, used, len(chosen)).astype(stack.dtype)
 
 
-def finite_rows(stack: jax.Array) -> jax.Array:
-    """Which rows of an (n, d) stack are finite in every coordinate: (n,) booleans."""
-    # 0 · x is NaN unless x is finite. As a matrix product, since XLA:CPU's sum over the last axis
-    # takes 30 times as long under vmap; behind a barrier, or XLA would know the product to be 0.
-    zero = jax.lax.optimization_barrier(jnp.zeros(stack.shape[1], stack.dtype))
-    product = jnp.matmul(jax.lax.stop_gradient(stack), zero, precision=jax.lax.Precision.HIGHEST)
-    return product == 0
-
-
 @jax.custom_jvp
 def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> jax.Array:
     """Several means (k, d) of rows, each of those that are chosen, (k, n) booleans; NaN if one of
-    these is not finite, which `finite_rows` tells.
+    these is not finite, which `are_finite` tells.
     """
     weights = _shares(stack, chosen)
     if stack.dtype != weights.dtype or in_mesh():
@@ -199,8 +190,7 @@ def mean_and_deviation(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     # In float16 a square overflows at 256, in bfloat16 it keeps two digits.
     rows = wide(stack)
     center, deviation = mean(rows), jnp.sqrt(variance(rows))
-    finite = jnp.all(jnp.isfinite(center + deviation))
-    usual = finite & (jnp.max(deviation) > LEAST**0.5)
+    usual = are_finite(center + deviation) & (jnp.max(deviation) > LEAST**0.5)
     return redo_if(~usual, (center, deviation), _in_units, rows)
 
 

@@ -21,7 +21,6 @@ from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import (
     bearable,
-    finite_rows,
     in_part,
     mean_rows,
     weighted_mean,
@@ -32,14 +31,14 @@ from simbyz._arrays.ranks.closest import (
     mean_of_window,
     shares_between,
 )
-from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks
+from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks, sum_of
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
     sorted_by_columns,
     sorted_rows,
 )
-from simbyz._arrays.redo import repaired
+from simbyz._arrays.redo import are_finite, repaired
 from simbyz._arrays.stacking import Updates, ravel
 
 __all__ = [
@@ -255,13 +254,13 @@ def _robust_learning_rate(
     f = require("robust_learning_rate", len(stack), f, 3, 1)
     threshold = f + 1 if threshold is None else threshold
     not_negative("robust_learning_rate", "threshold", threshold)
-    finite = finite_rows(stack)
+    finite = are_finite(stack)
     used = finite.astype(jnp.promote_types(stack.dtype, jnp.float32))
     total = jnp.sum(used)
 
     def aggregate() -> jax.Array:
-        signs = jnp.where(finite[:, None], jnp.sign(stack), 0).astype(used.dtype)
-        votes = jnp.abs(jnp.sum(signs, axis=0))
+        voting = jnp.where(finite[:, None], stack, 0)
+        votes = jnp.abs(sum_of(lambda row: jnp.sign(row).astype(used.dtype), voting))
         mean = weighted_mean(stack, used, total)
         return jnp.where(votes >= threshold, mean, -mean).astype(stack.dtype)
 

@@ -16,7 +16,7 @@ from simbyz._arrays.checks import integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import bearable, finite_rows, in_part, means_of_chosen
+from simbyz._arrays.moments import bearable, in_part, means_of_chosen
 from simbyz._arrays.ranks.closest import (
     bounds_of_closest,
     mean_of_closest,
@@ -29,7 +29,7 @@ from simbyz._arrays.ranks.order_statistics import (
     sorted_columns,
     sorted_rows,
 )
-from simbyz._arrays.redo import repaired
+from simbyz._arrays.redo import are_finite, repaired
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
 
@@ -217,7 +217,7 @@ def _picked_rows(stack: jax.Array, chosen: _Chosen) -> jax.Array | list[jax.Arra
 
 
 def _means_of_members(stack: jax.Array, chosen: _Chosen) -> jax.Array:
-    return means_of_chosen(stack, chosen.members, finite_rows(stack))
+    return means_of_chosen(stack, chosen.members, are_finite(stack))
 
 
 def _means_of_rests(stack: jax.Array, chosen: _Chosen) -> list[jax.Array]:

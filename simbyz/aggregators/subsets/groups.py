@@ -15,7 +15,8 @@ from simbyz._arrays.checks import (
     require_shape,
 )
 from simbyz._arrays.halves import Halves, halves, selection_of
-from simbyz._arrays.moments import finite_rows, means_of_chosen
+from simbyz._arrays.moments import means_of_chosen
+from simbyz._arrays.redo import are_finite
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.coordinate import median
 
@@ -71,7 +72,7 @@ def _median_of_means(
     if key is not None:
         random_key("median_of_means", key)
         members = jnp.zeros_like(members).at[:, jax.random.permutation(key, n)].set(members)
-    means = means_of_chosen(stack, members, finite_rows(stack))
+    means = means_of_chosen(stack, members, are_finite(stack))
 
     def weights() -> jax.Array:
         shares = members / jnp.sum(members, axis=1, keepdims=True)

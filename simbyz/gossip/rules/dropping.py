@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import finite_rows
+from simbyz._arrays.redo import are_finite
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
 from simbyz.gossip.rules.shares import (
@@ -92,7 +92,7 @@ def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
     """
     stack, unravel = ravel(updates)
     f = require("ios", len(stack), f, 2, 1)
-    finite = finite_rows(stack)
+    finite = are_finite(stack)
     rows = jax.lax.stop_gradient(jnp.where(finite[:, None], stack, 0))
 
     def share(left: jax.Array) -> jax.Array:
