@@ -74,6 +74,7 @@ def weighted_mean(stack: jax.Array, weights: jax.Array, total: jax.Array | float
     """Σ weights_i x_i / total in at least float32, rows of weight 0 left out whatever they hold; a
     float even where the sum is none, as of several rows of 1e38.
     """
+    weights = wide(weights)
     # To another dtype, the stack would be copied.
     if stack.dtype != weights.dtype or in_mesh():
         return _mean_of_used(stack, weights, total)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from simbyz._arrays.checks import integer, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.scales import unit_where_unusual
+from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import finite_only
@@ -76,7 +76,7 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
                 f"fldetector follows {len(state.found)} workers, all in each step, got "
                 f"{len(stack)} rows"
             )
-        weights = (~state.found & finite_only(stack)[1]).astype(stack.dtype)
+        weights = wide((~state.found & finite_only(stack)[1]).astype(stack.dtype))
         total = jnp.maximum(jnp.sum(weights), 1)
         return Halves(
             lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
@@ -91,7 +91,8 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
         key: jax.Array,
         parameters: jax.Array,
     ) -> Trail:
-        rows, _ = finite_only(stack)
+        rows, _ = finite_only(wide(stack))
+        aggregate, parameters = wide(aggregate), wide(parameters)
         move, turn = parameters - state.parameters, aggregate - state.aggregate
         turned = hessian_product(state.moves, state.turns, move)
         # In a unit in which all have squares: a row of 1e20 would make every share NaN.
@@ -118,6 +119,7 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
     def start(zeros: jax.Array, *, n: int) -> Trail:
         if n < 2:
             raise ValueError(f"fldetector compares workers with each other, at least 2, got n={n}")
+        zeros = wide(zeros)
         rows = jnp.zeros((n, zeros.size), zeros.dtype)
         pairs = jnp.zeros((window, zeros.size), zeros.dtype)
         misses = jnp.zeros((window, n), zeros.dtype)

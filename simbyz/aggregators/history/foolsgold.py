@@ -7,7 +7,7 @@ from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.scales import divided
+from simbyz._arrays.scales import divided, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
@@ -52,7 +52,7 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
     ) -> Halves:
         stack, unravel = ravel(updates)
         require("foolsgold", len(stack), f, 1, 1)
-        rows, finite = finite_only(jax.lax.stop_gradient(stack))
+        rows, finite = finite_only(wide(jax.lax.stop_gradient(stack)))
         weights = _weights(_longer(of(workers, state), rows), confidence) * finite
         weights = jnp.where(jnp.any(weights > 0), weights, finite)
         total = jnp.sum(weights)
@@ -65,10 +65,10 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
     def learn(
         state: jax.Array, stack: jax.Array, aggregate: jax.Array, *, workers: Workers = None
     ) -> jax.Array:
-        return kept(workers, state, _longer(of(workers, state), finite_only(stack)[0]))
+        return kept(workers, state, _longer(of(workers, state), finite_only(wide(stack))[0]))
 
     def start(zeros: jax.Array, *, n: int) -> jax.Array:
-        return jnp.zeros((n, zeros.size), zeros.dtype)
+        return jnp.zeros((n, zeros.size), wide(zeros).dtype)
 
     return StatefulRule(halves(_foolsgold)[0], start, learn)
 

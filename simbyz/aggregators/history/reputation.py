@@ -11,6 +11,7 @@ from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import Workers, kept, of
@@ -95,9 +96,9 @@ def adaptive_federated_averaging(
             reach = width * jnp.std(similar, where=left)
             low, high = similar < middle - reach, similar > middle + reach
             found = left & jnp.where(mean < middle, low, high)
-            return left & ~found, width + increase, jnp.any(found)
+            return left & ~found, width + jnp.asarray(increase, width.dtype), jnp.any(found)
 
-        begin = allowed & lengths.finite, jnp.asarray(slack, stack.dtype), jnp.asarray(True)
+        begin = allowed & lengths.finite, jnp.asarray(slack, norms.dtype), jnp.asarray(True)
         left, _, _ = jax.lax.while_loop(lambda last: last[2] & jnp.any(last[0]), again, begin)
         return shares * left, left, allowed
 
@@ -125,7 +126,7 @@ def adaptive_federated_averaging(
         )
 
     def start(zeros: jax.Array, *, n: int) -> Reputation:
-        counts = jnp.full(n, prior, zeros.dtype)
+        counts = jnp.full(n, prior, wide(zeros).dtype)
         return Reputation(counts, counts)
 
     return StatefulRule(halves(_adaptive_federated_averaging)[0], start, learn)

@@ -9,6 +9,7 @@ from simbyz._arrays.checks import integer, not_negative, number, require
 from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import finite_only
@@ -102,7 +103,7 @@ def safeguard(
                 f"safeguard watches {len(state.good)} workers, all in each step, got "
                 f"{len(stack)} rows"
             )
-        weights = (state.good & finite_only(stack)[1]).astype(stack.dtype)
+        weights = wide((state.good & finite_only(stack)[1]).astype(stack.dtype))
         total = jnp.maximum(jnp.sum(weights), 1)
         return Halves(
             lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
@@ -110,7 +111,7 @@ def safeguard(
         )
 
     def learn(state: Watch, stack: jax.Array, aggregate: jax.Array) -> Watch:
-        rows, finite = finite_only(stack)
+        rows, finite = finite_only(wide(stack))
         good, step = state.good, state.step
         parts = rows / jnp.maximum(jnp.sum(good), 1)
         sums = [
@@ -125,7 +126,7 @@ def safeguard(
         return Watch(sums[0], sums[1], stays, step + 1)
 
     def start(zeros: jax.Array, *, n: int) -> Watch:
-        sums = jnp.zeros((n, zeros.size), zeros.dtype)
+        sums = jnp.zeros((n, zeros.size), wide(zeros).dtype)
         return Watch(sums, sums, jnp.ones(n, bool), jnp.int32(0))
 
     return StatefulRule(halves(_safeguard)[0], start, learn)

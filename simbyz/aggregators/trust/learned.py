@@ -9,6 +9,7 @@ import numpy as np
 from simbyz._arrays.checks import floor_of_product, integer, not_negative, number, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
@@ -54,7 +55,7 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
         """The trust (p,) in those present after this step, and their weights, of sum 1 or 0."""
         before, after = losses
         finite = finite_only(stack)[1]
-        gains = jnp.where(finite, before - after, 0)
+        gains = jnp.where(finite, wide(before) - wide(after), 0)
         gains = jnp.where(jnp.isfinite(gains), jnp.maximum(gains, 0), 0)
         total = jnp.sum(gains)
         some = total > 0
@@ -91,7 +92,7 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
         return kept(workers, state, trusted)
 
     def start(zeros: jax.Array, *, n: int) -> jax.Array:
-        return jnp.full(n, 1 / n, zeros.dtype)
+        return jnp.full(n, 1 / n, wide(zeros).dtype)
 
     return StatefulRule(halves(_bant)[0], start, learn)
 
@@ -187,7 +188,7 @@ def fedlaw(
         return kept(workers, state, weights * jnp.sum(of(workers, state)))
 
     def start(zeros: jax.Array, *, n: int) -> jax.Array:
-        return jnp.full(n, 1 / n, zeros.dtype)
+        return jnp.full(n, 1 / n, wide(zeros).dtype)
 
     return StatefulRule(halves(_fedlaw)[0], start, learn)
 

@@ -1,11 +1,24 @@
-"""Rules that remember decide alike whatever the size of the rows, and beside one that is huge."""
+"""Rules that remember decide alike whatever the size of the rows, beside one that is huge, and in
+half precision.
+"""
+
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz.aggregators import Root, fedlaw, fldetector, foolsgold, safeguard, selection_of
+from simbyz.aggregators import (
+    Root,
+    adaptive_federated_averaging,
+    bant,
+    fedlaw,
+    fldetector,
+    foolsgold,
+    safeguard,
+    selection_of,
+)
 from simbyz.aggregators.trust.learned import sparse_capped_simplex
 from tests.reference import remembering as reference
 
@@ -150,3 +163,59 @@ def test_a_history_that_is_no_float_does_not_pardon_those_who_send_alike():
         state = rule.learn(state, jnp.asarray(rows), jnp.zeros(D))
     expected = reference.foolsgold(steps.astype(np.float64))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+HALVES = ["bfloat16", "float16"]
+REMEMBER = [adaptive_federated_averaging, bant, lambda: fedlaw(0.01), fldetector, foolsgold]
+REMEMBER += [lambda: safeguard((500, 500), thresholds=(1e3, 1e3))]
+
+
+def known_of(rule, dtype):
+    """What any of these is told in a step."""
+    root = Root(jnp.zeros(D, dtype), 0.1, lambda parameters: jnp.sum(jnp.square(parameters - 1)))
+    known = {"root": root, "key": jax.random.key(0), "parameters": jnp.zeros(D, dtype), "f": 2}
+    return {name: known[name] for name in known if name in inspect.signature(rule).parameters}
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("make", REMEMBER)
+def test_a_mean_of_half_precision_is_rounded_once(make, dtype):
+    """Whoever the first step weighs, and how: the weights are those that the rule tells of."""
+    rule, rows = make(), jnp.asarray(STEPS[0], dtype)
+    state = rule.start(jnp.zeros(D, dtype), n=N)
+    known = known_of(rule.aggregate, dtype) | {"state": state}
+    known.pop("f", None)
+    got, weights = rule.aggregate(rows, 2, **known), selection_of(rule.aggregate)(rows, 2, **known)
+    shares = np.asarray(weights, np.float64)
+    exact = shares @ np.asarray(rows, np.float64)
+    assert got.dtype == rows.dtype and np.isclose(shares.sum(), 1, atol=1e-6)
+    off = np.abs(np.asarray(got, np.float64) - exact)
+    assert np.all(off <= 0.51 * float(jnp.finfo(dtype).eps) * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("make", REMEMBER)
+def test_a_memory_of_half_precision_goes_on_after_hundreds_of_steps(make, dtype):
+    """A sum of ones in bfloat16 stays at 256, and what is a thousandth less is the same."""
+    rule, rows = make(), jnp.asarray(np.tile([1.0, 2.0], (N, 1)).repeat([3, D - 3], axis=1), dtype)
+    known = known_of(rule.learn, dtype)
+
+    def step(state, _):
+        return rule.learn(state, rows, rows[0], **known), None
+
+    start = rule.start(jnp.zeros(D, dtype), n=N)
+    state, _ = jax.jit(lambda start: jax.lax.scan(step, start, length=400))(start)
+    total = 400 * np.asarray(rows, np.float64)
+    if make is foolsgold:
+        np.testing.assert_array_equal(state, total)
+    elif make is adaptive_federated_averaging:
+        np.testing.assert_array_equal(state.good, np.full(N, 3 + 400))
+    elif make is REMEMBER[-1]:
+        np.testing.assert_allclose(state.long, total / N, rtol=1e-5)
+    elif make is bant:
+        np.testing.assert_allclose(state, np.full(N, 1 / N), rtol=1e-5)
+    elif make is fldetector:
+        np.testing.assert_allclose(state.misses, 0, atol=1e-6)
+    else:
+        expected = [1 / 7] * 7 + [0] * 2  # of n - f, the earlier of equal ones
+        np.testing.assert_allclose(state, expected, rtol=1e-5)
