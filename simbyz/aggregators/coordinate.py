@@ -39,6 +39,7 @@ from simbyz._arrays.ranks.order_statistics import (
     sorted_rows,
 )
 from simbyz._arrays.redo import are_finite, repaired
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 
 __all__ = [
@@ -212,7 +213,8 @@ def _meamed(updates: Updates, f: int, *, midpoint: bool = False) -> Halves:
     low, high = (n - 1) // 2, n // 2
 
     def center(rows: list[jax.Array]) -> jax.Array:
-        return mean_rows([rows[low], rows[high]]) if midpoint and low != high else rows[low]
+        some = [wide(rows[low]), wide(rows[high])]
+        return mean_rows(some) if midpoint and low != high else rows[low]
 
     def center_of_many(stack: jax.Array) -> jax.Array:
         return center(sorted_rows(stack, (low, high)))
@@ -285,17 +287,22 @@ def _closest_to(
         sorted.
       sets: of ranks whose values are kept in any case, and do not enter the centre but by a sum.
     """
+    dtype = stack.dtype
+
+    # Of half precision neither the centre nor a distance is rounded, or another value is dropped.
+    def to_wide(rows: list[jax.Array]) -> list[jax.Array]:
+        return [wide(row) for row in rows]
 
     def rule(stack: jax.Array) -> jax.Array:
         if len(stack) > MAX_NETWORK_ROWS:
             stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
-            return mean_of_nearest(stack, center_of_many(stack), count).astype(stack.dtype)
-        rows = sorted_rows(stack, sets=sets)
-        return mean_of_closest(rows, center(rows), count)
+            return mean_of_nearest(stack, center_of_many(stack), count).astype(dtype)
+        rows = to_wide(sorted_rows(stack, sets=sets))
+        return mean_of_closest(rows, center(rows), count).astype(dtype)
 
     def again(stack: jax.Array) -> jax.Array:
-        rows = sorted_by_columns(stack)
-        return mean_of_window(jnp.stack(rows), center(rows), count)
+        rows = to_wide(sorted_by_columns(stack))
+        return mean_of_window(jnp.stack(rows), center(rows), count).astype(dtype)
 
     def aggregate() -> jax.Array:
         row = by_pieces(rule)(stack)
@@ -303,7 +310,7 @@ def _closest_to(
 
     def weights() -> jax.Array:
         some = bearable(stack)
-        rows = sorted_rows(some)
+        rows = to_wide(sorted_rows(some))
         return shares_between(some, *bounds_of_closest(rows, center(rows), count))
 
     return Halves(lambda: unravel(aggregate()), weights)

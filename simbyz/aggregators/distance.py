@@ -30,6 +30,7 @@ from simbyz._arrays.ranks.order_statistics import (
     sorted_rows,
 )
 from simbyz._arrays.redo import are_finite, repaired
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
 
@@ -146,6 +147,7 @@ def _bulyan(
     """
     stack, unravel = ravel(updates)
     of_rows, chosen = _bulyan_vectors(stack, f, m, variant)
+    dtype, stack = stack.dtype, wide(stack)  # of half precision no vector is rounded, nor distance
     theta = len(chosen.members)
     middle, count = (theta - 1) // 2, theta - 2 * f
 
@@ -170,7 +172,7 @@ def _bulyan(
         each = chosen.members / jnp.sum(chosen.members, axis=1, keepdims=True)
         return jnp.sum(shares[:, None] * each, axis=0)
 
-    return Halves(lambda: unravel(aggregate()), weights)
+    return Halves(lambda: unravel(aggregate().astype(dtype)), weights)
 
 
 bulyan, bulyan_selection = halves(_bulyan)

@@ -67,7 +67,8 @@ def _gas(
     if not 1 <= groups <= d:
         raise ValueError(f"gas needs 1 <= groups <= d, got groups={groups}, d={d}")
     require_callable("rule", rule, "simbyz.aggregators.median")
-    rows = jax.lax.stop_gradient(stack)
+    # Of half precision the rule's result is not rounded.
+    rows = wide(jax.lax.stop_gradient(stack))
     if key is not None:
         random_key("gas", key)
         rows = rows[:, jax.random.permutation(key, d)]
@@ -77,7 +78,7 @@ def _gas(
         """Of the rows (n, k) of a group to its result."""
         made = rule(group, f)
         require_shape(f"the rule {name_of(rule)}", made, group.shape[1:], "an aggregate of a group")
-        apart = wide(group) * unit - (wide(made) * unit)[None]
+        apart = group * unit - (wide(made) * unit)[None]
         return jnp.sqrt(jnp.sum(jnp.square(apart), axis=1))
 
     # The first groups are one longer than the others.

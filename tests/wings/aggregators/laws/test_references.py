@@ -5,8 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from simbyz import aggregators
 from tests.reference import attacks as reference_attacks
-from tests.support.rules import D, F, N, Rule, each_name, every_rule, every_rule_with, m_needs
+from tests.support.compiled import compiled
+from tests.support.rules import (
+    D,
+    F,
+    N,
+    Rule,
+    each_name,
+    every_rule,
+    every_rule_with,
+    m_needs,
+    refer,
+)
 
 
 def check(rule: Rule, n: int, f: int) -> None:
@@ -81,3 +93,31 @@ def test_ties_go_to_the_smaller_value_or_the_earlier_row(rule: Rule) -> None:
                 atol=1e-12,
                 err_msg=f"{seed=}",
             )
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "name, options, n",
+    [
+        ("phocas", {}, 7),
+        ("phocas", {}, 130),
+        ("meamed", {}, 7),
+        ("meamed", {"midpoint": True}, 8),
+        ("meamed", {"midpoint": True}, 130),
+        ("bulyan", {}, 7),
+        ("bulyan", {"variant": "released"}, 8),
+    ],
+)
+def test_in_half_precision_a_result_is_rounded_once(
+    name: str, options: dict, n: int, dtype: str
+) -> None:
+    """Of a rounded centre or distance another value was nearest: 0.844 in the place of 1.178."""
+    f = 1 if n < 10 else 20
+    drawn = np.random.default_rng(0).normal(size=(n, 300 if n < 10 else 60))
+    rows = jnp.asarray(drawn, dtype)
+    got = compiled(getattr(aggregators, name), f=f, **options)(rows)
+    expected = refer(name, options, np.asarray(rows, np.float64), f)
+    assert got.dtype == rows.dtype
+    off = np.abs(np.asarray(got, np.float64) - expected)
+    assert np.all(off <= float(jnp.finfo(dtype).eps) * np.maximum(np.abs(expected), 1e-2))
