@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from simbyz._arrays.chunks import first_carry, in_mesh, sum_over_chunks
 from simbyz._arrays.ranks.order_statistics import sorted_columns, sorted_rows
 from simbyz._arrays.redo import redo_if
-from simbyz._arrays.scales import are_usual, unit_of_rows, wide
+from simbyz._arrays.scales import MOST, are_usual, unit_of_rows, wide
 
 # Coordinates by which a row to centre on is chosen.
 SAMPLE = 128
@@ -205,7 +205,8 @@ def squared_distances_to(
     close = jnp.isfinite(before) & ~(terms <= 32 * moved)
     # A row that was too far from one centre may be near to another, if that is far from the first.
     far = ~(length < jnp.finfo(length.dtype).max / 256)
-    bad = far | jnp.any(close) | ~are_usual(moved)
+    # Of rows so small, products with the way are flushed to 0.
+    bad = far | jnp.any(close) | ~are_usual(moved) | (unit > MOST)
     return redo_if(bad, Squares(moved, unit), one_by_one, center, stack, unit)
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import not_negative
 from simbyz._arrays.geometry import Reached, Squares, squared_distances_to, squared_norms
 from simbyz._arrays.scales import middle_of
 
@@ -17,9 +18,41 @@ class Lengths(NamedTuple):
     finite: jax.Array  # (n,) booleans
 
 
-def middle_length(lengths: Lengths) -> jax.Array:
-    """The lower median () of the lengths, those that are not finite being the longest."""
-    return middle_of(jnp.where(lengths.finite, lengths.values, jnp.inf)) / lengths.unit
+class Length(NamedTuple):
+    """A length () in a unit (): as a number of its own it may be no float."""
+
+    value: jax.Array
+    unit: jax.Array | float
+
+    def times(self, unit: jax.Array) -> jax.Array:
+        """The length in another unit."""
+        return self.value * (unit / self.unit)
+
+
+def middle_length(lengths: Lengths) -> Length:
+    """The lower median of the lengths, those that are not finite being the longest."""
+    middle = middle_of(jnp.where(lengths.finite, lengths.values, jnp.inf))
+    return Length(middle, lengths.unit)
+
+
+def whole_share(unit: jax.Array) -> jax.Array:
+    """What stands for 1 among shares of rows in a unit: 1, but where they are so long that the
+    share of one that is shortened to 1 would be flushed to 0.
+    """
+    return 1 / jnp.clip(unit, 2.0 ** -(jnp.finfo(unit.dtype).maxexp // 2), 1)
+
+
+def given_length(name: str, of: str, value: float | jax.Array | Length, dtype: Any) -> Length:
+    """A length that may be given as a number.
+
+    Raises:
+      TypeError: it is no number.
+      ValueError: it is several, or negative or NaN (if not traced).
+    """
+    if isinstance(value, Length):
+        return value
+    not_negative(of, name, value)
+    return Length(jnp.asarray(value, dtype), 1.0)
 
 
 def lengths_to(center: jax.Array | None, stack: jax.Array, known: Reached | None = None) -> Lengths:

@@ -11,11 +11,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, require
+from simbyz._arrays.checks import integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.lengths import lengths_to, middle_length
+from simbyz._arrays.lengths import Length, given_length, lengths_to, middle_length, whole_share
 from simbyz._arrays.moments import mean, weighted_mean
 from simbyz._arrays.scales import own_lengths, unit_of, wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
@@ -85,7 +85,7 @@ def _centered_clipping(
     updates: Updates,
     f: int = 0,
     *,
-    radius: float | jax.Array,
+    radius: float | jax.Array | Length,
     iterations: int = 1,
     center: PyTree | None = None,
 ) -> Halves:
@@ -160,10 +160,9 @@ def _huber_center(
     stack, unravel = ravel(updates)
     require("huber_center", len(stack), f, 2, 1)
     start = middle_row(stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
-    if radius is None:
-        radius = middle_length(lengths_to(start, stack))
-    not_negative("huber_center", "radius", radius)
-    center, weights = weiszfeld("huber_center", stack, start, radius, iterations)
+    own = middle_length(lengths_to(start, stack)) if radius is None else radius
+    reach = given_length("radius", "huber_center", own, start.dtype)
+    center, weights = weiszfeld("huber_center", stack, start, reach, iterations)
     return Halves(
         lambda: unravel(center.astype(stack.dtype)),
         lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
@@ -197,10 +196,9 @@ def _norm_bounded_mean(
     """
     stack, unravel = ravel(updates)
     require("norm_bounded_mean", len(stack), f, 2, 1)
-    if radius is None:
-        radius = middle_length(lengths_to(None, stack))
+    reach = middle_length(lengths_to(None, stack)) if radius is None else radius
     steps = _clipped_steps(
-        "norm_bounded_mean", stack, radius, 1, jnp.zeros_like(stack[0]), from_zero=True
+        "norm_bounded_mean", stack, reach, 1, jnp.zeros_like(stack[0]), from_zero=True
     )
     return _of_clipped_steps(stack, steps, unravel)
 
@@ -294,7 +292,7 @@ def weiszfeld(
     rule: str,
     stack: jax.Array,
     center: jax.Array | None,
-    smoothing: float | jax.Array,
+    smoothing: float | jax.Array | Length,
     iterations: int,
     masses: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -305,8 +303,7 @@ def weiszfeld(
       ValueError: iterations < 1.
     """
     iterations, dtype = _at_least_one(rule, iterations), jnp.promote_types(stack.dtype, jnp.float32)
-    not_negative(rule, "smoothing", smoothing)
-    smoothing = jnp.asarray(smoothing, dtype)
+    reach = given_length("smoothing", rule, smoothing, dtype)
     if center is None:
         known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
     else:
@@ -317,7 +314,7 @@ def weiszfeld(
         lengths = lengths_to(center, stack, known)
         pulls = 1 if masses is None else masses
         # Weights in units of their own, too: only their ratios matter.
-        least = jnp.minimum(smoothing * lengths.unit, 2.0**100)
+        least = jnp.minimum(reach.times(lengths.unit), 2.0**100)
         weights = jnp.where(lengths.finite, pulls / jnp.maximum(least, lengths.values), 0)
         # Beside small rows a small weight would be flushed to 0.
         weights = weights * unit_of(jnp.max(weights))
@@ -330,30 +327,30 @@ def weiszfeld(
 def _clipped_steps(
     rule: str,
     stack: jax.Array,
-    radius: float | jax.Array,
+    radius: float | jax.Array | Length,
     iterations: int,
     center: jax.Array,
     from_zero: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """The last centre (d,), and the coefficient (n,) of each row in it, from a first one that is
-    known to be zero or is not.
+    """The last centre (d,), and numbers (n,) in proportion to each row's coefficient in it, from a
+    first one that is known to be zero or is not.
     """
     iterations = _at_least_one(rule, iterations)
-    not_negative(rule, "radius", radius)
     n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
-    radius = jnp.asarray(radius, dtype)
+    reach = given_length("radius", rule, radius, dtype)
 
     known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
+    whole = whole_share(known.squares.unit)
 
     def step(
         at: jax.Array | None, carry: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         center, weights = carry
         lengths = lengths_to(at, stack, known)
-        bound = radius * lengths.unit
-        kept = jnp.where(lengths.finite, jnp.minimum(1, bound / lengths.values), 0) / n
-        total = jnp.sum(kept)
-        moved = center + (weighted_mean(stack, kept, 1.0) - total * center)
+        bound = reach.times(lengths.unit * whole)
+        kept = jnp.where(lengths.finite, jnp.minimum(whole, bound / lengths.values), 0) / n
+        total = jnp.sum(kept) / whole
+        moved = center + (weighted_mean(stack, kept, whole) - total * center)
         return moved, weights * (1 - total) + kept
 
     carry = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)

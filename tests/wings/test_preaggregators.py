@@ -302,3 +302,13 @@ def test_buckets_are_of_another_order_with_another_key() -> None:
     rows = gaussian_rows(0)
     in_pairs = functools.partial(preaggregators.bucketing, rows, F, bucket_size=2)
     assert not np.allclose(in_pairs(key=KEY), in_pairs(key=jax.random.key(4)))
+
+
+def test_a_bucket_of_large_rows_is_a_float() -> None:
+    rows = gaussian_rows(0, n=11)
+    rows = np.asarray(rows / np.abs(rows).max() * 3e38, np.float32)
+    for size in (2, 3):
+        part = Part("bucketing", {"key": KEY, "bucket_size": size}, 0)
+        expected = part.refer(rows.astype(np.float64), 0) / 3e38
+        got = np.asarray(part.function(rows, f=0), np.float64) / 3e38
+        np.testing.assert_allclose(got, expected, atol=1e-6)

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.checks import floor_of_product, not_negative, require, share_below_one
 from simbyz._arrays.halves import Halves, core_of, halves
-from simbyz._arrays.lengths import lengths_to, middle_length
+from simbyz._arrays.lengths import Length, lengths_to, middle_length
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.scales import wide
@@ -237,7 +237,7 @@ layerwise_centered_clipping, layerwise_centered_clipping_selection = halves(
 )
 
 
-def _middle_distance(stack: jax.Array, center: jax.Array | None) -> jax.Array:
+def _middle_distance(stack: jax.Array, center: jax.Array | None) -> Length:
     return middle_length(lengths_to(None if center is None else wide(center), stack))
 
 

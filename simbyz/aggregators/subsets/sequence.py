@@ -4,10 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import integer, not_negative, random_key, require
+from simbyz._arrays.checks import integer, random_key, require
 from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.lengths import lengths_to, middle_length, safe_sqrt
+from simbyz._arrays.lengths import (
+    given_length,
+    lengths_to,
+    middle_length,
+    safe_sqrt,
+    whole_share,
+)
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
 
@@ -65,10 +72,9 @@ def _sequential_centered_clipping(
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     start = jnp.zeros_like(stack[0]) if center is None else row_like(center, updates, stack)
     start = start.astype(dtype)
-    if radius is None:
-        radius = middle_length(lengths_to(start, stack))
-    not_negative("sequential_centered_clipping", "radius", radius)
-    radius = jnp.asarray(radius, dtype)
+    own = middle_length(lengths_to(start, stack)) if radius is None else radius
+    reach = given_length("radius", "sequential_centered_clipping", own, dtype)
+    whole = whole_share(squared_norms(stack).unit)
     buckets = -(-n // bucket_size)
     sizes = -(-(n - np.arange(buckets)) // buckets)
     place = _places(stack, None if center is None else start, key) % buckets
@@ -76,11 +82,11 @@ def _sequential_centered_clipping(
     def move(turn: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center, weights = carry
         lengths = lengths_to(center, stack)
-        kept = jnp.minimum(1, radius * lengths.unit / lengths.values)
+        kept = jnp.minimum(whole, reach.times(lengths.unit * whole) / lengths.values)
         kept = jnp.where(lengths.finite & (place == turn), kept, 0) / jnp.asarray(sizes)[turn]
         kept = kept.astype(dtype)
-        total = jnp.sum(kept)
-        moved = center + (weighted_mean(stack, kept, 1.0) - total * center)
+        total = jnp.sum(kept) / whole
+        moved = center + (weighted_mean(stack, kept, whole) - total * center)
         return moved, weights * (1 - total) + kept
 
     first = first_carry((start, jnp.zeros(n, dtype)), stack)

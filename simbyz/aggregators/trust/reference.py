@@ -25,7 +25,7 @@ from simbyz._arrays.checks import (
 from simbyz._arrays.chunks import sum_over_chunks
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.lengths import Lengths, lengths_to, safe_sqrt
+from simbyz._arrays.lengths import Lengths, lengths_to, safe_sqrt, whole_share
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if, repaired
@@ -79,8 +79,9 @@ def _fltrust(updates: Updates, f: int = 0, *, trusted: Row) -> Halves:
     norms, weights = _trust(stack, trusted / length)
 
     def aggregate() -> jax.Array:
-        factors = weights * (length / norms.values) * norms.unit
-        return weighted_mean(stack, factors, scale).astype(stack.dtype)
+        whole = whole_share(norms.unit)
+        factors = weights * (length / norms.values) * (norms.unit * whole)
+        return (weighted_mean(stack, factors, whole) / scale).astype(stack.dtype)
 
     return Halves(lambda: unravel(aggregate()), lambda: jax.lax.stop_gradient(weights))
 

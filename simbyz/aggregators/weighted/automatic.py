@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, require
+from simbyz._arrays.checks import integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import middle_row
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.lengths import Lengths, lengths_to, middle_length
+from simbyz._arrays.lengths import Length, Lengths, given_length, lengths_to, middle_length
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.center import weiszfeld
@@ -66,15 +66,15 @@ def _autogm(
     if penalty is None:
         share = scale
     else:
-        not_negative("autogm", "penalty", penalty)
-        share = jnp.asarray(penalty, scale.dtype) / n
-    smoothing = 1e-6 * scale if smoothing is None else smoothing
+        given = given_length("penalty", "autogm", penalty, center.dtype)
+        share = given._replace(value=given.value / n)
+    near = scale._replace(value=1e-6 * scale.value) if smoothing is None else smoothing
     first = first_carry((center, jnp.zeros(n, center.dtype)), stack)
 
     def turn(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         center = carry[0]
         masses = jax.lax.stop_gradient(_water_filled(lengths_to(center, stack), share))
-        return weiszfeld("autogm", stack, center, smoothing, iterations, masses)
+        return weiszfeld("autogm", stack, center, near, iterations, masses)
 
     center, weights = jax.lax.fori_loop(0, rounds, turn, first)
     return Halves(
@@ -86,14 +86,14 @@ def _autogm(
 autogm, autogm_selection = halves(_autogm)
 
 
-def _water_filled(lengths: Lengths, share: jax.Array) -> jax.Array:
-    """The weights (n,) for a penalty of n times the share (): 0 for a row that is not finite."""
+def _water_filled(lengths: Lengths, share: Length) -> jax.Array:
+    """The weights (n,) for a penalty of n times the share: 0 for a row that is not finite."""
     n = len(lengths.values)
     # What is added to all distances changes no weight: the least is 0, so that in a sum with 1 it
     # keeps its digits.
     known = jnp.where(lengths.finite, lengths.values, jnp.inf)
     apart = known - jnp.min(jnp.where(lengths.finite, known, jnp.finfo(known.dtype).max))
-    heights = apart / jnp.maximum(share * lengths.unit, jnp.finfo(known.dtype).tiny) / n
+    heights = apart / jnp.maximum(share.times(lengths.unit), jnp.finfo(known.dtype).tiny) / n
     ordered = jnp.sort(heights)
     levels = (jnp.cumsum(ordered) + 1) / jnp.arange(1, n + 1)
     last = jnp.maximum(jnp.sum(levels > ordered), 1) - 1

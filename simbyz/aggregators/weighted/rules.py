@@ -23,7 +23,7 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.closest import shares_between
-from simbyz._arrays.scales import wide
+from simbyz._arrays.scales import own_lengths
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.center import unknown_start, weiszfeld
 from simbyz.aggregators.weighted.middle import weighted_middle_row
@@ -200,12 +200,16 @@ def _pulled(
     start: Start,
 ) -> tuple[jax.Array, jax.Array]:
     """The last centre (d,) of Weiszfeld's iterations, and the weights (n,) that gave it."""
-    # Lengths are in a unit of the middle row, whatever the masses: where most of the mass has
-    # squares, rows without are none.
-    squares = jnp.sum(jnp.square(wide(jax.lax.stop_gradient(stack))), axis=1)
-    long = ~jnp.isfinite(squares)
-    few = 2 * jnp.sum(jnp.where(long, masses, 0)) < jnp.sum(masses)
-    stack = jnp.where((long & few)[:, None], jnp.nan, stack)
+    # Lengths are in a unit of the middle row, whatever the masses: rows beside which most of the
+    # mass would have no squares are none.
+    lengths = own_lengths(jax.lax.stop_gradient(stack))
+    sizes = jnp.log2(lengths.values) - jnp.log2(lengths.units)
+    order = jnp.argsort(sizes)
+    up_to = jnp.cumsum(masses[order])
+    middle = sizes[order][jnp.argmax(2 * up_to >= up_to[-1])]
+    reach = jnp.finfo(sizes.dtype).maxexp // 2
+    far = jnp.isfinite(middle) & ~(sizes < middle + reach)
+    stack = jnp.where(far[:, None], jnp.nan, stack)
     if start == "zeros":
         center = None
     elif start == "mean":

@@ -203,3 +203,14 @@ def test_refused_masses(name):
     if name != "weighted_average":
         with pytest.raises(ValueError, match=rf"{name} needs n >= 2f \+ 1, got n=9, f=5"):
             WEIGHTED[name](ROWS, 5, masses=MASSES)
+
+
+@pytest.mark.parametrize("scale", [1e15, 1.5e19, 1e38])
+def test_a_row_whose_square_is_no_float_still_pulls(scale):
+    """It is far beside nobody: 1e4 times as long as the others, or as they are."""
+    rows = ROWS / np.abs(ROWS).max()
+    rows[0] *= 1e4 if scale == 1e15 else 1
+    rule, smoothing = RULES["weighted_geometric_median"], OPTIONS["smoothing"] * scale
+    got = rule(rows * np.float32(scale), masses=MASSES, smoothing=smoothing)
+    expected = BY_HAND["weighted_geometric_median"](rows.astype(np.float64), MASSES)
+    np.testing.assert_allclose(np.asarray(got, np.float64) / scale, expected, rtol=1e-4, atol=1e-6)

@@ -55,3 +55,40 @@ def test_an_infinitely_low_row_never_stays(name: str) -> None:
     value = float(compiled(rule, f=2)(many)[0])
     assert np.isfinite(value)
     assert float(jnp.sum(compiled(selection_of(rule), f=2)(many)[:2])) == 0
+
+
+D = 80
+LONG = np.random.default_rng(1).uniform(0.1, 1, size=(9, D)) * np.float32(1.5e38)
+LONG = np.where(np.random.default_rng(2).random((9, D)) < 0.2, -LONG, LONG).astype(np.float32)
+TRUSTED = np.linspace(-1, 2, D).astype(np.float32)
+CLIPPING = {
+    "norm_bounded_mean": [{}, {"radius": 1.0}],
+    "centered_clipping": [{"radius": 1.0}, {"radius": 2.0, "iterations": 3}],
+    "sequential_centered_clipping": [{}, {"radius": 1.0}],
+    "layerwise_centered_clipping": [{}, {"radius": 1.0}],
+    "huber_center": [{}],
+    "autogm": [{}],
+    "fltrust": [{"trusted": TRUSTED}],
+    "fedseca": [{"sparsity": 0.5}],
+}
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize("name", CLIPPING)
+def test_rows_whose_length_is_no_float_are_shortened(name: str) -> None:
+    """Nor is the share of one that is shortened to 1, about 1e-39."""
+    assert np.linalg.norm(LONG.astype(np.float64), axis=1).min() > MOST
+    for options in CLIPPING[name]:
+        got = np.asarray(compiled(getattr(aggregators, name), f=2, **options)(LONG), np.float64)
+        expected = refer(name, options, LONG.astype(np.float64), 2)
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(got / size, expected / size, atol=2e-6, err_msg=str(options))
+
+
+@pytest.mark.slower
+def test_shares_of_rows_whose_length_is_no_float() -> None:
+    lengths = np.linalg.norm(LONG.astype(np.float64), axis=1)
+    for radius in (1e-3, 1.0, 1e30):
+        shares = 1 / lengths / np.sum(1 / lengths)
+        rule = aggregators.norm_bounded_mean_selection
+        np.testing.assert_allclose(compiled(rule, f=2, radius=radius)(LONG), shares, rtol=1e-5)

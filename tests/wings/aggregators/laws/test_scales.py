@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
+from simbyz._arrays.geometry import squared_distances_to
 from tests.support.compiled import compiled
 from tests.support.rules import TRUSTED, Rule, every_rule_with, gaussian_rows, refer
 
@@ -94,3 +95,16 @@ def test_attackers_of_another_scale_change_no_choice() -> None:
             given[:2] = np.float32(bad) * rows[:2]
             exact = refer("krum", {}, given.astype(np.float64), 2)
             np.testing.assert_array_equal(rule(given), exact.astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [2.0**-80, 2.0**-105, 2.0**-114])
+def test_distances_of_tiny_rows_keep_their_digits(scale: float) -> None:
+    """Products of such rows with a way of length 1 were flushed to 0, from 2^-126 on."""
+    rows = np.random.default_rng(3).normal(size=(7, 50))
+    center = rows.mean(axis=0)
+    exact = np.sum((rows - center) ** 2, axis=1)
+    squares = squared_distances_to(
+        jnp.asarray(center * scale, jnp.float32), jnp.asarray(rows * scale, jnp.float32)
+    )
+    got = np.asarray(squares.values, np.float64) / (scale * float(squares.unit)) ** 2
+    np.testing.assert_allclose(got, exact, rtol=1e-5)
