@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
 from simbyz.attacks.rows import factors, repeat, seen
 
@@ -195,7 +196,8 @@ def hidden_vulnerability(
     del key
     factors("hidden_vulnerability", factor=factor)
     stack, unravel = ravel(honest)
-    row, d = moments.sure_mean(stack), stack.shape[1]
+    # In half precision a rounded mean would leave few digits beside a factor of minus its size.
+    row, d = moments.sure_mean(wide(stack)), stack.shape[1]
     if coordinate is None:
         row = row + factor
     else:

@@ -94,6 +94,7 @@ def _zeno(updates: Updates, f: int, *, root: Root, penalty: float | jax.Array = 
     not_negative("zeno", "penalty", penalty)
     rows = jax.lax.stop_gradient(stack)
     _, after = losses_after(root, rows, unravel)  # the loss before is the same of each
+    after = jnp.where(jnp.isfinite(after), after, jnp.inf)
     squares, unit = squared_norms(rows)
     # By a unit at a time, since its square may be no float, nor that of a row.
     scores = after + penalty / unit * squares / unit

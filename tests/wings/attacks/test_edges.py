@@ -145,3 +145,15 @@ def test_a_climb_from_degenerate_rows_is_never_weaker_than_its_starts(name):
     for honest in DEGENERATE.values():
         climbed, *started = np.asarray(worths(honest.astype(np.float32)))
         assert climbed >= np.nanmax(started)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_factor_of_minus_the_mean_leaves_what_is_not_rounded(dtype):
+    rows = jnp.asarray(np.random.default_rng(0).normal(1, 0.05, size=(9, 20)), dtype)
+    attack = attacks.hidden_vulnerability
+    sent = attack(jax.random.key(0), rows, 1, factor=-1.0, coordinate=None)[0]
+    expected = np.asarray(rows, np.float64).mean(axis=0) - 1
+    assert sent.dtype == rows.dtype
+    # The sum is rounded in float32 first, to 1e-7 of what is about 1.
+    eps = float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(np.asarray(sent, np.float64), expected, rtol=eps, atol=1e-6)

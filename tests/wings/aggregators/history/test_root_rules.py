@@ -113,3 +113,11 @@ def test_somebody_has_to_be_left():
         zeno(OWN, 5, root=root)
     with pytest.raises(ValueError, match="loss_function_rejection needs n >= 1f"):
         loss_function_rejection(OWN, 4, root=root)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_loss_that_is_not_finite_is_the_worst(bad):
+    """Of three rows the last is left out, along which the loss is none."""
+    rows = jnp.asarray([[1.0], [2.0], [3.0]])
+    root = Root(jnp.zeros(1), 1.0, lambda where: jnp.where(where[0] < -2.5, bad, where[0]))
+    np.testing.assert_allclose(zeno(rows, 1, root=root), [1.5])
