@@ -41,10 +41,10 @@ from simbyz.simulator.workers.sender import Sender, Sent, Shared, Take
 
 
 class Last(NamedTuple):
-    """Where each worker's last gradient was taken."""
+    """Where each worker's last gradient was taken, or all of them took theirs."""
 
-    points: jax.Array  # (w, d)
-    met: jax.Array  # (w,) which of these workers took one yet
+    points: jax.Array  # (w, d), or (d,) of all
+    met: jax.Array  # (w,) which of these workers took one yet, or () whether all did
 
 
 def variance_reduction(config: Config, *, apart: bool = False) -> Sender:
@@ -59,17 +59,19 @@ def variance_reduction(config: Config, *, apart: bool = False) -> Sender:
     """
     apart |= config.nesterov or config.local_steps > 1 or config.participants is not None
 
-    def init(parameters: jax.Array, workers: int) -> Last | Shared[jax.Array]:
+    def init(parameters: jax.Array, workers: int) -> Last | Shared[Last]:
         if not apart or "worker" not in config.momentum_at:
-            return Shared(parameters)  # all were where the last step took its gradients
+            # All were where the last step took its gradients.
+            return Shared(Last(parameters, jnp.zeros((), bool)))
         points = jnp.broadcast_to(parameters, (workers, *parameters.shape))
         return Last(points, jnp.zeros(workers, bool))
 
     def send(
-        take: Take, point: jax.Array, last: Last | Shared[jax.Array], round: Round
-    ) -> tuple[Sent, Last | Shared[jax.Array]]:
-        before, met = last if isinstance(last, Last) else (last.value, None)
-        if met is None and point.ndim > 1:
+        take: Take, point: jax.Array, last: Last | Shared[Last], round: Round
+    ) -> tuple[Sent, Last | Shared[Last]]:
+        shared = isinstance(last, Shared)
+        before, met = last.value if isinstance(last, Shared) else last
+        if shared and point.ndim > 1:
             raise ValueError(
                 "variance_reduction keeps one last point for all workers here, and a sender asks "
                 "for each worker's gradient at a point of its own, as corrected_average does: "
@@ -78,11 +80,11 @@ def variance_reduction(config: Config, *, apart: bool = False) -> Sender:
         points = jnp.stack(jnp.broadcast_arrays(point, before))
         both = jax.vmap(lambda point: take(point, round))(points)
         now, then = jax.tree.map(lambda leaf: leaf[0], both), both.vectors[1]
-        first = round.step == 0 if met is None else ~met[:, None]
+        first = ~met if shared else ~met[:, None]
         change = jnp.where(first, now.vectors, now.vectors - then)
         decay = the_decay(round.hyperparameters)
         corrected = now.vectors + decay / (1 - decay) * change
-        kept = Shared(points[0]) if met is None else Last(points[0], jnp.ones_like(met))
-        return now._replace(vectors=corrected), kept
+        kept = Last(points[0], jnp.ones_like(met))
+        return now._replace(vectors=corrected), Shared(kept) if shared else kept
 
     return Sender(init, send)

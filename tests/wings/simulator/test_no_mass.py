@@ -64,6 +64,23 @@ def test_a_step_without_mass_changes_nothing(places):
 
 
 @pytest.mark.slower
+def test_variance_is_reduced_from_the_first_step_with_a_mass():
+    """Before it no gradient counted, so that none is taken for the last one."""
+    config = Config(n=6, f=0, participants=1, momentum_at=("update",), variance_reduction=True)
+    who = [int(participants(config, KEY, step).workers[0]) for step in range(STEPS)]
+    counts = np.arange(6) != who[0]
+    state, metrics = run(config, weighted_average, weights=by_counts(counts))
+    np.testing.assert_array_equal(metrics.mass, counts[who])
+    theta, estimate, last = np.ones(2), np.zeros(2), None
+    for worker in np.array(who)[counts[who]]:
+        before = 0 if last is None else last - TARGETS[worker]
+        now = theta - TARGETS[worker]
+        estimate = now + DECAY * (estimate - before)
+        theta, last = theta - RATE * estimate / (1 - DECAY), theta
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-5)
+
+
+@pytest.mark.slower
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_the_whole_state_stays(name):
     """Memories of the rule, the attack and the optimiser count the steps that had a mass."""

@@ -81,7 +81,7 @@ def test_against_the_recurrence(momentum):
     np.testing.assert_allclose(
         state.senders[-1], gain / (1 - decay) * momenta, rtol=1e-3, atol=1e-4
     )
-    np.testing.assert_allclose(state.senders[1].value, last, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state.senders[1].value.points, last, rtol=1e-4, atol=1e-5)
     assert np.isfinite(metrics.loss).all()
 
 
