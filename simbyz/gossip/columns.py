@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.networks.network import Network
 from simbyz.simulator import certificates
+from simbyz.simulator.workers.sender import Sent, bits_of
 
 COLUMNS = (
     "accuracy_worst",  # of an honest node, where evaluated
@@ -127,6 +129,17 @@ def listening(heard: Heard) -> dict[str, jax.Array]:
         "honest_excluded": jnp.sum(silent & honest) / jnp.sum(honest),
         "byzantine_excluded": jnp.sum(silent & lies) / jnp.sum(lies),
     }
+
+
+def bits_of_exchanges(config: GossipConfig, sent: Sent) -> jax.Array:
+    """Bits (w,) that each node sends a neighbour in all exchanges of a step. What senders make is
+    sent in the first exchange of gradients alone; parameters, and what is passed on, go whole.
+    """
+    w, d = sent.vectors.shape
+    whole = jnp.full(w, float(d * sent.vectors.dtype.itemsize * 8), jnp.float32)
+    exchanges = config.rounds * (2 if config.tracking else 1)
+    first = bits_of(sent) if config.exchange == "gradients" else whole
+    return first + (exchanges - 1) * whole
 
 
 def accuracies(values: jax.Array) -> dict[str, jax.Array]:

@@ -55,7 +55,7 @@ from simbyz.simulator.workers.gradients import (
     check_relabel,
     make_gradients,
 )
-from simbyz.simulator.workers.sender import Sender, Sent, Take, bits_of, sent_as_it_is
+from simbyz.simulator.workers.sender import Sender, Sent, Take, sent_as_it_is
 from simbyz.tasks.task import Task
 
 # What a rule may ask for, see `simbyz.gossip.rules`.
@@ -86,16 +86,17 @@ def make_gossip(
         `honest` and `loss_of`.
       attack: (key, (m, d), num_byzantine, **Hyperparameters.attack) -> (num_byzantine, d), any of
         `simbyz.attacks` or `simbyz.gossip.attacks`, or a `StatefulAttack`, with a memory for each
-        node that is attacked. See `GossipConfig.aimed` for what it is made of, and
-        `simbyz.gossip.attacks` for what it may ask for. None without Byzantine nodes.
+        node that is attacked, which takes each exchange for a step. See `GossipConfig.aimed` for
+        what it is made of, and `simbyz.gossip.attacks` for what it may ask for. None without
+        Byzantine nodes.
       relabel: a data attack, labels of a Byzantine node's batch -> labels; needs
         `GossipConfig.byzantine_gradients`.
       selection: weights of the rows in the rule's result; the rule's own if None, where it has one.
       schedule, senders: as in `simbyz.simulator.make_simulator`.
       columns: of a user's own, (...) -> scalar, of what they ask for of `parameters` (h, d) before
-        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `bits` (h,), `shares` (h, 1 + k +
-        b, see `simbyz.gossip.columns`), `coefficients` (h,) with `certify`, `step` and
-        `hyperparameters`.
+        the step, `sent` (h, d), `sampled` (h, d), `losses` (h,), `bits` (h,) to each neighbour,
+        `shares` (h, 1 + k + b, see `simbyz.gossip.columns`), `coefficients` (h,) with `certify`,
+        `step` and `hyperparameters`.
 
     Returns:
       A `Simulator` whose states are `GossipState`, for `simbyz.sweeps.sweep`; `start` takes
@@ -238,7 +239,7 @@ def make_gossip(
             "sent": sent.vectors[:h],
             "sampled": sent.sampled[:h],
             "losses": sent.losses[:h],
-            "bits": bits_of(sent)[:h],
+            "bits": told.bits_of_exchanges(config, sent)[:h],
             "shares": heard.shares,
             "coefficients": heard.coefficient,
             "step": round.step,

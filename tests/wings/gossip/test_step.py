@@ -336,11 +336,27 @@ def test_losses_without_data_are_refused():
         )
 
 
-def test_bits_of_compressed_messages_are_a_column():
-    config = GossipConfig(Network(graphs.ring(5)), evaluate_every=None)
-    senders = [compress(top_k(2))]
-    _, metrics = run(config, rules.gossip, steps=2, senders=senders, columns={"bits": bits_sent})
-    np.testing.assert_array_equal(metrics.own["bits"], 2 * (32 + 3))  # of D = 5 coordinates
+@pytest.mark.parametrize(
+    ("options", "bits"),
+    [
+        ({"exchange": "gradients"}, 2 * (32 + 3)),  # of D = 5 coordinates
+        pytest.param(
+            {"exchange": "gradients", "rounds": 3},
+            2 * (32 + 3) + 2 * D * 32,
+            marks=pytest.mark.slower,
+        ),
+        ({"exchange": "after"}, D * 32),
+        pytest.param({"exchange": "before", "rounds": 2}, 2 * D * 32, marks=pytest.mark.slower),
+        pytest.param({"tracking": True, "momentum": False}, 2 * D * 32, marks=pytest.mark.slower),
+    ],
+    ids=str,
+)
+def test_bits_of_messages_are_a_column(options, bits):
+    """Of a compressed gradient, where it is what nodes exchange; parameters go whole."""
+    config = GossipConfig(Network(graphs.ring(5)), evaluate_every=None, **options)
+    more = {"senders": [compress(top_k(2))], "columns": {"bits": bits_sent}}
+    _, metrics = run(config, rules.gossip, steps=2, momentum=config.momentum, **more)
+    np.testing.assert_array_equal(metrics.own["bits"], bits)
 
 
 def test_from_half_precision_it_goes_on_in_single():
