@@ -19,7 +19,8 @@ def intermittent(
 ) -> StatefulAttack:
     """An attack in the first `active` of each `period` steps, from step `first` on. In the others
     the Byzantine workers send what honest ones do: row i is honest row i, from the start again
-    where there are more. An attack with a memory learns in all steps.
+    where there are more, or what they computed where nobody is honest. An attack with a memory
+    learns in all steps.
 
     Args:
       attack: on (h, d) arrays.
@@ -51,7 +52,8 @@ def intermittent(
         step, memory = state
         rows, memory = inner.send(key, honest, num_byzantine, memory, **options)
         now = (step >= first) & ((step - first) % period < active)
-        disguise = honest[jnp.arange(num_byzantine) % len(honest)]
+        copied = jnp.arange(num_byzantine) % max(len(honest), 1)
+        disguise = honest[copied] if len(honest) else options["own"]
         return jnp.where(now, rows, disguise), (step, memory)
 
     def learn(state: tuple[jax.Array, PyTree], aggregate: jax.Array) -> tuple[jax.Array, PyTree]:

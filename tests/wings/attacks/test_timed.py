@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz.attacks import fall_of_empires, free_riding, intermittent
+from simbyz.attacks import fall_of_empires, free_riding, intermittent, sign_flipping
 from simbyz.attacks.base import StatefulAttack
 from simbyz.simulator import Config, Hyperparameters
 from tests.wings.simulator.quadratic import run
@@ -32,6 +32,15 @@ def test_on_and_off():
     on = [bool(np.isnan(one).all()) for one in rows]
     assert on == [False, True, True, False, True, True, False, True]
     np.testing.assert_array_equal(rows[0], HONEST[jnp.array([0, 1, 2, 0])])
+
+
+def test_where_nobody_is_honest_what_was_computed_is_the_disguise():
+    attack = intermittent(sign_flipping, 2, 1)
+    own, state = HONEST[:2], attack.start(2)
+    first, state = attack.send(KEY, HONEST[:0], 2, state, own=own)
+    second, _ = attack.send(KEY, HONEST[:0], 2, attack.learn(state, own[0]), own=own)
+    np.testing.assert_array_equal(first, -own)
+    np.testing.assert_array_equal(second, own)
 
 
 @pytest.mark.slower
