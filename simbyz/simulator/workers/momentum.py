@@ -66,7 +66,7 @@ def server_momentum() -> Sender:
 
     def ahead(point: jax.Array, memory: None, round: Round) -> jax.Array:
         decay, _ = momenta_of(round.hyperparameters)["server"]
-        return point - round.rate * decay * round.aggregate
+        return point - jnp.broadcast_to(round.rate * decay * round.aggregate, point.shape)
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         decay, gain = momenta_of(round.hyperparameters)["server"]

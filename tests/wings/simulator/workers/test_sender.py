@@ -9,9 +9,17 @@ import pytest
 from simbyz import aggregators
 from simbyz.simulator import Config, Hyperparameters, Momentum
 from simbyz.simulator.participation import participants
-from simbyz.simulator.workers import Sender, Sent, chain, clip, momentum, optax_sender
+from simbyz.simulator.workers import (
+    Sender,
+    Sent,
+    chain,
+    clip,
+    corrected_average,
+    momentum,
+    optax_sender,
+)
 from simbyz.simulator.workers.sender import no_memory
-from tests.wings.simulator.quadratic import quadratic, run
+from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 W, D, STEPS = 3, 2, 8
 ROWS = np.random.default_rng(0).normal(size=(4, W, D)).astype(np.float32)
@@ -94,6 +102,32 @@ def test_it_looks_ahead_by_all_momenta_in_a_chain():
     sender = chain(clip(), momentum(), scale(1.0))
     at = sender.ahead(jnp.ones(D), (None, jnp.asarray(ROWS[0]), None), Round)
     np.testing.assert_allclose(at, 1 - 0.05 * ROWS[0], rtol=1e-6)
+
+
+@pytest.mark.slower
+def test_the_server_s_momentum_leads_on_from_each_worker_s_own_point():
+    rate, decay, weight = 0.1, 0.5, 0.4
+    state, _ = run(
+        Config(n=3, f=0, momentum_at=("server",), nesterov=True),
+        Hyperparameters(rate, server=Momentum(decay)),
+        aggregators.average,
+        None,
+        STEPS,
+        quadratic(noise=0.0),
+        senders=[corrected_average(weight)],
+    )
+
+    def sent(point, last):
+        return point - rate * decay * last - TARGET + decay * last
+
+    theta = np.array(state.start, np.float64)
+    kept, before, last = None, None, np.zeros(len(TARGET))
+    for _ in range(STEPS):
+        vector = sent(theta, last)
+        carried = None if kept is None else vector + (1 - weight) * (kept - sent(before, last))
+        kept = weight * vector if carried is None else carried
+        before, last, theta = theta, kept, theta - rate * kept
+    np.testing.assert_allclose(state.parameters, theta, rtol=1e-5)
 
 
 @pytest.mark.slower
