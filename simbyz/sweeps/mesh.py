@@ -51,15 +51,17 @@ def padded(task: Task, devices: int) -> Task:
         parameters, model_state = task.initialise(key)
         return (parameters, jnp.zeros(missing)), model_state
 
-    def loss(
-        data: PyTree, parameters: PyTree, *rest: Any, **options: Any
-    ) -> tuple[jax.Array, PyTree]:
-        return task.loss(data, parameters[0], *rest, **options)
+    def of_own(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(data: PyTree, parameters: PyTree, *rest: Any, **options: Any) -> Any:
+            return function(data, parameters[0], *rest, **options)
 
-    def accuracy(data: PyTree, parameters: PyTree, *rest: Any) -> jax.Array:
-        return task.accuracy(data, parameters[0], *rest)
+        return call
 
-    return task._replace(initialise=initialise, loss=loss, accuracy=accuracy)
+    reading = {name: getattr(task, name) for name in ("loss", "accuracy", "root_loss", "predict")}
+    wrapped: dict[str, Any] = {
+        name: of_own(call) for name, call in reading.items() if call is not None
+    }
+    return task._replace(initialise=initialise, **wrapped)
 
 
 def shardings_of(state: State, mesh: Mesh) -> State:

@@ -22,7 +22,7 @@ from simbyz import aggregators, attacks, data
 from simbyz._arrays.chunks import SHARD
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.sweeps.mesh import mesh_of, padded, shard, shardings_of
-from simbyz.tasks import classification, models
+from simbyz.tasks import Task, classification, models
 from tests.support.paths import DOCS
 
 N, F, D = 11, 2, 24
@@ -125,6 +125,27 @@ def test_a_run_over_two_devices_is_the_run_on_one() -> None:
         np.testing.assert_allclose(
             getattr(metrics, name), getattr(told, name), rtol=1e-4, err_msg=name
         )
+
+
+def test_a_padded_task_reads_its_own_parameters() -> None:
+    """For the root set and for predictions, too."""
+
+    def of_parameters(data, parameters, *rest, **options):
+        return parameters, options
+
+    own, key = jnp.arange(3.0), jax.random.key(0)
+    task = Task({}, lambda key: (own, {}), of_parameters, of_parameters, of_parameters, 1)
+    task = task._replace(root_loss=of_parameters, predict=of_parameters)
+    larger = padded(task, 2)
+    parameters, _ = larger.initialise(key)
+    assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) == 4
+    given = {}, parameters, {}
+    for call in (larger.accuracy, larger.root_loss, larger.predict):
+        np.testing.assert_array_equal(call(*given, key)[0], own)
+    read, options = larger.loss(*given, (), key, relabel=abs)
+    np.testing.assert_array_equal(read, own)
+    assert options == {"relabel": abs}
+    assert padded(task._replace(predict=None), 2).predict is None
 
 
 @pytest.mark.thorough
