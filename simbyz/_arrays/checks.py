@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -142,6 +142,21 @@ def require_callable(what: str, value: Any, example: str) -> None:
     """Raises TypeError where a function is asked for, such as the example, and none is given."""
     if not callable(value):
         raise TypeError(f"{what} must be a function, such as {example}, got {value!r}")
+
+
+def require_devices(devices: Sequence[Any]) -> None:
+    """Whether these are devices, each once.
+
+    Raises:
+      TypeError: something else is among them.
+      ValueError: none, or one twice.
+    """
+    if not len(devices):
+        raise ValueError("devices must name at least one, such as jax.local_devices() does")
+    if not all(isinstance(device, jax.Device) for device in devices):
+        raise TypeError(f"devices must be of jax.local_devices(), got {devices}")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices must name each once, got {devices}")
 
 
 def require_shape(what: str, value: Any, shape: tuple[int, ...], words: str) -> None:

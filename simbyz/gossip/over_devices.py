@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from simbyz._arrays.checks import require_devices
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Simulator
 from simbyz.simulator.metrics import Metrics
@@ -40,8 +41,10 @@ def shard(simulator: Simulator, devices: Sequence[jax.Device]) -> Sharded:
         where the state is donated.
 
     Raises:
-      ValueError: the honest nodes can't be cut into equal parts.
+      TypeError: something else than a device among them.
+      ValueError: no device, or one twice; the honest nodes can't be cut into equal parts.
     """
+    require_devices(devices)
     mesh = Mesh(np.array(devices), (NODES,), axis_types=(AxisType.Auto,))
     shapes = jax.eval_shape(simulator.initialise, jax.eval_shape(jax.random.key, 0))
     h = shapes.parameters.shape[0]

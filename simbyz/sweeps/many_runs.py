@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import flag, integer, require_callable
+from simbyz._arrays.checks import flag, integer, require_callable, require_devices
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Hyperparameters, Simulator, State
 from simbyz.simulator.config import check_numbers, one_place
@@ -126,7 +126,7 @@ def sweep(
     for lane in lanes:
         simulator.check(lane.hyperparameters)
     devices = jax.local_devices() if devices is None else list(devices)
-    _check_devices(devices)
+    require_devices(devices)
     keeper = None
     if checkpoints is not None:
         names = [lane.name for lane in lanes]
@@ -137,15 +137,6 @@ def sweep(
     return _rounds(
         simulator, lanes, data, devices, steps, width, chunk, look, progress, watch, keeper, stop
     )
-
-
-def _check_devices(devices: Sequence[jax.Device]) -> None:
-    if not devices:
-        raise ValueError("devices must name at least one, or be None for all local ones")
-    if not all(isinstance(device, jax.Device) for device in devices):
-        raise TypeError(f"devices must be of jax.local_devices(), got {devices}")
-    if len(set(devices)) < len(devices):
-        raise ValueError(f"devices must name each once, got {devices}: width is for lanes on one")
 
 
 def _check_lanes(lanes: Sequence[Lane]) -> None:

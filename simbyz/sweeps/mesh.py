@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from simbyz._arrays.checks import require_devices
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.stacking import PyTree, unraveller
 from simbyz.simulator import Config, Hyperparameters, Simulator, State
@@ -34,7 +35,12 @@ from simbyz.tasks.task import Task
 
 
 def mesh_of(devices: Sequence[jax.Device]) -> Mesh:
-    """Devices in a row, along which workers or coordinates are cut."""
+    """Devices in a row, along which workers or coordinates are cut.
+
+    Raises:
+      TypeError, ValueError: no device, one twice, or something else.
+    """
+    require_devices(devices)
     return Mesh(np.array(devices), (SHARD,), axis_types=(AxisType.Auto,))
 
 

@@ -7,6 +7,7 @@ import pytest
 from simbyz import aggregators, attacks
 from simbyz.gossip import GossipConfig, Network, graphs, make_gossip, rules, who_hears_whom
 from simbyz.gossip.attacks import dissensus
+from simbyz.gossip.over_devices import shard
 from simbyz.tasks.problems import quadratic
 
 PROBLEM = quadratic(jax.random.key(0), 5, 3)
@@ -84,6 +85,7 @@ CALLS = {
         ValueError,
         "the attack dissensus asks for target, neighbours, weights of each node .* aimed=True",
     ),
+    "no device": (lambda: shard(gossiped(), []), ValueError, "devices must name at least one"),
 }
 
 

@@ -190,6 +190,13 @@ def test_what_can_not_be_cut() -> None:
         shard(simulator, some, padded(task, 2), mesh)
 
 
+def test_devices_that_are_none() -> None:
+    with pytest.raises(ValueError, match="devices must name at least one"):
+        mesh_of([])
+    with pytest.raises(ValueError, match="devices must name each once"):
+        mesh_of(jax.devices()[:1] * 2)
+
+
 @pytest.mark.slower
 def test_a_folder_that_can_not_be_written_is_found_first(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sharded.jax.config, "update", lambda *_: None)
