@@ -320,11 +320,12 @@ def agree(config: Config, hyperparameters: Hyperparameters) -> None:
 
 def _corrects(hyperparameters: Hyperparameters) -> None:
     """Raises ValueError where a known decay leaves no mean that variance reduction corrects."""
+    exact = jax.dtypes.canonicalize_dtype(float)  # as the program has it, where 1 - 1e-8 is 1
     for place, (decay, _) in momenta_of(hyperparameters).items():
-        if not isinstance(decay, jax.core.Tracer) and not decay < 1:
+        if not isinstance(decay, jax.core.Tracer) and not np.asarray(decay, exact) < 1:
             raise ValueError(
-                "variance_reduction corrects the mean that momentum is, by decay / (1 - decay): "
-                f"give a decay below 1, got {decay} at the {place}"
+                "variance_reduction corrects the mean that momentum is, by decay / (1 - decay) in "
+                f"{exact}: give a decay below 1, got {decay} at the {place}"
             )
 
 

@@ -222,6 +222,11 @@ CALLS = {
         ValueError,
         "give a decay below 1, got 1.0 at the worker",
     ),
+    "a decay of 1 in float32": (
+        lambda: traced(REDUCED, Hyperparameters(1, worker=Momentum(1 - 2**-25))),
+        ValueError,
+        "in float32: give a decay below 1, got 0.99999997",
+    ),
     # functions of a simulator
     "a key": (lambda: SIMULATOR.initialise(0), TypeError, r"a run needs a key as .* got 0"),
     "a run's key": (lambda: traced(key=1), TypeError, "a run needs a key as .* got 1"),

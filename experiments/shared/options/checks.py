@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 LARGEST = 2**31 - 1  # that a compiled program can hold
 FLOATS = 1e-37, 3e38  # of float32: what lies beyond would be 0 or infinite in a program
+ROUNDED_TO_1 = 1 - 2**-25  # in float32: a variance-reduced average divides by 1 - momentum
 
 
 class Range(NamedTuple):
@@ -35,7 +36,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("learning_rate", "zeta", "memory"), POSITIVE),
     **dict.fromkeys(("weight_decay", "sigma"), NOT_NEGATIVE),
     "honest": at_least(2),
-    "momentum": Range("from 0 to below 1", lambda value: 0 <= value < 1),
+    "momentum": Range("from 0 to below 1 in float32", lambda value: 0 <= value < ROUNDED_TO_1),
     "gamma": Range("from 0 to 1", lambda value: 0 <= value <= 1),
     "seed": Range("from 0 to 2^31 - 1", lambda value: 0 <= value <= LARGEST),
     "partition_seed": Range("from 0 to 2^31 - 1", lambda value: 0 <= value <= LARGEST),

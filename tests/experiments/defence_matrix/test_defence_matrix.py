@@ -335,7 +335,7 @@ def test_table_stays_within_100_columns():
         ("--heterogeneity gamma:2", "gamma must be from 0 to 1, got 2.0"),
         ("--heterogeneity dirichlet:x", "got 'dirichlet:x'"),
         ("--learning-rate 0", "learning_rate must be positive and finite, got 0.0"),
-        ("--momentum 1", "momentum must be from 0 to below 1, got 1.0"),
+        ("--momentum 1", "momentum must be from 0 to below 1 in float32, got 1.0"),
         ("--weight-decay -1", "weight_decay must be at least 0 and finite, got -1.0"),
         ("--validation 1", "validation must be a share between 0 and 1"),
         ("--batch-size 2000", "batch_size must be from 1 to 1150"),

@@ -255,7 +255,7 @@ class TestBadInput:
         "empty batch": ("--batch-size 0", "batch_size must be from 1 to 1437"),
         "no step": ("--steps 0", "steps must be at least 1, got 0"),
         "learning rate": ("--learning-rate -0.1", "learning_rate must be positive and finite"),
-        "momentum": ("--momentum 1.5", "momentum must be from 0 to below 1, got 1.5"),
+        "momentum": ("--momentum 1.5", "momentum must be from 0 to below 1 in float32, got 1.5"),
         "seed": ("--seeds -3", "seeds must be from 0"),
     }
 

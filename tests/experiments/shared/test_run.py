@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.shared.options.checks import RANGES, check_options
@@ -243,6 +244,15 @@ def test_every_range_refuses_and_takes(name):
         check_options(options(-1))
     with pytest.raises(ValueError, match=f"{name} must be .*, got nan"):
         check_options(options((float("nan"),)))
+
+
+def test_momentum_is_below_1_as_float32_has_it():
+    options = dataclasses.make_dataclass("Options", [("momentum", float)])
+    largest = float(np.nextafter(np.float32(1), np.float32(0)))
+    check_options(options(largest))
+    assert np.float32(1 - 1e-8) == 1
+    with pytest.raises(ValueError, match="momentum must be .* in float32, got 0.99999999"):
+        check_options(options(1 - 1e-8))
 
 
 @pytest.mark.parametrize(
