@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from experiments.byzfl_conformance.search import expand_then_shrink
 from experiments.from_byzfl.values import Number, did_you_mean
+from experiments.shared.options.checks import as_name
 from simbyz import aggregators, attacks, preaggregators
 from simbyz._arrays.calling import asks_for
 from simbyz.aggregators.base import StatefulRule
@@ -222,7 +223,7 @@ def part(
         key: number.read(f"{key} of {kind} {name}", given.get(key, number.default))
         for key, number in numbers.items()
     }
-    own = [f"{key}={value:g}" for key, value in values.items() if value != numbers[key].default]
+    own = [f"{key}={as_name(x)}" for key, x in values.items() if x != numbers[key].default]
     label = known[name].ours + (f":{','.join(own)}" if own else "")
     return Part(name, tuple(values.items()), label)
 

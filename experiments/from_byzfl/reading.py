@@ -17,7 +17,7 @@ from experiments.from_byzfl.networks import DATASETS, NETWORKS, fitting
 from experiments.from_byzfl.parts import Part
 from experiments.from_byzfl.setting import Setting
 from experiments.from_byzfl.values import Number, did_you_mean
-from experiments.shared.options.checks import LARGEST
+from experiments.shared.options.checks import LARGEST, as_name
 
 TINY = sys.float_info.min
 COUNT, SEED = Number(1, least=1, most=LARGEST), Number(0, least=0, most=LARGEST)
@@ -97,7 +97,7 @@ def read(path: Path, *, dataset: str | None = None, leave_out: bool = False) -> 
         given = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_key_twice)
     except Refused:
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no file {path}") from error
@@ -312,7 +312,7 @@ class _Reader:
                     continue
                 for value in _listed(entry.get("distribution_parameter", 1.0)):
                     parameter = number.read(f"distribution_parameter of {name}", value)
-                    found.append((name, f"{DISTRIBUTIONS[name]}:{parameter:g}"))
+                    found.append((name, f"{DISTRIBUTIONS[name]}:{as_name(parameter)}"))
         self._check_left("data_distribution", found, before)
         return tuple(dict.fromkeys(found))
 
@@ -326,7 +326,7 @@ class _Reader:
                     continue
                 if section == "attack" and name in parts.NOT_HERE:
                     raise Refused(f"attack {name} is not here: {parts.NOT_HERE[name]}")
-                for parameters in _combinations(entry.get("parameters") or {}):
+                for parameters in _combinations(_parameters(entry)):
                     found.append(parts.part(section, known, name, parameters))
         if section != "attack" or self._attacked():
             self._check_left(section, found, before)
@@ -339,7 +339,7 @@ class _Reader:
         given = self._given.get("pre_aggregators") or []
         found: list[tuple[Part, ...]] = []
         before = len(self._wrong)
-        chains = given if given and all(isinstance(one, list) for one in given) else [given]
+        chains = given if given and all(isinstance(x, list) for x in _listed(given)) else [given]
         for chain in chains:
             with self._gathering(removable=True):
                 found.append(tuple(self._pre_aggregator(entry) for entry in _listed(chain)))
@@ -348,8 +348,7 @@ class _Reader:
 
     def _pre_aggregator(self, entry: Any) -> Part:
         name = _check_entry("pre_aggregators", entry, KEYS["pre_aggregators"])
-        parameters = entry.get("parameters") or {}
-        return parts.part("pre-aggregator", parts.PREAGGREGATORS, name, parameters)
+        return parts.part("pre-aggregator", parts.PREAGGREGATORS, name, _parameters(entry))
 
     def _check_left(self, section: str, found: list, before: int) -> None:
         with self._gathering():
@@ -361,16 +360,21 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _combinations(parameters: Any) -> Iterator[dict[str, Any]]:
-    """A list is all its values, one after the other, as everywhere in the file."""
+def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
+    parameters = entry.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise Refused(f"parameters must be an object, got {parameters!r}")
+    return parameters
+
+
+def _combinations(parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A list is all its values, one after the other, as everywhere in the file."""
     for values in itertools.product(*map(_listed, parameters.values())):
         yield dict(zip(parameters, values, strict=True))
 
 
 def _check_entry(section: str, entry: Any, keys: tuple[str, ...]) -> str:
-    if not isinstance(entry, dict) or "name" not in entry:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise Refused(f"an entry of {section} must be an object with a name, got {entry!r}")
     for key in entry:
         _check_key(section, key, keys)

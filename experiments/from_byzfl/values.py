@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from experiments.shared.options.checks import check_value
+
 
 class Number(NamedTuple):
     """A number: its default, which says whether it is whole, and its range, in words if it is open
@@ -20,12 +22,13 @@ class Number(NamedTuple):
         """The value, as an int or a float.
 
         Raises:
-          ValueError: it is none, or out of range.
+          ValueError: it is none, out of range, or not within int32 or float32.
         """
         whole = isinstance(self.default, int)
         kinds = (int,) if whole else (int, float)
         kind = "a whole number" if whole else "a number"
-        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"{name} must be {kind}, got {value!r}")
         if not self.least <= value <= self.most:
             ends = f"from {self.least} to {self.most}"
@@ -33,6 +36,7 @@ class Number(NamedTuple):
                 ends = f"at least {self.least}"
             ends = self.words or ends
             raise ValueError(f"{name} must be {ends}, got {value}")
+        check_value(name, value)
         return value if whole else float(value)
 
 

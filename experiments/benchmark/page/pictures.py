@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.benchmark.answers.ranking import order
+from experiments.shared.options.checks import as_name
 
 # Light for good, dark for bad, told apart in grey and by the colour-blind.
 COLORS = "cividis"
@@ -29,7 +30,7 @@ def heatmaps(attacked: pd.DataFrame, table: pd.DataFrame, n: int) -> Iterator[tu
     for (f, level, momentum), some in attacked.groupby(
         ["f", "heterogeneity", "momentum"], sort=False
     ):
-        name = f"attacks-f_{f}-{level.replace(':', '_')}-momentum_{momentum:g}"
+        name = f"attacks-f_{f}-{level.replace(':', '_')}-momentum_{as_name(momentum)}"
         cell = (table["f"] == f) & (table["heterogeneity"] == level)
         ranked = table[cell & (table["momentum"] == momentum)]
         yield name, heatmap(some, ranked, f"f/n = {f / n:.2g}, {level}, momentum {momentum:g}")

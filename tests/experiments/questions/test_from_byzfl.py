@@ -58,6 +58,13 @@ def refused(tmp_path, file: dict, capsys) -> list[str]:
         ("model.milestones", 5, "model.milestones must be a list of steps, got 5"),
         ("honest_clients.momentum", 1.0, "honest_clients.momentum must be from 0 to"),
         ("honest_clients.batch_size", 2000, "batch_size must be from 1 to 1149"),
+        ("honest_clients.weight_decay", 1e308, "weight_decay must be within float32, from 1e-37"),
+        ("model.learning_rate", 10**400, "model.learning_rate must be at most 2^31 - 1"),
+        ("benchmark_config.nb_steps", 10**400, "nb_steps must be from 1 to 2147483647, got 1000"),
+        ("benchmark_config.data_distribution", {"name": ["x"]}, "must be an object with a name"),
+        ("attack", {"name": ["SignFlipping"]}, "entry of attack must be an object with a name"),
+        ("pre_aggregators", True, "pre_aggregators must be an object with a name, got True"),
+        ("pre_aggregators", {"name": "NNM", "parameters": 2}, "parameters must be an object"),
     ],
 )  # fmt: skip
 def test_refusals(path, value, message, tmp_path, capsys):
@@ -80,7 +87,12 @@ def test_all_that_is_wrong_is_told_at_once_and_may_be_left_out(tmp_path, capsys)
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is no JSON"), ("[]", "one object"), ('{"model": {}, "model": {}}', "stands twice")],
+    [
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON: maximum recursion depth"),
+        ("[]", "one object"),
+        ('{"model": {}, "model": {}}', "stands twice"),
+    ],
 )
 def test_no_such_file(text, message, tmp_path):
     path = tmp_path / "config.json"
@@ -108,6 +120,17 @@ def test_what_a_file_asks_for(tmp_path):
         (9, 0, 1), (9, 0, 2), (8, 1, 1), (8, 1, 2)
     }  # fmt: skip
     assert {(run.config.n, run.config.byzantine) for run in runs} == {(9, 0), (9, 1)}
+
+
+def test_numbers_that_differ_in_the_seventh_digit_are_runs_of_their_own(tmp_path):
+    file = changed("attack", {"name": "Gaussian", "parameters": {"sigma": [2.0, 2.0000001]}})
+    levels = [0.5, 0.50000001]
+    scheme = {"name": "gamma_similarity_niid", "distribution_parameter": levels}
+    file["benchmark_config"]["data_distribution"] = scheme
+    benchmark = read(written(tmp_path, file))
+    assert [float(level.partition(":")[2]) for _, level in benchmark.heterogeneity] == levels
+    runs = runs_of(benchmark)
+    assert len({run.file for run in runs}) == len(runs) == 2 * 2 * 2 * 2
 
 
 def test_digits_in_place_of_a_data_set_that_is_not_there(tmp_path, capsys, monkeypatch):
