@@ -1,6 +1,7 @@
 """Settings that every experiment asks of JAX before its first computation."""
 
 import os
+import warnings
 
 import jax
 
@@ -14,7 +15,12 @@ def prepare_devices(*, keep_programs: bool = True) -> None:
     jax.config.update("jax_num_cpu_devices", _cores())
     if not keep_programs or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    try:
+        folder = cache_folder()
+    except OSError as error:
+        warnings.warn(f"{error}; compiled programs are not kept", RuntimeWarning, stacklevel=2)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

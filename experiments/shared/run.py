@@ -106,9 +106,9 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     """
     if devices is None:
         devices = late("experiments.shared.devices", "prepare_devices")
+    print_plain_warnings()
     if not {"-h", "--help"} & set(sys.argv):
         devices()
-    print_plain_warnings()
     with _passing(""):
         pass  # clears what `experiments` says while Python imports
     code = to_its_reader(command)

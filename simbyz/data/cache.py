@@ -38,12 +38,31 @@ class Decoded:
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of all cached data sets: the argument, else SIMBYZ_CACHE, else the user's."""
+    """The folder of all cached data sets: the argument, else SIMBYZ_CACHE, else the user's.
+
+    Raises:
+      FileNotFoundError: see `in_home`.
+    """
     chosen = cache_dir or os.environ.get("SIMBYZ_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return in_home(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "simbyz"
+    return (Path(base) if base else in_home("~/.cache")) / "simbyz"
+
+
+def in_home(path: str | os.PathLike[str]) -> Path:
+    """The path, with the home folder in place of a `~` that it begins with.
+
+    Raises:
+      FileNotFoundError: there is none, as for a user that the system does not know.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"no home folder is known for {path}: set HOME, or give a path without ~ (that of the "
+            "cache is SIMBYZ_CACHE)"
+        ) from error
 
 
 def read_or_decode(
@@ -117,7 +136,7 @@ def read(folder: Path) -> Decoded | None:
             for name, entry in entries.items()
         }
         source, notice = dict(manifest["source"]), str(manifest["notice"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
         raise CorruptCache(f"cached {path} is not a valid manifest ({error!r})") from error
     arrays = {name: _read_array(folder / f"{name}.npy", *expected[name]) for name in ARRAYS}
     return Decoded(arrays, source, notice)

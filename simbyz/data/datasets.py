@@ -246,7 +246,7 @@ def decode_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -
     Raises:
       FileNotFoundError: it isn't prepared, and could not be.
     """
-    where = data_dir or Path.home() / "tensorflow_datasets"
+    where = data_dir or "~/tensorflow_datasets"
     try:
         import tensorflow_datasets as tfds
 
@@ -341,5 +341,5 @@ def _fingerprints(name: str, data_dir: str | os.PathLike[str] | None) -> set[str
     if data_dir is None:
         return set()
     known_as = PREPARED_AS.get(name, name)
-    infos = Path(data_dir).expanduser().glob(f"{known_as}/*/dataset_info.json")
+    infos = cache.in_home(data_dir).glob(f"{known_as}/*/dataset_info.json")
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in infos}

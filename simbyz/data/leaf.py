@@ -79,11 +79,16 @@ def _split(
             for user in content["users"]:
                 held = content["user_data"][user]
                 inputs.append(np.asarray(held["x"], np.float32).reshape(-1, *shape))
-                labels.append(np.asarray(held["y"], np.int32))
+                given = np.asarray(held["y"])
+                if given.size and given.dtype.kind not in "iu":
+                    raise ValueError(f"the labels of {user} must be whole numbers")
+                labels.append(given.astype(np.int32))
                 if len(inputs[-1]) != len(labels[-1]):
                     raise ValueError(f"{user} has {len(labels[-1])} labels")
+                if user in names:
+                    raise ValueError(f"{user} stands twice")
                 owners.append(np.full(len(labels[-1]), len(names)))
                 names.append(user)
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not of LEAF's form, or not of {shape}: {error}") from error
     return np.concatenate(inputs), np.concatenate(labels), np.concatenate(owners), names

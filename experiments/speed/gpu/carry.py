@@ -10,6 +10,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ MANIFEST = "manifest.json"
 PART = 56 * 2**20
 # WebP allows no more pixels on a side.
 MOST_PIXELS = 16_383
+# What reading an archive raises of which bits have changed: RuntimeError where these say that it is
+# encrypted, or compressed in another way.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError)
 
 
 def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
@@ -79,7 +83,7 @@ def unpack(name: str, folder: Path) -> Path:
         with zipfile.ZipFile(io.BytesIO(whole)) as archive:
             known = json.loads(archive.read(MANIFEST))
             arrays = {key: _array(archive, key, **own) for key, own in known["arrays"].items()}
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
+    except DAMAGED as error:
         raise ValueError(f"what was packed of {name} is damaged: {error}") from error
     if known["name"] != name:
         raise ValueError(f"the files hold {known['name']}, not {name}")

@@ -39,7 +39,7 @@ def read(folder: Path) -> list[Result]:
     path, found = folder / FILE, []
     if not path.exists():
         return []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:

@@ -290,6 +290,12 @@ def test_a_data_set_is_carried_to_an_empty_cache(cached, monkeypatch, tmp_path, 
     paths[1].write_bytes(whole[:1000] + b"\0\0\0\0" + whole[1004:])
     with pytest.raises(ValueError, match="damaged"):
         carry.unpack("cifar10", tmp_path)
+    paths[1].write_bytes(whole)
+    whole = paths[-1].read_bytes()
+    for place in (whole.index(b"test_labels.bin") + 15 + np.arange(0, 20, 4)).tolist():
+        paths[-1].write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="what was packed of cifar10 is damaged"):
+            carry.unpack("cifar10", tmp_path)
     paths[1].unlink()
     assert command(f"unpack --results {tmp_path}".split()) == 2
     assert "must hold all files of one packing" in capsys.readouterr().err

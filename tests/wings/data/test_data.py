@@ -121,6 +121,14 @@ def change_a_shape(folder):
     change_manifest(folder, lambda manifest: manifest["arrays"]["train_labels"].update(shape=[6]))
 
 
+def change_a_type(folder):
+    change_manifest(folder, lambda manifest: manifest["arrays"]["train_labels"].update(dtype="i,("))
+
+
+def nest_the_manifest(folder):
+    (folder / cache.MANIFEST).write_text("[" * 100_000)
+
+
 def put_text_for_an_array(folder):
     (folder / "test_labels.npy").write_bytes(b"text")
     entry = {"sha256": hashlib.sha256(b"text").hexdigest()}
@@ -142,6 +150,8 @@ DAMAGES = {
     lose_an_entry: cache.MANIFEST,
     change_the_format: cache.MANIFEST,
     change_a_shape: "train_labels.npy",
+    change_a_type: cache.MANIFEST,
+    nest_the_manifest: cache.MANIFEST,
     put_text_for_an_array: "test_labels.npy",
 }
 
@@ -222,6 +232,18 @@ def test_the_cache_folder_comes_from_argument_then_environment(monkeypatch):
     monkeypatch.setenv("SIMBYZ_CACHE", "own")
     assert cache.cache_folder() == Path("own")
     assert cache.cache_folder("given") == Path("given")
+
+
+def test_without_a_home_folder_the_message_says_what_to_set(monkeypatch):
+    for name in ("SIMBYZ_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user of no entry
+    with pytest.raises(FileNotFoundError, match="no home folder is known for ~/.cache: set HOME"):
+        cache.cache_folder()
+    with pytest.raises(FileNotFoundError, match="for ~nobody/tfds"):
+        datasets.load("mnist", data_dir="~nobody/tfds")
+    with pytest.raises(FileNotFoundError, match="read as array_record in ~/tensorflow_datasets"):
+        datasets.decode_prepared("mnist")
 
 
 def test_load_serves_the_cache_until_another_copy_is_prepared(tmp_path, monkeypatch):

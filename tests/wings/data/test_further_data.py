@@ -141,6 +141,24 @@ def test_users_are_workers(tmp_path):
         data.read_leaf(tmp_path / "train")
 
 
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ({"x": [[0.0]], "y": [0.5]}, "the labels of ann must be whole numbers"),
+        ({"x": [[0.0]], "y": ["1"]}, "the labels of ann must be whole numbers"),
+        ({"x": [[0.0]], "y": [1, 2]}, "ann has 2 labels"),
+        ({"x": [[10**400]], "y": [1]}, "not of LEAF's form"),
+        ({"x": [[0.0]], "y": [1]}, "ann stands twice"),
+    ],
+)
+def test_no_label_is_cut_and_no_user_comes_twice(held, message, tmp_path):
+    (tmp_path / "train").mkdir()
+    content = json.dumps({"users": ["ann", "ann"], "user_data": {"ann": held}})
+    (tmp_path / "train" / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        data.read_leaf(tmp_path, shape=(1,))
+
+
 def field(number, content):
     """A field of bytes in the encoding of protocol buffers."""
     size, length = len(content), b""
