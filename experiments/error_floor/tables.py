@@ -22,7 +22,8 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a rule and f, at the largest ζ, where noise matters least; ratios are ||∇f||² / ζ².
 
-    indistinguishable: mean over seeds (and deviation) in the case that the floor is proved with.
+    indistinguishable: mean over seeds (and deviation, NaN of a single one) in the case that the
+    floor is proved with.
     worst: the largest mean over seeds of all data and attacks, and `where` it was.
     """
     runs = runs[runs["zeta"] == runs["zeta"].max()]
@@ -30,7 +31,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (rule, n, f), group in runs.groupby(["rule", "n", "f"], sort=False):
         ratios = group.groupby(["data", "attack"])["ratio"]
-        mean, deviation = ratios.mean(), ratios.std().fillna(0)
+        mean, deviation = ratios.mean(), ratios.std()
         worst = mean.idxmax()
         rows.append(
             {
@@ -67,14 +68,18 @@ def print_table(summary: pd.DataFrame, title: str, console: Console | None = Non
             row["rule"],
             str(row["f"]),
             f"{row['floor']:.3f}",
-            f"{row['indistinguishable']:.3f} ± {row['deviation']:.3f}"
-            if np.isfinite(row["indistinguishable"])
-            else "diverged",
+            _its_case(row["indistinguishable"], row["deviation"]),
             f"{row['worst']:.3f}" if np.isfinite(row["worst"]) else "diverged",
             row["where"],
             "-" if np.isnan(row["bound"]) else f"{row['bound']:.1f}",
         )
     console.print(table)
+
+
+def _its_case(mean: float, deviation: float) -> str:
+    if not np.isfinite(mean):
+        return "diverged"
+    return f"{mean:.3f}" + ("" if np.isnan(deviation) else f" ± {deviation:.3f}")
 
 
 def plot(runs: pd.DataFrame) -> Figure:

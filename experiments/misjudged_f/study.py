@@ -52,6 +52,8 @@ def prepare(options: Options) -> dict[str, Dataset]:
     for name in ("f", "tolerated"):
         if least := [one for one in getattr(options, name) if one < 0]:
             raise ValueError(f"{name} must be at least 0, got {least[0]}")
+    if options.batch_size < 1:  # of quadratics alone, too, which have no images
+        raise ValueError(f"batch_size must be at least 1, got {options.batch_size}")
     if options.n < 3:
         raise ValueError(f"n must be at least 3, of whom one may be Byzantine, got {options.n}")
     check_memory(4 * options.n**2, f"n = {options.n}")

@@ -216,6 +216,7 @@ def test_tables_and_pictures(finished, tmp_path):
         ("--data dirichlet", "heterogeneity must be iid"),
         ("--sigma -1", "sigma must be at least 0 and finite"),
         ("--batch-size 100000", "batch_size must be from 1 to"),
+        ("--problem quadratic --data spread --batch-size 0", "batch_size must be at least 1"),
         ("--hidden 2000000000", "take a smaller layer"),
     ],
 )

@@ -88,6 +88,15 @@ def test_table_and_picture(finished, tmp_path):
     tables.plot(results.runs).savefig(tmp_path / "floor.png", dpi=50)
 
 
+def test_a_single_seed_has_no_deviation(finished):
+    _, results = finished
+    runs = results.runs[results.runs["seed"] == results.runs["seed"].min()]
+    case = (runs["zeta"] == 10) & (runs["data"] == "minority") & (runs["attack"] == "majority")
+    (error,) = runs.loc[case, "squared_gradient_norm"]
+    shown = printed(tables.print_table, tables.summarise(runs), "title")
+    assert f"{error / 100:.3f}" in shown and " ± 0.000" not in shown
+
+
 def test_runs_that_diverged_are_no_part_of_a_mean(finished):
     """One seed of two: its case has no error to show."""
     _, results = finished
