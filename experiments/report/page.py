@@ -52,8 +52,9 @@ def write_page(path: Path, kind: Kind, title: str, content: dict) -> None:
     }
     for name, text in parts.items():
         page = page.replace(f"<!--{name}-->", text)
+    target = path.resolve() if path.is_file() else path  # a link to a page stays one
     write_whole(
-        path, lambda file: file.write(page.encode()), "page", "; give another with --output"
+        target, lambda file: file.write(page.encode()), "page", "; give another with --output"
     )
 
 

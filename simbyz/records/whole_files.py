@@ -26,11 +26,14 @@ def write_whole(
       remedy: what to do about it, behind the error.
 
     Raises:
-      OSError: it can't be written, as on a full disk; nothing is left of it.
+      OSError: it can't be written, as on a full disk; nothing is left of it. Devices and pipes stay
+        what they are.
     """
     for again in range(ATTEMPTS):
         temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise OSError("it is a device or a pipe")
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "xb") as file:
                 write(file)

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -261,6 +262,17 @@ class TestCommandLine:
         error = capsys.readouterr().err
         assert "--output" in error
         assert error.count("\n") == 1
+
+    def test_a_link_to_a_page_stays_one_and_a_pipe_too(self, folder, tmp_path, capsys):
+        page, link, pipe = (tmp_path / name for name in ("page.html", "link.html", "pipe.html"))
+        page.write_text("earlier")
+        link.symlink_to(page)
+        os.mkfifo(pipe)
+        assert command([str(folder), "--output", str(link)]) == 0
+        assert link.is_symlink() and page.read_text() != "earlier"
+        assert command([str(folder), "--output", str(pipe)]) == 2
+        assert "it is a device or a pipe; give another with --output" in capsys.readouterr().err
+        assert pipe.is_fifo()
 
     def test_a_name_that_looks_like_html_stays_text(self, tmp_path):
         (cell,) = cells("mnist", rules=["median"], attacks=["little"], places=["worker"], f=[12])

@@ -36,6 +36,13 @@ def test_a_full_disk_names_the_path_and_leaves_the_earlier_file(tmp_path, monkey
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {name: before}
 
 
+def test_a_pipe_stays_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(OSError, match=r"pipe.csv can't be written: it is a device or a pipe"):
+        save_table(pd.DataFrame({"a": [1]}), tmp_path / "pipe.csv")
+    assert (tmp_path / "pipe.csv").is_fifo() and len(os.listdir(tmp_path)) == 1
+
+
 def test_what_is_written(tmp_path):
     for name, write in WRITERS.items():
         write(tmp_path / name)
