@@ -20,6 +20,7 @@ from simbyz.records.whole_files import write_whole
 
 SIZE = 2 * hashlib.sha256().digest_size
 BETWEEN = "/"  # in names of arrays
+ENDING = ".npy"  # of their files in the archive
 
 
 def parameters_path(
@@ -47,10 +48,12 @@ def write_parameters(
       OSError: the file can't be written; nothing is left of it.
     """
     path = parameters_path(folder, name, configuration)
-    arrays = dict(_leaves(trees, ()))
     file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]  # to NumPy 2.1 allow_pickle is one more
-    with zipfile.ZipFile(file, "a") as archive:
+    # As `numpy.savez` does, which takes some names for its own arguments.
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in dict(_leaves(trees, ())).items():
+            with archive.open(name + ENDING, "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
         archive.comment = b"0" * SIZE
     content = file.getvalue()[:-SIZE]
     whole = content + hashlib.sha256(content).hexdigest().encode()
@@ -90,13 +93,14 @@ def read_parameters(folder: str | os.PathLike[str], file: str | os.PathLike[str]
     if not _is_whole(content):
         raise ValueError(f"{path}: its SHA-256 is wrong: it is damaged, or no file of simbyz")
     trees: dict[str, Any] = {}
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        for name in arrays.files:
-            *way, last = name.split(BETWEEN)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in archive.namelist():
+            *way, last = name.removesuffix(ENDING).split(BETWEEN)
             tree = trees
             for step in way:
                 tree = tree.setdefault(step, {})
-            tree[last] = arrays[name]
+            with archive.open(name) as entry:
+                tree[last] = np.lib.format.read_array(entry, allow_pickle=False)
     return trees
 
 

@@ -159,12 +159,15 @@ def read_steps(
     Args:
       folder: the results.
       files: names of files, as in the column `file` of `read_runs`; by default all in the folder.
-      columns: the columns wanted; by default all. A column that a run lacks is NaN there.
+      columns: the columns wanted; by default all. A column that a run lacks is NaN there; one that
+        all of them lack is left out.
 
     Returns:
       The columns name, seed and digest, to join on with `read_runs`, then those of the runs. A
       damaged or foreign file is skipped with a warning.
     """
+    if isinstance(columns, str):
+        raise TypeError(f"columns must be a list of names, got {columns!r}")
     rows: list[dict[str, Any]] = []
     tables = []
     for path in _paths(folder, files):
@@ -247,6 +250,8 @@ def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _paths(folder: str | os.PathLike[str], files: Sequence[str] | None) -> list[Path]:
+    if isinstance(files, str):
+        raise TypeError(f"files must be a list of names, got {files!r}")
     return _files(folder) if files is None else [Path(folder) / file for file in files]
 
 

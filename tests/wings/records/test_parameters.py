@@ -44,6 +44,18 @@ def test_sequences_narrow_floats_and_no_state(tmp_path):
     assert found["parameters"]["1"]["0"] == 1 / 3
 
 
+def test_any_name_is_kept(tmp_path):
+    """Also those of NumPy's own arguments and of its files in an archive."""
+    names = ["file", "allow_pickle", "kwds", "arr_0", "a", "a.npy", "a.npy.npy", "ä b\n"]
+    trees = {name: np.float32([place]) for place, name in enumerate(names)}
+    path = records.write_parameters(tmp_path, "median", CONFIGURATION, trees)
+    found = records.read_parameters(tmp_path, path.name)
+    assert list(found) == names
+    for name, array in trees.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+    assert zipfile.ZipFile(path).testzip() is None
+
+
 def test_any_damaged_byte_is_told(tmp_path):
     where = tmp_path, "median", CONFIGURATION
     assert not records.has_parameters(*where)

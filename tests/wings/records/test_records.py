@@ -83,6 +83,18 @@ def test_steps_of_some_runs_and_columns_only(tmp_path):
     assert steps["accuracy"].isna().sum() == 3 * 2 + 2
 
 
+def test_a_column_that_no_run_has_and_one_name_for_a_list(tmp_path):
+    path = write(tmp_path)
+    steps = records.read_steps(tmp_path, columns=["loss", "other", "seed"])
+    assert steps.columns.tolist() == ["name", "seed", "digest", "loss"]
+    assert steps["seed"].eq(1).all() and len(steps) == 4
+    for read in (records.read_runs, records.read_steps):
+        with pytest.raises(TypeError, match="files must be a list of names, got 'digits"):
+            read(tmp_path, files=path.name)
+    with pytest.raises(TypeError, match="columns must be a list of names, got 'loss'"):
+        records.read_steps(tmp_path, columns="loss")
+
+
 def test_arrays_and_scalars_of_jax_are_taken(tmp_path):
     write(
         tmp_path,
