@@ -1,6 +1,7 @@
 """Tables: rows of features in place of images, of scikit-learn or from a file."""
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,10 +38,15 @@ def read_libsvm(path: str | os.PathLike[str], *, name: str | None = None) -> Dat
 
     Raises:
       OSError: the file can't be read, or scikit-learn is not installed.
-      ValueError: it is of another format, or has a single class.
+      ValueError: it is of another format, damaged, or has a single class.
     """
-    rows, labels = _scikit_learn(os.fspath(path)).load_svmlight_file(os.fspath(path))
-    return table(name or Path(path).name.partition(".")[0], rows.toarray(), labels)
+    reader = _scikit_learn(os.fspath(path))
+    try:
+        sparse, labels = reader.load_svmlight_file(os.fspath(path))
+        rows = sparse.toarray()
+    except (EOFError, MemoryError, OverflowError, ValueError, zlib.error) as error:
+        raise ValueError(f"{path} is not of LIBSVM's format, or damaged: {error}") from error
+    return table(name or Path(path).name.partition(".")[0], rows, labels)
 
 
 def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:

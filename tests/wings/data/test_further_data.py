@@ -1,6 +1,7 @@
 """Tables, texts, and data of users: read as they are written, made here in the same format."""
 
 import dataclasses
+import gzip
 import io
 import json
 import sys
@@ -53,6 +54,17 @@ def test_a_file_of_libsvm(tmp_path):
     assert dataset.train_labels.tolist() == [1, 1, 0, 0] and dataset.test_labels.tolist() == [0, 1]
     with pytest.raises(FileNotFoundError):
         data.read_libsvm(tmp_path / "none")
+    packed = gzip.compress(path.read_bytes() * 50)
+    damaged = {
+        "cut.gz": packed[:40],
+        "changed.gz": packed[:20] + bytes(10) + packed[30:],
+        "far.txt": b"1 99999999999:1\n",
+        "other.txt": b"label 1:1\n",
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is not of LIBSVM's format, or damaged"):
+            data.read_libsvm(tmp_path / name)
 
 
 def test_a_constant_feature_is_zero():
