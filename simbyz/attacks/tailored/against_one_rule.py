@@ -167,4 +167,7 @@ def relocating() -> StatefulAttack:
         )
         return rows, aggregate
 
-    return StatefulAttack(start=jnp.zeros, send=send, learn=lambda _, aggregate: aggregate)
+    def learn(last: jax.Array, aggregate: jax.Array) -> jax.Array:
+        return aggregate.astype(last.dtype)
+
+    return StatefulAttack(start=jnp.zeros, send=send, learn=learn)

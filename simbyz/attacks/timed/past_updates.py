@@ -97,7 +97,7 @@ def poisoned_fl(
         factor = jnp.where(look & failed & (smaller >= least), smaller, state.factor)
         return state._replace(
             step=step,
-            aggregate=aggregate,
+            aggregate=aggregate.astype(state.aggregate.dtype),
             moved=jnp.where(look, 0, moved),
             factor=factor.astype(state.factor.dtype),
         )

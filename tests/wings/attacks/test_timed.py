@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz.attacks import fall_of_empires, free_riding, intermittent, sign_flipping
+from simbyz.attacks import (
+    fall_of_empires,
+    free_riding,
+    intermittent,
+    poisoned_fl,
+    relocating,
+    sign_flipping,
+)
 from simbyz.attacks.base import StatefulAttack
 from simbyz.simulator import Config, Hyperparameters
 from tests.wings.simulator.quadratic import run
@@ -88,3 +95,21 @@ def test_wrong_values(call, message):
         call()
     with pytest.raises(TypeError, match="attack"):
         intermittent("little", 2, 1)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("make", [relocating, free_riding, poisoned_fl])
+def test_a_memory_of_aggregates_in_half_precision(make, dtype):
+    """A loop's carry keeps its type; and what is remembered is the last aggregate."""
+    attack, rows = make(), jnp.asarray(np.arange(24).reshape(2, 3, 4), dtype)
+
+    def step(state, honest):
+        sent, state = attack.send(KEY, honest, 2, state)
+        return attack.learn(state, honest[0]), sent
+
+    state, sent = jax.lax.scan(step, attack.start(4), rows)
+    last = state.aggregate if make is poisoned_fl else state
+    np.testing.assert_array_equal(last, [12, 13, 14, 15])
+    assert sent.dtype == rows.dtype and bool(jnp.all(jnp.isfinite(sent)))
+    if make is free_riding:
+        np.testing.assert_array_equal(sent[1], [[0, 1, 2, 3]] * 2)
