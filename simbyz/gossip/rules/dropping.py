@@ -13,6 +13,7 @@ from simbyz._arrays.redo import are_finite
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
 from simbyz.gossip.rules.shares import (
+    ROUNDING,
     Weight,
     bound_of,
     lengths_of,
@@ -72,6 +73,8 @@ def _gts(
         bound_of(weights, f, byzantine_weight),
     )
     left = jnp.sum(near.weights) - bound - (near.sums - near.weights)
+    # What rounding leaves would let a row of any length in.
+    left = jnp.where(left > ROUNDING, left, 0)
     kept = jnp.where(jnp.isfinite(near.lengths), jnp.clip(left, 0, near.weights), 0)
     return with_shares(stack, jnp.zeros(len(stack), kept.dtype).at[near.order].set(kept), unravel)
 

@@ -113,6 +113,20 @@ def test_equal_weights_and_long_rows_in_half_precision(name):
     np.testing.assert_allclose(np.asarray(made, float), expected, rtol=3e-3)
 
 
+@pytest.mark.slower
+@pytest.mark.parametrize("n, f", [(10, 2), (11, 5)])
+def test_gts_drops_what_rounding_leaves_of_a_weight(n, f):
+    """Of equal weights the f farthest count for nothing, however far they are."""
+    rows = np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)
+    rows[-f:] = 1e12
+    weights = jnp.full(n, 1 / n)
+    kept = rows[1 : n - f].astype(float)
+    expected = rows[0] + np.sum(kept - rows[0], axis=0) / n
+    np.testing.assert_allclose(rules.gts(rows, f, weights=weights), expected, atol=1e-5)
+    shares = rules.gts_selection(rows, f, weights=weights)
+    np.testing.assert_array_equal(shares[-f:], 0)
+
+
 @pytest.mark.thorough
 def test_gts_of_equal_weights_is_what_monna_averages():
     f, n = 3, len(ROWS)
