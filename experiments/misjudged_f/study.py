@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.defence_matrix.runs import share
+from experiments.defence_matrix.training import check_levels
 from experiments.misjudged_f import pictures, tables
 from experiments.misjudged_f.lanes import NOBODY
 from experiments.misjudged_f.options import Grid, Options, Setting
@@ -67,6 +68,7 @@ def prepare(options: Options) -> dict[str, Dataset]:
         if not any(is_of(problem, data) for data in options.data):
             kinds = "minority or spread" if problem == QUADRATIC else "a heterogeneity, such as iid"
             raise ValueError(f"data must name {kinds} for {problem}, got {' '.join(options.data)}")
+    check_levels([data for data in options.data if data not in TILTS])
     check(options.rule, options.n, options.tolerated)
     names: list[str] = [name for name in options.problem if name != QUADRATIC]
     datasets = {name: load(name, data_dir=options.data_dir) for name in names}

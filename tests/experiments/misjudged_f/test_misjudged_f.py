@@ -214,6 +214,7 @@ def test_tables_and_pictures(finished, tmp_path):
         ("--data iid", "data must name minority or spread for quadratic, got iid"),
         ("--data minority", "data must name a heterogeneity, such as iid for digits"),
         ("--data dirichlet", "heterogeneity must be iid"),
+        ("--data spread gamma:0.5 gamma:0.50", "heterogeneity must differ, got gamma:0.5 gamma"),
         ("--sigma -1", "sigma must be at least 0 and finite"),
         ("--batch-size 100000", "batch_size must be from 1 to"),
         ("--problem quadratic --data spread --batch-size 0", "batch_size must be at least 1"),
