@@ -11,7 +11,6 @@ Non-finite values: from at most f rows of NaN or ±inf come at most f rows that 
 should be, so a robust rule behind stays finite. Each function says what becomes of such rows.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,9 +21,9 @@ import numpy as np
 from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import in_part, mean_rows, means_of_chosen
+from simbyz._arrays.moments import mean_rows, means_of_chosen, sum_rows
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.redo import are_finite, repaired
+from simbyz._arrays.redo import are_finite
 from simbyz._arrays.scales import OwnLengths, own_lengths
 from simbyz._arrays.stacking import PyTree, Updates, ravel
 
@@ -169,13 +168,7 @@ def _bucketing(updates: Updates, f: int, *, key: jax.Array, bucket_size: int) ->
         shares = members / members.sum(axis=1, keepdims=True)
         return jnp.zeros(shares.shape).at[:, order].set(shares)
 
-    def means() -> jax.Array:
-        rows = mean_of_buckets(stack, order, bucket_size)
-        # A sum of rows may be no float where their mean is one.
-        again = functools.partial(_buckets_in_part, bucket_size=bucket_size)
-        return repaired(rows, again, stack, order)
-
-    return Halves(lambda: unravel(means()), weights)
+    return Halves(lambda: unravel(mean_of_buckets(stack, order, bucket_size)), weights)
 
 
 bucketing = halves(_bucketing)[0]
@@ -192,30 +185,31 @@ def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax
     Returns:
       (⌈n/s⌉, d); the last is the mean of the rows that are left.
     """
-    n = len(stack)
+    n, d = stack.shape
     if n > MAX_NETWORK_ROWS:
-        return _means_in_a_row(stack[order], bucket_size)
+        ordered = stack[order]
+        full = n - n % bucket_size
+        whole = _sure_mean_over(1, ordered[:full].reshape(-1, bucket_size, d))
+        if full == n:
+            return whole
+        return jnp.concatenate([whole, _sure_mean_over(0, ordered[full:])[None]])
     means = []
     for start in range(0, n, bucket_size):
         rows = [stack[member] for member in order[start : start + bucket_size]]
-        means.append(mean_rows(rows))
+        shares = [row / len(rows) for row in rows]
+        means.append(_where_finite(mean_rows(rows), sum_rows(shares).astype(stack.dtype)))
     return jnp.stack(means)
 
 
-def _buckets_in_part(stack: jax.Array, order: jax.Array, *, bucket_size: int) -> jax.Array:
-    def by_reshaping(rows: jax.Array) -> jax.Array:
-        return _means_in_a_row(rows[order], bucket_size)
-
-    return in_part(by_reshaping, stack)
+def _sure_mean_over(axis: int, rows: jax.Array) -> jax.Array:
+    return _where_finite(jnp.mean(rows, axis), jnp.sum(rows / rows.shape[axis], axis))
 
 
-def _means_in_a_row(ordered: jax.Array, bucket_size: int) -> jax.Array:
-    n, d = ordered.shape
-    full = n - n % bucket_size
-    whole = jnp.mean(ordered[:full].reshape(-1, bucket_size, d), axis=1)
-    if full == n:
-        return whole
-    return jnp.concatenate([whole, jnp.mean(ordered[full:], axis=0, keepdims=True)])
+def _where_finite(mean: jax.Array, of_shares: jax.Array) -> jax.Array:
+    """The mean, and in its place the sum of shares where the sum of rows was no float. Both in one
+    pass, which takes less time than to look whether the second is needed.
+    """
+    return jnp.where(jnp.isfinite(mean), mean, of_shares)
 
 
 def _shortened(

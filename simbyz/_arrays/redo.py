@@ -45,9 +45,9 @@ def redo_if(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def repaired(row: jax.Array, again: Callable[..., jax.Array], *operands: PyTree) -> jax.Array:
-    """A row (d,), or several, and what `again` gives of the operands, the stack (n, d) first, in
-    its place where it is not finite. Its derivative is that of the row. Each coordinate is on its
-    own: in a mesh each device looks at its own ones.
+    """A row (d,), and what `again` gives of the operands, the stack (n, d) first, in its place
+    where it is not finite. Its derivative is that of the row. Each coordinate is on its own: in a
+    mesh each device looks at its own ones.
     """
 
     def whole(row: jax.Array, *operands: PyTree) -> jax.Array:
@@ -66,7 +66,7 @@ def repaired(row: jax.Array, again: Callable[..., jax.Array], *operands: PyTree)
 
     if not in_mesh():
         return whole(row, *operands)
-    cut = PartitionSpec(*[None] * (row.ndim - 1), SHARD)
+    cut = PartitionSpec(SHARD)
     others = jax.tree.map(lambda _: PartitionSpec(), operands[1:])
     in_specs = (cut, PartitionSpec(None, SHARD), *others)
     return jax.shard_map(whole, in_specs=in_specs, out_specs=cut)(row, *operands)

@@ -9,7 +9,6 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import sum_rows
 from simbyz._arrays.ranks.long_rows import kth_largest
-from simbyz._arrays.redo import repaired
 from simbyz._arrays.scales import middle_of, wide
 from simbyz._arrays.stacking import Updates, ravel
 
@@ -71,18 +70,13 @@ def _fedseca(updates: Updates, f: int, *, sparsity: float = 0.9) -> Halves:
         return jnp.sum(shares, axis=1) / jnp.maximum(jnp.sum(count > 0), 1)
 
     def aggregate() -> jax.Array:
-        total = sum_rows(list(jnp.where(taken, cut, 0)))
-        mean = total / jnp.maximum(count, 1)
-        return repaired(mean, _mean_in_shares, jnp.where(taken, cut, jnp.nan)).astype(stack.dtype)
+        # The sum of values near the largest float may be none.
+        part = 0.5 ** n.bit_length()
+        unit = jnp.where(jnp.max(bound) > part * jnp.finfo(cut.dtype).max, part, 1)
+        total = sum_rows(list(jnp.where(taken, cut * unit, 0)))
+        return (total / jnp.maximum(count, 1) / unit).astype(stack.dtype)
 
     return Halves(lambda: unravel(aggregate()), weights)
 
 
 fedseca, fedseca_selection = halves(_fedseca)
-
-
-def _mean_in_shares(rows: jax.Array) -> jax.Array:
-    """The mean of the values that are not NaN, whose sum may be no float; 0 if none is."""
-    known = ~jnp.isnan(rows)
-    shares = jnp.where(known, rows, 0) / jnp.maximum(jnp.sum(known, axis=0), 1)[None]
-    return sum_rows(list(shares))
