@@ -56,7 +56,7 @@ def given_length(name: str, of: str, value: float | jax.Array | Length, dtype: A
 
 
 def lengths_to(center: jax.Array | None, stack: jax.Array, known: Reached | None = None) -> Lengths:
-    """The rows' distances to a centre, or to zero."""
+    """The rows' distances to a centre, or to zero: then what is known are their norms."""
     squares, unit = _squared_distances_to(center, stack, known)
     finite = jnp.isfinite(squares)
     return Lengths(safe_sqrt(jnp.where(finite, squares, 1)), unit, finite)
@@ -67,7 +67,7 @@ def _squared_distances_to(
     center: jax.Array | None, stack: jax.Array, known: Reached | None
 ) -> Squares:
     if center is None:
-        return squared_norms(stack)
+        return squared_norms(stack) if known is None else known.squares
     return squared_distances_to(center, stack, known)
 
 
