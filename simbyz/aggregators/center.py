@@ -85,7 +85,7 @@ def _centered_clipping(
     updates: Updates,
     f: int = 0,
     *,
-    radius: float | jax.Array | Length,
+    radius: float | jax.Array,
     iterations: int = 1,
     center: PyTree | None = None,
 ) -> Halves:
@@ -117,9 +117,8 @@ def _centered_clipping(
     """
     stack, unravel = ravel(updates)
     require("centered_clipping", len(stack), f, 2, 1)
-    start = jnp.zeros_like(stack[0]) if center is None else row_like(center, updates, stack)
-    steps = _clipped_steps("centered_clipping", stack, radius, iterations, start, center is None)
-    return _of_clipped_steps(stack, steps, unravel)
+    start = None if center is None else row_like(center, updates, stack)
+    return clipped_around("centered_clipping", stack, radius, iterations, start, unravel)
 
 
 centered_clipping, centered_clipping_selection = halves(_centered_clipping)
@@ -197,10 +196,7 @@ def _norm_bounded_mean(
     stack, unravel = ravel(updates)
     require("norm_bounded_mean", len(stack), f, 2, 1)
     reach = middle_length(lengths_to(None, stack)) if radius is None else radius
-    steps = _clipped_steps(
-        "norm_bounded_mean", stack, reach, 1, jnp.zeros_like(stack[0]), from_zero=True
-    )
-    return _of_clipped_steps(stack, steps, unravel)
+    return clipped_around("norm_bounded_mean", stack, reach, 1, None, unravel)
 
 
 norm_bounded_mean, norm_bounded_mean_selection = halves(_norm_bounded_mean)
@@ -242,22 +238,6 @@ def _fed_nga(updates: Updates, f: int) -> Halves:
 
 
 fed_nga, fed_nga_selection = halves(_fed_nga)
-
-
-def _of_clipped_steps(
-    stack: jax.Array,
-    steps: tuple[jax.Array, jax.Array],
-    unravel: Callable[[jax.Array], PyTree],
-) -> Halves:
-    moved, kept = steps
-
-    def weights() -> jax.Array:
-        total = jnp.sum(kept)
-        equal = 1 / len(stack)
-        shares = jnp.where(total > 0, kept / jnp.where(total > 0, total, 1), equal)
-        return jax.lax.stop_gradient(shares)
-
-    return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)
 
 
 def _at_least_one(rule: str, iterations: int) -> int:
@@ -322,6 +302,27 @@ def weiszfeld(
 
     start_from = first_carry((known.center, jnp.zeros(len(stack), dtype)), stack)
     return jax.lax.fori_loop(0, iterations, step, start_from)
+
+
+def clipped_around(
+    rule: str,
+    stack: jax.Array,
+    radius: float | jax.Array | Length,
+    iterations: int,
+    center: jax.Array | None,
+    unravel: Callable[[jax.Array], PyTree] = lambda row: row,
+) -> Halves:
+    """`centered_clipping` of a stack (n, d) around a row (d,), zero if None."""
+    start = jnp.zeros_like(stack[0]) if center is None else center
+    moved, kept = _clipped_steps(rule, stack, radius, iterations, start, center is None)
+
+    def weights() -> jax.Array:
+        total = jnp.sum(kept)
+        equal = 1 / len(stack)
+        shares = jnp.where(total > 0, kept / jnp.where(total > 0, total, 1), equal)
+        return jax.lax.stop_gradient(shares)
+
+    return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)
 
 
 def _clipped_steps(

@@ -20,7 +20,7 @@ from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
-from simbyz.aggregators.center import centered_clipping
+from simbyz.aggregators.center import clipped_around
 from simbyz.aggregators.filters.clustering import median_of_known
 
 __all__ = [
@@ -218,13 +218,13 @@ def _layerwise_centered_clipping(
     n, d = stack.shape
     require("layerwise_centered_clipping", n, f, 2, 1)
     start = None if center is None else row_like(center, updates, stack)
-    core = core_of(centered_clipping)
-    assert core is not None
     of_layers = []
     for layer in _layers(updates, n):
         own = None if start is None else start[layer]
         reach = _middle_distance(stack[:, layer], own) if radius is None else radius
-        part = core(stack[:, layer], f, radius=reach, iterations=iterations, center=own)
+        part = clipped_around(
+            "layerwise_centered_clipping", stack[:, layer], reach, iterations, own
+        )
         of_layers.append((layer.stop - layer.start, part))
     return Halves(
         lambda: unravel(jnp.concatenate([part.result() for _, part in of_layers])),
