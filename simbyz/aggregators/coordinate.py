@@ -19,12 +19,7 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import (
-    bearable,
-    in_part,
-    mean_rows,
-    weighted_mean,
-)
+from simbyz._arrays.moments import bearable, in_part, mean_rows, weighted_mean
 from simbyz._arrays.ranks.closest import (
     bounds_of_closest,
     mean_of_closest,
