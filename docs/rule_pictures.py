@@ -1,7 +1,6 @@
 """Pictures of rules in two dimensions: where attackers stand, against how far they pull it."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -29,30 +28,33 @@ ATTACKS = {
 }
 
 
-def honest_rows() -> jax.Array:
+def honest_rows() -> np.ndarray:
     """Twelve rows (h, 2) around (1, 1), of deviation 1 over both coordinates together."""
     rows = np.random.default_rng(7).normal(size=(N - F, 2)) * [1.0, 0.6]
     rows -= rows.mean(axis=0)
-    return jnp.asarray(1 + rows / np.sqrt(np.sum(rows**2) / (N - F)))
+    return 1 + rows / np.sqrt(np.sum(rows**2) / (N - F))
 
 
-def rule_of(name: str) -> Callable[[jax.Array], jax.Array]:
-    rule = functools.partial(aggregators.AGGREGATORS[name], **OPTIONS.get(name, {}))
-    return jax.jit(lambda stack: rule(stack, f=F))
+@functools.partial(jax.jit, static_argnames="name")
+def aggregates(name: str, stacks: jax.Array) -> jax.Array:
+    """The rule's aggregates (P, 2) of stacks (P, N, 2), one after the other."""
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **OPTIONS.get(name, {}))
+    return jax.lax.map(rule, stacks)
 
 
 def draw(name: str, path: Path) -> None:
     """A picture of the rule, as a PNG file."""
-    honest, rule = honest_rows(), rule_of(name)
-    mean = jnp.mean(honest, axis=0)
-
-    def under(byzantine: jax.Array) -> jax.Array:
-        return rule(jnp.concatenate([honest, byzantine]))
-
-    line = jnp.linspace(-EXTENT, EXTENT, PLACES)
-    places = mean + jnp.stack(jnp.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    results = jax.lax.map(lambda place: under(jnp.broadcast_to(place, (F, 2))), places)
-    moved = jnp.linalg.norm(results - mean, axis=1).reshape(PLACES, PLACES)
+    honest = honest_rows()
+    mean = honest.mean(axis=0)
+    line = np.linspace(-EXTENT, EXTENT, PLACES)
+    places = mean + np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 1, 2)
+    attackers = [attack(jax.random.key(1), honest, F) for attack, *_ in ATTACKS.values()]
+    # Places and attacks in one program: compiling is what a picture costs.
+    byzantine = np.concatenate([np.broadcast_to(places, (PLACES**2, F, 2)), attackers])
+    alike = np.broadcast_to(honest, (len(byzantine), *honest.shape))
+    stacks = np.concatenate([alike, byzantine], axis=1).astype(np.float32)
+    results = np.asarray(aggregates(name, stacks))
+    moved = np.linalg.norm(results[: PLACES**2] - mean, axis=1).reshape(PLACES, PLACES)
 
     figure = Figure(figsize=(5.6, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -60,8 +62,8 @@ def draw(name: str, path: Path) -> None:
     image = axes.pcolormesh(x, y, moved, vmin=0, vmax=1.5, cmap="cividis", rasterized=True)
     axes.scatter(*honest.T, s=22, color="white", edgecolor="black", label="honest")
     axes.plot(*mean, "+", color="white", ms=14, mew=2, label="honest mean")
-    for label, (attack, marker, size) in ATTACKS.items():
-        result = under(attack(jax.random.key(1), honest, F))
+    of_attacks = results[PLACES**2 :]
+    for result, (label, (_, marker, size)) in zip(of_attacks, ATTACKS.items(), strict=True):
         axes.plot(*result, marker, color="#d55e00", mec="black", ms=size, ls="", label=label)
     axes.set(aspect="equal", xlabel="first coordinate", ylabel="second coordinate", title=name)
     figure.colorbar(image, label="aggregate to honest mean, in honest deviations", extend="max")
