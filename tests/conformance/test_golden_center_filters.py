@@ -20,6 +20,7 @@ from tests.conformance.golden import (
     together,
 )
 from tests.reference import center_filters as slow
+from tests.support.compiled import compiled
 
 pytestmark = pytest.mark.thorough
 # Compiling for many rows takes as long as for all others: once is enough.
@@ -184,7 +185,7 @@ def test_selections_give_the_programs_acceptance_ratio(rule: str) -> None:
             params = entry["params"]
             honest, f = arrays[entry["input"]][: params["honests"]], params["f"]
             attack, options = attack_and_options(params["attack"], params["attack_args"])
-            attackers = getattr(attacks, attack)(jax.random.key(0), honest, f, **options)
-            rows = np.concatenate([honest, attackers])
-            weights = getattr(aggregators, f"{rule}_selection")(rows, f)
+            forged = compiled(getattr(attacks, attack), num_byzantine=f, **options)
+            rows = np.concatenate([honest, forged(jax.random.key(0), honest)])
+            weights = compiled(getattr(aggregators, f"{rule}_selection"), f=f)(rows)
             assert np.sum(weights[-f:]) == pytest.approx(entry["value"], rel=1e-6), entry
