@@ -25,8 +25,11 @@ class Length(NamedTuple):
     unit: jax.Array | float
 
     def times(self, unit: jax.Array) -> jax.Array:
-        """The length in another unit."""
-        return self.value * (unit / self.unit)
+        """The length in another unit, the largest float if that is none: by an infinite one what is
+        not shortened would have a derivative of 0 · inf.
+        """
+        length = self.value * jax.lax.stop_gradient(unit / self.unit)
+        return jnp.minimum(length, jnp.finfo(length.dtype).max)
 
 
 def middle_length(lengths: Lengths) -> Length:
@@ -39,7 +42,7 @@ def whole_share(unit: jax.Array) -> jax.Array:
     """What stands for 1 among shares of rows in a unit: 1, but where they are so long that the
     share of one that is shortened to 1 would be flushed to 0.
     """
-    return 1 / jnp.clip(unit, 2.0 ** -(jnp.finfo(unit.dtype).maxexp // 2), 1)
+    return 1 / jnp.clip(jax.lax.stop_gradient(unit), 2.0 ** -(jnp.finfo(unit.dtype).maxexp // 2), 1)
 
 
 def given_length(name: str, of: str, value: float | jax.Array | Length, dtype: Any) -> Length:
@@ -81,9 +84,11 @@ def _derivative_blanked(
     (center, stack, _), (center_moves, rows_move, _) = primals, tangents
     squares, unit = _squared_distances_to(*primals)
     apart, moves = stack.astype(squares.dtype), rows_move.astype(squares.dtype)
+    apart = apart * unit
     if center is not None:
-        apart, moves = apart - center[None], moves - center_moves[None]
-    apart = jnp.where(jnp.isfinite(squares)[:, None], apart * unit, 0)
+        # In that unit: the difference of two large floats may be none.
+        apart, moves = apart - (center * unit)[None], moves - center_moves[None]
+    apart = jnp.where(jnp.isfinite(squares)[:, None], apart, 0)
     change = 2 * jnp.sum(apart * (moves * unit), axis=1)
     return Squares(squares, unit), Squares(change, jnp.zeros_like(unit))
 

@@ -203,7 +203,8 @@ def _in_units(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     apart = rows - center[None]
     finer = unit_of_largest(apart)
     deviation = jnp.sqrt(jnp.sum(jnp.square(apart * finer), axis=0) / (len(rows) - 1))
-    return center / unit, deviation / finer / unit
+    # Behind a barrier, or XLA divides by finer · unit, which is flushed to 0 below 1e-38.
+    return center / unit, jax.lax.optimization_barrier(deviation / finer) / unit
 
 
 @mean_and_deviation.defjvp

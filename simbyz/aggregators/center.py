@@ -351,7 +351,7 @@ def _clipped_steps(
         bound = reach.times(lengths.unit * whole)
         kept = jnp.where(lengths.finite, jnp.minimum(whole, bound / lengths.values), 0) / n
         total = jnp.sum(kept) / whole
-        moved = center + (weighted_mean(stack, kept, whole) - total * center)
+        moved = moved_by(center, weighted_mean(stack, kept, whole), total)
         return moved, weights * (1 - total) + kept
 
     carry = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)
@@ -360,3 +360,10 @@ def _clipped_steps(
     return jax.lax.fori_loop(
         int(from_zero), iterations, lambda _, carry: step(carry[0], carry), carry
     )
+
+
+def moved_by(center: jax.Array, pulled: jax.Array, total: jax.Array) -> jax.Array:
+    """A centre (d,) moved to rows whose shares add up to a total (); pulled (d,): their sum."""
+    moved = center + (pulled - total * center)
+    # Of large values on both sides of zero the difference is no float; this loses more digits.
+    return jnp.where(jnp.isfinite(moved), moved, pulled + (1 - total) * center)

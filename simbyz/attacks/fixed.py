@@ -45,7 +45,7 @@ def a_little_is_enough(
     factors("a_little_is_enough", factor=factor)
     stack, unravel = ravel(honest)
     mean, deviation = mean_and_deviation("a_little_is_enough", seen(stack, known))
-    row = mean + factor * deviation
+    row = shifted(mean, factor, deviation)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -88,7 +88,7 @@ def sparse(
         given = jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask)
         marked = row_like(given, honest, stack)
         shifts = jnp.where(marked != 0, scale, factor)
-    row = mean + shifts * deviation
+    row = shifted(mean, shifts, deviation)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 
 
@@ -217,3 +217,9 @@ def mean_and_deviation(attack: str, stack: jax.Array) -> tuple[jax.Array, jax.Ar
     if len(stack) < 2:
         raise ValueError(f"{attack} needs at least 2 honest rows for a deviation, got 1")
     return moments.mean_and_deviation(stack)
+
+
+def shifted(mean: jax.Array, factor: float | jax.Array, deviation: jax.Array) -> jax.Array:
+    """mean + factor · deviation (d,), a float where it is one though the product is none."""
+    row = mean + factor * deviation
+    return jnp.where(jnp.isfinite(row), row, (mean / 4 + factor * (deviation / 4)) * 4)

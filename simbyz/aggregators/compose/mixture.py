@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz._arrays.calling import asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import one_number, random_key, require_callable
@@ -13,7 +14,8 @@ from simbyz._arrays.stacking import PyTree
 
 
 def mixture(
-    rules: Sequence[Callable[..., PyTree]], weights: Sequence[float | int] | None = None
+    rules: Sequence[Callable[..., PyTree]],
+    weights: Sequence[float | int] | np.ndarray | None = None,
 ) -> Callable[..., PyTree]:
     """The rule that is one of these, drawn by the key of each call.
 
@@ -44,7 +46,7 @@ def mixture(
     rules = tuple(rules)
     for rule in rules:
         require_callable("each rule of a mixture", rule, "simbyz.aggregators.median")
-    for one in weights or ():
+    for one in () if weights is None else weights:
         one_number("mixture", "each weight", one)
     shares = [1.0] * len(rules) if weights is None else [float(one) for one in weights]
     if not rules or len(shares) != len(rules):

@@ -17,6 +17,7 @@ from simbyz._arrays.lengths import (
 )
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
+from simbyz.aggregators.center import moved_by
 
 __all__ = ["sequential_centered_clipping", "sequential_centered_clipping_selection"]
 
@@ -86,7 +87,7 @@ def _sequential_centered_clipping(
         kept = jnp.where(lengths.finite & (place == turn), kept, 0) / jnp.asarray(sizes)[turn]
         kept = kept.astype(dtype)
         total = jnp.sum(kept) / whole
-        moved = center + (weighted_mean(stack, kept, whole) - total * center)
+        moved = moved_by(center, weighted_mean(stack, kept, whole), total)
         return moved, weights * (1 - total) + kept
 
     first = first_carry((start, jnp.zeros(n, dtype)), stack)

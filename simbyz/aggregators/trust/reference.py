@@ -205,8 +205,11 @@ def _trust(stack: jax.Array, direction: jax.Array) -> tuple[Lengths, jax.Array]:
     no product is larger than a norm.
     """
     norms = lengths_to(None, stack)
-    # Blanked for the derivative by the trusted update, where 0 · NaN would come back.
-    rows = wide(jnp.where(norms.finite[:, None], stack, 0))
+    # Blanked for the derivatives: by the trusted update 0 · NaN would come back, and a row of zeros
+    # has no direction to turn.
+    directed = norms.finite & (norms.values > safe_sqrt(jnp.zeros_like(norms.values)))
+    norms = norms._replace(values=jnp.where(directed, norms.values, 1))
+    rows = wide(jnp.where(directed[:, None], stack, 0))
     along = jnp.sum(rows * (direction * norms.unit)[None], axis=1)
     cosines = jnp.maximum(along / norms.values, 0)
     total = jnp.sum(cosines)

@@ -10,7 +10,7 @@ from simbyz._arrays.checks import integer
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
 from simbyz.attacks.base import StatefulAttack
-from simbyz.attacks.fixed import mean_and_deviation, z_max
+from simbyz.attacks.fixed import mean_and_deviation, shifted, z_max
 from simbyz.attacks.rows import count, factors, repeat, unit
 
 ROP = "relocated_orthogonal_perturbation"
@@ -81,11 +81,11 @@ def byz_mean(
     stack, unravel = ravel(honest)
     num_byzantine, h = count(num_byzantine), len(stack)
     mean, deviation = mean_and_deviation("byz_mean", stack)
-    first = mean + factor * deviation
+    first = shifted(mean, factor, deviation)
     few = num_byzantine // 2
     many = max(num_byzantine - few, 1)
     # (n - k) b - h mean, with b = mean + shift: what is common to both never enters the difference.
-    second = first + (h / many) * factor * deviation
+    second = shifted(first, (h / many) * factor, deviation)
     rows = jnp.concatenate([repeat(first, few), repeat(second, num_byzantine - few)])
     return unravel(rows.astype(stack.dtype))
 

@@ -16,7 +16,7 @@ from simbyz._arrays.checks import integer, random_key
 from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, ravel
-from simbyz.attacks.fixed import mean_and_deviation
+from simbyz.attacks.fixed import mean_and_deviation, shifted
 from simbyz.attacks.rows import count, factors, kept, seen
 
 # The size is halved this often at most: by then it is a millionth of where it started.
@@ -156,7 +156,7 @@ def fang_trimmed_mean(
             raise ValueError("fang_trimmed_mean needs known >= 2 for a deviation, got 1")
         mean, deviation = mean_and_deviation("fang_trimmed_mean", rows)
         away = jnp.where(mean > 0, -1, 1) * deviation
-        inner, outer = mean + 3 * away, mean + 4 * away
+        inner, outer = shifted(mean, 3, away), shifted(mean, 4, away)
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype)
     drawn = kept(inner)[None] + draws * kept(outer - inner)[None]

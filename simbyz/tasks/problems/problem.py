@@ -92,6 +92,8 @@ def dissimilarity(
             f"{heterogeneity} and {growth}"
         )
     least = 1 + (heterogeneity > 0) + (growth > 0)
+    if minority is not None and growth > 0:
+        least = 3  # scales differ within a group: one of them has two workers
     if h < least:
         raise ValueError(f"so different gradients need at least {least} workers, got {h}")
     scales, tilts = rng.normal(size=h), rng.normal(size=(h, d))

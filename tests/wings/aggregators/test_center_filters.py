@@ -191,6 +191,26 @@ def test_no_more_is_trusted_than_there_is() -> None:
     np.testing.assert_allclose(still, np.full(N, 1 / N), rtol=1e-6)
 
 
+def test_an_infinite_radius_has_the_derivative_of_the_mean() -> None:
+    rows = gaussian_rows(d=2).astype(np.float32)
+    for rule in (aggregators.centered_clipping, aggregators.norm_bounded_mean):
+        slope = compiled_gradient(rule, f=F, radius=np.inf)(rows)
+        np.testing.assert_allclose(slope, np.full((N, 2), 1 / N), rtol=1e-6)
+
+
+def test_a_row_of_zeros_has_no_trust_and_no_derivative() -> None:
+    """Of two rows along the axes, each is half of what is as long as the trusted update."""
+    rows = jnp.asarray([[2.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    trusted = jnp.asarray([3.0, 3.0])
+    compute = jax.jit(
+        jax.value_and_grad(lambda rows: jnp.sum(aggregators.fltrust(rows, 1, trusted=trusted)))
+    )
+    value, slope = compute(rows)
+    assert float(value) == pytest.approx(np.sqrt(18), rel=1e-6)
+    np.testing.assert_array_equal(slope[1], [0, 0])
+    assert np.all(np.isfinite(slope))
+
+
 @pytest.mark.parametrize(
     "name, options", [("aksel", {}), ("faba", {}), ("cge", {}), ("caf", {}), ("foundation_fl", {})]
 )

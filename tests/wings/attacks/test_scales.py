@@ -42,6 +42,22 @@ def test_the_deviation_of_small_and_large_rows() -> None:
         np.testing.assert_allclose(little(KEY, rows)[0] / scale, expected / scale, rtol=1e-5)
 
 
+def test_a_shift_that_is_no_float_from_a_mean_that_is_one() -> None:
+    """1.8 deviations of these rows are 1.14 of the largest float, the result -0.85 of it."""
+    most = float(np.finfo(np.float32).max)
+    rows = (np.array([[0.88], [0.29], [-0.59], [0.59]]) * most).astype(np.float32)
+    exact = rows.astype(np.float64) / most
+    deviation = exact.std(axis=0, ddof=1)
+    expected = exact.mean(axis=0) - 1.8 * deviation
+    for attack in (attacks.a_little_is_enough, attacks.sparse):
+        got = compiled(attack, num_byzantine=1, factor=-1.8)(KEY, rows)
+        np.testing.assert_allclose(np.float64(got[0]) / most, expected, rtol=1e-5)
+    first = exact.mean(axis=0) - 0.2 * deviation
+    got = compiled(attacks.byz_mean, num_byzantine=2, factor=-0.2)(KEY, rows)
+    second = 5 * first - exact.sum(axis=0)  # so that the mean of all six is the first
+    np.testing.assert_allclose(np.float64(got) / most, [first, second], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slower
 @pytest.mark.parametrize("symmetry", [None, "rotations"])
 def test_a_search_finds_the_same_factor_at_every_scale(symmetry) -> None:

@@ -178,6 +178,7 @@ REFUSED = {
     "one curvature": (dict(dimension=1), "in dimension 1 there is one curvature"),
     "alone": (dict(workers=1, heterogeneity=1.0), "need at least 2 workers, got 1"),
     "two": (dict(workers=2, heterogeneity=1.0, growth=1.0), "need at least 3 workers, got 2"),
+    "two groups": (dict(workers=2, growth=1.0, minority=1), "need at least 3 workers, got 2"),
     "minority": (dict(minority=4), "minority must be from 1 to workers - 1 = 3, got 4"),
 }
 

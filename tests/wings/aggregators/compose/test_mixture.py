@@ -68,6 +68,11 @@ def test_pytrees_and_behind_a_preaggregator():
     np.testing.assert_array_equal(made["b"], median(ROWS, 2)[1:])
 
 
+def test_weights_may_be_an_array():
+    rule = mixture([krum, median], np.array([0.0, 2.0]))
+    np.testing.assert_array_equal(rule(ROWS, 2, key=jax.random.key(0)), median(ROWS, 2))
+
+
 @pytest.mark.parametrize(
     ("rules", "weights", "message"),
     [

@@ -1,5 +1,6 @@
 """Values near the largest float, whose sums and differences are none, beside infinite ones."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,6 +42,20 @@ def test_the_mean_and_the_midpoint_of_large_values() -> None:
     np.testing.assert_allclose(mean, rows.astype(np.float64).mean(axis=0), rtol=1e-6)
     middle = compiled(aggregators.median, f=1, midpoint=True)(rows)
     np.testing.assert_allclose(middle, np.median(rows.astype(np.float64), axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["centered_clipping", "sequential_centered_clipping", "layerwise_centered_clipping"],
+)
+def test_clipping_around_a_centre_on_the_other_side_of_zero(name: str) -> None:
+    """The rows are 1.6 of the largest float from the centre, each step at most the radius."""
+    rows, center = jnp.full((3, 1), -0.8 * MOST), jnp.full(1, 0.8 * MOST)
+    rule = getattr(aggregators, name)
+
+    clipped = jax.jit(lambda radius: rule(rows, 1, radius=radius, center=center))
+    for radius, expected in ((0.4 * MOST, 0.4), (np.inf, -0.8)):
+        assert float(clipped(radius)[0]) / MOST == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.slower
