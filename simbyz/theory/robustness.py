@@ -14,7 +14,7 @@ of a rule as it is configured, behind pre-aggregators too.
 import math
 from collections.abc import Callable
 
-from simbyz._arrays.checks import integer, require
+from simbyz._arrays.checks import integer, not_negative, require
 
 
 def coefficient_floor(n: int, f: int) -> float:
@@ -128,19 +128,21 @@ def least_spread_coefficient(n: int, f: int) -> float:
 
 def mixing_coefficient(n: int, f: int, bound: float) -> float:
     """8 f / (n - f) · (κ + 1): nearest-neighbour mixing before a rule of coefficient κ. Raises,
-    reference: as `coefficient_floor`.
+    reference: as `coefficient_floor`, and of a κ that is negative or NaN.
     """
     coefficient_floor(n, f)
+    not_negative("mixing_coefficient", "bound", bound)
     return 8 * f / (n - f) * (bound + 1)
 
 
 def adaptive_clipping_coefficient(n: int, f: int, bound: float) -> float:
     """κ + 2 f / (n - 2f): adaptive robust clipping before a rule of coefficient κ.
 
-    Raises: as `coefficient_floor`.
+    Raises: as `mixing_coefficient`.
 
     Reference: Allouah et al., Adaptive gradient clipping for robust federated learning, 2024.
     """
+    not_negative("adaptive_clipping_coefficient", "bound", bound)
     return bound + 2 * coefficient_floor(n, f)
 
 
@@ -152,9 +154,11 @@ def bucketing_coefficient(n: int, f: int, bucket_size: int, bound: float) -> flo
     inequality the buckets' variance is at most a times that of the n - f honest rows, and by Cauchy
     and Schwarz ||ȳ - x̄_S||² is at most b - 1 times that, whatever the order of the rows.
 
-    Raises: ValueError where m < 2f + 1. Reference: the argument above; Karimireddy et al., ICLR
-      2022, have a bound in expectation over the order.
+    Raises: ValueError where m < 2f + 1, of a bucket_size not from 1 to n, and of a bound that is
+      negative or NaN. Reference: the argument above; Karimireddy et al., ICLR 2022, have a bound in
+      expectation over the order.
     """
+    not_negative("bucketing_coefficient", "bound", bound)
     sizes = _clean_buckets(n, f, bucket_size)
     most = (n - f) / (len(sizes) * min(sizes))
     squares = (n - f) * sum(1 / size for size in sizes) / len(sizes) ** 2
@@ -163,6 +167,9 @@ def bucketing_coefficient(n: int, f: int, bucket_size: int, bound: float) -> flo
 
 def _clean_buckets(n: int, f: int, bucket_size: int) -> list[int]:
     """Rows of ⌈n/s⌉ - f buckets, an incomplete one among them."""
+    bucket_size = integer("bucket_size", bucket_size)
+    if not 1 <= bucket_size <= n:
+        raise ValueError(f"bucket_size must be from 1 to n={n}, got {bucket_size}")
     count = -(-n // bucket_size)
     f = require("bucketing before a rule", count, f, 2, 1)
     return [bucket_size] * (count - f - 1) + [n - bucket_size * (count - 1)]
@@ -174,9 +181,10 @@ def resilience(n: int, f: int, coefficient: float) -> float:
     A rule is one if ||F(x) - x̄_S|| ≤ λ max_{i,j in S} ||x_i - x_j|| for every S of n - f rows. The
     variance around x̄_S is half the mean of all squared distances, of which one in n - f is 0.
 
-    Raises: as `coefficient_floor`. Reference of λ: Farhadkhani et al., ICML 2022.
+    Raises: as `mixing_coefficient`. Reference of λ: Farhadkhani et al., ICML 2022.
     """
     coefficient_floor(n, f)
+    not_negative("resilience", "coefficient", coefficient)
     return math.sqrt(coefficient / 2 * (1 - 1 / (n - f)))
 
 
@@ -199,6 +207,7 @@ def bucketing_resilience(n: int, f: int, bucket_size: int, bound: float) -> floa
     Buckets are no farther apart than rows, and their mean is off the rows' mean by that part of a
     diameter that the shares of both do not have in common. Raises: as `bucketing_coefficient`.
     """
+    not_negative("bucketing_resilience", "bound", bound)
     sizes = _clean_buckets(n, f, bucket_size)
     common = sum(min(1 / len(sizes), size / (n - f)) for size in sizes)
     return bound + max(0.0, 1 - common)

@@ -172,16 +172,21 @@ def checked_masses(
     """The masses (n,) with 0 for those that are negative or not finite, the largest from 2 to 4.
 
     Raises:
-      ValueError: they are not (n,), or none is positive and finite (if not traced).
+      ValueError: they are not (n,), are complex, or none is positive and finite (if not traced).
     """
     if np.shape(masses) != (n,):
         raise ValueError(
             f"{rule} needs a mass for each of the n={n} rows, got shape {np.shape(masses)}"
         )
+    if np.iscomplexobj(masses):
+        raise ValueError(f"{rule} needs masses that are real, got complex ones")
     if not isinstance(masses, jax.core.Tracer):
         values = np.asarray(masses, np.float64)
-        if not np.any(np.isfinite(values) & (values > 0)):
+        counted = np.where(np.isfinite(values) & (values > 0), values, 0)
+        if not np.any(counted):
             raise ValueError(f"{rule} needs a mass above 0, got {values}")
+        # In double precision, as all of them may be too small or too large for a float32.
+        masses = np.ldexp(counted, 2 - np.frexp(counted.max())[1])
     known = jnp.asarray(masses, jnp.promote_types(dtype, jnp.float32))
     known = jnp.where(jnp.isfinite(known) & (known > 0), known, 0)
     # By a power of two, which rounds nothing: whole masses stay as exact as they were.

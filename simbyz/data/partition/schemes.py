@@ -167,7 +167,7 @@ def dirichlet(
         )
     owner = np.empty(len(labels), np.int64)
     # Beyond this the draw would overflow; shares are equal to the last digit long before.
-    concentrations = np.full(n, min(alpha, 1e100))
+    concentrations = np.full(n, min(float(alpha), 1e100))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         ends = (np.cumsum(rng.dirichlet(concentrations))[:-1] * len(members)).astype(int)

@@ -190,9 +190,21 @@ def test_traced_masses_that_are_all_0_give_nan(name):
     assert np.isnan(RULES[name](ROWS, masses=jnp.zeros(N))).all()
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-42, 1e60])
+def test_masses_that_float32_lacks_count_by_their_ratios(unit):
+    rows = np.array([[1.0], [3.0], [5.0]], np.float32)
+    masses = unit * np.array([1.0, 4.0, 1e-20])
+    mean = WEIGHTED["weighted_average"](rows, masses=masses)
+    assert float(mean[0]) == pytest.approx((1 + 4 * 3) / 5, rel=1e-6)
+    assert float(WEIGHTED["weighted_median"](rows, masses=masses)[0]) == 3
+    assert float(heaviest_share(masses, 1)) == pytest.approx(4 / 5, rel=1e-6)
+
+
 @pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_refused_masses(name):
+    with pytest.raises(ValueError, match=f"{name} needs masses that are real"):
+        WEIGHTED[name](ROWS, masses=MASSES * 1j)
     with pytest.raises(ValueError, match=rf"{name} needs a mass for each of the n=9 .* \(8,\)"):
         WEIGHTED[name](ROWS, masses=MASSES[:8])
     with pytest.raises(ValueError, match=rf"{name} needs a mass for each of the n=9 .* \(9, 1\)"):

@@ -152,6 +152,9 @@ def test_extreme_concentrations():
     for alpha in (1e8, 1.7e308):
         even, _ = class_counts(partition.dirichlet(KEY, labels, 5, alpha=alpha), labels)
         assert np.ptp(even) <= 2
+    # A number on a device is one like any other, without a word of what its type can't hold.
+    one = partition.dirichlet(KEY, labels, 5, alpha=jax.numpy.float32(0.5))
+    np.testing.assert_array_equal(one[0], partition.dirichlet(KEY, labels, 5, alpha=0.5)[0])
 
 
 def test_shards_hold_few_labels():

@@ -14,12 +14,15 @@ from simbyz.simulator.certificates import realised_coefficient
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     adaptive_clipping_coefficient,
+    bucketing_coefficient,
+    bucketing_resilience,
     coefficient_floor,
     krum_coefficient,
     least_spread_coefficient,
     median_coefficient,
     mixing_coefficient,
     multi_krum_coefficient,
+    resilience,
     trimmed_mean_coefficient,
 )
 
@@ -106,6 +109,23 @@ def test_refused(bound):
         bound(6, -1)
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 1, got n=6, f=3"):
         mixing_coefficient(6, 3, 1.0)
+
+
+@pytest.mark.parametrize("bound", [-1.0, float("nan")])
+def test_no_coefficient_to_go_on_from(bound):
+    for function in (mixing_coefficient, adaptive_clipping_coefficient, resilience):
+        with pytest.raises(ValueError, match=f"needs (bound|coefficient) >= 0, got .*={bound}"):
+            function(5, 1, bound)
+    for function in (bucketing_coefficient, bucketing_resilience):
+        with pytest.raises(ValueError, match=f"needs bound >= 0, got bound={bound}"):
+            function(6, 1, 2, bound)
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (7, ValueError), (2.0, TypeError)])
+def test_no_size_of_a_bucket(size, error):
+    for function in (bucketing_coefficient, bucketing_resilience):
+        with pytest.raises(error, match="bucket_size must be"):
+            function(6, 0, size, 1.0)
 
 
 @pytest.mark.parametrize(("n", "f"), [(5, 1), (11, 4), (20, 2), (103, 50)])
