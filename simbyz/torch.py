@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import PyTree
 
 try:
@@ -53,8 +54,8 @@ def on_tensors(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     Raises:
       ValueError: in the call, a list of tensors that are not flat; whatever the function refuses.
-      TypeError: in the call, no argument is a tensor, or a further one is neither tensor nor array
-        and can't be hashed.
+      TypeError: in the call, no argument is a tensor, one is sparse, a key is a number but no int,
+        or a further argument is neither tensor nor array and can't be hashed.
     """
     signature = inspect.signature(function)
     program = jax.jit(functools.partial(_called, function), static_argnums=(0, 1))
@@ -110,17 +111,24 @@ def _stacked(name: str, value: Any) -> Any:
 
 
 def _key(value: Any) -> Any:
-    """A JAX key, of what PyTorch draws from."""
+    """A JAX key, of what PyTorch draws from.
+
+    Raises:
+      TypeError: a number that is no int, which would be cut.
+    """
     if isinstance(value, torch.Generator):
         value = torch.randint(2**31 - 1, (), generator=value, device=value.device)
     if isinstance(value, torch.Tensor):
-        value = int(value)
-    return jax.random.key(value) if isinstance(value, int) else value
+        value = value.item()
+    is_number = isinstance(value, bool | int | float | np.generic)
+    return jax.random.key(integer("key", value)) if is_number else value
 
 
 def _to_jax(leaf: Any, first: Any) -> Any:
     if not isinstance(leaf, torch.Tensor):
         return leaf
+    if leaf.layout != torch.strided:
+        raise TypeError(f"tensors must be dense, got one of {leaf.layout}: give tensor.to_dense()")
     tensor = leaf.detach().to(first.device)
     if not (tensor.is_cpu or (tensor.is_cuda and jax.default_backend() == "gpu")):
         tensor = tensor.cpu()

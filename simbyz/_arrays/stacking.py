@@ -46,7 +46,7 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
 
     Raises:
       ValueError: no leaf, no worker, no coordinate, leaves that disagree on n, leaves that are not
-        floating point, a list of arrays of one shape, or a single array (n,).
+        floating point of 16 bits or more, a list of arrays of one shape, or a single array (n,).
     """
     leaves, structure = jax.tree.flatten(updates)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
@@ -73,6 +73,11 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
     dtypes = [leaf.dtype for leaf in leaves]
     if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
         raise ValueError(f"updates must be floating point, got dtypes {[str(d) for d in dtypes]}")
+    if any(dtype.itemsize < 2 for dtype in dtypes):
+        raise ValueError(
+            f"updates must be of 16 bits or more, got dtypes {[str(d) for d in dtypes]}: rows of "
+            "fewer are .astype(jnp.float32) before, since JAX computes with no such number"
+        )
 
     if len(leaves) == 1 and leaves[0].ndim == 2:
         return leaves[0], lambda rows: jax.tree.unflatten(structure, [rows])

@@ -38,6 +38,11 @@ CALLS = {
     "no worker": (lambda: aggregators.median(ROWS[:0]), ValueError, "n >= 1 workers, got n=0"),
     "a scalar": (lambda: aggregators.median(np.float32(1)), ValueError, r"axis.*got shapes \[\(\)"),
     "integers": (lambda: aggregators.median(LABELS[:, None]), ValueError, "floating point.*int"),
+    "bytes": (
+        lambda: aggregators.krum(jnp.zeros((9, 4), jnp.float8_e4m3fn), 2),
+        ValueError,
+        r"16 bits or more, got dtypes \['float8_e4m3fn'\]: .* \.astype\(jnp.float32\)",
+    ),
     "text": (lambda: aggregators.median("rows"), (TypeError, ValueError), "rows|dtype|type"),
     "leaves that disagree on n": (
         lambda: aggregators.median({"a": ROWS, "b": ROWS[:3]}),

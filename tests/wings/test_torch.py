@@ -89,7 +89,7 @@ def test_attacks_and_their_keys(torch, on_tensors):
     np.testing.assert_allclose(little.numpy(), np.tile(expected, (3, 1)), rtol=1e-5)
     noise = on_tensors(attacks.gaussian)
     same = attacks.gaussian(jax.random.key(5), ROWS, 2)
-    for key in (5, jax.random.key(5), torch.tensor(5)):
+    for key in (5, np.int64(5), jax.random.key(5), torch.tensor(5)):
         np.testing.assert_allclose(noise(key, honest, 2).numpy(), same, rtol=1e-6)
     draws = torch.Generator().manual_seed(0)
     assert not torch.equal(noise(draws, honest, 2), noise(draws, honest, 2))
@@ -139,6 +139,11 @@ def test_refusals_are_the_functions_own(torch, on_tensors):
         on_tensors(aggregators.krum)(torch.tensor(ROWS), f=4)
     with pytest.raises(TypeError, match="no argument is a tensor"):
         on_tensors(aggregators.krum)(ROWS, f=2)
+    with pytest.raises(TypeError, match=r"must be dense, got one of torch.sparse_coo"):
+        on_tensors(aggregators.krum)(torch.tensor(ROWS).to_sparse(), f=2)
+    for key in (True, 3.7, torch.tensor(3.7)):
+        with pytest.raises(TypeError, match="key must be an int, got "):
+            on_tensors(attacks.gaussian)(key, torch.tensor(ROWS), 1)
 
 
 def test_compiled_once_for_equal_shapes(torch, on_tensors):

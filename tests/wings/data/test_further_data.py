@@ -14,6 +14,7 @@ from sklearn import datasets as embedded
 
 from simbyz import data
 from simbyz.data import partition
+from simbyz.data.batches import normalise
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "wine"])
@@ -80,6 +81,20 @@ def test_a_table_without_a_label(missing):
     labels[3] = labels[7] = missing
     with pytest.raises(ValueError, match="got 2 of 10 that are None or NaN, such as that of row 3"):
         data.table("ten", rows, labels)
+
+
+def test_a_feature_far_from_zero_keeps_its_digits():
+    """Seconds of 2023 are in steps of 128 in float32, which 0.1 holds to its last bit."""
+    seconds = 1.7e9 + np.random.default_rng(0).integers(0, 300, 40)
+    rows = np.stack([seconds, np.full(40, 0.1), np.arange(40.0)], axis=1)
+    dataset = data.table("dates", rows, np.arange(40) % 2)
+    is_test = np.arange(40) % 5 == 0
+    train = seconds[~is_test]
+    for images, values in ((dataset.train_images, train), (dataset.test_images, seconds[is_test])):
+        got = normalise(images, dataset.scale, dataset.mean, dataset.deviation)
+        np.testing.assert_allclose(got[:, 0], (values - train.mean()) / train.std(), atol=1e-5)
+        np.testing.assert_array_equal(got[:, 1], 0)
+    np.testing.assert_array_equal(dataset.train_images[:, 2], np.arange(40)[~is_test])
 
 
 def test_a_partition_by_owners():
