@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from simbyz._arrays.calling import asks_for
+from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import PyTree
 
 __all__ = ["as_gradient_transformation", "at_workers"]
@@ -90,8 +91,14 @@ def at_workers(
 
     Returns:
       A transformation of leaves (n, ...) to leaves (n, ...); its state has the leading axis n too.
+
+    Raises:
+      TypeError, ValueError: num_workers is no int, or below 1.
     """
     transformation = optax.with_extra_args_support(transformation)
+    num_workers = integer("num_workers", num_workers)
+    if num_workers < 1:
+        raise ValueError(f"at_workers needs num_workers >= 1, got {num_workers}")
 
     def init(params: PyTree) -> Any:
         # Every worker starts from the same state, though from its own copy of it.

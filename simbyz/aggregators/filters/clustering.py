@@ -51,7 +51,7 @@ def _clipped_clustering(
       averaged. The choice carries no derivative, the clipping does.
 
     Raises:
-      ValueError: n < 2f + 1, or an unknown linkage.
+      ValueError: n < 2f + 1, an unknown linkage, or a history that is not floats (k,).
 
     Weights: 1/m for each of m rows of the cluster, clipped as they are.
     Cost: one n × n × d matrix product, two passes over the stack, and n steps on an n × n matrix.
@@ -141,11 +141,30 @@ def remember_norms(history: jax.Array | np.ndarray, updates: PyTree) -> jax.Arra
     """The history (k,) for the next call: with the norms of these rows, without the oldest ones.
 
     Start from jnp.full(k, jnp.nan), with room for k = steps · n norms to forget none.
+
+    Raises:
+      ValueError: a history that is not floats (k,).
     """
     stack, _ = ravel(updates)
     lengths = lengths_to(None, stack)
     norms = jnp.where(lengths.finite, lengths.values, jnp.inf) / lengths.unit
+    history = _known_norms(history)
     return jnp.concatenate([history, norms.astype(history.dtype)])[len(stack) :]
+
+
+def _known_norms(history: jax.Array | np.ndarray) -> jax.Array:
+    """The history as an array.
+
+    Raises:
+      ValueError: it is not floats (k,): ints would cut the norms that are added.
+    """
+    known = jnp.asarray(history)
+    if known.ndim != 1 or not jnp.issubdtype(known.dtype, jnp.floating):
+        raise ValueError(
+            f"the history must be norms (k,), floats, such as jnp.full(k, jnp.nan), got "
+            f"{known.dtype} of shape {known.shape}"
+        )
+    return known
 
 
 def _clustered(
@@ -161,7 +180,7 @@ def _clustered(
         )
     lengths = lengths_to(None, stack)
     norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
-    before = [] if history is None else [history.astype(norms.dtype) * lengths.unit]
+    before = [] if history is None else [_known_norms(history).astype(norms.dtype) * lengths.unit]
     chosen = _larger_cluster(_angles(stack, lengths), lengths.finite, linkage)
     return norms, median_of_known(jnp.concatenate([norms, *before])), chosen
 

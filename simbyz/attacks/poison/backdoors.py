@@ -59,10 +59,10 @@ def pattern(dataset: Dataset, *, size: int = 2, value: float | None = None) -> T
     Args:
       dataset: whose images it is for.
       size: of the square; the number of features.
-      value: of its pixels; the largest one of the training images if None.
+      value: of its pixels, as the images hold them; the largest one of the training images if None.
 
     Raises:
-      ValueError: a size below 1 or above that of the images.
+      ValueError: a size below 1 or above that of the images, or a value that is no pixel's.
 
     Reference: Gu, Dolan-Gavitt and Garg, BadNets, 2017.
     """
@@ -74,6 +74,8 @@ def pattern(dataset: Dataset, *, size: int = 2, value: float | None = None) -> T
     mask = np.zeros(shape, bool)
     mask[(slice(-size, None),) * 2 if len(shape) == 3 else (..., slice(-size, None))] = True
     put = images.max() if value is None else value
+    if images.dtype == np.uint8 and (not 0 <= put <= 255 or put != int(put)):
+        raise ValueError(f"value must be of a pixel, a whole number from 0 to 255, got {value}")
     return Trigger(mask, np.full(shape, put, images.dtype))
 
 

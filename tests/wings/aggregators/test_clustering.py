@@ -70,6 +70,17 @@ def test_few_rows() -> None:
     np.testing.assert_array_equal(clipped_clustering(np.full((3, 2), np.nan), 0), [0, 0])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_a_history_that_is_none() -> None:
+    """Whole numbers would cut the norms that are added to them."""
+    rows = two_groups(1, few=0)
+    for bad in (np.zeros(2 * N, int), np.zeros((2, N))):
+        with pytest.raises(ValueError, match="history must be norms"):
+            remember_norms(bad, rows)
+        with pytest.raises(ValueError, match="history must be norms"):
+            clipped_clustering(rows, 0, history=bad)
+
+
 def test_the_norms_are_clipped_to_the_median_of_all_so_far() -> None:
     first, second = two_groups(1, few=0), 10 * two_groups(2, few=0)
     history = jnp.full(2 * N, jnp.nan)

@@ -116,6 +116,11 @@ def test_workers_clip_each_on_its_own() -> None:
     np.testing.assert_allclose(norms, np.full(NUM_WORKERS, 0.5), rtol=1e-6)
 
 
+def test_numbers_of_workers_that_are_none() -> None:
+    with pytest.raises(ValueError, match="num_workers >= 1, got 0"):
+        at_workers(optax.trace(0.9), 0)
+
+
 def test_the_aggregator_of_optax_process() -> None:
     optimizer = aggregating.process(
         optax.identity(), as_gradient_transformation(median, f=3), optax.sgd(0.1)

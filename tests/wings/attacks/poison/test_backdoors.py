@@ -126,6 +126,8 @@ SMALL = Trigger(np.ones((2, 2, 1), bool), np.zeros((2, 2, 1), np.uint8))
     ("call", "words"),
     [
         (lambda: attacks.pattern(DIGITS, size=9), "size must be from 1 to 8, got 9"),
+        (lambda: attacks.pattern(DIGITS, value=0.5), "whole number from 0 to 255, got 0.5"),
+        (lambda: attacks.pattern(DIGITS, value=300.0), "whole number from 0 to 255, got 300"),
         (lambda: PATTERN.split(10), "parts must be from 1 to 9, got 10"),
         (lambda: plant(num_byzantine=7), "from 1 to 6 workers, got 7"),
         (lambda: plant(target=10), "target must be from 0 to 9, got 10"),
