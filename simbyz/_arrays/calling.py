@@ -47,9 +47,10 @@ def require_known(what: str, function: Callable[..., Any], known: Collection[str
     """
     needed = [name for name in signature(function).parameters if needs(function, name)]
     if others := [name for name in needed if name not in known]:
+        instead = f", or ask for some of {', '.join(known)}" if known else ""
         raise ValueError(
             f"{what} asks for {', '.join(others)}, which it is not given here: bind it, as by "
-            f"functools.partial, or ask for some of {', '.join(known)}"
+            f"functools.partial{instead}"
         )
 
 

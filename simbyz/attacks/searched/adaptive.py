@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, signature_of_all
+from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, require_known, signature_of_all
 from simbyz._arrays.checks import flag, require_callable
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
@@ -75,8 +75,9 @@ def adaptive(
       where the rule does and the attacker knows them.
 
     Raises:
-      ValueError: evaluations < 1, an unknown direction or symmetry, a rule that asks for `root` and
-        an attacker who knows none; whatever the rule refuses, when the attack is traced.
+      ValueError: evaluations < 1, an unknown direction or symmetry, a rule that needs what is not
+        bound, such as a key, or asks for `root` where the attacker knows none; whatever the rule
+        refuses, when the attack is traced.
 
     Cost: `evaluations` times the rule, or one `in_span` and as many small ones.
     Reference: the released program of Distributed Momentum (ICLR 2021), where a negative factor
@@ -85,6 +86,7 @@ def adaptive(
       positive side at the factor it found; "little-negative" sends what it searched.
     """
     require_callable("rule", rule, "simbyz.aggregators.median")
+    require_known(f"the rule {name_of(rule)} of adaptive", rule, OF_ROOT)
     chosen, evaluations = _direction(direction), at_least_one(evaluations)
     knows_root = flag("knows_root", knows_root)
     if symmetry not in (None, "rotations"):

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.calling import name_of, require_known
 from simbyz._arrays.checks import integer, require_callable
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
@@ -84,14 +85,15 @@ def gradient_ascent(
       An attack (key, honest, num_byzantine) -> the Byzantine rows.
 
     Raises:
-      ValueError: an unknown symmetry, fewer than two honest rows, no climber; whatever the rule
-        refuses, when the attack is traced.
+      ValueError: an unknown symmetry, fewer than two honest rows, no climber, a rule that needs
+        what is not bound, such as a key; whatever the rule refuses, when the attack is traced.
 
     Cost: without symmetry, 26 evaluations of the rule on each of 3 + 6h rays; in each iteration of
       each climber 8, and a gradient. With "coordinates", 74 on each of 3 rays. With "rotations", as
       without, but of rows of few numbers, after one `in_span`.
     """
     require_callable("rule", rule, "simbyz.aggregators.median")
+    require_known(f"the rule {name_of(rule)} of gradient_ascent", rule, ())
     if symmetry is not None and symmetry not in get_args(Symmetry):
         raise ValueError(f'symmetry must be "coordinates", "rotations" or None, got {symmetry!r}')
     climbers, iterations = integer("climbers", climbers), integer("iterations", iterations)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import OF_ROOT, signature_of_all
+from simbyz._arrays.calling import OF_ROOT, name_of, require_known, signature_of_all
 from simbyz._arrays.checks import integer, number, require_callable
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
@@ -47,9 +47,9 @@ def sensitivity_curve(
 
     Raises:
       TypeError: a rule that is no function, a reach that is no number.
-      ValueError: evaluations < 1, a reach that is not positive or not finite (if not traced); fewer
-        than two honest rows, what the rule refuses, and a rule that gives no row like an honest
-        one, when the attack is traced.
+      ValueError: evaluations < 1, a reach that is not positive or not finite (if not traced), a
+        rule that needs what is not bound, such as a key; fewer than two honest rows, what the rule
+        refuses, and a rule that gives no row like an honest one, when the attack is traced.
 
     Cost: 2 · evaluations + 1 times the rule.
     Reference: Schroth, Vlaski and Zoubir, Sensitivity curve maximization: attacking robust
@@ -58,6 +58,7 @@ def sensitivity_curve(
     Convention: the direction, the honest deviation, and the values tried are choices made here.
     """
     require_callable("rule", rule, "simbyz.aggregators.median")
+    require_known(f"the rule {name_of(rule)} of sensitivity_curve", rule, OF_ROOT)
     number("reach", reach, "positive and finite", lambda one: 0 < one < math.inf)
     evaluations = integer("evaluations", evaluations)
     if evaluations < 1:

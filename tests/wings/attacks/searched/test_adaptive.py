@@ -307,6 +307,22 @@ def test_an_unknown_direction_or_symmetry(unchecked_shapes):
         attacks.adaptive("little", aggregators.krum, symmetry="mirrors")
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        functools.partial(attacks.adaptive, "little"),
+        attacks.gradient_ascent,
+        attacks.sensitivity_curve,
+    ],
+)
+def test_a_rule_that_needs_what_is_not_bound(search):
+    with pytest.raises(ValueError, match=r"rule dnc of \w+ asks for key, which it is not given .*"):
+        search(aggregators.dnc)
+    with pytest.raises(ValueError, match="asks for masses, .*: bind it, as by functools.partial"):
+        search(aggregators.weighted_median)
+    assert callable(search(functools.partial(aggregators.dnc, key=KEY)))
+
+
 def test_the_rule_refuses_when_the_attack_is_traced():
     with pytest.raises(ValueError, match="n >= 2f \\+ 3"):
         attacks.adaptive("little", aggregators.krum)(KEY, HONEST, 4)
