@@ -55,9 +55,12 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
     its deviation, such as a date, is kept less its mean, in float32.
 
     Raises:
-      ValueError: rows are of another shape, or labels another number or missing; what `Dataset`
-        refuses.
+      TypeError: rows are no real numbers.
+      ValueError: rows are of another shape or fewer than two, or labels another number, missing or
+        of kinds without an order; what `Dataset` refuses.
     """
+    if np.iscomplexobj(rows):
+        raise TypeError("a table has rows of real numbers, got complex ones")
     exact = np.asarray(rows, np.float64)
     rows = exact.astype(np.float32)
     if rows.ndim != 2 or np.shape(labels) != rows.shape[:1]:
@@ -65,6 +68,8 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
             f"a table has rows (N, features) and labels (N,), got {rows.shape} and "
             f"{np.shape(labels)}"
         )
+    if len(rows) < 2:
+        raise ValueError(f"a table has a training row and a test row, got {len(rows)} rows")
     labels = np.asarray(labels)
     missing = np.array([label is None or label != label for label in labels.tolist()], bool)
     if missing.any():
@@ -72,7 +77,10 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
             f"labels must be known, got {missing.sum()} of {len(labels)} that are None or NaN, "
             f"such as that of row {missing.argmax()}: leave these rows out"
         )
-    classes, labels = np.unique(labels, return_inverse=True)
+    try:
+        classes, labels = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"labels must be of one kind, which has an order: {error}") from error
     is_test = np.arange(len(rows)) % 5 == 0
     rows = np.where(*_less_their_means(exact, is_test), rows)
     train = rows[~is_test].astype(np.float64)

@@ -133,9 +133,12 @@ def characters(name: str, texts: list[str], length: int = 16) -> tuple[Dataset, 
       order of the characters; and its partition by texts.
 
     Raises:
+      TypeError: texts are no list of str.
       ValueError: length below 1, a text that is not longer, or one all of which is for the test.
     """
     length = integer("length", length)
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts must be a list of str, got {type(texts).__name__} {texts!r:.80}")
     if length < 1 or not texts or min(map(len, texts)) <= length:
         raise ValueError(f"each text must be longer than length={length}, which is at least 1")
     letters = sorted(set("".join(texts)))

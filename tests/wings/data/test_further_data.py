@@ -37,6 +37,20 @@ def test_a_table_has_a_label_a_row():
             data.table("one", rows, list(labels))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_what_is_no_table_and_no_text():
+    rows, labels = np.ones((10, 2)), [0, 1] * 5
+    with pytest.raises(TypeError, match="rows of real numbers, got complex ones"):
+        data.table("waves", rows * 1j, labels)
+    with pytest.raises(ValueError, match="a training row and a test row, got 1 rows"):
+        data.table("one", rows[:1], labels[:1])
+    with pytest.raises(ValueError, match="labels must be of one kind, which has an order: '<'"):
+        data.table("mixed", rows, np.array(["a", 1] * 5, object))
+    for texts in ("abcdef", ["abcdef", 3]):
+        with pytest.raises(TypeError, match="texts must be a list of str, got "):
+            data.characters("none", texts, length=2)
+
+
 def test_a_scale_of_numpy_is_a_number():
     digits = data.load("digits")
     assert dataclasses.replace(digits, scale=np.float32(16)).scale == 16
