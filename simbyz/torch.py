@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import integer, require_callable
 from simbyz._arrays.stacking import PyTree
 
 try:
@@ -53,10 +53,12 @@ def on_tensors(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
       and no gradient flows through.
 
     Raises:
+      TypeError: what is no function, such as a rule that remembers.
       ValueError: in the call, a list of tensors that are not flat; whatever the function refuses.
       TypeError: in the call, no argument is a tensor, one is sparse, a key is a number but no int,
         or a further argument is neither tensor nor array and can't be hashed.
     """
+    require_callable("function", function, "simbyz.aggregators.median")
     signature = inspect.signature(function)
     program = jax.jit(functools.partial(_called, function), static_argnums=(0, 1))
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from typing import Any
 
+from simbyz._arrays.checks import require_callable
+
 # What a rule may ask for and the simulator gives: a random key, its memory, the rows' masses, whose
 # rows they are (numbers of the workers), the parameters (d,) before the step, and of the server's
 # own examples the gradient or `Root`. An attack may ask for the latter.
@@ -52,6 +54,18 @@ def require_known(what: str, function: Callable[..., Any], known: Collection[str
             f"{what} asks for {', '.join(others)}, which it is not given here: bind it, as by "
             f"functools.partial{instead}"
         )
+
+
+def require_rule(of: str, rule: Any, known: Collection[str] = ()) -> None:
+    """Whether a rule, of another rule or an attack of this name, is a function that needs no more
+    than it can be given there.
+
+    Raises:
+      TypeError: it is no function.
+      ValueError: it needs more, such as a key that is not bound.
+    """
+    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_known(f"the rule {name_of(rule)} of {of}", rule, known)
 
 
 def signature_of_all(

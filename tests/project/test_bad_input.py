@@ -38,6 +38,31 @@ CALLS = {
     "no worker": (lambda: aggregators.median(ROWS[:0]), ValueError, "n >= 1 workers, got n=0"),
     "a scalar": (lambda: aggregators.median(np.float32(1)), ValueError, r"axis.*got shapes \[\(\)"),
     "integers": (lambda: aggregators.median(LABELS[:, None]), ValueError, "floating point.*int"),
+    "a rule within a rule that needs a key": (
+        lambda: aggregators.median_of_means(ROWS, 2, rule=aggregators.dnc),
+        ValueError,
+        "the rule dnc of median_of_means asks for key, .*: bind it, as by functools.partial$",
+    ),
+    "a rule within a rule that needs masses": (
+        lambda: aggregators.gas(ROWS, 2, rule=aggregators.weighted_median),
+        ValueError,
+        "the rule weighted_median of gas asks for masses",
+    ),
+    "a rule within optax that needs more than a key": (
+        lambda: aggregators.as_gradient_transformation(aggregators.fltrust, f=2),
+        ValueError,
+        "the rule fltrust of as_gradient_transformation asks for trusted, .* ask for some of key",
+    ),
+    "a rule that remembers, layer by layer": (
+        lambda: aggregators.layerwise(aggregators.safeguard()),
+        TypeError,
+        r"rule must be a function, such as simbyz.aggregators.median, got StatefulRule\(",
+    ),
+    "a rule that remembers, in layers": (
+        lambda: aggregators.in_layers(aggregators.safeguard(), lambda row: row),
+        TypeError,
+        r"rule must be a function, such as simbyz.aggregators.lasa, got StatefulRule\(",
+    ),
     "bytes": (
         lambda: aggregators.krum(jnp.zeros((9, 4), jnp.float8_e4m3fn), 2),
         ValueError,

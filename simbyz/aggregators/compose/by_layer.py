@@ -13,7 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.checks import floor_of_product, not_negative, require, share_below_one
+from simbyz._arrays.checks import (
+    floor_of_product,
+    not_negative,
+    require,
+    require_callable,
+    share_below_one,
+)
 from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.lengths import Length, lengths_to, middle_length
 from simbyz._arrays.moments import weighted_mean
@@ -49,8 +55,10 @@ def in_layers(
       A callable with the rule's signature, (n, d) -> (d,). It has a selection if the rule has one.
 
     Raises:
+      TypeError: a rule that is no function.
       ValueError: when called, the leaves are not the row again, in its order.
     """
+    require_callable("rule", rule, "simbyz.aggregators.lasa")
     core = core_of(rule)
 
     require_inverse = functools.cache(functools.partial(_require_inverse, unravel))

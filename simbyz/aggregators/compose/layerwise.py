@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from simbyz._arrays.checks import require_callable
 from simbyz._arrays.stacking import PyTree
 
 
@@ -25,7 +26,12 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     Returns:
       A callable with the rule's signature.
+
+    Raises:
+      TypeError: a rule that is no function.
     """
+
+    require_callable("rule", rule, "simbyz.aggregators.median")
 
     # Its name and signature, by which it is given what it asks for, but not its attributes: the
     # selection of a rule is not that of the rule layer by layer.

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz._arrays.calling import asks_for
+from simbyz._arrays.calling import asks_for, require_rule
 from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import PyTree
 
@@ -52,8 +52,11 @@ def as_gradient_transformation(
       theirs with one axis more (say, a gradient taken without vmap).
 
     Raises:
-      ValueError: a rule that asks for a key without one, or a key for a rule that asks for none.
+      TypeError: a rule that is no function, such as one that remembers.
+      ValueError: a rule that asks for a key without one, or a key for a rule that asks for none; a
+        rule that needs more.
     """
+    require_rule("as_gradient_transformation", rule, ("key",))
     if asks_for(rule, "key") and key is None:
         raise ValueError("as_gradient_transformation needs a key: the rule asks for one")
     if not asks_for(rule, "key") and key is not None:

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import name_of
+from simbyz._arrays.calling import name_of, require_rule
 from simbyz._arrays.checks import (
     integer,
     random_key,
     require,
-    require_callable,
     require_shape,
 )
 from simbyz._arrays.halves import Halves, halves
@@ -66,7 +65,7 @@ def _gas(
     groups = min(GROUPS, d) if groups is None else integer("groups", groups)
     if not 1 <= groups <= d:
         raise ValueError(f"gas needs 1 <= groups <= d, got groups={groups}, d={d}")
-    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_rule("gas", rule)
     # Of half precision the rule's result is not rounded.
     rows = wide(jax.lax.stop_gradient(stack))
     if key is not None:

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.calling import name_of
+from simbyz._arrays.calling import name_of, require_rule
 from simbyz._arrays.checks import (
     integer,
     random_key,
     require,
-    require_callable,
     require_shape,
 )
 from simbyz._arrays.halves import Halves, halves, selection_of
@@ -67,7 +66,7 @@ def _median_of_means(
         raise ValueError(
             f"median_of_means needs 2f + 1 <= groups <= n, got groups={groups}, n={n}, f={f}"
         )
-    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_rule("median_of_means", rule)
     members = jnp.asarray(np.arange(n) * groups // n == np.arange(groups)[:, None])
     if key is not None:
         random_key("median_of_means", key)

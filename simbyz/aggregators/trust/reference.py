@@ -12,14 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import name_of
+from simbyz._arrays.calling import name_of, require_rule
 from simbyz._arrays.checks import (
     integer,
     not_negative,
     number,
     random_key,
     require,
-    require_callable,
     require_shape,
 )
 from simbyz._arrays.chunks import sum_over_chunks
@@ -176,7 +175,7 @@ def _foundation_fl(
     stack, unravel = ravel(updates)
     n = len(stack)
     middle, copies = _most_central(stack, f, m)
-    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_rule("foundation_fl", rule)
 
     def aggregate() -> jax.Array:
         def of_all(

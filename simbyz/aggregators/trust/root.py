@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import name_of
-from simbyz._arrays.checks import not_negative, require, require_callable, require_shape
+from simbyz._arrays.calling import name_of, require_rule
+from simbyz._arrays.checks import not_negative, require, require_shape
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.stacking import PyTree, Row, Updates, ravel, row_like
@@ -134,7 +134,7 @@ def _loss_function_rejection(
     n = len(stack)
     f = require("loss_function_rejection", n, f, 1, 2)
     require_root(root)
-    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_rule("loss_function_rejection", rule)
     rows, start = jax.lax.stop_gradient(stack), row_like(root.parameters, updates, stack)
 
     def without(row: jax.Array) -> jax.Array:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, require_known, signature_of_all
-from simbyz._arrays.checks import flag, require_callable
+from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, require_rule, signature_of_all
+from simbyz._arrays.checks import flag
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
@@ -85,8 +85,7 @@ def adaptive(
     Convention: that program searches on the negated side when `negative` is set, and then sends the
       positive side at the factor it found; "little-negative" sends what it searched.
     """
-    require_callable("rule", rule, "simbyz.aggregators.median")
-    require_known(f"the rule {name_of(rule)} of adaptive", rule, OF_ROOT)
+    require_rule("adaptive", rule, OF_ROOT)
     chosen, evaluations = _direction(direction), at_least_one(evaluations)
     knows_root = flag("knows_root", knows_root)
     if symmetry not in (None, "rotations"):

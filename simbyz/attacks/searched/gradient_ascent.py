@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import name_of, require_known
-from simbyz._arrays.checks import integer, require_callable
+from simbyz._arrays.calling import require_rule
+from simbyz._arrays.checks import integer
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.rows import count
@@ -92,8 +92,7 @@ def gradient_ascent(
       each climber 8, and a gradient. With "coordinates", 74 on each of 3 rays. With "rotations", as
       without, but of rows of few numbers, after one `in_span`.
     """
-    require_callable("rule", rule, "simbyz.aggregators.median")
-    require_known(f"the rule {name_of(rule)} of gradient_ascent", rule, ())
+    require_rule("gradient_ascent", rule)
     if symmetry is not None and symmetry not in get_args(Symmetry):
         raise ValueError(f'symmetry must be "coordinates", "rotations" or None, got {symmetry!r}')
     climbers, iterations = integer("climbers", climbers), integer("iterations", iterations)

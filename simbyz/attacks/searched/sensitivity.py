@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import OF_ROOT, name_of, require_known, signature_of_all
-from simbyz._arrays.checks import integer, number, require_callable
+from simbyz._arrays.calling import OF_ROOT, require_rule, signature_of_all
+from simbyz._arrays.checks import integer, number
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import mean_and_deviation
@@ -57,8 +57,7 @@ def sensitivity_curve(
       `gradient_ascent` maximise the distance from the honest mean instead.
     Convention: the direction, the honest deviation, and the values tried are choices made here.
     """
-    require_callable("rule", rule, "simbyz.aggregators.median")
-    require_known(f"the rule {name_of(rule)} of sensitivity_curve", rule, OF_ROOT)
+    require_rule("sensitivity_curve", rule, OF_ROOT)
     number("reach", reach, "positive and finite", lambda one: 0 < one < math.inf)
     evaluations = integer("evaluations", evaluations)
     if evaluations < 1:
