@@ -33,7 +33,8 @@ def sensitivity_curve(
 
         z maximises ||F(honest, b ... b) - F(honest, mean ... mean)||
 
-    over `evaluations` values on each side of 0, at equal ratios from reach / 100 to reach.
+    over `evaluations` values on each side of 0, at equal ratios from reach / 100 to reach, or reach
+    alone.
 
     Args:
       rule: (updates, f) -> aggregate, as the server will call it.
@@ -80,7 +81,7 @@ def sensitivity_curve(
             return wide(made) * unit
 
         unit = unit_where_unusual(stack)
-        ratios = jnp.linspace(-2.0, 0.0, evaluations)
+        ratios = jnp.linspace(-2.0 if evaluations > 1 else 0.0, 0.0, evaluations)
         sizes = jnp.asarray(reach, mean.dtype) * 10 ** ratios.astype(mean.dtype)
         tried = jnp.concatenate([sizes, -sizes])
         still = result(jnp.zeros((), mean.dtype))
