@@ -82,7 +82,8 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
     except TypeError as error:
         raise ValueError(f"labels must be of one kind, which has an order: {error}") from error
     is_test = np.arange(len(rows)) % 5 == 0
-    rows = np.where(*_less_their_means(exact, is_test), rows)
+    far, mean = _far_from_zero(exact[~is_test])
+    rows[:, far] = exact[:, far] - mean[far]
     train = rows[~is_test].astype(np.float64)
     deviation = train.std(axis=0)
     return Dataset(
@@ -99,13 +100,12 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
     )
 
 
-def _less_their_means(rows: np.ndarray, is_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which features lose more than 12 of float32's 24 bits to their mean, and rows without it."""
+def _far_from_zero(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which features lose more than 12 of float32's 24 bits to their mean, and all means."""
     with np.errstate(invalid="ignore", over="ignore"):  # `Dataset` refuses what is not finite
-        mean, deviation = rows[~is_test].mean(axis=0), rows[~is_test].std(axis=0)
+        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
         # What is below is rounding of the mean of a constant.
-        far = (deviation < np.abs(mean) * 2.0**-12) & (deviation > np.abs(mean) * 2.0**-44)
-        return far, (rows - mean).astype(np.float32)
+        return (deviation < np.abs(mean) * 2.0**-12) & (deviation > np.abs(mean) * 2.0**-44), mean
 
 
 def _scikit_learn(what: str) -> Any:
