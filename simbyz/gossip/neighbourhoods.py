@@ -212,7 +212,8 @@ def sampling(players: Players, network: Sampled) -> Exchange:
             node, drawn = one
             liars = jnp.append(False, drawn >= config.honest)
             place = Neighbourhood(node, drawn, drawn, drawn, weights)
-            rows = messages[jnp.append(node, drawn)]
+            # A Byzantine node's own row is its vector, not what it sends.
+            rows = jnp.concatenate([vectors[node][None], messages[drawn]])
             aggregate, shares = made_of(players, network.f, rows, liars, place, setting)
             return aggregate, heard_of_sample(liars, shares)
 

@@ -65,6 +65,18 @@ def test_an_attack_is_given_what_they_would_have_sent(aimed):
     np.testing.assert_allclose(after.parameters[:6], np.stack([-vectors[7]] * 6))
 
 
+@pytest.mark.parametrize("network", [Sampled(8, 3, 1, (7,)), Network(GRAPH, (7,))])
+def test_a_byzantine_node_meets_its_own_vector_not_what_it_sends(network):
+    config = GossipConfig(network, byzantine_gradients=True, aimed=False, momentum=False)
+    simulator = make_gossip(config, TASK, lambda rows, f: rows[0], flipped)
+    vectors = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    zeros, given = jnp.zeros((8, 3)), Hyperparameters(0.0)
+    after, _ = jax.jit(simulator.apply)(
+        simulator.start(vectors, {}), given, KEY, 0, zeros, zeros[:, 0]
+    )
+    np.testing.assert_array_equal(after.parameters, vectors)
+
+
 def flipped(key, honest, num_byzantine, *, own):
     return -own
 
