@@ -103,6 +103,22 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
     return jnp.concatenate([leaf.astype(dtype) for leaf in flat], axis=1), unravel
 
 
+def in_types_of(before: PyTree, after: PyTree) -> PyTree:
+    """What a step of a loop carries on, its floats of the types that they had before it, as JAX's
+    loops ask for: a float64 among the numbers, or parameters in half precision, would change them.
+    A pytree of another structure is left for JAX to refuse.
+    """
+
+    def kept(old: Any, new: Any) -> Any:
+        arrays = isinstance(old, jax.Array) and isinstance(new, jax.Array)
+        if not arrays or not all(jnp.issubdtype(one.dtype, jnp.floating) for one in (old, new)):
+            return new
+        return new.astype(old.dtype)
+
+    alike = jax.tree.structure(before) == jax.tree.structure(after)
+    return jax.tree.map(kept, before, after) if alike else after
+
+
 def unraveller(template: PyTree) -> Callable[[jax.Array], PyTree]:
     """The way back from a vector (d,) of `jax.flatten_util.ravel_pytree` to the pytree, known from
     the shapes and dtypes of its leaves alone: nothing is computed, hence nothing compiled.

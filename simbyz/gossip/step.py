@@ -31,7 +31,7 @@ from simbyz._arrays.calling import asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.scales import wide
-from simbyz._arrays.stacking import PyTree, unraveller
+from simbyz._arrays.stacking import PyTree, in_types_of, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks import base
 from simbyz.attacks.base import Attack, StatefulAttack, forges
@@ -198,7 +198,7 @@ def make_gossip(
 
         def turn(carry: tuple[jax.Array, PyTree], number: jax.Array) -> tuple[Any, Heard]:
             made = one(number, *carry)
-            return (made.vectors, made.attack), made.heard
+            return in_types_of(carry, (made.vectors, made.attack)), made.heard
 
         if config.rounds == 1:
             return one(first, vectors, memory)
@@ -228,7 +228,7 @@ def make_gossip(
             made = mix(points - rate * (moves + decay * points), memory, round, 0)
             after = made.vectors
         new = GossipState(after, state.start, memories, made.attack, tracking)
-        return new, tell(state, round, sent, made, accuracy)
+        return in_types_of(state, new), tell(state, round, sent, made, accuracy)
 
     def tell(
         state: GossipState, round: Round, sent: Sent, made: Exchanged, accuracy: jax.Array | float

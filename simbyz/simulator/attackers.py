@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import asked, asks_for, name_of
 from simbyz._arrays.checks import require_shape
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.stacking import PyTree
+from simbyz._arrays.stacking import PyTree, in_types_of
 from simbyz.attacks import base
 from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator.config import Config
@@ -89,6 +89,7 @@ def receive(
             arguments = of_step(round.key, ATTACK, round.step), honest, one.byzantine
             if isinstance(attack, StatefulAttack):
                 byzantine, learned = attack.send(*arguments, memory, **options)
+                learned = in_types_of(memory, learned)  # as where a step has no attackers
             else:
                 byzantine = attack(*arguments, **options)
             require_shape(

@@ -145,6 +145,8 @@ def metrics_of(config: Config, columns: dict[str, jax.Array], own: dict[str, jax
     """The columns by name, with NaN for those that are not defined, and the user's."""
     # Of the parameters' type: branches of a step, of which not all define a column, return one.
     nan = jnp.full((), jnp.nan, columns["distance_from_start"].dtype)
+    of_steps = STUDIED.union(CERTIFICATES)
+    columns = {k: v.astype(nan.dtype) if k in of_steps else v for k, v in columns.items()}
     nothing = dict.fromkeys(Metrics._fields, nan) | {"own": own or None}
     left_out = {"mass"} | (set() if config.certify else set(CERTIFICATES))
     left_out |= set() if config.study else STUDIED

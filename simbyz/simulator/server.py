@@ -21,6 +21,7 @@ import optax
 from simbyz._arrays.calling import ASKED, OF_ROOT, asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.lengths import safe_sqrt
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule, together
 from simbyz.aggregators.trust.root import Root
@@ -157,7 +158,7 @@ def defend(
 
 def start(config: Config, optimizer: optax.GradientTransformation, parameters: jax.Array) -> Memory:
     """Before the first step, from its parameters (d,)."""
-    zero = jnp.zeros_like(parameters)
+    zero = jnp.zeros_like(wide(parameters))
     return Memory(
         aggregate=zero if "server" in config.momentum_at else None,
         momentum=zero if "update" in config.momentum_at else None,

@@ -26,7 +26,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.checks import random_key, require_callable, require_shape
-from simbyz._arrays.stacking import PyTree, unraveller
+from simbyz._arrays.scales import wide
+from simbyz._arrays.stacking import PyTree, in_types_of, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator import attackers, metrics, server, weighting
@@ -281,7 +282,7 @@ def make_simulator(
         )
         if vanishing:
             after = weighting.kept_without(known["mass"], state, after)
-        return after, told
+        return in_types_of(state, after), told
 
     def describe(
         state: State,
@@ -296,7 +297,7 @@ def make_simulator(
             "step": step,
             "training_points": step * batches_in_a_step(config) * task.batch_size,
             "learning_rate": jnp.asarray(rate, jnp.float32),
-            "distance_from_start": jnp.linalg.norm(state.parameters - state.start),
+            "distance_from_start": jnp.linalg.norm(wide(state.parameters) - wide(state.start)),
             "accuracy": jnp.asarray(accuracy, jnp.float32),
         }
 

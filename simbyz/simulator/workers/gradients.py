@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import asks_for
 from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
 from simbyz._arrays.chunks import SHARD
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
@@ -192,7 +193,7 @@ def make_gradients(
         else:
             outcome = in_turns(lambda one: worker(parameters, *one), each, config.workers_at_once)
         (losses, model_states), rows = outcome
-        l2, points = round.hyperparameters.l2, jnp.atleast_2d(point)
+        l2, points = round.hyperparameters.l2, jnp.atleast_2d(wide(point))
         norms = jnp.linalg.norm(points, axis=1, keepdims=True)
         rows = rows + l2 * points / jnp.where(norms > 0, norms, 1)
         losses = losses + l2 * norms.reshape(-1)

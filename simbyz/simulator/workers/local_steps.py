@@ -19,7 +19,8 @@ decentralized data, AISTATS 2017) with momentum at the workers.
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.stacking import PyTree
+from simbyz._arrays.scales import wide
+from simbyz._arrays.stacking import PyTree, in_types_of
 from simbyz.simulator.config import Config
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sender, Sent, Take
@@ -47,9 +48,9 @@ def local_steps(config: Config, sender: Sender) -> Sender:
             )
             sent, memory = sender.send(take, start - rate * vectors, memory, local)
             sums = sampled + sent.sampled, vectors + sent.vectors
-            return (*sums, memory, sent.model_state), sent.losses
+            return in_types_of(carry, (*sums, memory, sent.model_state)), sent.losses
 
-        zeros = jnp.zeros((workers, start.shape[1]), start.dtype)
+        zeros = jnp.zeros((workers, start.shape[1]), wide(start).dtype)
         carry = (zeros, zeros, memory, round.model_state)
         inputs = (jnp.arange(count), round.batch)
         (sampled, vectors, memory, model_state), losses = jax.lax.scan(one, carry, inputs)

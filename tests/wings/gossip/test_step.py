@@ -368,3 +368,16 @@ def test_from_half_precision_it_goes_on_in_single():
     advance = functools.partial(simulator.advance, num_steps=1)
     after, _ = jax.eval_shape(advance, halves, Hyperparameters(0.1), of.task.data, KEY, 0)
     assert halves.parameters.dtype == after.parameters.dtype == np.float32
+
+
+@pytest.mark.parametrize("options", [{"rounds": 2}, {"tracking": True, "momentum": False}])
+def test_single_precision_stays_beside_numbers_in_double(options):
+    config, of = GossipConfig(NETWORK, beyond_the_bound=True, **options), problem(7)
+    simulator = make_gossip(config, of.task, rules.gts, attacks.fall_of_empires)
+    with jax.enable_x64(True):
+        worker = Momentum(np.float64(DECAY)) if config.momentum else None
+        given = Hyperparameters(RATE, worker=worker, attack={"factor": np.float64(1.5)})
+        advance = functools.partial(simulator.advance, num_steps=1)
+        start = simulator.start(np.zeros(D, np.float32), {})
+        after, _ = jax.eval_shape(advance, start, given, of.task.data, KEY, 0)
+    assert after.parameters.dtype == np.float32

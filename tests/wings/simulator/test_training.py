@@ -1,5 +1,6 @@
 """The simulator against its laws and against plain NumPy."""
 
+import functools
 import itertools
 
 import flax.linen as nn
@@ -278,6 +279,50 @@ def test_batch_statistics_and_dropout_act_when_asked():
         assert all(moved == train_mode for moved in jax.tree.leaves(moved))
         losses[train_mode] = float(metrics.loss[0])
     assert abs(losses[True] - losses[False]) > 1e-3
+
+
+OF_TYPES = {
+    "update": (dict(momentum_at=("update",), nesterov=True), dict(update=Momentum(0.5))),
+    "server": (dict(momentum_at=("server",)), dict(server=Momentum(0.5))),
+    "local steps": (dict(local_steps=2), dict(worker=Momentum(0.5))),
+    "chance": (dict(participants=4, certify=True), dict(worker=Momentum(0.5))),
+    "corrected": (dict(variance_reduction=True), dict(worker=Momentum(0.5))),
+}
+
+
+@pytest.mark.parametrize("name", OF_TYPES)
+def test_parameters_keep_their_type(name):
+    """In half precision, and in single beside numbers in double."""
+    options, momenta = OF_TYPES[name]
+    attack = attacks.intermittent(attacks.zero, 2, 1)
+    simulator = make_simulator(Config(n=5, f=1, **options), quadratic(), aggregators.median, attack)
+
+    def end(dtype, rate):
+        state = simulator.start(jnp.zeros(len(TARGET), dtype), {})
+        advance = functools.partial(simulator.advance, num_steps=2)
+        given = Hyperparameters(rate, **momenta)
+        after, _ = jax.eval_shape(advance, state, given, {}, jax.random.key(0), 0)
+        return after.parameters.dtype
+
+    assert [end(dtype, 0.1) for dtype in (jnp.float16, jnp.bfloat16)] == [jnp.float16, jnp.bfloat16]
+    with jax.enable_x64(True):
+        assert end(jnp.float32, np.float64(0.1)) == jnp.float32
+
+
+def test_a_run_in_half_precision_rounds_parameters_alone():
+    config = Config(n=5, f=0, momentum_at=("update",), evaluate_every=None)
+    simulator = make_simulator(config, quadratic(0.0), aggregators.average, None)
+    start = simulator.start(jnp.zeros(len(TARGET), jnp.float16), {})
+    given = Hyperparameters(0.1, update=Momentum(0.5, 200.0))
+    advance = jax.jit(simulator.advance, static_argnums=5)
+    state, metrics = advance(start, given, {}, jax.random.key(0), 0, 3)
+    theta, momentum, ways = np.zeros(len(TARGET), np.float16), 0.0, []
+    for _ in range(3):
+        ways.append(np.linalg.norm(theta.astype(float)))
+        momentum = 0.5 * momentum + 200 * (theta - TARGET).astype(np.float16).astype(float)
+        theta = (theta - 0.1 * momentum).astype(np.float16)
+    np.testing.assert_allclose(state.parameters, theta, rtol=2e-3)
+    np.testing.assert_allclose(metrics.distance_from_start, ways, rtol=2e-3)
 
 
 @pytest.mark.parametrize(
