@@ -27,6 +27,7 @@ import numpy as np
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import asks_for, signature_of_all
+from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import Byzantine, Honest
 from simbyz.attacks.base import Attack
 from simbyz.attacks.fixed import mean_and_deviation
@@ -243,8 +244,14 @@ def searched(
             made: jax.Array = attack(key, honest, num_byzantine, factor=factor, **asked_for)
             return made
 
+        # In which the vectors that meet have squares that are numbers.
+        unit = unit_where_unusual(jnp.concatenate([target[None], neighbours]))
+
+        def apart(made: jax.Array, goal: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.square(made * unit - goal * unit))
+
         def worth(factor: jax.Array) -> jax.Array:
-            return jnp.sum(jnp.square(result(rows(factor)) - goal))
+            return apart(result(rows(factor)), goal)
 
         if symmetry is not None:
             different = 1 if equal_rows else num_byzantine
@@ -257,7 +264,7 @@ def searched(
             def worth(factor: jax.Array) -> jax.Array:
                 sent = begin + factor * (end - begin)
                 made = result(jnp.broadcast_to(sent, (num_byzantine, sent.shape[1])), few)
-                return jnp.sum(jnp.square(made - few_goal))
+                return apart(made, few_goal)
 
         return rows(search(worth, evaluations, target.dtype).factor)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import flag, integer, number
 from simbyz._arrays.ranks.long_rows import only_largest
-from simbyz._arrays.scales import own_lengths
+from simbyz._arrays.scales import divided, own_lengths, unit_of
 
 FLOAT_BITS = 32
 
@@ -115,7 +115,7 @@ def quantise(levels: int) -> Compressor:
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
         def one(worker: jax.Array, row: jax.Array) -> jax.Array:
             largest = jnp.max(jnp.abs(row))
-            shape = row / jnp.where(largest > 0, largest, 1)  # its square is a number
+            shape = divided(row, jnp.where(largest > 0, largest, 1))  # its square is a number
             length = jnp.linalg.norm(shape)
             steps = jnp.abs(shape) / jnp.where(length > 0, length, 1) * levels
             drawn = jax.random.uniform(jax.random.fold_in(own, worker), row.shape)
@@ -140,8 +140,11 @@ def sign(*, scaled: bool = True) -> Compressor:
     scaled = flag("scaled", scaled)
 
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
-        size = jnp.mean(jnp.abs(vectors), axis=1, keepdims=True) if scaled else 1.0
-        return jnp.sign(vectors) * size
+        if not scaled:
+            return jnp.sign(vectors)
+        sizes = jnp.abs(vectors)
+        unit = unit_of(jnp.max(sizes, axis=1, keepdims=True))  # in which the sum is a float
+        return jnp.sign(vectors) * (jnp.mean(sizes * unit, axis=1, keepdims=True) / unit)
 
     return Compressor(
         compress, lambda d: d + (FLOAT_BITS if scaled else 0), lambda d: math.inf if scaled else 0.0

@@ -140,6 +140,29 @@ def test_the_searched_factor_does_most_harm_of_those_tried():
     assert (found >= tried * (1 - 1e-5)).all() and (found > 1.5 * tried[0]).all()
 
 
+@pytest.mark.parametrize("symmetry", [None, "rotations"])
+def test_a_search_finds_the_same_factor_wherever_the_vectors_are(symmetry):
+    attack = gossip_attacks.searched(
+        gossip_attacks.dissensus, evaluations=6, symmetry=symmetry, equal_rows=True
+    )
+    weights = jnp.full(H + 2, 1 / (H + 2))
+
+    @jax.jit
+    def row(vectors):
+        def result(lies, honest=vectors):
+            stack = jnp.concatenate([honest, lies])
+            return rules.clipped_gossip_plus(stack, 2, weights=weights)
+
+        known = {"target": vectors[0], "neighbours": vectors[1:], "weights": weights}
+        return attack(KEY, vectors, 2, **known, result=result)[0]
+
+    usual = row(VECTORS)
+    pull = (VECTORS[1:] - VECTORS[0]).sum(axis=0) / 2  # with the factor 1
+    assert np.linalg.norm(usual - VECTORS[0]) > 0.9 * np.linalg.norm(pull)
+    for scale in (2.0**-66, 2.0**66):
+        np.testing.assert_allclose(row(VECTORS * scale) / scale, usual, rtol=1e-4)
+
+
 @pytest.mark.slower
 def test_a_search_by_few_numbers_finds_the_same():
     network = Network(graphs.complete(9), (7, 8))

@@ -170,6 +170,16 @@ def test_levels_and_signs():
     )
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30, 8e37])
+def test_signs_and_levels_of_any_size(size):
+    """Sums of such sizes are no floats, nor is 1 over the largest."""
+    row = np.array([[3.0, -4.0, 0.0, 2.0, -1.0]], np.float32) * np.float32(size)
+    signed = sign().compress(KEY, jnp.arange(1), row)
+    np.testing.assert_allclose(signed, np.sign(row) * np.float32(2 * size), rtol=1e-6)
+    levels = np.asarray(quantise(10**6).compress(KEY, jnp.arange(1), row), float)
+    np.testing.assert_allclose(levels, row, rtol=1e-5)
+
+
 def left_out(row, levels, rate):
     """The mean of ||x - rate · Q(x)||² / ||x||² over the chance of rounding, in NumPy."""
     steps = np.abs(row) / np.linalg.norm(row) * levels
