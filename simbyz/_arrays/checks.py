@@ -178,6 +178,12 @@ def require_shape(what: str, value: Any, shape: tuple[int, ...], words: str) -> 
         raise ValueError(f"{what} must return {words} of shape {shape}, got {got}")
 
 
+def require_floats(what: str, value: Any) -> None:
+    """Raises ValueError where an array that a user's function gave is not floating point."""
+    if not jnp.issubdtype(jnp.asarray(value).dtype, jnp.floating):
+        raise ValueError(f"{what} must return floats, got {jnp.asarray(value).dtype}")
+
+
 def floor_of_product(share: Any, number: Any) -> Any:
     """⌊share · number⌋, where a product that rounding alone keeps from a whole number counts as it:
     29 for 0.29 of 100, though 0.29 * 100 < 29 in floating point.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.calling import asks_for, name_of
-from simbyz._arrays.checks import require_shape
+from simbyz._arrays.checks import require_floats, require_shape
 from simbyz._arrays.halves import selection_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, together
@@ -247,6 +247,10 @@ def made_of(
         loss_of=lambda point: setting.loss_of(place.node, point),
     )
     require_shape(f"the rule {name_of(rule)}", aggregate, rows.shape[1:], "an aggregate (d,)")
+    require_floats(f"the rule {name_of(rule)}", aggregate)
+    if shares is not None:
+        what = f"the selection {name_of(players.selection)}"
+        require_shape(what, shares, rows.shape[:1], "a weight a row, (n,),")
     return aggregate, shares
 
 

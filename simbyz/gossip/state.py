@@ -12,6 +12,7 @@ class Tracking(NamedTuple):
 
     estimates: jax.Array  # (h, d) each node's of the mean gradient
     gradients: jax.Array  # (h, d) of the last step
+    met: jax.Array  # () whether there was one
 
 
 class GossipState(NamedTuple):

@@ -154,7 +154,8 @@ def make_gossip(
                 lambda leaf: jnp.broadcast_to(leaf, (computing, *jnp.shape(leaf))),
                 attack.start(dimension),
             )
-        tracking = Tracking(jnp.zeros(shape), jnp.zeros(shape)) if config.tracking else None
+        zeros = jnp.zeros(shape)
+        tracking = Tracking(zeros, zeros, jnp.zeros((), bool)) if config.tracking else None
         return GossipState(points, points, sender.init(points[0], computing), memory, tracking)
 
     def round(
@@ -216,8 +217,11 @@ def make_gossip(
         tracking, moves, memory = state.tracking, sent.vectors, state.attack
         if tracking is not None:
             mixed = mix(tracking.estimates, memory, round, config.rounds)
-            estimates = jnp.where(round.step == 0, 0, mixed.vectors) + moves - tracking.gradients
-            tracking, moves, memory = Tracking(estimates, moves), estimates, mixed.attack
+            # Before its first gradient a node has no estimate that attackers could mix with theirs.
+            before = jnp.where(tracking.met, mixed.vectors, 0)
+            estimates = before + moves - tracking.gradients
+            tracking = Tracking(estimates, moves, jnp.ones_like(tracking.met))
+            moves, memory = estimates, mixed.attack
         if config.exchange == "gradients":
             made = mix(moves, memory, round, 0)
             after = points - rate * (made.vectors + decay * points)

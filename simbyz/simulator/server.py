@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from simbyz._arrays.calling import ASKED, OF_ROOT, asked, asks_for, name_of, require_known
-from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.checks import require_callable, require_floats, require_shape
 from simbyz._arrays.lengths import safe_sqrt
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
@@ -143,10 +143,7 @@ def defend(
     aggregate, weights = both(stack, f, **known)
     n, d = stack.shape
     require_shape(f"the rule {name_of(aggregate_of)}", aggregate, (d,), "an aggregate (d,)")
-    if not jnp.issubdtype(aggregate.dtype, jnp.floating):
-        raise ValueError(
-            f"the rule {name_of(aggregate_of)} must return floats, got {aggregate.dtype}"
-        )
+    require_floats(f"the rule {name_of(aggregate_of)}", aggregate)
     if weights is not None:
         what = f"the selection {name_of(selection)}"
         require_shape(what, weights, (n,), "a weight a row, (n,),")

@@ -222,6 +222,18 @@ def test_gradient_tracking_finds_the_optimum_that_plain_steps_miss():
     assert ends[True] < 1e-5 and ends[False] > 0.1
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_tracking_starts_at_the_gradient_wherever_a_run_starts(first):
+    """No attacker has a part in the first step's estimate, by the step's number or not."""
+    config = GossipConfig(Network(graphs.complete(6), (5,)), tracking=True, momentum=False)
+    simulator = make_gossip(config, problem(5).task, rules.gossip, attacks.gaussian)
+    gradients = np.random.default_rng(0).normal(size=(5, D)).astype(np.float32)
+    state = simulator.start(np.zeros(D, np.float32), {})
+    apply = jax.jit(simulator.apply)
+    after, _ = apply(state, Hyperparameters(RATE), KEY, first, gradients, gradients[:, 0])
+    np.testing.assert_array_equal(after.tracking.estimates, gradients)
+
+
 @pytest.mark.slower
 def test_networks_take_turns_and_nodes_may_be_handled_in_parts():
     ring, whole = Network(graphs.ring(6)), Network(graphs.complete(6))

@@ -1,6 +1,7 @@
 """Wrong runs without a server, one a row: each gets one line, before anything is compiled."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,6 +43,16 @@ CALLS = {
         lambda: gossiped(selection="gts"),
         TypeError,
         "selection must be a function, .* got 'gts'",
+    ),
+    "a node's rule of ints": (
+        lambda: gossiped(lambda rows, f: jnp.zeros(3, int)),
+        ValueError,
+        "at a node that hears 4 neighbours: the rule <lambda> must return floats, got int",
+    ),
+    "a node's weights": (
+        lambda: gossiped(selection=lambda rows, f: rows[:, :2]),
+        ValueError,
+        r"the selection <lambda> must return a weight a row, \(n,\), of shape \(5,\), got",
     ),
     "of a node's column": (
         lambda: gossiped(columns={"a": lambda *, stack: 0.0}),
