@@ -64,7 +64,7 @@ def dissensus(
     """
     del key, honest
     of_neighbours, of_liars = _split(weights, num_byzantine)
-    pull = of_neighbours @ (neighbours - target[None])
+    pull = _weighed(of_neighbours, neighbours - target[None])
     share = jnp.sum(of_liars)
     row = target - factor * pull / jnp.where(share > 0, share, 1)
     return repeat(row.astype(target.dtype), num_byzantine)
@@ -92,7 +92,7 @@ def spectral_heterogeneity(
     Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
     """
     del key, honest
-    row = target + factor * fiedler[place] * (fiedler @ everyone)
+    row = target + factor * fiedler[place] * _weighed(fiedler, everyone)
     return repeat(row.astype(target.dtype), num_byzantine)
 
 
@@ -120,9 +120,10 @@ def bridge_splitting(
     del key, honest
     positive = fiedler >= 0
     side = (positive == positive[place]).astype(everyone.dtype)
-    own = side @ everyone / jnp.sum(side)
+    own = _weighed(side, everyone) / jnp.sum(side)
     others = jnp.sum(1 - side)
-    other = jnp.where(others > 0, (1 - side) @ everyone / jnp.where(others > 0, others, 1), own)
+    other = _weighed(1 - side, everyone) / jnp.where(others > 0, others, 1)
+    other = jnp.where(others > 0, other, own)
     row = target + factor * (own - other)
     return repeat(row.astype(target.dtype), num_byzantine)
 
@@ -236,7 +237,7 @@ def searched(
     ) -> jax.Array:
         target, neighbours, weights = told["target"], told["neighbours"], told["weights"]
         of_neighbours, _ = _split(weights, num_byzantine)
-        goal = target + of_neighbours @ (neighbours - target[None])
+        goal = target + _weighed(of_neighbours, neighbours - target[None])
         asked_for = {name: value for name, value in told.items() if asks_for(attack, name)}
         result: Callable[..., jax.Array] = told["result"]  # type: ignore[assignment]
 
@@ -259,7 +260,7 @@ def searched(
             parts = [jnp.concatenate([target[None], neighbours]), *ends]
             numbers, _ = in_span(jnp.concatenate(parts))
             few, begin, end = jnp.split(numbers, np.cumsum([len(p) for p in parts[:-1]]))
-            few_goal = few[0] + of_neighbours @ (few[1:] - few[:1])
+            few_goal = few[0] + _weighed(of_neighbours, few[1:] - few[:1])
 
             def worth(factor: jax.Array) -> jax.Array:
                 sent = begin + factor * (end - begin)
@@ -284,6 +285,11 @@ def _needs(
     result: Callable[..., jax.Array],
 ) -> None:
     """What a search asks for itself."""
+
+
+def _weighed(weights: jax.Array, rows: jax.Array) -> jax.Array:
+    """Σ_j w_j x_j (d,). HIGHEST: the default would let a GPU round the factors to TF32, 10 bits."""
+    return jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
 
 
 def _split(weights: jax.Array, num_byzantine: int) -> tuple[jax.Array, jax.Array]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks
+from simbyz._arrays.calling import asked
 from simbyz.gossip import GossipConfig, Network, Sampled, graphs, make_gossip, rules
 from simbyz.gossip import attacks as gossip_attacks
 from simbyz.simulator import Hyperparameters
@@ -138,6 +139,22 @@ def test_the_searched_factor_does_most_harm_of_those_tried():
     found = harm(gossip_attacks.searched(gossip_attacks.dissensus, evaluations=12))[0]
     tried = harm(gossip_attacks.dissensus)
     assert (found >= tried * (1 - 1e-5)).all() and (found > 1.5 * tried[0]).all()
+
+
+@pytest.mark.parametrize("name", ["dissensus", "spectral_heterogeneity", "bridge_splitting"])
+def test_sums_of_rows_keep_all_digits_on_a_gpu(name):
+    known = {
+        "target": VECTORS[0],
+        "neighbours": VECTORS[1:],
+        "everyone": VECTORS,
+        "weights": jnp.full(H + 2, 1 / (H + 2)),
+        "place": jnp.int32(0),
+        "fiedler": jnp.asarray(list(FIEDLER.values())),
+    }
+    attack = getattr(gossip_attacks, name)
+    told = asked(attack, known)
+    program = str(jax.make_jaxpr(lambda rows: attack(KEY, rows, 2, **told))(VECTORS))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST") > 0
 
 
 @pytest.mark.parametrize("symmetry", [None, "rotations"])
