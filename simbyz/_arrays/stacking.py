@@ -115,8 +115,8 @@ def in_types_of(before: PyTree, after: PyTree) -> PyTree:
             return new
         return new.astype(old.dtype)
 
-    alike = jax.tree.structure(before) == jax.tree.structure(after)
-    return jax.tree.map(kept, before, after) if alike else after
+    structures: list[Any] = [jax.tree.structure(one) for one in (before, after)]
+    return jax.tree.map(kept, before, after) if structures[0] == structures[1] else after
 
 
 def unraveller(template: PyTree) -> Callable[[jax.Array], PyTree]:
