@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
+import operator
 import os
 import re
 import secrets
@@ -28,6 +29,7 @@ from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
+RUN = "simbyz.run"  # which run a step is of, while they are read
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 DAMAGED = ".damaged"  # behind the name of a file that a new run was written in place of
 TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.(parquet|npz)\.[0-9]+-[0-9a-f]{8}\.tmp")
@@ -42,13 +44,19 @@ def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[s
       configuration: everything that defines the run: scalars and lists by name, "seed" among them.
 
     Raises:
-      ValueError: there is no seed, a value is no scalar or list, or the name can't name a file.
+      ValueError: there is no seed or it is no whole number, a value is no scalar or list, or the
+        name can't name a file.
     """
     if "seed" not in configuration:
         raise ValueError(f"the configuration of {name!r} has no seed")
+    seed = configuration["seed"]
+    try:
+        operator.index(seed)
+    except TypeError:
+        raise ValueError(f"the seed of {name!r} must be a whole number, got {seed!r}") from None
     if nested := [key for key, value in configuration.items() if isinstance(value, Mapping)]:
         raise ValueError(f"the configuration of {name!r} must be flat, it nests {nested}")
-    file = f"{name}-seed_{configuration['seed']}-{_digest(configuration)}.parquet"
+    file = f"{name}-seed_{seed}-{_digest(configuration)}.parquet"
     # 220 leaves room for what a temporary name adds to it.
     if not name or name.startswith(".") or re.search(r"[/\\\0]", file) or len(file.encode()) > 220:
         raise ValueError(f"{name!r} can't name a file of results")
@@ -67,10 +75,14 @@ def is_finished(
 
     A damaged file is named in a warning and is no finished run: `write_run` puts the run computed
     again in its place, and sets the file aside.
+
+    Raises:
+      PermissionError: there is a file that one may not read, such as another user's.
     """
     path = run_path(folder, name, configuration)
     if not path.exists():
         return False
+    _require_readable(path)
     try:
         _, found, _ = _metadata(read_checked(path).schema_arrow)
     except UNREADABLE as error:
@@ -105,17 +117,19 @@ def write_run(
       summary: results and provenance, anything that JSON can hold.
 
     Raises:
-      ValueError: a name is used twice, or a column is not what it should be.
+      TypeError, ValueError: a name is used twice, or a column or a value is not what it should be.
+      PermissionError: there is a file that one may not read; it stays.
       OSError: the file can't be written; nothing is left of it.
     """
     path = run_path(folder, name, configuration)
     clashes = configuration.keys() & summary.keys()
     clashes |= (configuration.keys() | summary.keys()) & set(RUN_COLUMNS)
-    clashes |= columns.keys() & set(STEP_COLUMNS)
+    clashes |= columns.keys() & {*STEP_COLUMNS, RUN}
     if clashes:
         raise ValueError(f"run {name!r} gives two values for {', '.join(sorted(clashes))}")
     metadata = {NAME: name, CONFIGURATION: _to_json(configuration), SUMMARY: _to_json(summary)}
     table = pa.table(_checked(columns), metadata=metadata)
+    _require_readable(path)
     if path.exists() and not is_whole(path):
         aside = path.with_name(path.name + DAMAGED)
         with contextlib.suppress(FileNotFoundError):  # another process was first
@@ -164,7 +178,8 @@ def read_steps(
 
     Returns:
       The columns name, seed and digest, to join on with `read_runs`, then those of the runs. A
-      damaged or foreign file is skipped with a warning.
+      damaged or foreign file is skipped with a warning. A column that runs have in several types
+      is of NumPy's common one, flags beside a run that lacks them are floats.
     """
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got {columns!r}")
@@ -179,13 +194,13 @@ def read_steps(
             _warn_of(path, error)
             continue
         # A table of no column would lose its rows below: this one says which run they are of.
-        which = {"simbyz.run": np.full(num_rows, len(rows))}
+        which = {RUN: np.full(num_rows, len(rows))}
         tables.append(pa.table(which | dict(zip(table.column_names, table.columns, strict=True))))
         rows.append(row)
     if not tables:
         return pd.DataFrame(columns=[*STEP_COLUMNS, *(columns or ())])
-    steps = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    which = steps.pop("simbyz.run").to_numpy()
+    steps = pa.concat_tables(_of_common_types(tables), promote_options="permissive").to_pandas()
+    which = steps.pop(RUN).to_numpy()
     steps.insert(0, "name", pd.Categorical([row["name"] for row in rows]).take(which))
     steps.insert(1, "seed", np.array([row["seed"] for row in rows])[which])
     steps.insert(2, "digest", pd.Categorical([row["digest"] for row in rows]).take(which))
@@ -236,9 +251,20 @@ def clean(folder: str | os.PathLike[str], *, older_than: float = 60.0) -> list[P
     return removed
 
 
+def _require_readable(path: Path) -> None:
+    """A file that one may not read is not a damaged one: it may be another user's, whole."""
+    if path.exists() and not os.access(path, os.R_OK):
+        raise PermissionError(
+            f"run {path} can't be read: Permission denied; have its owner let you read it, or "
+            "remove it"
+        )
+
+
 def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     arrays = {key: np.asarray(column) for key, column in columns.items()}
     for key, array in arrays.items():
+        if not isinstance(key, str):
+            raise TypeError(f"a column's name must be text, got {key!r}")
         if array.ndim != 1 or array.dtype.kind not in "biuf":
             raise ValueError(
                 f"column {key!r} must be a 1-D array of numbers, got {array.dtype} {array.shape}"
@@ -261,6 +287,35 @@ def _files(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(Path(folder).glob("*.parquet"))
 
 
+def _of_common_types(tables: list[pa.Table]) -> list[pa.Table]:
+    """Tables in which a column is of one type, NumPy's common one of those that it had: Arrow joins
+    flags with no number, nor integers beyond 2^53 with floats. Flags that some lack are floats.
+    """
+    found: dict[str, list[pa.DataType]] = {}
+    for table in tables:
+        for field in table.schema:
+            found.setdefault(field.name, []).append(field.type)
+    common: dict[str, pa.DataType] = {}
+    for name, kinds in found.items():
+        lacking = [np.dtype(float)] if pa.bool_() in kinds and len(kinds) < len(tables) else []
+        if lacking or len(set(kinds)) > 1:
+            types = [np.dtype(kind.to_pandas_dtype()) for kind in {*kinds}]
+            common[name] = pa.from_numpy_dtype(np.result_type(*types, *lacking))
+    if not common:
+        return tables
+
+    def cast(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if name not in common or column.type == common[name]:
+            return column
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.int8())  # of which alone Arrow makes half precision
+        return column.cast(common[name], safe=False)
+
+    return [
+        pa.table({name: cast(name, table[name]) for name in table.column_names}) for table in tables
+    ]
+
+
 def _run_row(path: Path, schema: pa.Schema) -> dict[str, Any]:
     name, configuration, summary = _metadata(schema)
     row = {"name": name, "digest": _digest(configuration)}
@@ -275,8 +330,8 @@ def _metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
     configuration, summary = json.loads(metadata[CONFIGURATION]), json.loads(metadata[SUMMARY])
     if not (isinstance(configuration, dict) and isinstance(summary, dict)):
         raise ValueError("it is not a run of simbyz: its configuration or summary has no names")
-    if "seed" not in configuration:
-        raise ValueError("it is not a run of simbyz: its configuration has no seed")
+    if not isinstance(configuration.get("seed"), int):
+        raise ValueError("it is not a run of simbyz: its configuration has no whole seed")
     return metadata[NAME].decode(), _from_json(configuration), _from_json(summary)
 
 
@@ -302,6 +357,12 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if not isinstance(value, str | int | float | None):
+        raise TypeError(
+            f"a run's values must be numbers, texts, lists, mappings or None, got {value!r}"
+        )
+    if isinstance(value, str) and value in NOT_FINITE:
+        raise ValueError(f"the text {value!r} would be read as a float: give the float, or another")
     return value
 
 

@@ -95,6 +95,40 @@ def test_a_column_that_no_run_has_and_one_name_for_a_list(tmp_path):
         records.read_steps(tmp_path, columns="loss")
 
 
+def test_a_column_of_several_types_is_of_their_common_one(tmp_path):
+    def steps(folder, *columns, name="c"):
+        for seed, column in enumerate(columns):
+            write(tmp_path / folder, seed=seed, columns={"step": np.arange(2), **column})
+        return records.read_steps(tmp_path / folder)[name]
+
+    flags = {"c": np.array([True, False])}
+    found = steps("floats", flags, {"c": np.array([0.5, np.nan], np.float32)})
+    np.testing.assert_array_equal(found, [1, 0, 0.5, np.nan])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(steps("half", flags, {"c": np.float16([2, 3])}), [1, 0, 2, 3])
+    np.testing.assert_array_equal(steps("ints", flags, {"c": np.array([2, 3])}), [1, 0, 2, 3])
+    found = steps("lacking", flags, {})
+    np.testing.assert_array_equal(found, [1, 0, np.nan, np.nan])
+    assert found.dtype == np.float64
+    assert steps("flags", flags, flags).dtype == bool
+    # 2^53 + 1 is no float64.
+    found = steps("large", {"c": np.array([2**53 + 1, 0])}, {"c": np.array([1.5, 2.0])})
+    np.testing.assert_array_equal(found, [2.0**53, 0, 1.5, 2])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of files")
+def test_a_file_that_one_may_not_read_is_named_and_stays(tmp_path, monkeypatch):
+    path = write(tmp_path)
+    before = path.read_bytes()
+    # As of another user's; root may read all.
+    monkeypatch.setattr(os, "access", lambda file, mode: file != path)
+    with pytest.raises(PermissionError, match=f"run {path} can't be read: Permission denied"):
+        records.is_finished(tmp_path, NAME, CONFIGURATION)
+    with pytest.raises(PermissionError, match=f"run {path} can't be read: Permission denied"):
+        write(tmp_path)
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [before]
+
+
 def test_arrays_and_scalars_of_jax_are_taken(tmp_path):
     write(
         tmp_path,
@@ -140,6 +174,11 @@ def test_a_run_is_finished_once_it_is_whole(tmp_path):
         ({"summary": {"file": "x"}}, "two values for file"),
         ({"digest": "x"}, "two values for digest"),
         ({"columns": {"seed": np.arange(2)}}, "two values for seed"),
+        ({"seed": None}, "seed of .* must be a whole number, got None"),
+        ({"seed": 1.5}, "seed of .* must be a whole number, got 1.5"),
+        ({"seed": [1, 2]}, r"seed of .* must be a whole number, got \[1, 2\]"),
+        ({"attack": "NaN"}, "the text 'NaN' would be read as a float"),
+        ({"columns": {"simbyz.run": np.arange(2)}}, "two values for simbyz.run"),
         ({"columns": {}}, "equally long"),
         ({"columns": {"a": np.arange(2), "b": np.arange(3)}}, "equally long.*'b': 3"),
         ({"columns": {"a": np.ones((2, 2))}}, r"'a' must be a 1-D array.*\(2, 2\)"),
@@ -153,6 +192,14 @@ def test_a_run_is_finished_once_it_is_whole(tmp_path):
 def test_mistakes_are_refused_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         write(tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_file_can_t_hold_is_named(tmp_path):
+    with pytest.raises(TypeError, match=r"values must be numbers, texts.* got \{1\}"):
+        write(tmp_path, summary={"found": {1}})
+    with pytest.raises(TypeError, match="a column's name must be text, got 3"):
+        write(tmp_path, columns={3: np.arange(2)})
     assert list(tmp_path.iterdir()) == []
 
 
