@@ -6,6 +6,7 @@ import math
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.attack_strength.__main__ import SMOKE as STRENGTH
@@ -13,6 +14,7 @@ from experiments.benchmark.entries.parts import PARTS, part_of
 from experiments.benchmark.entries.parts import RANKING as RULES
 from experiments.benchmark.results import KEPT, read_table, write_table
 from experiments.decentralised.runs import Run as DecentralisedRun
+from experiments.defence_matrix.choose import CERTIFIED
 from experiments.defence_matrix.runs import Run
 from experiments.report.__main__ import command
 from experiments.report.sheets import SHEETS, gather, sheet_of
@@ -44,10 +46,10 @@ SHARED = {field.name for field in dataclasses.fields(DecentralisedRun)} - {
 }
 
 
-def write(folder, run, accuracy, loss=1.5):
+def write(folder, run, accuracy, loss=1.5, **more):
     columns = {"step": np.arange(3), "loss": np.ones(3), "distance_from_start": np.ones(3)}
     summary = {"validation_accuracy": accuracy, "test_accuracy": accuracy, "training_loss": loss}
-    records.write_run(folder, run.name, run.configuration, columns, summary | provenance())
+    records.write_run(folder, run.name, run.configuration, columns, summary | provenance() | more)
 
 
 @pytest.fixture
@@ -82,6 +84,18 @@ def test_settings_that_differ_are_panels(matrix):
     (own,) = [row for row in content["rows"] if row["steps"] == 7]
     assert own["test_accuracy"] == 0.5 and own["training_loss"] == "infinite"
     assert own["deviation"] is None and own["diverged"] == 1
+
+
+def test_a_certified_run_does_not_count_its_seed_twice(matrix):
+    """Of accuracies a and a + 0.01 the deviation is 0.01 / √2; of each twice it would be less."""
+    for seed in (1, 2):
+        run = dataclasses.replace(RUN, seed=seed, certify=True)
+        write(matrix, run, 0.9 - 0.02 - 0.1 + 0.01 * seed, **dict.fromkeys(CERTIFIED, 1.0))
+    content = gather(MATRIX, [matrix])
+    rows = [row for row in content["rows"] if row["f"] == 1]
+    assert content["panel"] == ["certify", "rule"]
+    assert sorted(row["certify"] for row in rows) == [0, 1]
+    assert [row["deviation"] for row in rows] == pytest.approx(2 * [0.01 / math.sqrt(2)])
 
 
 def test_a_run_in_two_folders_is_one(matrix, tmp_path_factory):
@@ -157,11 +171,39 @@ def test_the_benchmark(tmp_path):
     assert len(content["rows"]) == 2 * runs["heterogeneity"].nunique()
 
 
-def test_without_a_server(tmp_path):
+def test_a_rule_with_other_examples_at_the_server_is_a_row_of_its_own(tmp_path):
+    """Means by hand; of a rule of one's own that was changed, the later runs count."""
+    runs = part_of(PARTS[RULES], read_table(KEPT / "digits.parquet"))
+    runs = runs[(runs["rule"] == "median") & (runs["f"] == 2) & (runs["heterogeneity"] == "iid")]
+    runs = runs[(runs["learning_rate"] == 0.5) & (runs["attack"] == "none")]
+    both = []
+    for rule, root, source, accuracy in (
+        ("median", 0, "", 0.5),
+        ("fltrust", 20, "", 0.6),
+        ("fltrust", 60, "", 0.7),
+        ("mine:rule", 0, "first", 0.1),
+        ("mine:rule", 0, "second", 0.2),
+    ):
+        changed = {"rule": rule, "root_examples": root, "source": source}
+        both.append(runs.assign(**changed, test_accuracy=accuracy, validation_accuracy=accuracy))
+    (tmp_path / "runs").mkdir()
+    write_table(pd.concat(both), tmp_path / "runs" / "some.parquet")
+    rows = {row["rule"]: row["test_accuracy"] for row in gather(RANKING, [tmp_path])["rows"]}
+    assert rows == pytest.approx(
+        {
+            "median": 0.5,
+            "fltrust, 20 root examples": 0.6,
+            "fltrust, 60 root examples": 0.7,
+            "mine:rule": 0.2,
+        }
+    )
+
+
+def write_graphs(folder, **changes):
     for attack, accuracy in (("little", 0.5), ("zero", 0.7)):
         for seed in (1, 2):
             run = DecentralisedRun(
-                **{name: getattr(RUN, name, 1) for name in SHARED},
+                **{name: getattr(RUN, name, 1) for name in SHARED} | changes,
                 placement="spread",
                 graph="ring",
                 attack=attack,
@@ -170,7 +212,20 @@ def test_without_a_server(tmp_path):
             summary = {"test_accuracy": accuracy + 0.01 * seed, "worst_accuracy": 0.4}
             summary |= {"best_accuracy": 0.8, "consensus_distance": 2.0, "byzantine_share": 0.1}
             columns = {"step": np.arange(2)}
-            records.write_run(tmp_path, run.name, run.configuration, columns, summary)
+            records.write_run(folder, run.name, run.configuration, columns, summary)
+
+
+def test_runs_that_are_evaluated_more_often_are_others(tmp_path):
+    """Of 0.51 and 0.52 the deviation is 0.01 / √2; of each twice it would be less."""
+    for every in (1, 3):
+        write_graphs(tmp_path, evaluate_every=every)
+    rows = gather(GRAPHS, [tmp_path])["rows"]
+    assert [row["evaluate_every"] for row in rows] == [1, 3]
+    assert [row["deviation"] for row in rows] == pytest.approx(2 * [0.01 / math.sqrt(2)])
+
+
+def test_without_a_server(tmp_path):
+    write_graphs(tmp_path)
     assert sheet_of(tmp_path) is GRAPHS
     (row,) = gather(GRAPHS, [tmp_path])["rows"]
     assert row["test_accuracy"] == pytest.approx(0.515) and row["worst_attack"] == "little"
