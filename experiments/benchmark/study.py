@@ -16,6 +16,7 @@ from experiments.benchmark.entries.catalogue import (
     ALL_ATTACKS,
     FAMILIES,
     PREAGGREGATORS,
+    SEARCHED,
     trusting,
 )
 from experiments.benchmark.entries.parts import PARTS, RANKING, Part
@@ -30,7 +31,12 @@ from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_different_code
-from experiments.shared.options.checks import check_memory, check_options, check_value
+from experiments.shared.options.checks import (
+    check_memory,
+    check_options,
+    check_value,
+    refuse_unused,
+)
 from experiments.shared.options.question import folder_of
 from experiments.shared.options.synonyms import named
 from experiments.shared.progress import Progress, drawing, duration
@@ -134,6 +140,8 @@ def prepare(options: Options) -> Prepared:
     runs = list(dict.fromkeys(run for some in parts.values() for run in some))
     if not runs:
         raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")
+    searched = any(run.attack in SEARCHED for run in runs)
+    refuse_unused(options, searched, f"the attacks {', '.join(SEARCHED)}", "evaluations")
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
     _check_root(options, runs, len(training.train_labels))
@@ -189,6 +197,8 @@ def _refusals(asked: Sequence[Options]) -> Refusals:
 
 def _check_root(options: Options, runs: Sequence[Run], most: int) -> None:
     asking = [rule for rule in dict.fromkeys(run.rule for run in runs) if trusting(rule)]
+    judges = "rules that judge by the server's examples, such as fltrust"
+    refuse_unused(options, bool(asking), judges, "root_examples")
     if asking and not 1 <= options.root_examples <= most:
         raise ValueError(
             f"root_examples must be from 1 to {most}, the training images without validation, for "

@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.defence_matrix import pictures, tables
 from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import of_root
+from experiments.defence_matrix.lanes import SEARCHED
 from experiments.defence_matrix.options import Matrix, Options, Setting, Tuning
 from experiments.defence_matrix.runs import Run, product
 from experiments.defence_matrix.simulate import check, code, simulate, split
@@ -18,7 +19,7 @@ from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress, drawing
 from simbyz import records
@@ -60,6 +61,8 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         )
     if options.root_examples and not asking:
         raise ValueError(f"root_examples acts on none of the rules, {' '.join(options.rule)}")
+    searched = not SEARCHED.keys().isdisjoint(options.attack)
+    refuse_unused(options, searched, f"the attacks {', '.join(SEARCHED)}", "evaluations")
     check_memory(4 * options.honest**2, f"honest = {options.honest}")
     check_levels(options.heterogeneity)
     runs = runs_of(options)

@@ -21,6 +21,7 @@ from experiments.shared.options.checks import (
     check_hidden,
     check_memory,
     check_options,
+    refuse_unused,
 )
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar, drawing
@@ -68,6 +69,9 @@ def prepare(options: Options) -> dict[str, Dataset]:
         if not any(is_of(problem, data) for data in options.data):
             kinds = "minority or spread" if problem == QUADRATIC else "a heterogeneity, such as iid"
             raise ValueError(f"data must name {kinds} for {problem}, got {' '.join(options.data)}")
+    refuse_unused(options, QUADRATIC in options.problem, "quadratics", "zeta", "sigma")
+    images = any(name != QUADRATIC for name in options.problem)
+    refuse_unused(options, images, "images", "batch_size", "hidden", "partition_seed")
     check_levels([data for data in options.data if data not in TILTS])
     check(options.rule, options.n, options.tolerated)
     names: list[str] = [name for name in options.problem if name != QUADRATIC]

@@ -19,7 +19,7 @@ from experiments.momentum_family.simulate import check, code, simulate
 from experiments.shared.files import save_figure, save_table
 from experiments.shared.formats import Printer, beside
 from experiments.shared.mixing import refuse_other_code
-from experiments.shared.options.checks import check_memory, check_options
+from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress, drawing
 from simbyz import records
@@ -88,6 +88,12 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
             f"nothing to run: {options.algorithm[0]} with participation 1: "
             f"{refusal(options.algorithm[0], 1.0)}"
         )
+    for name, by in (
+        ("kept", "algorithms that compress"),
+        ("bound", "clip21_sgd2m"),
+        ("sampling", "a participation below 1"),
+    ):
+        refuse_unused(options, any(getattr(run, name) is not None for run in runs), by, name)
     check(options.rule, runs)
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)

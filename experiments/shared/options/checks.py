@@ -150,6 +150,20 @@ def by_default(options: Any, name: str) -> str:
     return f" by default: give --{name} too"
 
 
+def refuse_unused(options: Any, used: bool, by: str, *names: str) -> None:
+    """Raises ValueError if one of these options was given and acts on nothing that is asked for.
+
+    Args:
+      options: a dataclass.
+      used: whether they act on something.
+      by: what they would act on, in words.
+      names: of the options.
+    """
+    for name in () if used else names:
+        if (value := getattr(options, name)) != getattr(type(options), name):
+            raise ValueError(f"{name} acts only with {by}: leave it out, got {value}")
+
+
 def check_hidden(hidden: int, workers: int, image: Sequence[int]) -> None:
     """Raises ValueError if the workers' rows have no room, of a network with one hidden layer that
     takes an image of this shape.

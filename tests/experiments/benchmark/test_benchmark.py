@@ -213,6 +213,8 @@ def test_all_rules_and_attacks_are_known():
         ("--full --attack none", "full has attack of its own, got --attack none"),
         ("--hidden 2000000000", "hidden = 2000000000 with 20 workers takes at least 10,240 GB"),
         ("--rule fltrust --root-examples 0", "root_examples must be from 1 to 1150, the training"),
+        ("--root-examples 60", "root_examples acts only with rules that judge by the server's"),
+        ("--evaluations 9", "evaluations acts only with the attacks adaptive_empire, "),
         ("--f 20", "f must be from 1 to below n = 20, got 20"),
         ("--rule krum --f 9", "no rule takes any f: krum needs n >= 2f + 3, got n=20, f=9"),
         ("--rule no_such_module_of_mine:rule", "there is no module no_such_module_of_mine"),

@@ -343,6 +343,7 @@ def test_table_stays_within_100_columns():
         ("--seeds", "seeds must name at least one"),
         ("--seeds -1", "seeds must be from 0 to 2^31 - 1, got [-1]"),
         ("--steps 0", "steps must be at least 1, got 0"),
+        ("--evaluations 5", "evaluations acts only with the attacks adaptive_empire, adaptive_lit"),
         ("--hidden 3000000000", "hidden must be at most 2^31 - 1"),
         ("--hidden 2000000000", "of memory, of which there are"),
         ("--learning-rate 1e300", "learning_rate must be within float32, from 1e-37 to 3e+38, got"),

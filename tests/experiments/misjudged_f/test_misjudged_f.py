@@ -218,6 +218,8 @@ def test_tables_and_pictures(finished, tmp_path):
         ("--sigma -1", "sigma must be at least 0 and finite"),
         ("--batch-size 100000", "batch_size must be from 1 to"),
         ("--problem quadratic --data spread --batch-size 0", "batch_size must be at least 1"),
+        ("--problem digits --data iid --zeta 2", "zeta acts only with quadratics: leave it out"),
+        ("--problem quadratic --data spread --hidden 4", "hidden acts only with images: leave it"),
         ("--hidden 2000000000", "take a smaller layer"),
     ],
 )

@@ -144,6 +144,12 @@ def test_lanes_are_the_attacks():
         ("--participation 0.1", "n >= 2f + 1, got n=2, f=1"),
         ("--kept 2", "kept must be above 0 and at most 1"),
         ("--bound 0", "bound must be above 0"),
+        ("--algorithm worker_momentum --kept 0.2", "kept acts only with algorithms that compress"),
+        ("--algorithm worker_momentum --bound 2", "bound acts only with clip21_sgd2m: leave"),
+        (
+            "--algorithm worker_momentum --participation 1 --sampling in_proportion",
+            "sampling acts only with a participation below 1: leave it out, got in_proportion",
+        ),
         ("--algorithm sgd storm", "baseline must be one of the algorithms, sgd storm"),
         (
             "--algorithm delayed_momentum --baseline delayed_momentum --participation 1",
