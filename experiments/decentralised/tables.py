@@ -1,5 +1,6 @@
 """The table of the runs: each rule on each graph under its worst attack."""
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 
@@ -62,7 +63,7 @@ def print_table(
                 row["rule"],
                 f"{100 * row['test_accuracy']:.1f}{spread}",
                 f"{100 * row['worst_node']:.1f}",
-                f"{row['consensus_distance']:.2g}",
+                "∞" if np.isinf(apart := row["consensus_distance"]) else f"{apart:.2g}",
                 initials(row["worst_attack"]),
             )
             names = ["", "", ""]

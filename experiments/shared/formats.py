@@ -7,6 +7,7 @@ as many columns, and "mean ± deviation" two, except where they stand to be read
 import csv
 import dataclasses
 import io
+import itertools
 import re
 import shutil
 import sys
@@ -123,10 +124,10 @@ def columns_of(table: Table) -> dict[str, list[str]]:
 
 def as_csv(table: Table) -> str:
     """Comma-separated, without title and caption: for programs. What stands behind a number, such
-    as the attack that it is under, is a column of its own.
+    as the attack that it is under, is a column of its own, and each row has its own names.
     """
     columns: dict[str, list[str]] = {}
-    for name, cells in columns_of(table).items():
+    for name, cells in _named_in_every_row(columns_of(table)).items():
         found = [_MEASURED.fullmatch(cell.strip()) for cell in cells]
         texts = [cell for cell, one in zip(cells, found, strict=True) if not one]
         if set(texts) - {"", "-"} and not any(one and one["deviation"] for one in found):
@@ -144,6 +145,17 @@ def as_csv(table: Table) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return file.getvalue() + "\n"
+
+
+def _named_in_every_row(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The names that a row to be read leaves out, as they are those of the row above: the first
+    cell, where it is empty, and the empty ones right behind it.
+    """
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    for above, row in itertools.pairwise(rows):
+        left_out = next((place for place, cell in enumerate(row) if cell), 0)
+        row[:left_out] = above[:left_out]
+    return {name: [row[place] for row in rows] for place, name in enumerate(columns)}
 
 
 def as_markdown(table: Table) -> str:

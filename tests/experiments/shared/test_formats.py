@@ -55,6 +55,21 @@ def test_what_stands_behind_a_number_spoils_none_in_csv():
     assert found["accuracy: note"].tolist() == ["sf", "n"] and found["ratio: note"][0] == "×"
 
 
+def test_each_row_in_csv_has_the_names_that_are_read_off_the_row_above():
+    table = Table()
+    for name in ("rule", "after", "data", "accuracy"):
+        table.add_column(name)
+    table.add_row("median", "", "iid", "1.0")
+    table.add_row("", "", "extreme", "2.0")
+    table.add_row("median", "nnm", "iid", "3.0")
+    table.add_row("", "", "extreme", "")
+    found = pd.read_csv(io.StringIO(as_csv(table)), keep_default_na=False)
+    assert found["rule"].tolist() == 4 * ["median"]
+    assert found["after"].tolist() == ["", "", "nnm", "nnm"]
+    assert found["data"].tolist() == 2 * ["iid", "extreme"]
+    assert found["accuracy"].tolist() == ["1.0", "2.0", "3.0", ""]
+
+
 def test_signs_in_latex_are_its_own():
     table = Table(title="σ = 0.1, ζ², f̂ < f ≤ n, µs")
     text = as_latex(table)
