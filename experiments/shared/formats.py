@@ -66,7 +66,9 @@ class Output:
 
 
 class Printer(Console):
-    """A console of 100 columns, or of a narrower terminal's, that prints tables in a format."""
+    """A console of 100 columns, or of a narrower terminal's, that prints tables in a format; a
+    table that does not fit is wider.
+    """
 
     def __init__(self, format: Format = "table", **options: Any):
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
@@ -82,6 +84,7 @@ class Printer(Console):
         width = self.width
         if table is not None and width < WIDTH:
             table.box, table.padding, table.show_edge = SIMPLE_HEAD, (0, 0), False
+        if table is not None:
             # Not one cell is cut: what still is wider than the terminal is wrapped by it.
             for column in table.columns:
                 if column.no_wrap:

@@ -130,3 +130,16 @@ def test_a_narrow_terminal_cuts_nothing(width, table):
     assert "92.9 ± 0.4" in file.getvalue() and "…" not in file.getvalue()
     # Without edges and padding: the widest cells, and a place between them.
     assert max(map(len, lines)) <= max(width, len("a|b & c") + 1 + len("92.9 ± 0.4") + 1 + 5)
+
+
+def test_a_table_that_is_too_wide_cuts_nothing():
+    """Two rows that differ in the last letters alone, of 2 · 60 letters."""
+    table = Table()
+    for name in ("after", "data"):
+        table.add_column(name, no_wrap=True)
+    for level in ("gamma:1", "gamma:0"):
+        table.add_row("x" * 60, "y" * 60 + level)
+    file = io.StringIO()
+    Printer(file=file).print(table)
+    assert "gamma:1" in file.getvalue() and "gamma:0" in file.getvalue()
+    assert "…" not in file.getvalue()
