@@ -17,7 +17,7 @@ import pyarrow as pa
 from experiments.benchmark.runs import FIELDS, Run
 from experiments.shared.mixing import kinds_of
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
-from simbyz.records.parquet import DAMAGED
+from simbyz.records.parquet import DAMAGED, require_readable
 
 try:
     import fcntl
@@ -40,6 +40,7 @@ class Results:
 
     Raises:
       ValueError: a file is damaged.
+      PermissionError: there is a file that one may not read, such as another user's.
     """
 
     def __init__(self, folder: Path, kept: str | None = None, *, mend: bool = False):
@@ -136,6 +137,7 @@ def kinds(runs: pd.DataFrame) -> list[str]:
 def _read(paths: Sequence[Path], *, mend: bool = False) -> pd.DataFrame:
     tables = []
     for path in paths:
+        require_readable(path, "table of runs")
         try:
             tables.append(read_table(path))
         except UNREADABLE as error:

@@ -82,13 +82,24 @@ def is_finished(
     path = run_path(folder, name, configuration)
     if not path.exists():
         return False
-    _require_readable(path)
+    require_readable(path)
     try:
         _, found, _ = _metadata(read_checked(path).schema_arrow)
     except UNREADABLE as error:
         _warn_of(path, error)
         return False
     return _to_json(found) == _to_json(configuration)
+
+
+def require_readable(path: Path, what: str = "run") -> None:
+    """Raises PermissionError if there is a file that one may not read: it is not a damaged one, but
+    may be another user's, whole.
+    """
+    if path.exists() and not os.access(path, os.R_OK):
+        raise PermissionError(
+            f"{what} {path} can't be read: Permission denied; have its owner let you read it, or "
+            "remove it"
+        )
 
 
 def is_whole(path: Path) -> bool:
@@ -129,7 +140,7 @@ def write_run(
         raise ValueError(f"run {name!r} gives two values for {', '.join(sorted(clashes))}")
     metadata = {NAME: name, CONFIGURATION: _to_json(configuration), SUMMARY: _to_json(summary)}
     table = pa.table(_checked(columns), metadata=metadata)
-    _require_readable(path)
+    require_readable(path)
     if path.exists() and not is_whole(path):
         aside = path.with_name(path.name + DAMAGED)
         with contextlib.suppress(FileNotFoundError):  # another process was first
@@ -251,15 +262,6 @@ def clean(folder: str | os.PathLike[str], *, older_than: float = 60.0) -> list[P
     return removed
 
 
-def _require_readable(path: Path) -> None:
-    """A file that one may not read is not a damaged one: it may be another user's, whole."""
-    if path.exists() and not os.access(path, os.R_OK):
-        raise PermissionError(
-            f"run {path} can't be read: Permission denied; have its owner let you read it, or "
-            "remove it"
-        )
-
-
 def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     arrays = {key: np.asarray(column) for key, column in columns.items()}
     for key, array in arrays.items():
@@ -337,7 +339,8 @@ def _metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 def _warn_of(path: Path, error: Exception) -> None:
     # stacklevel: whoever called read_runs or read_steps.
-    warnings.warn(f"skipped {path}: {error}", RuntimeWarning, stacklevel=3)
+    reason = getattr(error, "strerror", None) or error  # of the system's errors without the path
+    warnings.warn(f"skipped {path}: {reason}", RuntimeWarning, stacklevel=3)
 
 
 def _digest(configuration: Mapping[str, Any]) -> str:

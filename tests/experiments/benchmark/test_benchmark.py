@@ -1,6 +1,7 @@
 """The benchmark: refusals, resuming, shards, a rule and an attack of one's own."""
 
 import dataclasses
+import os
 import shutil
 import sys
 import textwrap
@@ -111,6 +112,19 @@ def test_shards_and_resumed_runs_are_those_of_one_go(finished, tmp_path):
         write_table(table.drop(columns="seconds"), tmp_path / f"{number}.parquet")
         given.append((tmp_path / f"{number}.parquet").read_bytes())
     assert given[0] == given[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of files")
+def test_a_file_that_one_may_not_read_is_named_and_stays(tmp_path, monkeypatch):
+    runs = read_table(KEPT / "digits.parquet").head(1)
+    path = tmp_path / "runs" / "some.parquet"
+    path.parent.mkdir()
+    write_table(runs, path)
+    # As of another user's; root may read all.
+    monkeypatch.setattr(os, "access", lambda file, mode: file != path)
+    with pytest.raises(PermissionError, match=f"table of runs {path} can't be read: Permission"):
+        Results(tmp_path, mend=True)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_what_is_damaged_is_named_and_computed_again(finished, tmp_path):
