@@ -7,7 +7,7 @@ python -m experiments.benchmark                              # every rule on dig
 python -m experiments.benchmark --rule mypackage.myrule:my_rule      # yours beside them, in minutes
 python -m experiments.benchmark --full --dry-run             # all of the table of digits: how long
 python -m experiments.benchmark --full --shard 1/2           # one half of it, the other elsewhere
-python -m experiments.report experiments/benchmark/data       # the kept tables as a page to explore
+python -m experiments.report experiments/benchmark/data --allow-mixed  # the kept tables as a page
 ```
 
 Every rule of the library against an attack of each family, at several f and kinds of data, with
