@@ -34,6 +34,8 @@ CONFIGURATION = {  # what defines a run, as far as the analysis asks; with what 
     "in_paper": False,
     "unusual": "",
 }
+# Of these, what each run of the experiment has, and none of another that has its steps' columns.
+OWN = ("dataset", "attack", "rule", "n", "f", "momentum_at", "nesterov", "learning_rate", "steps")
 RESULTS = (
     "highest_accuracy",
     "final_accuracy",
@@ -121,7 +123,7 @@ def rows_of(folder: str | os.PathLike) -> pd.DataFrame:
         steps = records.read_steps(folder, files=[run["file"]], columns=STEP_COLUMNS)
         if steps.empty:  # damaged: a warning was given
             continue
-        if set(STEP_COLUMNS) - set(steps):
+        if set(STEP_COLUMNS) - set(steps) or any(_known(run, name, None) is None for name in OWN):
             others.append(run["file"])
             continue
         known = {name: _known(run, name, value) for name, value in CONFIGURATION.items()}

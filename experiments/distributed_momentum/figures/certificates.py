@@ -22,7 +22,7 @@ from experiments.shared.options.checks import as_name
 from simbyz import records
 from simbyz.theory.robustness import coefficient_floor
 
-KIND = ["learning_rate", "nesterov"]  # a table and a picture each
+KIND = ["learning_rate", "nesterov", "unusual"]  # a table and a picture each
 PANEL = ["attack", "f", "rule"]
 CAPTION = (
     "κ realised: largest over steps and seeds; certified: steps with κ within the published bound; "
@@ -47,7 +47,7 @@ def table_of(runs: pd.DataFrame) -> pd.DataFrame:
     """
     results = ["largest_coefficient", "coefficient_bound", "certified_share"]
     results += ["mean_acceptance", "mean_distance"]
-    attacked = runs[runs["attack"] != "none"]
+    attacked = _with_settings(runs[runs["attack"] != "none"])
     attacked = attacked.astype(dict.fromkeys(results, float))
     rows = attacked.groupby([*KIND, *PANEL, "momentum_at"], as_index=False, observed=True).agg(
         n=("n", "first"),
@@ -67,7 +67,7 @@ def floor_of(n: int, f: int) -> float:
 
 
 def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None) -> None:
-    """Within 100 columns: a table a learning rate and Nesterov setting."""
+    """Within 100 columns: a table a learning rate, Nesterov and unusual settings."""
     console = Printer() if console is None else console
     for name, some in _kinds(table_of(runs)):
         table = Table(title=f"certificates, {title}, {name}", caption=CAPTION, box=HEAVY_HEAD)
@@ -91,7 +91,7 @@ def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None)
 def plot(
     runs: pd.DataFrame, folder: Path, figures: Path, paper: PaperName = "screen"
 ) -> list[Path]:
-    """κ by step, as PNG and PDF; a picture a data set, learning rate and Nesterov setting.
+    """κ by step, as PNG and PDF; a picture a data set and kind of runs.
 
     Args:
       runs: certified runs in the folder.
@@ -103,9 +103,10 @@ def plot(
     steps = records.read_steps(folder, files=attacked["file"], columns=["step", "coefficient"])
     files = []
     for dataset, own in attacked.groupby("dataset"):
-        for name, some in _kinds(own):
+        for name, some in _kinds(_with_settings(own)):
             figure = draw(some, steps[steps["digest"].isin(some["digest"])], paper)
             shown = name.replace("learning rate ", "lr_").replace(", Nesterov", "-nesterov")
+            shown = shown.replace(", ", "-").replace(" ", "-")
             files += save(figure, figures, named(f"{dataset}-{shown}-certificates", paper))
     return files
 
@@ -150,9 +151,18 @@ def _curve(axes: Axes, steps: pd.DataFrame, style: tuple) -> Artist:
     return line
 
 
+def _with_settings(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, with "" for unusual settings where a table has none."""
+    unusual = runs["unusual"].fillna("") if "unusual" in runs else ""
+    return runs.assign(unusual=unusual)
+
+
 def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for (rate, nesterov), some in table.groupby(KIND):
-        yield f"learning rate {as_name(rate)}" + ", Nesterov" * bool(nesterov), some
+    """The parts of one kind each, and its name: with the unusual settings where they differ."""
+    differ = table["unusual"].nunique() > 1
+    for (rate, nesterov, unusual), some in table.groupby(KIND):
+        name = f"learning rate {as_name(rate)}" + ", Nesterov" * bool(nesterov)
+        yield f"{name}, {unusual or 'the usual settings'}" if differ else name, some
 
 
 def _number(value: float) -> str:

@@ -1,5 +1,6 @@
 """Accuracy, loss and variance-norm ratio by step: one figure a combination, a column a rule."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,8 @@ STEP_COLUMNS = (
     "sampled_norm",
     "distance_from_start",
 )
+# Unusual settings that an unattacked run is not named by: see `reference_of`.
+OF_ATTACKED = re.compile(r"\b(published|total_\d+)\b ?")
 COMBINATION = ["dataset", "attack", "n", "f", "learning_rate", "nesterov", "unusual"]
 ROWS = ("top-1 test accuracy", "mean loss", "variance-norm ratio")
 # In grey too: by line style, and the sampled ratio by its thinness.
@@ -62,7 +65,7 @@ def combinations(runs: pd.DataFrame, paper: PaperName = "screen") -> Iterator[Co
             & (plain["n"] == values["n"] - values["f"])
             & (plain["learning_rate"] == values["learning_rate"])
             & (plain["nesterov"] == values["nesterov"])
-            & (plain["unusual"] == values["unusual"].replace("published", "").strip())
+            & (plain["unusual"] == OF_ATTACKED.sub("", values["unusual"]).strip())
         ]
         name = some["name"].iloc[0].replace(f"-{some['rule'].iloc[0]}-", "-")
         name = name.replace("-at_update", "").replace("-at_worker", "").replace("-at_server", "")

@@ -204,7 +204,11 @@ class TestCollect:
         shutil.copytree(folder, tmp_path / "both")
         columns = {"step": np.arange(2), "loss": np.ones(2)}
         other = records.write_run(tmp_path / "both", "other", {"seed": 1}, columns, {})
-        with pytest.warns(RuntimeWarning, match=f"left out 1 of .* such as {other.name}"):
+        # As of the defence matrix with certificates, which has these columns and no n.
+        columns = fake_runs.columns(0.9)
+        certified = {"seed": 1, "dataset": "digits", "rule": "faba", "f": 1, "honest": 5}
+        records.write_run(tmp_path / "both", "third", certified, columns, {})
+        with pytest.warns(RuntimeWarning, match=f"left out 2 of .* such as {other.name}"):
             rows = rows_of(tmp_path / "both")
         pd.testing.assert_frame_equal(rows, rows_of(folder))
 

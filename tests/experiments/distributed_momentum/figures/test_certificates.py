@@ -329,6 +329,31 @@ class TestExperiment:
         assert len(krum.lines) == 2  # the curve and the floor
         figure.canvas.draw()
 
+    def test_runs_of_other_settings_are_in_a_table_of_their_own(self):
+        """κ of 12 steps and of 90 in one folder: neither a largest nor a mean of both."""
+        runs = pd.DataFrame(
+            {
+                "learning_rate": 0.5,
+                "nesterov": False,
+                "attack": "little",
+                "rule": "median",
+                "n": N,
+                "f": F,
+                "momentum_at": "worker",
+                "unusual": ["certify steps_12", "certify"],
+                "largest_coefficient": [1.0, 3.0],
+                "coefficient_bound": 16.0,
+                "certified_share": [1.0, 0.5],
+                "mean_acceptance": 0.25,
+                "mean_distance": [1.0, 2.0],
+            }
+        )
+        lines = printed(certificates.print_tables, runs, "digits").splitlines()
+        words = [line.replace("│", " ").split() for line in lines]
+        assert "median 3 little worker 1 16 1 100.0 % 25.0 % 1".split() in words
+        assert "median 3 little worker 3 16 1 50.0 % 25.0 % 2".split() in words
+        assert sum("certify steps_12" in line for line in lines) == 1
+
     @pytest.mark.thorough
     def test_from_the_command_line(self, tmp_path, capsys):
         arguments = "--rule median --attack little --f 2 --n 7 --steps 4 --batch-size 4 --seeds 1"

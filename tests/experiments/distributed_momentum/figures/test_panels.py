@@ -6,9 +6,9 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
-from experiments.distributed_momentum.figures import comparison
+from experiments.distributed_momentum.figures import comparison, curves
 from experiments.distributed_momentum.figures.panels import PAPERS, draw_band, panels
-from experiments.distributed_momentum.grid.cells import cells
+from experiments.distributed_momentum.grid.cells import cells, reference_of
 
 
 def places(keys):
@@ -89,3 +89,21 @@ def test_pictures_for_papers(paper, rules):
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert all(label.endswith("%") for label in labels)
     plt.close(figure)
+
+
+@pytest.mark.parametrize("conventions", ["released", "published"])
+def test_the_unattacked_run_of_another_number_of_workers_stands_beside_the_attacked(conventions):
+    (cell,) = cells(
+        "digits",
+        rules=["krum"],
+        attacks=["little"],
+        places=["worker"],
+        n=9,
+        f=[2],
+        steps=12,
+        conventions=conventions,
+    )
+    both = [one.configuration(1) | {"name": one.name} for one in (cell, reference_of(cell))]
+    (combination,) = curves.combinations(pd.DataFrame(both))
+    assert combination.unattacked["n"].tolist() == [7]
+    assert combination.attacked["n"].tolist() == [9]
