@@ -85,13 +85,19 @@ class Claim(NamedTuple):
 
 
 def keep(folder: Path) -> None:
-    """The runs of a folder of results, into the table that is kept, but for seeds of a rule that
-    are not done with all f and attacks.
+    """The runs of a folder of results, into the table that is kept: those of its setting, but for
+    seeds of a rule that are not done with all f and attacks.
 
     Raises:
-      ValueError: there are none.
+      FileNotFoundError: there is no such folder.
+      ValueError: there are none; the kept ones stay.
     """
-    runs = records.read_runs(folder)[COLUMNS]
+    runs = records.read_runs(folder).reindex(columns=COLUMNS)
+    setting = read().iloc[0]
+    for name in (*SETTING, *TRAINING):
+        runs = runs[runs[name] == setting[name]]
+    if runs.empty:
+        raise ValueError(f"no run in {folder} is of the page's setting: see its command in {DOCS}")
     done = runs.groupby(["rule", "seed"])["f"].transform("size")
     runs = runs[done == done.max()].sort_values(CASE, ignore_index=True)
     write_checked(KEPT, pa.Table.from_pandas(runs, preserve_index=False), "table of runs")
@@ -280,7 +286,10 @@ def _verdict(agrees: bool) -> str:
 
 def main() -> None:
     if len(sys.argv) > 1:
-        keep(Path(sys.argv[1]))
+        try:
+            keep(Path(sys.argv[1]))
+        except (OSError, ValueError) as error:
+            sys.exit(f"error: {error}")
     runs = read()
     save_text(page(runs), DOCS)
     graph = str(runs["graph"].iloc[0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.decentralised import page
+from simbyz import records
 from tests.support.paths import DOCS
 
 RULES = ("clipped_gossip", "clipped_gossip_plus", "gts", "ios")
@@ -42,6 +43,23 @@ def test_the_kept_table_is_whole_and_small():
     assert set(RUNS["dataset"]) == {"mnist"} and set(RUNS["honest"]) == {26}
     # Eight friends in the other world: the cut of the two worlds is the bottleneck, 2 · 8.
     assert page.connectivity(RUNS) == pytest.approx(16)
+
+
+def test_runs_of_another_setting_leave_the_kept_table_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "KEPT", tmp_path / "kept.parquet")
+    page.write_checked(page.KEPT, page.pa.Table.from_pandas(RUNS), "table")
+    before = page.KEPT.read_bytes()
+    folder = tmp_path / "results"
+    for row, changes in ((ROWS[0], {"dataset": "digits"}), (ROWS[1], {"honest": 8})):
+        configuration = {name: row[name] for name in (*page.SETTING, *page.TRAINING, *page.CASE)}
+        summary = {name: row[name] for name in page.OUTCOME}
+        records.write_run(folder, "other", configuration | changes, {"step": np.arange(2)}, summary)
+    with pytest.raises(ValueError, match="no run in .*results is of the page's setting"):
+        page.keep(folder)
+    records.write_run(folder, "own", configuration, {"step": np.arange(2)}, summary)
+    assert page.KEPT.read_bytes() == before
+    page.keep(folder)
+    assert page.read().equals(RUNS.iloc[[1]].reset_index(drop=True))
 
 
 def test_each_cell_of_the_worst_cases_by_hand():
