@@ -76,6 +76,8 @@ COMMANDS = [
         f"--table {'a' * 300}",
         "--table was given a name too long",
     ),
+    # As Python gives the byte 255 of a command line.
+    ("distributed_momentum", "--table a\udcff", "--table was given a name that is not UTF-8"),
     ("distributed_momentum", "--rule median median", "rule must differ from each other, got [med"),
     ("distributed_momentum", "--learning-rate 0.1 0.10", "learning_rate must differ from each"),
     ("distributed_momentum", "--rule krum --f 24", "krum needs n >= 2f + 3, got n=25, f=24"),

@@ -77,7 +77,8 @@ def refuse_slips(arguments: Sequence[str]) -> None:
     """What would pass for something else: the last of two equal options, an empty path for here.
 
     Raises:
-      ValueError: an option is given twice, or a value is empty or longer than a file's name can be.
+      ValueError: an option is given twice, or a value is empty, not UTF-8, or longer than a file's
+        name can be.
     """
     option, options = "the command", []
     for argument in arguments:
@@ -89,6 +90,8 @@ def refuse_slips(arguments: Sequence[str]) -> None:
             equals, value = "", argument
         if not argument or (equals and not value):
             raise ValueError(f"{option} was given an empty value: leave it out, or give one")
+        if any("\ud800" <= sign <= "\udfff" for sign in value):  # bytes that are no letters
+            raise ValueError(f"{option} was given a name that is not UTF-8, {value!r}: rename it")
         longest = max(len(part.encode()) for part in value.split("/"))
         if longest > LONGEST_NAME or len(value.encode()) > LONGEST_PATH:
             raise ValueError(
