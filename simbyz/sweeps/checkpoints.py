@@ -15,11 +15,13 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from simbyz._arrays.checks import require_callable
 from simbyz.records.whole_files import write_whole
 
 FORMAT = "simbyz checkpoint 1"
@@ -47,6 +49,10 @@ class Checkpoints:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))  # a notebook may give text
         check_every(self.every)
+        if not (isinstance(self.program, Mapping) and _is_program(dict(self.program))):
+            # Of other values a checkpoint would be written that counts as damaged.
+            raise TypeError(f"program must map texts to texts, ints or flags, got {self.program!r}")
+        require_callable("finished", self.finished, "lambda name: False")
 
 
 class Header(NamedTuple):
@@ -64,7 +70,9 @@ class Checkpoint(NamedTuple):
 
 
 def check_every(seconds: float) -> None:
-    """Raises ValueError if this can't be the seconds between checkpoints."""
+    """Raises TypeError or ValueError if this can't be the seconds between checkpoints."""
+    if not isinstance(seconds, Real):
+        raise TypeError(f"checkpoint_every must be a number of seconds, got {seconds!r}")
     if math.isnan(seconds) or seconds < 0:
         raise ValueError(
             f"checkpoint_every must be at least 0 seconds, inf for none, got {seconds}"
@@ -235,11 +243,16 @@ def _is_sound(header: Header) -> bool:
         and step <= steps
         and isinstance(seconds, int | float)
         and 0 <= seconds < math.inf
-        and isinstance(program, dict)
-        and all(isinstance(value, str | int) for value in program.values())
+        and _is_program(program)
         and program.get("steps", steps) == steps
         and isinstance(numbers, dict)
         and all(isinstance(digest, str) for digest in numbers.values())
+    )
+
+
+def _is_program(program: object) -> bool:
+    return isinstance(program, dict) and all(
+        isinstance(name, str) and isinstance(value, str | int) for name, value in program.items()
     )
 
 

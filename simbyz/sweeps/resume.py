@@ -38,8 +38,16 @@ class Keeper:
           program: what else shapes the compiled program.
 
         Raises:
+          TypeError: a name is no text, or the checkpoints are of another kind.
           ValueError: two lanes have the same name, or one has none.
         """
+        if not isinstance(checkpoints, Checkpoints):
+            raise TypeError(
+                f"checkpoints must be Checkpoints(folder, every, program, finished), "
+                f"got {checkpoints!r}"
+            )
+        if other := [name for name in names if not isinstance(name, str)]:
+            raise TypeError(f"a lane's name must be text, got {other[0]!r}")
         if "" in names or len(set(names)) < len(names):
             raise ValueError("checkpoints need a name of its own for each lane: Lane(..., name=)")
         compiled = {
@@ -129,7 +137,10 @@ def restored(
     if [(array.shape, array.dtype.itemsize) for array in carried] != expected or (
         [array.shape for array in before] != shapes
     ):
-        raise ValueError("the checkpoint is of another simulator: its arrays have other shapes")
+        raise ValueError(
+            "the checkpoint is of another simulator: its arrays have other shapes; remove it, or "
+            "tell the simulators apart by the program of Checkpoints"
+        )
     typed = [_typed(array, leaf) for array, leaf in zip(carried, leaves, strict=True)]
     return jax.tree.unflatten(structure, typed), jax.tree.unflatten(structure_of_columns, before)
 

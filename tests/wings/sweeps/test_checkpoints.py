@@ -177,6 +177,22 @@ def test_seconds_that_can_t_be(tmp_path, seconds):
         Checkpoints(tmp_path, seconds, {}, lambda run: False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"every": "60"}, "checkpoint_every must be a number of seconds, got '60'"),
+        ({"program": {"rate": 0.1}}, "program must map texts to texts, ints or flags"),
+        ({"program": {"code": None}}, "program must map texts to texts, ints or flags"),
+        ({"program": None}, "program must map texts to texts, ints or flags, got None"),
+        ({"finished": None}, "finished must be a function"),
+    ],
+)
+def test_what_no_checkpoint_could_be_read_with_is_refused(tmp_path, changes, message):
+    given = {"folder": tmp_path, "every": 0, "program": {}, "finished": lambda run: False}
+    with pytest.raises(TypeError, match=message):
+        Checkpoints(**given | changes)
+
+
 STEPS = 11
 
 
