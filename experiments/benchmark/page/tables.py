@@ -33,7 +33,7 @@ def print_ranking(
         for name in ("rule", "after"):
             shown.add_column(name, overflow="fold")
         for f, level in cells:
-            shown.add_column(f"f/n={f / n:.2g} {level}", justify="right", overflow="fold")
+            shown.add_column(f"f/n={share(f, n)} {level}", justify="right", overflow="fold")
         for name in ("breaks", "µs"):
             shown.add_column(name, justify="right")
         rows = {
@@ -46,12 +46,17 @@ def print_ranking(
                 str(rule),
                 "" if pre == NONE else str(pre),
                 *(_cell(rows.get((rule, pre, *cell))) for cell in cells),
-                "" if pd.isna(point) else f"{int(point) / n:.2g}",
+                "" if pd.isna(point) else share(int(point), n),
                 f"{speed[rule, pre]:.0f}",
             )
         out.print(shown)
     for line in reasons(refusals):
         out.print(line, highlight=False)
+
+
+def share(f: int, n: int) -> str:
+    """f / n in as many digits as tell neighbouring f apart."""
+    return f"{f / n:.{max(3, len(str(n)) + 1)}g}"
 
 
 def reasons(refusals: Refusals) -> list[str]:
@@ -84,7 +89,9 @@ def print_gains(gains: dict[str, pd.DataFrame], out: Printer) -> None:
                 str(row["f"]),
                 str(row["heterogeneity"]),
                 f"{100 * row['mean']:+.1f}",
-                f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+                "-"  # of one seed
+                if pd.isna(row["low"])
+                else f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
                 f"{row['better']} of {row['rules']}",
             )
         out.print(shown)

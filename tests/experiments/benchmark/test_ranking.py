@@ -6,6 +6,8 @@ import pytest
 
 from experiments.benchmark.answers import attacks, ranking
 from experiments.benchmark.entries.parts import PARTS, Part, part_of
+from experiments.benchmark.page import tables
+from tests.support.printed import printed
 
 
 def made_up():
@@ -110,6 +112,14 @@ def test_what_mixing_adds_is_paired():
     assert (row["low"], row["high"]) == pytest.approx(
         (means.mean() - margin, means.mean() + margin)
     )
+
+
+def test_one_seed_has_no_interval_and_neighbouring_f_other_headings():
+    found = {"pre": ranking.gains(made_up().query("seed == 1"), "pre", "none")}
+    shown = printed(tables.print_gains, found)
+    assert "nan" not in shown and shown.count(" - ") == len(found["pre"])
+    assert tables.share(1, 8) == "0.125" and tables.share(2, 20) == "0.1"
+    assert (tables.share(100, 500), tables.share(101, 500)) == ("0.2", "0.202")
 
 
 def test_more_attacks_are_compared_each_at_its_own_rate():
