@@ -213,7 +213,7 @@ def read_steps(
     steps = pa.concat_tables(_of_common_types(tables), promote_options="permissive").to_pandas()
     which = steps.pop(RUN).to_numpy()
     steps.insert(0, "name", pd.Categorical([row["name"] for row in rows]).take(which))
-    steps.insert(1, "seed", np.array([row["seed"] for row in rows])[which])
+    steps.insert(1, "seed", pd.Series([row["seed"] for row in rows]).to_numpy()[which])
     steps.insert(2, "digest", pd.Categorical([row["digest"] for row in rows]).take(which))
     return steps
 
@@ -332,8 +332,8 @@ def _metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
     configuration, summary = json.loads(metadata[CONFIGURATION]), json.loads(metadata[SUMMARY])
     if not (isinstance(configuration, dict) and isinstance(summary, dict)):
         raise ValueError("it is not a run of simbyz: its configuration or summary has no names")
-    if not isinstance(configuration.get("seed"), int):
-        raise ValueError("it is not a run of simbyz: its configuration has no whole seed")
+    if "seed" not in configuration:
+        raise ValueError("it is not a run of simbyz: its configuration has no seed")
     return metadata[NAME].decode(), _from_json(configuration), _from_json(summary)
 
 
