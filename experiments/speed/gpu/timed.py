@@ -72,10 +72,11 @@ def _runs(sizes: Sizes) -> list[Work]:
 
 
 def _rules(sizes: Sizes, copied: float) -> list[Work]:
-    """A rule at every size, then the next."""
+    """A rule at every size, then the next; in a rehearsal those alone that come first."""
+    names = dict.fromkeys([*FIRST, *every_rule.NAMES]) if sizes is FULL else FIRST
     return [
         (f"{name}, n = {size[0]}, f = {size[2]}", functools.partial(_rule, name, size, copied))
-        for name in dict.fromkeys([*FIRST, *every_rule.NAMES])
+        for name in names
         for size in sizes.timed
     ]
 
