@@ -156,7 +156,7 @@ def fang_trimmed_mean(
             raise ValueError("fang_trimmed_mean needs known >= 2 for a deviation, got 1")
         mean, deviation = mean_and_deviation("fang_trimmed_mean", rows)
         away = jnp.where(mean > 0, -1, 1) * deviation
-        inner, outer = shifted(mean, 3, away), shifted(mean, 4, away)
+        inner, outer = shifted(mean, 3.0, away), shifted(mean, 4.0, away)
     shape = (count(num_byzantine), stack.shape[1])
     draws = jax.random.uniform(key, shape, stack.dtype)
     drawn = kept(inner)[None] + draws * kept(outer - inner)[None]
