@@ -6,7 +6,6 @@ written whole or not at all, and again with more rows as runs finish.
 
 import contextlib
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow as pa
 from experiments.benchmark.runs import FIELDS, Run
 from experiments.shared.mixing import kinds_of
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
-from simbyz.records.parquet import DAMAGED, require_readable
+from simbyz.records.parquet import require_readable, set_aside
 
 try:
     import fcntl
@@ -59,7 +58,7 @@ class Results:
     def add(self, rows: Sequence[dict]) -> None:
         """Rows of `FIELDS`, `OUTCOME`, `PROVENANCE` and `seconds`, onto the disk.
 
-        A damaged earlier file is set aside under its name with `DAMAGED` behind.
+        A damaged earlier file is set aside under its name with `.damaged` behind.
         """
         new = pd.DataFrame(rows)
         for (rule, pre, f), some in new.groupby(["rule", "pre", "f"], sort=False):
@@ -75,9 +74,7 @@ class Results:
         except ValueError:
             if not self._mend:
                 raise
-            aside = path.with_name(path.name + DAMAGED)
-            os.replace(path, aside)
-            warnings.warn(f"set aside: {path} as {aside.name}", RuntimeWarning, stacklevel=3)
+            set_aside(path, stacklevel=4)
             return _joined([])
 
     def of(self, runs: Sequence[Run]) -> pd.DataFrame:

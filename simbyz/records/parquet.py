@@ -8,6 +8,7 @@ when read.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import operator
@@ -102,6 +103,16 @@ def require_readable(path: Path, what: str = "run") -> None:
         )
 
 
+def set_aside(path: Path, *, stacklevel: int) -> None:
+    """Renames a damaged file, to its name with `DAMAGED` behind, and says so in a warning. An older
+    one of that name goes; a folder stays, and a number is added.
+    """
+    names = (f"{path.name}{DAMAGED}{number or ''}" for number in itertools.count())
+    aside = next(other for other in map(path.with_name, names) if not other.is_dir())
+    os.replace(path, aside)
+    warnings.warn(f"set aside: {path} as {aside.name}", RuntimeWarning, stacklevel=stacklevel)
+
+
 def is_whole(path: Path) -> bool:
     """Whether there is a run at this path that can be read."""
     try:
@@ -142,10 +153,8 @@ def write_run(
     table = pa.table(_checked(columns), metadata=metadata)
     require_readable(path)
     if path.exists() and not is_whole(path):
-        aside = path.with_name(path.name + DAMAGED)
         with contextlib.suppress(FileNotFoundError):  # another process was first
-            os.replace(path, aside)
-            warnings.warn(f"set aside: {path} as {aside.name}", RuntimeWarning, stacklevel=2)
+            set_aside(path, stacklevel=3)
     write_checked(path, table, "run", write_page_checksum=True)
     return path
 

@@ -161,3 +161,14 @@ def test_a_damaged_run_is_set_aside_by_the_new_one(tmp_path):
     assert read_all(tmp_path) == ((True, True, True), [])
     write(tmp_path, notice="a whole one is replaced")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_where_a_damaged_run_would_go_costs_no_run(tmp_path):
+    path = write(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    (tmp_path / (path.name + DAMAGED)).mkdir()
+    with pytest.warns(RuntimeWarning, match=f"set aside: {path} as {path.name}{DAMAGED}1"):
+        write(tmp_path)
+    assert path.read_bytes() == content
+    assert (tmp_path / f"{path.name}{DAMAGED}1").read_bytes() == content[:100]
