@@ -29,7 +29,7 @@ from experiments.defence_matrix.runs import share
 from experiments.defence_matrix.simulate import split
 from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.mixing import refuse_different_code
 from experiments.shared.options.checks import (
     check_memory,
@@ -336,7 +336,7 @@ def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> N
     paths: list[Path] = []
     for name, outcome in outcomes.items():
         question = f"{PARTS[name].question}: " if options.full else ""
-        title = f"{question}{setting}, {outcome.runs['seed'].nunique()} seeds"
+        title = f"{question}{setting}, {counted(outcome.runs['seed'].nunique(), 'seed')}"
         refusals = _among(prepared.refusals, prepared.parts[name])
         tables.print_ranking(outcome.table, outcome.costs, refusals, options.n, title, out)
         tables.print_gains(outcome.gains, out)

@@ -13,7 +13,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.options import Options
 from experiments.byzfl_conformance.setting import Setting
 from experiments.shared.files import save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from simbyz import records
@@ -82,7 +82,7 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     lost = (table[["byzfl_diverged", "simbyz_diverged"]] > 0).any(axis=None)
     shown = Table(
         title=f"MNIST, 10 honest + {first['f']}, γ = {first['gamma']:g}, {first['steps']} steps, "
-        f"{first['seeds']} seeds",
+        f"{counted(first['seeds'], 'seed')}",
         caption="final test accuracy, % ± deviation over seeds; CPU seconds of all steps and "
         "seeds, in brackets what comes before: compiling, setting up"
         + ("; ✕: so many seeds diverged" if lost else ""),

@@ -15,7 +15,7 @@ from experiments.decentralised.runs import Run, product
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
 from experiments.distributed_momentum.figures.panels import named
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -154,7 +154,7 @@ def execute(
         results.summary,
         conditions,
         f"{options.dataset}, {options.honest} honest nodes, {options.steps} steps, "
-        f"{len(options.seeds)} seeds",
+        f"{counted(len(options.seeds), 'seed')}",
         Printer(options.format),
     )
     drawing(stop)

@@ -17,7 +17,7 @@ from experiments.defence_matrix.runs import Run, product
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
@@ -128,7 +128,7 @@ def execute(
     tables.print_matrix(
         table,
         f"{options.dataset}, {options.honest} honest workers, {options.steps} steps, "
-        f"{len(options.seeds)} seeds",
+        f"{counted(len(options.seeds), 'seed')}",
         Printer(options.format),
     )
     drawing(stop)

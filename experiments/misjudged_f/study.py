@@ -15,7 +15,7 @@ from experiments.misjudged_f.options import Grid, Options, Setting
 from experiments.misjudged_f.problems import QUADRATIC, TILTS, is_of
 from experiments.misjudged_f.simulate import Run, check, measure
 from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.options.checks import (
     by_default,
     check_hidden,
@@ -119,7 +119,7 @@ def write(options: Options, results: Results) -> list[Path]:
 def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], bool]) -> None:
     """Run what is asked for; print and write all of it."""
     results = compute(options, datasets, stop)
-    common = f"n = {options.n}, {options.steps} steps, {len(options.seeds)} seeds"
+    common = f"n = {options.n}, {options.steps} steps, {counted(len(options.seeds), 'seed')}"
     titles: dict[str, str] = dict.fromkeys(options.problem, "")
     for problem in titles:
         constants = f"ζ = {options.zeta:g}, σ = {options.sigma:g}, " if problem == QUADRATIC else ""

@@ -110,6 +110,11 @@ def beside(format: Format) -> TextIO:
     return sys.stdout if format == "table" else sys.stderr
 
 
+def counted(number: int, thing: str) -> str:
+    """1 seed, 5 seeds."""
+    return f"{number} {thing}" + "s" * (number != 1)
+
+
 def columns_of(table: Table) -> dict[str, list[str]]:
     """The cells of a table by heading, each line of a cell in a column of its own."""
     columns: dict[str, list[str]] = {}
