@@ -84,7 +84,7 @@ class Printer(Console):
         width = self.width
         if table is not None and width < WIDTH:
             table.box, table.padding, table.show_edge = SIMPLE_HEAD, (0, 0), False
-        if table is not None:
+        if table is not None and (width < WIDTH or self._cuts(table)):
             # Not one cell is cut: what still is wider than the terminal is wrapped by it.
             for column in table.columns:
                 if column.no_wrap:
@@ -94,6 +94,10 @@ class Printer(Console):
             self.width = max(width, Measurement.get(self, room, table).minimum)
         super().print(*objects, **options)
         self.width = width
+
+    def _cuts(self, table: Table) -> bool:
+        lines = self.render_lines(table, pad=False)
+        return any("…" in segment.text for line in lines for segment in line)
 
     def note(self, line: str) -> None:
         """A line that belongs to no table: see `beside`."""
@@ -112,7 +116,7 @@ def beside(format: Format) -> TextIO:
 
 def counted(number: int, thing: str) -> str:
     """1 seed, 5 seeds."""
-    return f"{number} {thing}" + "s" * (number != 1)
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def columns_of(table: Table) -> dict[str, list[str]]:
