@@ -67,7 +67,7 @@ class Output:
 
 class Printer(Console):
     """A console of 100 columns, or of a narrower terminal's, that prints tables in a format; a
-    table that does not fit is wider.
+    table of which a cell would be cut is wider.
     """
 
     def __init__(self, format: Format = "table", **options: Any):
@@ -96,6 +96,7 @@ class Printer(Console):
         self.width = width
 
     def _cuts(self, table: Table) -> bool:
+        """Whether a cell would end in the sign of what is left out."""
         lines = self.render_lines(table, pad=False)
         return any("…" in segment.text for line in lines for segment in line)
 

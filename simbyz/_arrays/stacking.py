@@ -115,8 +115,9 @@ def in_types_of(before: PyTree, after: PyTree) -> PyTree:
             return new
         return new.astype(old.dtype)
 
-    structures: list[Any] = [jax.tree.structure(one) for one in (before, after)]
-    return jax.tree.map(kept, before, after) if structures[0] == structures[1] else after
+    # As Any, since JAX's stubs give structures no comparison.
+    old: Any = jax.tree.structure(before)
+    return jax.tree.map(kept, before, after) if old == jax.tree.structure(after) else after
 
 
 def unraveller(template: PyTree) -> Callable[[jax.Array], PyTree]:

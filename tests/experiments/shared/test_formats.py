@@ -2,12 +2,20 @@
 
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from experiments.shared.formats import Printer, as_csv, as_latex, as_markdown, columns_of
+from experiments.shared.formats import (
+    Printer,
+    as_csv,
+    as_latex,
+    as_markdown,
+    columns_of,
+    counted,
+)
 
 
 @pytest.fixture
@@ -143,3 +151,8 @@ def test_a_table_that_is_too_wide_cuts_nothing():
     Printer(file=file).print(table)
     assert "gamma:1" in file.getvalue() and "gamma:0" in file.getvalue()
     assert "…" not in file.getvalue()
+
+
+def test_one_thing_has_no_plural():
+    assert counted(1, "seed") == "1 seed" and counted(0, "seed") == "0 seeds"
+    assert [counted(number, "seed") for number in np.array([1, 2])] == ["1 seed", "2 seeds"]
