@@ -39,7 +39,7 @@ def sum_over_chunks(
 
     For one, a chunk that was just centred is still in the cache. For another, what a loop reads is
     an array: outside of one, XLA would fuse a sorting network that makes the centre into the
-    subtraction, and run it again for each of the n rows.
+    subtraction, and run it again for each of the n rows. So it is a loop even for a single chunk.
 
     In a mesh with an axis `SHARD`, each device sums over its coordinates, and they add their sums.
     """
@@ -62,10 +62,16 @@ def _sum_over_chunks(
     n, d = stack.shape
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     size = chunk_width(stack)
+    turns, whole = -(-d // size), center
+    if turns == 1:
+        # A loop that it knows to have one turn, XLA takes apart.
+        turns = jax.lax.optimization_barrier(jnp.int32(1))
 
     def turn(turn: jax.Array, total: jax.Array) -> jax.Array:
         # The last chunk is moved back to stay inside: its first coordinates were counted before.
         start = jnp.clip(turn * size, 0, d - size)
+        # As if it changed, or XLA would subtract the centre of a single chunk before the loop.
+        start, center = jax.lax.optimization_barrier((start, whole))
         rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1).astype(dtype)
         middle = jax.lax.dynamic_slice_in_dim(center, start, size).astype(dtype)
         if unit is not None:
@@ -75,7 +81,7 @@ def _sum_over_chunks(
         return total + function(jnp.where(new[None], rows - middle[None], 0))
 
     shape = jax.eval_shape(function, jax.ShapeDtypeStruct((n, size), dtype)).shape
-    return jax.lax.fori_loop(0, -(-d // size), turn, first_carry(jnp.zeros(shape, dtype), stack))
+    return jax.lax.fori_loop(0, turns, turn, first_carry(jnp.zeros(shape, dtype), stack))
 
 
 def first_carry(value: PyTree, stack: jax.Array) -> PyTree:

@@ -50,21 +50,25 @@ def distances_between(stack: jax.Array) -> Squares:
     """
     stack = jax.lax.stop_gradient(stack)
     if in_mesh():
-        return _in_its_unit(stack)
+        return _in_its_unit(middle_row(stack), stack)
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     one = first_carry(jnp.ones((), dtype), stack)
     if stack.size <= FEW_VALUES:
-        squares, norms = _distances_around(middle_row(stack), stack)
+        center = middle_row(stack)
+        squares, norms = _distances_around(center, stack)
         again = ~are_usual(norms)
-    else:
-        row, hopeless = _row_amid_the_others(stack)
-        squares, norms = _distances_around(stack[row], stack)
-        again = ~hopeless & ~(_keeps_digits(squares, norms) & are_usual(norms))
-    return redo_if(again, Squares(squares, one), _in_its_unit, stack)
+        return redo_if(again, Squares(squares, one), _in_its_unit, center, stack)
+    row, hopeless = _row_amid_the_others(stack)
+    squares, norms = _distances_around(stack[row], stack)
+    again = ~hopeless & ~(_keeps_digits(squares, norms) & are_usual(norms))
+
+    def around_the_middle(stack: jax.Array) -> Squares:
+        return _in_its_unit(middle_row(stack), stack)
+
+    return redo_if(again, Squares(squares, one), around_the_middle, stack)
 
 
-def _in_its_unit(stack: jax.Array) -> Squares:
-    center = middle_row(stack)
+def _in_its_unit(center: jax.Array, stack: jax.Array) -> Squares:
     unit = unit_of_rows(stack, center)
     return Squares(_distances_around(center, stack, unit)[0], unit)
 

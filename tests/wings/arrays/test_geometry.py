@@ -36,6 +36,15 @@ def test_against_loops_whatever_the_chunk(n, d, jitted):
     np.testing.assert_array_equal(np.diagonal(got), 0)
 
 
+def test_the_center_of_few_values_is_computed_once():
+    rows = jnp.zeros((25, 64))
+
+    def comparisons(function):
+        return jax.jit(function).lower(rows).compile().as_text().count(" compare(")
+
+    assert comparisons(squared_distances) < 2 * comparisons(geometry.middle_row)
+
+
 def test_a_common_offset_costs_no_digits(jitted):
     rng = np.random.default_rng(0)
     rows = (rng.normal(size=(11, 500)) + 1e3 * rng.normal(size=500)).astype(np.float32)
