@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from experiments.shared.options.command_line import parse
 from experiments.shared.plain_warnings import CLEAR, print_plain_warnings
-from experiments.shared.stopping import Stop, stopping, to_its_reader, unread
+from experiments.shared.stopping import Stop, printing_failed, stopping, to_its_reader, unread
 
 # How to go on after a stop, where runs or measurements are files.
 KEPT = "what is finished is in {results}; the same command goes on from there"
@@ -141,7 +141,7 @@ def _ended(
         return _say(f"stopped: {own or left}", stop.exit_code)
     if isinstance(error, BrokenPipeError):
         return unread()
-    if isinstance(error, told):
+    if isinstance(error, told) and not printing_failed(error):  # `start` tells of that
         return _say(f"error: {_words(error)}", code)
     if CALLBACK in str(error):
         return _say(f"error: {_behind_a_callback(error)}", 1)

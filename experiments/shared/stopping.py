@@ -1,6 +1,7 @@
 """The first Ctrl-C, or SIGTERM, stops where that loses least; the second at once."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -148,13 +149,30 @@ def _heard(stop: Stop, number: int) -> None:
 
 
 def to_its_reader(command: Callable[[], int]) -> int:
-    """The exit code of a command all of whose output was read, or `UNREAD`, as after `| head`."""
+    """The exit code of a command all of whose output was read, or `UNREAD`, as after `| head`; 1,
+    with a line, where there is no room for what it prints.
+    """
     try:
-        code = command()
-        sys.stdout.flush()
+        try:
+            return command()
+        finally:  # also after --help, which ends in a SystemExit
+            sys.stdout.flush()
     except BrokenPipeError:
         return unread()
-    return code
+    except OSError as error:
+        if not printing_failed(error):
+            raise
+        unread()
+        print(f"error: standard output can't be written: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def printing_failed(error: BaseException) -> bool:
+    """Whether an error is of a full disk, or one that fails, that output was sent to: those of
+    files that are written here name them.
+    """
+    kinds = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return isinstance(error, OSError) and error.errno in kinds and error.filename is None
 
 
 def unread() -> int:

@@ -272,6 +272,16 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(arguments, code):
     started.stderr.close()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", ["experiments", "experiments.misjudged_f --help"])
+def test_output_that_has_no_room_is_told_in_a_line(arguments):
+    command = [sys.executable, "-m", *arguments.split()]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    line = "error: standard output can't be written: No space left on device\n"
+    assert (ended.stderr, ended.returncode) == (line, 1)
+
+
 def test_a_terminal_is_told_of_checks_and_reading_and_cleared_again(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run_with(Options(), lambda options: print("at it", file=sys.stderr), lambda *_: None)
