@@ -29,4 +29,5 @@ class Options:
     data_dir: Path | None = None
     """Folder of TensorFlow Datasets."""
     format: Format = "table"
-    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own, titles on
+    standard error."""

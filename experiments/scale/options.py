@@ -32,7 +32,8 @@ class Options:
     results: Path = Path("results/sharded")
     """Folder of the table and the picture."""
     format: Format = "table"
-    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own, titles on
+    standard error."""
 
 
 # What the tests run.

@@ -62,7 +62,8 @@ class Output:
     """How tables are printed."""
 
     format: Format = "table"
-    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own, titles on
+    standard error."""
 
 
 class Printer(Console):
@@ -79,6 +80,9 @@ class Printer(Console):
         """Prints as `rich` does, but for a table where another format is asked for."""
         table = objects[0] if objects and isinstance(objects[0], Table) else None
         if table is not None and self.format != "table":
+            if self.format == "csv":  # which has no place for them, and of several one is which?
+                for words in filter(None, (table.title, table.caption)):
+                    self.note(str(words))
             self.file.write(WRITERS[self.format](table))
             return
         width = self.width
@@ -136,8 +140,9 @@ def columns_of(table: Table) -> dict[str, list[str]]:
 
 
 def as_csv(table: Table) -> str:
-    """Comma-separated, without title and caption: for programs. What stands behind a number, such
-    as the attack that it is under, is a column of its own, and each row has its own names.
+    """Comma-separated, without title and caption, which `Printer` tells: for programs. What stands
+    behind a number, such as the attack that it is under, is a column of its own, and each row has
+    its own names.
     """
     columns: dict[str, list[str]] = {}
     for name, cells in _named_in_every_row(columns_of(table)).items():

@@ -51,7 +51,7 @@ def print_ranking(
             )
         out.print(shown)
     for line in reasons(refusals):
-        out.print(line, highlight=False)
+        out.note(line)
 
 
 def share(f: int, n: int) -> str:

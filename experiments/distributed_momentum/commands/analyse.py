@@ -64,12 +64,14 @@ def folders_of(options: Options) -> tuple[Path, ...]:
 def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
     """Print what the runs say."""
     folders = folders_of(options)
-    print_analysis(runs, folder=folders[0] if folders and folders != Options.results else None)
+    told = Printer(stderr=options.format != "table")  # where programs read the tables alone
+    own = folders[0] if folders and folders != Options.results else None
+    print_analysis(runs, told, own)
     for folder in folders:
         some = certificates.runs_in(folder)
-        for dataset, own in some.groupby("dataset"):
-            title = f"{dataset}, {len(own)} runs in {folder}"
-            certificates.print_tables(own, title, Printer(options.format))
+        for dataset, part in some.groupby("dataset"):
+            title = f"{dataset}, {len(part)} runs in {folder}"
+            certificates.print_tables(part, title, Printer(options.format))
 
 
 def print_analysis(

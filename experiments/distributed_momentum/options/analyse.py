@@ -22,4 +22,5 @@ class Options:
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one table."""
     format: Format = "table"
-    """Of the tables of certified runs. latex: with booktabs."""
+    """Of the tables of certified runs; but for table, all else goes to standard error. latex: with
+    booktabs."""
