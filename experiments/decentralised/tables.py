@@ -43,11 +43,12 @@ def print_table(
 ) -> None:
     """The summary, within 100 columns. conditions: (graph, f) -> words on its network."""
     console = Printer() if console is None else console
+    attacks = initials(summary["worst_attack"])
     shown = Table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, mean and worst honest node, under the "
         "worst attack; apart: distance to consensus. Attacks by initials: "
-        + ", ".join(f"{initials(name)} {name}" for name in dict.fromkeys(summary["worst_attack"])),
+        + ", ".join(f"{brief} {name}" for name, brief in attacks.items()),
     )
     for name in ("graph", "f", "data", "rule"):
         shown.add_column(name, no_wrap=True)
@@ -64,7 +65,7 @@ def print_table(
                 f"{100 * row['test_accuracy']:.1f}{spread}",
                 f"{100 * row['worst_node']:.1f}",
                 "∞" if np.isinf(apart := row["consensus_distance"]) else f"{apart:.2g}",
-                initials(row["worst_attack"]),
+                attacks[row["worst_attack"]],
             )
             names = ["", "", ""]
         shown.add_section()

@@ -1,5 +1,8 @@
 """The matrix as a table in a terminal."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +17,12 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None
     """
     console = Printer() if console is None else console
     fs = list(dict.fromkeys(table["f"]))
+    attacks, rules = initials(table["worst_attack"]), initials(table["rule"])
     shown = Table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
         "hyperparameters whose worst attack is best on the validation split. Attacks by initials: "
-        + ", ".join(f"{initials(name)} {name}" for name in dict.fromkeys(table["worst_attack"]))
+        + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
         + ("; ✕: some runs diverged" if table["diverged"].any() else ""),
     )
     for name in ("rule", "after", "data"):
@@ -26,35 +30,51 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None
     for f in fs:
         shown.add_column(f"f = {f}", justify="right", no_wrap=len(fs) <= 3)
     for (rule, pre), group in table.groupby(["rule", "pre"], sort=False):
-        _add(shown, group, [rule, "" if pre == "none" else pre], fs)
+        _add(shown, group, [rule, "" if pre == "none" else pre], fs, attacks)
         shown.add_section()
     best = best_defences(table)
-    _add(shown, best, ["the best", ""], fs, named=True)
+    _add(shown, best, ["the best", ""], fs, rules, named=True)
     console.print(shown)
 
 
 def _add(
-    shown: Table, group: pd.DataFrame, names: list[str], fs: list[int], *, named: bool = False
+    shown: Table,
+    group: pd.DataFrame,
+    names: list[str],
+    fs: list[int],
+    briefly: Mapping[str, str],
+    *,
+    named: bool = False,
 ) -> None:
     for level, row in group.groupby("heterogeneity", sort=False):
         by_f = {one["f"]: one for one in row.to_dict("records")}
-        cells = [_cell(by_f[f], named) if f in by_f else "-" for f in fs]
+        cells = [_cell(by_f[f], briefly, named) if f in by_f else "-" for f in fs]
         shown.add_row(*names, level, *cells)
         names = ["", ""]
 
 
-def _cell(row: dict, named: bool) -> str:
+def _cell(row: dict, briefly: Mapping[str, str], named: bool) -> str:
     accuracy = f"{100 * row['test_accuracy']:.1f}" + "✕" * (row["diverged"] > 0)
-    if named:
-        return f"{accuracy} {short(row['rule'], row['pre'])}"
+    if named:  # "nnm, tm"
+        before = "" if row["pre"] == "none" else f"{row['pre']}, "
+        return f"{accuracy} {before}{briefly[row['rule']]}"
     spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
-    return f"{accuracy}{spread} {initials(row['worst_attack'])}"
+    return f"{accuracy}{spread} {briefly[row['worst_attack']]}"
 
 
-def initials(name: str) -> str:
-    return "".join(word[0] for word in name.split("_"))
+def initials(names: Iterable[str]) -> dict[str, str]:
+    """Each name by the initials of its words; by two or three letters of each, or the whole name,
+    where fewer stand for another of these names, too.
+    """
+    letters = dict.fromkeys(names, 1)
+    while True:
+        brief = {name: _shortened(name, some) for name, some in letters.items()}
+        counts = Counter(brief.values())
+        alike = [name for name, one in brief.items() if counts[one] > 1 and one != name]
+        if not alike:
+            return brief
+        letters |= {name: letters[name] + 1 for name in alike}
 
 
-def short(rule: str, pre: str) -> str:
-    """A defence in a few letters: "nnm, tm"."""
-    return initials(rule) if pre == "none" else f"{pre}, {initials(rule)}"
+def _shortened(name: str, letters: int) -> str:
+    return name if letters > 3 else "".join(word[:letters] for word in name.split("_"))

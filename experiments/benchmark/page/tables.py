@@ -1,5 +1,7 @@
 """The ranking as a table in a terminal, or to paste."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from rich.table import Table
 
@@ -20,6 +22,7 @@ def print_ranking(
     broken = breakdown(table).groupby(DEFENCE)["breakdown"].min()
     speed = costs.groupby(["rule", "pre"])["microseconds"].max()
     for momentum, group in table.groupby("momentum", sort=False):
+        attacks = initials(group["worst_attack"])
         shown = Table(
             title=f"{title}, momentum {momentum:g}",
             caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
@@ -27,7 +30,7 @@ def print_ranking(
             "the columns first. breaks: the smallest f at which the worst accuracy is below half "
             "of the best unattacked one, on any data. µs: of a run's step on this machine. Attacks "
             "by initials: "
-            + ", ".join(f"{initials(a)} {a}" for a in dict.fromkeys(table["worst_attack"]))
+            + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
             + ("; ✕: some runs diverged" if group["diverged"].any() else ""),
         )
         for name in ("rule", "after"):
@@ -45,7 +48,7 @@ def print_ranking(
             shown.add_row(
                 str(rule),
                 "" if pre == NONE else str(pre),
-                *(_cell(rows.get((rule, pre, *cell))) for cell in cells),
+                *(_cell(rows.get((rule, pre, *cell)), attacks) for cell in cells),
                 "" if pd.isna(point) else share(int(point), n),
                 f"{speed[rule, pre]:.0f}",
             )
@@ -97,9 +100,9 @@ def print_gains(gains: dict[str, pd.DataFrame], out: Printer) -> None:
         out.print(shown)
 
 
-def _cell(row: dict | None) -> str:
+def _cell(row: dict | None, attacks: Mapping[str, str]) -> str:
     if row is None:
         return "refused"
     spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
     lost = "✕" * bool(row["diverged"])
-    return f"{100 * row['test_accuracy']:.1f}{lost}{spread} {initials(row['worst_attack'])}"
+    return f"{100 * row['test_accuracy']:.1f}{lost}{spread} {attacks[row['worst_attack']]}"

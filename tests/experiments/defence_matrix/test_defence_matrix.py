@@ -117,6 +117,17 @@ def test_of_equal_settings_the_first_is_taken_and_a_lost_run_has_infinite_loss()
     assert "✕" not in printed(tables.print_matrix, matrix(made_up()), "title")
 
 
+def test_what_has_the_initials_of_another_is_told_apart():
+    """none and nan, monna and medoid, one attack with two factors: each pair was one."""
+    assert tables.initials(["none", "min_max", "none"]) == {"none": "n", "min_max": "mm"}
+    assert tables.initials(["none", "nan", "mimic"]) == {"none": "no", "nan": "na", "mimic": "m"}
+    alike = ["median", "medoid", "monna"]
+    assert list(tables.initials(alike).values()) == ["median", "medoid", "mo"]
+    alike = ["fall_of:tau=1", "fall_of:tau=2"]
+    assert tables.initials(alike) == dict(zip(alike, alike, strict=True))
+    assert tables.initials(["_own:my__attack"]) == {"_own:my__attack": "oa"}
+
+
 def test_the_best_defence_is_chosen_on_validation():
     table = matrix(made_up())
     best = best_defences(table)
