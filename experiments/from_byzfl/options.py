@@ -29,10 +29,12 @@ class Options:
     """Leave out rules, pre-aggregators, attacks and partitions that are not here, and run the
     rest."""
     results: Path = Path("results/from_byzfl")
-    """Folder of finished runs; tables and pictures lie inside, under the file's name."""
+    """Folder of finished runs; tables and pictures lie inside, under the file's name, beside a copy
+    of the file."""
     data_dir: Annotated[Path | None, TFDS] = None
     """Where TensorFlow Datasets prepared the data; not for digits."""
     allow_mixed: bool = False
     """Let runs of different code stand in one table."""
     format: Format = "table"
-    """latex: with booktabs. csv: numbers and their deviations in columns of their own."""
+    """latex: with booktabs. csv: numbers and their deviations in columns of their own, titles on
+    standard error."""

@@ -1,5 +1,6 @@
 """Study: the runs that a file of ByzFL asks for, its tables and heatmaps."""
 
+import hashlib
 import itertools
 import sys
 from collections.abc import Callable
@@ -23,14 +24,18 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.progress import Progress, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
+from simbyz.records.whole_files import write_whole
+
+KEPT = "config.json"  # the copy's name
 
 
-def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset]:
-    """Check everything that can be before the first step.
+def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset, Path]:
+    """Check everything that can be before the first step; last is the folder of `folder_of`.
 
     Raises:
       ValueError, OSError: what is wrong and what is allowed, a line each.
     """
+    file = options.config.read_bytes() if options.config.is_file() else b""
     benchmark = read(options.config, dataset=options.dataset, leave_out=options.leave_out)
     runs = runs_of(benchmark)
     dataset = _load(benchmark, options)
@@ -45,8 +50,10 @@ def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset]:
         share(level, training.train_labels, honest, seed)
     if not options.allow_mixed:
         refuse_other_code([(r.name, r.configuration) for r in runs], options.results, code())
-    records.prepare_folder(folder_of(options))
-    return benchmark, runs, dataset
+    folder = folder_of(options, file)
+    records.prepare_folder(folder)
+    write_whole(folder / KEPT, lambda kept: kept.write(file), "copy")
+    return benchmark, runs, dataset, folder
 
 
 def _load(benchmark: Benchmark, options: Options) -> Dataset:
@@ -56,15 +63,23 @@ def _load(benchmark: Benchmark, options: Options) -> Dataset:
         raise OSError(f"{error}: --dataset digits tries the file on them") from error
 
 
-def folder_of(options: Options) -> Path:
-    """Of the table and the pictures."""
+def folder_of(options: Options, file: bytes) -> Path:
+    """Of the table and the pictures, and of a copy of the configuration file that they are of.
+
+    It is named as the file is; where that folder is of a file of the same name that holds something
+    else, a digest of what this one holds stands behind.
+    """
     name = options.config.stem
-    return options.results / (name if options.dataset is None else f"{name}-{options.dataset}")
+    folder = options.results / (name if options.dataset is None else f"{name}-{options.dataset}")
+    kept = folder / KEPT
+    if not kept.is_file() or kept.read_bytes() == file:
+        return folder
+    return folder.with_name(f"{folder.name}-{hashlib.sha256(file).hexdigest()[:8]}")
 
 
 def main(options: Options) -> pd.DataFrame:
     """Run what is asked for and not on disk yet; returns the table."""
-    _, runs, dataset = prepare(options)
+    _, runs, dataset, _ = prepare(options)
     return compute(options, runs, dataset)
 
 
@@ -95,11 +110,11 @@ def write(table: pd.DataFrame, benchmark: Benchmark, folder: Path) -> list[Path]
 
 def execute(
     options: Options,
-    prepared: tuple[Benchmark, list[Run], Dataset],
+    prepared: tuple[Benchmark, list[Run], Dataset, Path],
     stop: Callable[[], bool],
 ) -> None:
     """Run what is missing; print and write the tables."""
-    benchmark, runs, dataset = prepared
+    benchmark, runs, dataset, folder = prepared
     for kind, lines in (("left out", benchmark.left_out), ("note", benchmark.notes)):
         for line in lines:
             print(f"{kind}: {line}", file=sys.stderr)
@@ -115,7 +130,7 @@ def execute(
             Printer(options.format),
         )
     drawing(stop)
-    paths = write(table, benchmark, folder_of(options))
+    paths = write(table, benchmark, folder)
     print(
         f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
     )

@@ -12,6 +12,7 @@ from experiments.from_byzfl.choose import table_of
 from experiments.from_byzfl.reading import read
 from experiments.from_byzfl.runs import runs_of
 from experiments.from_byzfl.simulate import split
+from experiments.from_byzfl.study import prepare
 from simbyz import records
 from simbyz.data import load
 from tests.experiments.questions.byzfl_file import FILE, changed, written
@@ -109,6 +110,20 @@ def test_the_split_is_byzfls_size():
 
 
 @pytest.mark.thorough
+def test_two_files_of_one_name_have_a_folder_each(tmp_path):
+    for name, steps in (("first", 1), ("second", 2)):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, changed("benchmark_config.nb_steps", steps))
+    folders = []
+    for name in ("first", "second", "first", "second"):
+        config = next((tmp_path / name).iterdir())
+        options = Options(config, dataset="digits", results=tmp_path / "results")
+        folders.append(prepare(options)[-1])
+        assert (folders[-1] / "config.json").read_bytes() == config.read_bytes()
+    assert folders[:2] == folders[2:] and folders[0].name == f"{config.stem}-digits"
+    assert folders[1].name.startswith(f"{config.stem}-digits-")
+
+
 def test_a_file_is_run_once(tmp_path, capsys, monkeypatch):
     path = written(tmp_path, FILE)
     assert command([str(path), "--results", str(tmp_path / "results")]) == 0
