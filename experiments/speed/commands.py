@@ -15,19 +15,20 @@ from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
 from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
-from experiments.speed.options import Common
+from experiments.speed.options import Common, Unpack
 from simbyz import records
 from simbyz.aggregators import AGGREGATORS
 
 
 def prepare(options: Common) -> None:
-    """Check what is asked for, and make the folder.
+    """Check what is asked for, and make the folder that is written to.
 
     Raises:
       ValueError, OSError: what is wrong, in one line.
     """
     check(options)
-    records.prepare_folder(options.results)
+    if not isinstance(options, Unpack):  # which reads there
+        records.prepare_folder(options.results)
 
 
 def execute(options: Common, prepared: None, stop: object) -> int | None:

@@ -5,6 +5,7 @@ Colour images are kept as lossless WebP, in columns as high as the format allows
 and the notice of what the copy is not goes along.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -13,11 +14,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from simbyz.data import cache
+from simbyz.records.whole_files import write_whole
 
 MANIFEST = "manifest.json"
 PART = 56 * 2**20
@@ -33,6 +36,7 @@ def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
 
     Raises:
       FileNotFoundError: it is not cached.
+      OSError: a file can't be written.
     """
     where = cache.cache_folder() / name
     decoded = cache.read(where)
@@ -56,8 +60,13 @@ def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
     each = -(-len(whole) // count)
     paths = [folder / f"{name}.{number}-of-{count}" for number in range(1, count + 1)]
     for number, path in enumerate(paths):
-        path.write_bytes(whole[number * each : (number + 1) * each])
+        content = whole[number * each : (number + 1) * each]
+        write_whole(path, functools.partial(_write, content), "part")
     return paths
+
+
+def _write(content: memoryview, file: BinaryIO) -> int:
+    return file.write(content)
 
 
 def unpack(name: str, folder: Path) -> Path:
