@@ -56,12 +56,10 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
 
     Raises:
       TypeError: rows are no real numbers.
-      ValueError: rows are of another shape or fewer than two, or labels another number, missing or
-        of kinds without an order; what `Dataset` refuses.
+      ValueError: rows are of another shape or fewer than two, or labels another number, missing,
+        fractions or of kinds without an order; what `Dataset` refuses.
     """
-    if np.iscomplexobj(rows):
-        raise TypeError("a table has rows of real numbers, got complex ones")
-    exact = np.asarray(rows, np.float64)
+    exact = _real(rows)
     rows = exact.astype(np.float32)
     if rows.ndim != 2 or np.shape(labels) != rows.shape[:1]:
         raise ValueError(
@@ -76,6 +74,11 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
         raise ValueError(
             f"labels must be known, got {missing.sum()} of {len(labels)} that are None or NaN, "
             f"such as that of row {missing.argmax()}: leave these rows out"
+        )
+    if labels.dtype.kind == "f" and (broken := labels[labels % 1 != 0]).size:
+        raise ValueError(
+            f"labels must be classes, got numbers that are not whole, such as {broken[0]}: for a "
+            "regression make a task of your own"
         )
     try:
         classes, labels = np.unique(labels, return_inverse=True)
@@ -98,6 +101,18 @@ def table(name: str, rows: np.ndarray, labels: np.ndarray) -> Dataset:
         deviation=tuple(np.where(deviation > 0, deviation, 1).tolist()),
         flip=False,
     )
+
+
+def _real(rows: Any) -> np.ndarray:
+    try:
+        if not np.iscomplexobj(rows):
+            return np.asarray(rows, np.float64)
+    except (TypeError, ValueError) as error:  # texts, dates, pandas' NA, rows of unequal length
+        raise TypeError(
+            "a table has rows of real numbers (N, features), encode what is none, and fill or "
+            f"leave out what is missing: {error}"
+        ) from error
+    raise TypeError("a table has rows of real numbers, got complex ones")
 
 
 def _far_from_zero(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn import datasets as embedded
@@ -42,6 +43,11 @@ def test_what_is_no_table_and_no_text():
     rows, labels = np.ones((10, 2)), [0, 1] * 5
     with pytest.raises(TypeError, match="rows of real numbers, got complex ones"):
         data.table("waves", rows * 1j, labels)
+    for none in ([["a", "b"]] * 10, [[1.0], [1.0, 2.0]] * 5, pd.DataFrame({"x": [pd.NA] * 10})):
+        with pytest.raises(TypeError, match="real numbers .*, encode what is none, and fill or"):
+            data.table("none", none, labels)
+    with pytest.raises(ValueError, match="labels must be classes, got .* such as 0.5: for a regr"):
+        data.table("slopes", rows, np.array([0.0, 1.0, 0.5, 2.0, 3.0] * 2))
     with pytest.raises(ValueError, match="a training row and a test row, got 1 rows"):
         data.table("one", rows[:1], labels[:1])
     with pytest.raises(ValueError, match="labels must be of one kind, which has an order: '<'"):
