@@ -171,7 +171,8 @@ def read_runs(
     Returns:
       The columns name, digest (of the configuration), settings (digest of it without the seed) and
       file, then the keys of the configurations and the summaries; a key that a run lacks is NaN
-      there. A damaged or foreign file is skipped with a warning.
+      there. A damaged or foreign file is skipped with a warning, and so is, but where files are
+      named, a second one of a run, such as a copy.
     """
     rows = []
     for path in _paths(folder, files):
@@ -179,6 +180,9 @@ def read_runs(
             rows.append(_run_row(path, read_checked(path).schema_arrow))
         except UNREADABLE as error:
             _warn_of(path, error)
+    if files is None:
+        again = _again(Path(folder), rows)
+        rows = [row for row in rows if row["file"] not in again]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(RUN_COLUMNS))
 
 
@@ -197,8 +201,8 @@ def read_steps(
         all of them lack is left out.
 
     Returns:
-      The columns name, seed and digest, to join on with `read_runs`, then those of the runs. A
-      damaged or foreign file is skipped with a warning. A column that runs have in several types
+      The columns name, seed and digest, to join on with `read_runs`, then those of the runs. Files
+      are skipped as there. A column that runs have in several types
       is of NumPy's common one, flags beside a run that lacks them are floats.
     """
     if isinstance(columns, str):
@@ -217,6 +221,11 @@ def read_steps(
         which = {RUN: np.full(num_rows, len(rows))}
         tables.append(pa.table(which | dict(zip(table.column_names, table.columns, strict=True))))
         rows.append(row)
+    if files is None:
+        again = _again(Path(folder), rows)
+        tables = [
+            table for row, table in zip(rows, tables, strict=True) if row["file"] not in again
+        ]
     if not tables:
         return pd.DataFrame(columns=[*STEP_COLUMNS, *(columns or ())])
     steps = pa.concat_tables(_of_common_types(tables), promote_options="permissive").to_pandas()
@@ -296,6 +305,29 @@ def _files(folder: str | os.PathLike[str]) -> list[Path]:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}")
     return sorted(Path(folder).glob("*.parquet"))
+
+
+def own_name(row: Mapping[str, Any]) -> str:
+    """The name that `write_run` gave the file of a row of `read_runs`, whatever its name is now."""
+    return f"{row['name']}-seed_{row['seed']}-{row['digest']}.parquet"
+
+
+def _again(folder: Path, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The files of runs that another of these rows is of, too, told in a warning each: of several
+    the one under its own name counts, or the first.
+    """
+    first: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["file"] != own_name(row)):
+        first.setdefault(own_name(row), row["file"])
+    again = {row["file"] for row in rows if row["file"] != first[own_name(row)]}
+    for row in rows:
+        if row["file"] in again:
+            warnings.warn(
+                f"skipped {folder / row['file']}: {first[own_name(row)]} is of the same run",
+                RuntimeWarning,
+                stacklevel=3,  # whoever called read_runs or read_steps
+            )
+    return again
 
 
 def _of_common_types(tables: list[pa.Table]) -> list[pa.Table]:

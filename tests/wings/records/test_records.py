@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shutil
 import time
 
 import jax.numpy as jnp
@@ -72,6 +73,22 @@ def test_some_runs_in_the_order_of_their_files(tmp_path):
     found = records.read_runs(tmp_path, files=[files[2], files[0]])
     assert found["seed"].tolist() == [3, 1] and found["file"].tolist() == [files[2], files[0]]
     assert records.read_runs(tmp_path, files=[]).empty
+
+
+def test_a_second_file_of_a_run_does_not_count(tmp_path):
+    """A copy, as of a file manager, made each seed count twice in means and deviations."""
+    kept, moved = (write(tmp_path, seed=seed) for seed in (1, 2))
+    for name in ("a copy.parquet", "another.parquet"):
+        shutil.copy(kept, tmp_path / name)
+    moved = moved.rename(tmp_path / "moved.parquet")  # the only one of its run
+    for read in (records.read_runs, records.read_steps):
+        with pytest.warns(RuntimeWarning, match=f"{kept.name} is of the same run") as told:
+            found = read(tmp_path)
+        assert len(told) == 2
+        assert sorted(found["seed"].unique()) == [1, 2]
+        assert len(found) == (2 if read is records.read_runs else 8)
+    assert set(records.read_runs(tmp_path, files=[moved.name])["file"]) == {moved.name}
+    assert len(records.read_runs(tmp_path, files=["a copy.parquet", kept.name])) == 2
 
 
 def test_steps_of_some_runs_and_columns_only(tmp_path):
