@@ -33,7 +33,8 @@ def gather(
     """Everything that the page shows, ready for JSON.
 
     Args:
-      folders: of results. A run that lies in several is taken once.
+      folders: of results. A run that lies in several is taken once, from the first; where it has
+        other results in another, that is told.
       allow_mixed: runs of different code or settings may be shown together.
       tell: is given a line on every file that is left out, and why.
       progress: called with the runs read so far and all of them.
@@ -45,9 +46,9 @@ def gather(
     parts = [_runs_in(folder, tell) for folder in folders]
     if empty := [folder for folder, part in zip(folders, parts, strict=True) if part.empty]:
         raise ValueError(f"no run of experiments.distributed_momentum in {empty[0]}")
-    runs = pd.concat(parts, ignore_index=True)
-    runs = runs.drop_duplicates("digest")
-    runs["code"] = code_of(runs)
+    everywhere = pd.concat(parts, ignore_index=True)
+    everywhere["code"] = code_of(everywhere)
+    runs = everywhere.drop_duplicates("digest")
     found, cells = {}, {}
     for row in runs.to_dict("records"):
         cell = cell_of(row)
@@ -64,8 +65,10 @@ def gather(
     if not found:
         names = ", ".join(map(str, folders))
         raise ValueError(f"no run of experiments.distributed_momentum in {names}")
+    everywhere = everywhere[everywhere["digest"].isin(found)]
     if not allow_mixed:
-        refuse_mixed(runs[runs["digest"].isin(found)])
+        refuse_mixed(everywhere)
+    _tell_of_others(everywhere, tell)
     order = list(dict.fromkeys(cells[digest] for digest in found))
     number = {cell: i for i, cell in enumerate(order)}
     found = dict(sorted(found.items(), key=lambda it: (number[cells[it[0]]], it[1]["seed"])))
@@ -90,6 +93,18 @@ def gather(
 def _runs_in(folder: Path, tell: Callable[[str], None]) -> pd.DataFrame:
     with _telling(tell):
         return records.read_runs(folder).assign(folder=folder)
+
+
+def _tell_of_others(runs: pd.DataFrame, tell: Callable[[str], None]) -> None:
+    """How many runs have other results in a later folder than in the first that has them."""
+    results = runs.reindex(columns=list(SUMMARY)).fillna(-1.0)
+    first = results.groupby(runs["digest"]).transform("first")
+    other = runs[(results != first).any(axis=1)]
+    if len(other):
+        tell(
+            f"left out {len(other)} files of runs that an earlier folder has with other results, "
+            f"such as {Path(other['folder'].iloc[0]) / other['file'].iloc[0]}"
+        )
 
 
 def _read_curves(found: dict[str, dict], tell: Callable[[str], None]) -> Iterator[tuple]:

@@ -236,10 +236,10 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
     """
     runs = pd.concat([sheet.read(folder) for folder in folders], ignore_index=True)
     runs = runs.dropna(subset=list(sheet.made_by - {"climbers"}))
-    # A run that lies in several folders is taken once.
-    runs = runs.drop_duplicates("digest" if "digest" in runs else list(FIELDS), ignore_index=True)
     if not allow_mixed:
         refuse_different_code(runs.assign(file=runs.get("file", "the table")))
+    # A run that lies in several folders is taken once.
+    runs = runs.drop_duplicates("digest" if "digest" in runs else list(FIELDS), ignore_index=True)
     # A list of steps is no key, and runs from before a setting was there have none of it.
     runs = runs.reindex(columns=runs.columns.union(sheet.setting, sort=False))
     settings = {name: runs[name].map(_plain).fillna(0) for name in sheet.setting}

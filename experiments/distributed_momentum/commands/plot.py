@@ -1,5 +1,6 @@
 """Figures: all of a grid, or of the part of it that has been run."""
 
+import functools
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ from tqdm import tqdm
 
 from experiments.distributed_momentum.analysis.extent import in_grid, missing_lines
 from experiments.distributed_momentum.analysis.pairs import pairs_of
-from experiments.distributed_momentum.analysis.run_table import rows_of
+from experiments.distributed_momentum.analysis.run_table import merge, rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
 from experiments.distributed_momentum.figures.panels import named
 from experiments.distributed_momentum.options.plot import Options
@@ -22,11 +23,12 @@ def prepare(options: Options) -> pd.DataFrame:
     """The runs of the folders, with the column `folder`.
 
     Raises:
-      ValueError, OSError: they can't be read, or are mixed, or nothing is there.
+      ValueError, OSError: they can't be read, contradict each other or are mixed, or nothing is
+        there.
     """
     check_options(options, "results")
     parts = [rows_of(folder).assign(folder=str(folder)) for folder in options.results]
-    runs = pd.concat(parts).drop_duplicates("file", ignore_index=True)
+    runs = functools.reduce(merge, parts)
     if runs.empty:
         raise ValueError("there is no run to plot; `grid` runs some")
     if not options.allow_mixed:

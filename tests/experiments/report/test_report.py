@@ -13,6 +13,7 @@ import pytest
 import tyro
 
 from experiments.distributed_momentum.commands import appendix
+from experiments.distributed_momentum.commands.grid import select
 from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.settings import APPENDIX, PAPER
 from experiments.distributed_momentum.options.compare import Options
@@ -24,6 +25,7 @@ from simbyz import records
 from simbyz.records.checked_files import write_checked
 from simbyz.records.parquet import CONFIGURATION, SUMMARY
 from simbyz.simulator.metrics import Metrics
+from tests.support import fake_runs
 from tests.support.made_up_results import DIVERGES_AT, fill, grid, write
 
 
@@ -226,6 +228,19 @@ class TestGather:
         file = min(folder.glob("*.parquet"))
         shutil.copy(file, tmp_path)
         assert len(gather([folder, tmp_path])["runs"]["seed"]) == 72
+
+    def test_the_same_run_of_other_code_or_with_another_result(self, tmp_path):
+        """In the second folder: it was left out without a word, as if it were equal."""
+        (run,) = select(dataclasses.replace(fake_runs.FEW, rule=("median",), seeds=(1,)))[:1]
+        fake_runs.write(tmp_path / "old", run, 0.5, code="old")
+        fake_runs.write(tmp_path / "new", run, 0.25, code="new")
+        folders, told = [tmp_path / "old", tmp_path / "new"], []
+        with pytest.raises(ValueError, match="different code: 1 of code new .*, 1 of code old"):
+            gather(folders)
+        content = gather(folders, allow_mixed=True, tell=told.append)
+        assert content["runs"]["highest_accuracy"] == [0.5]
+        assert len(told) == 1 and told[0].startswith("left out 1 files of runs that an earlier")
+        assert str(tmp_path / "new") in told[0]
 
     def test_a_folder_without_runs_is_named(self, folder, tmp_path):
         with pytest.raises(ValueError, match=f"no run of .* in {tmp_path}"):

@@ -107,6 +107,15 @@ def test_a_run_in_two_folders_is_one(matrix, tmp_path_factory):
     assert both["rows"][1:] == one["rows"][1:]
 
 
+def test_the_same_runs_of_other_code_are_refused(matrix, tmp_path_factory):
+    """Those of the second folder were left out without a word, as if they were equal."""
+    other = tmp_path_factory.mktemp("other")
+    write(other, dataclasses.replace(RUN, f=1, attack="mimic", seed=1), 0.5, code_digest="other")
+    with pytest.raises(ValueError, match="runs of different code"):
+        gather(MATRIX, [matrix, other])
+    assert gather(MATRIX, [matrix, other], allow_mixed=True)["count"] == 12
+
+
 def test_folders_of_other_experiments_are_named(matrix, tmp_path_factory, capsys):
     other = tmp_path_factory.mktemp("other")
     assert command([str(matrix), str(other / "none")]) == 2

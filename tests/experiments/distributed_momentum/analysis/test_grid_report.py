@@ -96,6 +96,16 @@ class TestFigures:
         assert len(list(figures.iterdir())) == 2 * len(names)
         assert plt.get_fignums() == others  # all of its own are closed
 
+    def test_folders_that_contradict_each_other(self, tmp_path, capsys):
+        """The second one's runs were left out without a word."""
+        (run,) = select(fake_runs.FEW)[:1]
+        for name, highest in (("one", 0.5), ("two", 0.25)):
+            fake_runs.write(tmp_path / name, run, highest)
+        folders = [str(tmp_path / "one"), str(tmp_path / "two")]
+        command_line = ["plot", "--figures", str(tmp_path / "figures"), "--results", *folders]
+        assert command(command_line) == 2
+        assert "another highest_accuracy: 0.5 there, 0.25 here" in capsys.readouterr().err
+
     def test_a_combination_has_a_column_a_rule_and_three_rows(self, folder):
         runs = rows_of(folder).assign(folder=str(folder))
         combination = next(curves.combinations(runs))
