@@ -188,7 +188,8 @@ def heatmap(summary: pd.DataFrame, paper: PaperName = "screen") -> Figure:
         axes.imshow(values, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
         for (row, place), value in np.ndenumerate(values):
             worst = some["worst_node"].get(cells[row][place], np.nan)
-            text = "-" if np.isnan(value) else f"{100 * value:.0f}\n({100 * worst:.0f})"
+            lost = "✕" * bool(some["diverged"].get(cells[row][place], 0))
+            text = "-" if np.isnan(value) else f"{100 * value:.0f}{lost}\n({100 * worst:.0f})"
             color = "white" if value <= 0.55 else "black"
             axes.text(place, row, text, ha="center", va="center", size=letters - 1.5, color=color)
         names = [rule.replace("_", " ") for rule in rules]
@@ -197,6 +198,7 @@ def heatmap(summary: pd.DataFrame, paper: PaperName = "screen") -> Figure:
         axes.set_xticks(range(len(cases)), words, size=letters - 1, rotation=40, ha="right")
         axes.set_title(str(level), size=letters)
     title = "test accuracy, %, under the worst attack\n(and of the worst node)"
+    title += "; ✕: some runs diverged" * bool(summary["diverged"].any())
     figure.suptitle(title, size=letters)
     return figure
 

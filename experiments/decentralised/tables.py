@@ -7,6 +7,7 @@ from rich.table import Table
 from experiments.defence_matrix.tables import initials
 from experiments.shared.formats import Printer
 
+DIVERGED = "✕"
 CELL = ["graph", "rule", "f", "heterogeneity"]
 
 
@@ -15,6 +16,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
     `test_accuracy` is the least over attacks of the nodes' mean, `worst_attack` is of it, and
     `deviation` (over seeds), `worst_node`, `consensus_distance` and `byzantine_share` are under it.
+    `diverged` is the number of its runs that ended with nodes that are no numbers, or too far apart
+    for one; their distance is infinite.
     """
     rows = []
     for cell, group in runs.groupby(CELL, sort=False):
@@ -22,6 +25,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         means = by_attack["test_accuracy"].mean()
         attack = means.idxmin()
         some = by_attack.get_group(attack)
+        distances = some["consensus_distance"].fillna(np.inf)
         rows.append(
             dict(zip(CELL, cell, strict=True))
             | {
@@ -29,10 +33,11 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "deviation": some["test_accuracy"].std(ddof=1),
                 "worst_node": some["worst_accuracy"].mean(),
                 "best_node": some["best_accuracy"].mean(),
-                "consensus_distance": some["consensus_distance"].mean(),
+                "consensus_distance": distances.mean(),
                 "byzantine_share": some["byzantine_share"].mean(),
                 "worst_attack": attack,
                 "seeds": some["seed"].nunique(),
+                "diverged": int(np.isinf(distances).sum()),
             }
         )
     return pd.DataFrame(rows)
@@ -48,7 +53,8 @@ def print_table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, mean and worst honest node, under the "
         "worst attack; apart: distance to consensus. Attacks by initials: "
-        + ", ".join(f"{brief} {name}" for name, brief in attacks.items()),
+        + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
+        + (f"; {DIVERGED}: some runs diverged" if summary["diverged"].any() else ""),
     )
     for name in ("graph", "f", "data", "rule"):
         shown.add_column(name, no_wrap=True)
@@ -62,7 +68,7 @@ def print_table(
             shown.add_row(
                 *names,
                 row["rule"],
-                f"{100 * row['test_accuracy']:.1f}{spread}",
+                f"{100 * row['test_accuracy']:.1f}{DIVERGED * (row['diverged'] > 0)}{spread}",
                 f"{100 * row['worst_node']:.1f}",
                 "∞" if np.isinf(apart := row["consensus_distance"]) else f"{apart:.2g}",
                 attacks[row["worst_attack"]],

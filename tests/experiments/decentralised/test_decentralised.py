@@ -101,7 +101,7 @@ def test_pictures_are_as_wide_as_the_paper(paper, width):
     np.testing.assert_allclose(by_f.lines[1].get_ydata(), [0.1, 0.2])
     assert list(by_f.lines[-1].get_xdata()) == [2, 2]  # 2 f = μ_2
     summary = runs.rename(columns={"worst_accuracy": "worst_node"})
-    summary = summary[summary["attack"] == "dissensus"]
+    summary = summary[summary["attack"] == "dissensus"].assign(diverged=0)
     drawn["heatmap"] = pictures.heatmap(summary, paper)
     network = networks.network_of("two_worlds", 6, 1, networks.EVERYWHERE)
     drawn["graph"] = pictures.network_picture(network, [0.1] * 5 + [np.nan], "title", paper)
@@ -146,6 +146,38 @@ def test_the_summary_is_of_the_worst_attack():
     assert (row["worst_attack"], row["seeds"]) == ("little_around", 2)
     assert row["test_accuracy"] == pytest.approx(0.6) and row["worst_node"] == pytest.approx(0.3)
     assert row["deviation"] == pytest.approx(np.std([0.9, 0.3], ddof=1))
+    assert (row["diverged"], row["consensus_distance"]) == (0, 3.0)
+
+
+def test_a_run_that_diverged_is_marked_and_its_nodes_are_far_apart():
+    """Of distances 3 and NaN the mean was 3."""
+    cell = {
+        "graph": "ring",
+        "rule": "gossip",
+        "f": 1,
+        "heterogeneity": "iid",
+        "attack": "dissensus",
+    }
+    outcome = {"test_accuracy": 0.1, "worst_accuracy": 0.1, "best_accuracy": 0.1}
+    distances = (3.0, np.nan)
+    rows = [
+        cell
+        | outcome
+        | {
+            "attack": "dissensus",
+            "seed": seed,
+            "consensus_distance": distance,
+            "byzantine_share": 0.0,
+        }
+        for seed, distance in enumerate(distances)
+    ]
+    summary = tables.summarise(pd.DataFrame(rows))
+    assert (summary["diverged"][0], summary["consensus_distance"][0]) == (1, np.inf)
+    shown = printed(tables.print_table, summary, {}, "title")
+    assert "10.0✕ ± 0.0" in shown and "✕: some runs diverged" in shown and "∞" in shown
+    figure = pictures.heatmap(summary)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["10✕\n(10)"]
+    assert figure.get_suptitle().endswith("✕: some runs diverged")
 
 
 @pytest.mark.parametrize("name", networks.GRAPHS)
