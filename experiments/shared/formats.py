@@ -154,8 +154,11 @@ def as_csv(table: Table) -> str:
         columns[name] = [
             one["mean"] if one else cell.strip() for one, cell in zip(found, cells, strict=True)
         ]
-        for key, heading in (("deviation", f"{name} ±"), ("note", f"{name}: note")):
-            some = [one[key] or "" if one else "" for one in found]
+        deviations = [one["deviation"] or "" if one else "" for one in found]
+        notes = [
+            " ".join(filter(None, one.group("lost", "too", "note"))) if one else "" for one in found
+        ]
+        for some, heading in ((deviations, f"{name} ±"), (notes, f"{name}: note")):
             if any(some):
                 columns[heading] = some
     file = io.StringIO()
@@ -211,8 +214,12 @@ def as_latex(table: Table) -> str:
 
 
 _NUMBER = r"[-+]?(?:[\d.]+(?:e[-+]?\d+)?|∞)"
+# A number, its deviation, what stands behind; a cross behind either says that runs diverged, and
+# behind a whole number alone how many did, which is a note.
 _MEASURED = re.compile(
-    rf"(?P<mean>{_NUMBER})(?:{BETWEEN}(?P<deviation>{_NUMBER}|-))?(?: (?P<note>.*))?", re.DOTALL
+    rf"(?!\d+✕$)(?P<mean>{_NUMBER})(?P<lost>✕?)(?:{BETWEEN}(?P<deviation>{_NUMBER}|-))?(?P<too>✕?)"
+    "(?: (?P<note>.*))?",
+    re.DOTALL,
 )
 
 WRITERS = {"csv": as_csv, "latex": as_latex, "markdown": as_markdown}

@@ -63,6 +63,22 @@ def test_what_stands_behind_a_number_spoils_none_in_csv():
     assert found["accuracy: note"].tolist() == ["sf", "n"] and found["ratio: note"][0] == "×"
 
 
+def test_a_cross_behind_a_number_spoils_none_in_csv():
+    """As the matrices have it behind the mean, and others behind the deviation."""
+    table = Table()
+    for name in ("accuracy", "momentum", "lost"):
+        table.add_column(name)
+    table.add_row("92.9✕ ± 0.4 sf", "80.5 ± 1.5✕", "2✕")
+    table.add_row("88.0 n", "81.0✕", "")
+    found = pd.read_csv(io.StringIO(as_csv(table)), keep_default_na=False)
+    assert found["accuracy"].tolist() == [92.9, 88.0]
+    assert found["accuracy: note"].tolist() == ["✕ sf", "n"]
+    assert found["momentum"].tolist() == [80.5, 81.0]
+    assert found["momentum ±"].tolist() == ["1.5", ""]
+    assert found["momentum: note"].tolist() == ["✕", "✕"]
+    assert found["lost"].tolist() == ["2✕", ""]
+
+
 def test_each_row_in_csv_has_the_names_that_are_read_off_the_row_above():
     table = Table()
     for name in ("rule", "after", "data", "accuracy"):
