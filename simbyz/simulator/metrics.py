@@ -112,6 +112,8 @@ def check(
     if not isinstance(columns, Mapping):
         raise TypeError(f"columns must be a dict of functions by name, got {columns!r}")
     for name, column in columns.items():
+        if not isinstance(name, str):  # which no file of a run could hold
+            raise TypeError(f"columns must have texts for names, got {name!r}")
         require_callable(f"column {name!r}", column, "lambda *, losses: losses.max()")
         if judges(column) and (task is None or task.predict is None):
             raise ValueError(

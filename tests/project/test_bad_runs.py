@@ -113,6 +113,11 @@ CALLS = {
     "an optimiser": (lambda: made(optimizer="adam"), ValueError, "an optax transformation"),
     "a sender": (lambda: made(senders=clip()), TypeError, "senders must be a list of Sender"),
     "no senders": (lambda: made(senders=None), TypeError, "a list of Sender, got None"),
+    "a column's name": (
+        lambda: made(columns={1: lambda *, losses: losses.max()}),
+        TypeError,
+        "columns must have texts for names, got 1",
+    ),
     "columns": (lambda: made(columns=["a"]), TypeError, "columns must be a dict of functions"),
     "a column": (lambda: made(columns={"a": "loss"}), TypeError, "column 'a' must be a function"),
     "counts": (
