@@ -171,8 +171,11 @@ TABLES = (stacks, families, approximations, samples)
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 done, 2 the user's mistake."""
-    argparse.ArgumentParser(prog="python -m experiments.scale", description=__doc__).parse_args(
-        arguments
-    )
+    argparse.ArgumentParser(
+        prog="python -m experiments.scale",
+        usage="%(prog)s [-h] | sharded [-h] [OPTIONS]",
+        description=__doc__,
+        epilog="sharded: what one run takes of many devices, by compiled programs.",
+    ).parse_args(arguments)
     print("\n\n".join(make() for make in TABLES))
     return 0

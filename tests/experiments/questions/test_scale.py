@@ -10,6 +10,12 @@ from tests.support.paths import DOCS
 PAGE = DOCS / "scale.md"
 
 
+def test_help_names_the_other_command(capsys):
+    with pytest.raises(SystemExit):
+        limits.command(["--help"])
+    assert "sharded" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("make", limits.TABLES, ids=lambda make: make.__name__)
 def test_the_page_holds_the_table(make) -> None:
     assert make() in PAGE.read_text(encoding="utf-8"), "python -m experiments.scale prints it"
