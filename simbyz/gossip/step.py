@@ -56,6 +56,7 @@ from simbyz.simulator.workers.gradients import (
     make_gradients,
 )
 from simbyz.simulator.workers.sender import Sender, Sent, Take, sent_as_it_is
+from simbyz.tasks.returned import checked_accuracy, template_of
 from simbyz.tasks.task import Task
 
 # What a rule may ask for, see `simbyz.gossip.rules`.
@@ -114,7 +115,7 @@ def make_gossip(
     """
     _check(config, task, rule, selection, attack, schedule, columns)
     workers, networks = config.workers, config.networks
-    template, model_state = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
+    template, model_state = template_of(task)
     if jax.tree.leaves(model_state):
         raise ValueError("nodes keep no running statistics: give a model without them")
     dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
@@ -281,7 +282,7 @@ def make_gossip(
         """The accuracy of each honest node, (h,)."""
         key = of_step(key, EVALUATE, step)
         return jax.lax.map(
-            lambda point: jnp.float32(task.accuracy(data, unravel(point), model_state, key)),
+            lambda point: checked_accuracy(task.accuracy(data, unravel(point), model_state, key)),
             state.parameters[:h],
         )
 

@@ -58,6 +58,7 @@ from simbyz.simulator.workers.sender import (
     stays,
 )
 from simbyz.simulator.workers.variance_reduction import variance_reduction
+from simbyz.tasks.returned import checked_accuracy, template_of
 from simbyz.tasks.task import Task
 
 __all__ = ["Config", "Hyperparameters", "Momentum", "Simulator", "State", "make_simulator"]
@@ -174,7 +175,7 @@ def make_simulator(
     weighting.check(config, rule, weights)
     vanishing = weights is not None and weighting.may_vanish(config, weights)
     metrics.check(columns, task)
-    template, _ = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
+    template, _ = template_of(task)
     dimension = sum(leaf.size for leaf in jax.tree.leaves(template))
     optimizer = optax.sgd(1.0) if optimizer is None else optimizer
     server.check(optimizer, dimension)
@@ -306,7 +307,7 @@ def make_simulator(
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         key = of_step(key, EVALUATE, step)
         given = data, unravel(state.parameters), state.model_state, key
-        accuracy = jnp.asarray(task.accuracy(*given), jnp.float32)
+        accuracy = checked_accuracy(task.accuracy(*given))
         if not unjudged or task.predict is None:
             return accuracy, {}
         return accuracy, metrics.judged(columns, *task.predict(*given))

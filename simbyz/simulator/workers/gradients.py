@@ -15,6 +15,7 @@ from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sent, Take, who_computes
+from simbyz.tasks.returned import checked_batches, checked_loss
 from simbyz.tasks.task import Task
 
 # labels of a batch -> labels; with keyword-only `logits`, if it asks for those of the examples
@@ -55,7 +56,8 @@ def draw_batches(
 
     def draw(purpose: int, count: int) -> PyTree:
         own_key = jax.random.fold_in(key, purpose)
-        return task.batches(data, own_key, first_step, num_steps, count)
+        batches = task.batches(data, own_key, first_step, num_steps, count)
+        return checked_batches(batches, num_steps, count)
 
     others = config.computing - config.honest
     if not task.shared_pass or others == 0:
@@ -176,7 +178,8 @@ def make_gradients(
                 options["relabel"] = for_byzantine(byzantine)
 
             def loss(parameters: PyTree) -> tuple[jax.Array, PyTree]:
-                return task.loss(round.data, parameters, model_state, batch, key, **options)
+                made = task.loss(round.data, parameters, model_state, batch, key, **options)
+                return checked_loss(made, model_state)
 
             outcome, gradient = jax.value_and_grad(loss, has_aux=True)(parameters)
             # As a row while it is in the cache: trees of all workers would be copied once more.
