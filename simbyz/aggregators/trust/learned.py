@@ -185,7 +185,10 @@ def fedlaw(
         workers: Workers = None,
     ) -> jax.Array:
         weights = learned(state, stack, root, workers, size(len(stack), f))
-        return kept(workers, state, weights * jnp.sum(of(workers, state)))
+        old = of(workers, state)
+        # Where no row is finite nothing is learned, and what they had is not lost.
+        some = jnp.any(weights > 0)
+        return kept(workers, state, jnp.where(some, weights * jnp.sum(old), old))
 
     def start(zeros: jax.Array, *, n: int) -> jax.Array:
         return jnp.full(n, 1 / n, wide(zeros).dtype)

@@ -153,6 +153,14 @@ def test_bad_rows_leave_no_trace_in_the_aggregate(name, bad):
         assert np.all(np.isfinite(got)) and np.all(weights[2:, -1] == 0)
 
 
+def test_a_step_without_a_finite_row_takes_no_learned_weights():
+    rule, root = fedlaw(0.1), Root(jnp.asarray(START, jnp.float32), RATE, loss)
+    learned = jnp.asarray([0.5, 0.25, 0.25] + [0.0] * (N - 3))
+    broken = jnp.full((N, D), jnp.nan)
+    after = rule.learn(learned, broken, jnp.zeros(D), f=F, root=root)
+    np.testing.assert_array_equal(after, learned)
+
+
 @pytest.mark.slower
 def test_what_reduces_to_the_mean():
     mean = STEPS.mean(axis=1)
