@@ -1,6 +1,9 @@
 """Rules that look at each layer of a model alone: each leaf of a pytree, a matrix being one layer.
 
 In a run, where updates are rows, `in_layers(rule, unravel)` shows a rule the layers.
+
+Non-finite values: a row that is not finite, or (in float32) some 1e19 times as long as the middle
+one, is left out, by `layerwise_centered_clipping` of the layers alone where it is.
 """
 
 import functools

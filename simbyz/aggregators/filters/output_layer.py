@@ -1,4 +1,8 @@
-"""A rule that looks for mislabelled data in what a model's output neurons learn."""
+"""A rule that looks for mislabelled data in what a model's output neurons learn.
+
+Non-finite values: a row that is not finite, or (in float32) some 1e19 times as long as the middle
+one, is in no cluster and is never averaged.
+"""
 
 from collections.abc import Callable
 
