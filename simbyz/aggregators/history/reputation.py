@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import betainc
 
 from simbyz._arrays.checks import not_negative, number, require
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
@@ -99,6 +100,7 @@ def adaptive_federated_averaging(
             return left & ~found, width + jnp.asarray(increase, width.dtype), jnp.any(found)
 
         begin = allowed & lengths.finite, jnp.asarray(slack, norms.dtype), jnp.asarray(True)
+        begin = first_carry(begin, stack)
         left, _, _ = jax.lax.while_loop(lambda last: last[2] & jnp.any(last[0]), again, begin)
         return shares * left, left, allowed
 

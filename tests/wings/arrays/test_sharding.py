@@ -98,3 +98,18 @@ def test_mixing_across_devices() -> None:
     spread = jax.shard_map(mix, mesh=mesh(), in_specs=batch, out_specs=batch)
     stacks = np.stack([ROWS, ROWS[::-1]])
     np.testing.assert_allclose(jax.jit(spread)(stacks), mix(stacks), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adaptive_federated_averaging", "foolsgold", "safeguard"])
+def test_each_device_remembers_its_workers(name: str) -> None:
+    rule = aggregators.REMEMBERING[name]()
+
+    def remembered(stack: jax.Array) -> object:
+        return rule.learn(rule.start(jnp.zeros(D), n=N), stack, jnp.zeros(D))
+
+    stacks = np.stack([ROWS, -ROWS[::-1] + 1])
+    batch = PartitionSpec("device")
+    spread = jax.shard_map(jax.vmap(remembered), mesh=mesh(), in_specs=batch, out_specs=batch)
+    got, alone = jax.jit(spread)(stacks), [jax.jit(remembered)(stack) for stack in stacks]
+    for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
+        np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-5, atol=1e-6)
