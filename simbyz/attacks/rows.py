@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import integer, one_number
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import PyTree, row_like
 
@@ -36,7 +37,7 @@ def repeat(row: jax.Array, num_byzantine: int) -> jax.Array:
     def copy(number: jax.Array, rows: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_slice(rows, row[None], (number, 0))
 
-    rows = jnp.zeros((num_byzantine, *row.shape), row.dtype)
+    rows = first_carry(jnp.zeros((num_byzantine, *row.shape), row.dtype), row)
     return jax.lax.fori_loop(0, num_byzantine, copy, rows)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from simbyz import aggregators
+from simbyz import aggregators, attacks
 from simbyz.preaggregators import nearest_neighbor_mixing
 
 pytestmark = pytest.mark.thorough
@@ -113,3 +113,13 @@ def test_each_device_remembers_its_workers(name: str) -> None:
     got, alone = jax.jit(spread)(stacks), [jax.jit(remembered)(stack) for stack in stacks]
     for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
         np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a_little_is_enough", "fang_trimmed_mean", "min_max", "mimic"])
+def test_each_device_attacks_its_stacks(name: str) -> None:
+    attack = functools.partial(attacks.ATTACKS[name], jax.random.key(0), num_byzantine=F)
+    stacks = np.stack([ROWS, ROWS[::-1] + 1])
+    batch = PartitionSpec("device")
+    spread = jax.shard_map(jax.vmap(attack), mesh=mesh(), in_specs=batch, out_specs=batch)
+    alone = np.stack([jax.jit(attack)(stack) for stack in stacks])
+    np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
