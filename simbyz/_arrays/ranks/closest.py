@@ -73,5 +73,6 @@ def bounds_of_closest(
 def shares_between(stack: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """The weights (n,) of the rows (n, d) whose values lie between two bounds (d,)."""
     values = jnp.where(jnp.isnan(stack), jnp.inf, stack)
-    between = ((values >= low[None]) & (values <= high[None])).astype(jnp.float32)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    between = ((values >= low[None]) & (values <= high[None])).astype(dtype)
     return jnp.mean(between / jnp.sum(between, axis=0, keepdims=True), axis=1)

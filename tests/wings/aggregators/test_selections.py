@@ -1,5 +1,6 @@
 """Each row's weight: they sum to one, and are the rule where it is a weighted mean."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -70,3 +71,10 @@ def test_equal_values_share_a_coordinate():
     rows = np.array([[0.0], [1.0], [1.0], [1.0], [2.0]], np.float32)
     weights = aggregators.median_selection(rows, 2)
     np.testing.assert_allclose(weights, [0, 1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-6)
+
+
+def test_weights_of_rows_in_double_precision_are_no_less_precise():
+    rows = np.array([[0.0], [1.0], [1.0], [1.0], [2.0]])
+    with jax.enable_x64(True):
+        weights = aggregators.median_selection(rows, 2)
+    np.testing.assert_allclose(weights, [0, 1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-15)
