@@ -1,5 +1,6 @@
 """Reputation: how often each worker was found good, as a weight, and a ban at last."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -79,11 +80,13 @@ def adaptive_federated_averaging(
         products = gram(rows)
         norms = jnp.sqrt(jnp.diagonal(products))
         shares = good / (good + bad)
+        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
+        product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
         def cosines(left: jax.Array) -> jax.Array:
             weights = shares * left
-            along = products @ weights
-            length = jnp.sqrt(jnp.maximum(weights @ along, 0))
+            along = product(products, weights)
+            length = jnp.sqrt(jnp.maximum(product(weights, along), 0))
             both = norms * length
             return along / jnp.where(both > 0, both, 1)
 

@@ -55,7 +55,8 @@ def functions(
         data: PyTree, parameters: jax.Array, model_state: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
         number, noise = batch
-        return local(data, number, parameters) + data.noise * (noise @ parameters), model_state
+        tilt = jnp.matmul(noise, parameters, precision=jax.lax.Precision.HIGHEST)
+        return local(data, number, parameters) + data.noise * tilt, model_state
 
     def objective(data: PyTree, parameters: jax.Array) -> jax.Array:
         return jnp.mean(jax.vmap(local, in_axes=(None, 0, None))(data, numbers, parameters))

@@ -1,5 +1,6 @@
 """Quadratics that differ between workers as much as they are told to."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -68,10 +69,12 @@ def quadratic(
         *map(jnp.float32, ((basis * spectrum) @ basis.T, optimum, scales, tilts, noise))
     )
 
+    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
     def local(data: QuadraticData, number: jax.Array, parameters: jax.Array) -> jax.Array:
         offset = parameters - data.optimum
-        curved = jnp.matmul(data.hessian, offset, precision=jax.lax.Precision.HIGHEST) @ offset
-        return data.scales[number] * curved / 2 + data.tilts[number] @ offset
+        curved = product(product(data.hessian, offset), offset)
+        return data.scales[number] * curved / 2 + product(data.tilts[number], offset)
 
     return Problem(
         *functions(data, local, h, dimension, least=0.0),

@@ -9,6 +9,7 @@ import pytest
 
 from simbyz import aggregators, attacks
 from simbyz._arrays import geometry
+from simbyz._arrays.chunks import chunk_width
 from simbyz._arrays.geometry import squared_distances
 
 
@@ -43,6 +44,13 @@ def test_the_center_of_few_values_is_computed_once():
         return jax.jit(function).lower(rows).compile().as_text().count(" compare(")
 
     assert comparisons(squared_distances) < 2 * comparisons(geometry.middle_row)
+
+
+def test_all_coordinates_at_once_where_there_is_a_gpu(monkeypatch, jitted):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    rows = np.random.default_rng(0).normal(size=(7, 40_000)).astype(np.float32)
+    assert chunk_width(rows) == 40_000
+    np.testing.assert_allclose(jitted(rows), by_loops(rows), rtol=1e-5, atol=1e-6)
 
 
 def test_a_common_offset_costs_no_digits(jitted):

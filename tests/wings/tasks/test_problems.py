@@ -143,6 +143,19 @@ def test_a_minority_is_two_groups():
     np.testing.assert_allclose(6 * data.tilts[0] + 3 * data.tilts[8], 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_products_keep_all_digits_on_a_gpu(name):
+    task = problem_of(name).task
+    state = task.initialise(KEY)
+    batch = jax.tree.map(lambda leaf: leaf[0, 0], task.batches(task.data, KEY, jnp.int32(0), 1, H))
+
+    def loss(parameters):
+        return task.loss(task.data, parameters, state[1], batch, KEY)[0]
+
+    program = str(jax.make_jaxpr(jax.value_and_grad(loss))(state[0]))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST") > 0
+
+
 def test_labels_are_probabilities():
     data = problem_of("logistic").task.data
     assert 0 <= data.labels.min() and data.labels.max() <= 1

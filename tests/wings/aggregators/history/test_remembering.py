@@ -153,6 +153,12 @@ def test_bad_rows_leave_no_trace_in_the_aggregate(name, bad):
         assert np.all(np.isfinite(got)) and np.all(weights[2:, -1] == 0)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_products_keep_all_digits_on_a_gpu(name):
+    program = str(jax.make_jaxpr(lambda steps: follow(RULES[name], steps, jax.jit))(STEPS))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST")
+
+
 def test_a_step_without_a_finite_row_takes_no_learned_weights():
     rule, root = fedlaw(0.1), Root(jnp.asarray(START, jnp.float32), RATE, loss)
     learned = jnp.asarray([0.5, 0.25, 0.25] + [0.0] * (N - 3))

@@ -42,6 +42,12 @@ def test_gradient_is_finite(rule: Rule) -> None:
     assert np.all(np.isfinite(gradient(np.zeros((N, D), dtype=np.float32))))
 
 
+@every_rule
+def test_products_keep_all_digits_on_a_gpu(rule: Rule) -> None:
+    program = str(jax.make_jaxpr(functools.partial(rule.function, f=F))(gaussian_rows(0)))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST")
+
+
 @every_rule_with("robustness")
 def test_gradient_is_finite_where_bad_rows_are(rule: Rule) -> None:
     gradient = rule.compiled_gradient()
