@@ -140,7 +140,7 @@ def lower_gram(rows: jax.Array) -> jax.Array:
 
 def mirrored(lower: jax.Array) -> jax.Array:
     """A symmetric matrix (n, n) of which only the diagonal and what is below it is known."""
-    return jnp.tril(lower) + jnp.tril(lower, -1).T
+    return jnp.where(jnp.tri(len(lower), dtype=bool), lower, lower.T)
 
 
 class Reached(NamedTuple):

@@ -114,7 +114,7 @@ def mean_of_chosen(stack: jax.Array, chosen: jax.Array) -> jax.Array:
     CPU, under vmap above all.
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    used = jnp.zeros(len(stack), dtype).at[chosen].set(1)
+    used = jnp.any(chosen[:, None] == jnp.arange(len(stack))[None], axis=0).astype(dtype)
     return weighted_mean(stack, used, len(chosen)).astype(stack.dtype)
 
 
