@@ -128,17 +128,17 @@ def climb(rule: Rule, rows: jax.Array, f: int, key: jax.Array, iterations: int):
 
 
 @functools.cache
-def program(rule: Rule, n: int, f: int, d: int, iterations: int) -> Callable:
-    """(keys, kinds of starts) -> what each climber reaches, and its coefficients; one for all
-    seeds.
+def starts(n: int, f: int, d: int) -> Callable:
+    """(keys, kinds of starts) -> where each climber begins; apart from the climb, so that what
+    draws them is compiled once for all rules.
     """
+    return jax.jit(jax.vmap(lambda key, kind: normalised(start(key, kind, n, f, d), f)))
 
-    def one(key: jax.Array, kind: jax.Array):
-        start_key, climb_key = jax.random.split(key)
-        rows = normalised(start(start_key, kind, n, f, d), f)
-        return climb(rule, rows, f, climb_key, iterations)
 
-    return jax.jit(jax.vmap(one))
+@functools.cache
+def program(rule: Rule, f: int, iterations: int) -> Callable:
+    """(rows, keys) -> what each climber reaches, and its coefficients; one for all seeds."""
+    return jax.jit(jax.vmap(lambda rows, key: climb(rule, rows, f, key, iterations)))
 
 
 def search(
@@ -151,8 +151,9 @@ def search(
     """
     with jax.enable_x64(True):
         kinds = jnp.arange(restarts) % len(STARTS)
-        keys = jax.random.split(jax.random.key(seed), restarts)
-        rows, values = program(rule, n, f, d, iterations)(keys, kinds)
+        keys = jax.vmap(jax.random.split)(jax.random.split(jax.random.key(seed), restarts))
+        rows = starts(n, f, d)(keys[:, 0], kinds)
+        rows, values = program(rule, f, iterations)(rows, keys[:, 1])
         rows, values = np.asarray(rows), np.asarray(values)
     best = int(np.argmax(values[:, -1]))
     return Found(
