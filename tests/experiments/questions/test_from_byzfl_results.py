@@ -109,7 +109,7 @@ def test_the_split_is_byzfls_size():
     assert (split(dataset, 0.8, 1)[0].train_labels != training.train_labels).any()
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_two_files_of_one_name_have_a_folder_each(tmp_path):
     for name, steps in (("first", 1), ("second", 2)):
         (tmp_path / name).mkdir()
@@ -124,6 +124,7 @@ def test_two_files_of_one_name_have_a_folder_each(tmp_path):
     assert folders[1].name.startswith(f"{config.stem}-digits-")
 
 
+@pytest.mark.thorough
 def test_a_file_is_run_once(tmp_path, capsys, monkeypatch):
     path = written(tmp_path, FILE)
     assert command([str(path), "--results", str(tmp_path / "results")]) == 0
