@@ -1,16 +1,13 @@
 """Finished runs on disk: one Parquet file a run, written whole or not at all.
 
 A file holds the columns of a run, one row a step; its name, configuration and summary lie as JSON
-in the schema's metadata, and a digest of all of it in the footer. JSON has no NaN and no infinity,
-so these floats are written as the strings "NaN", "Infinity" and "-Infinity" and are floats again
-when read.
+in the schema's metadata, and a digest of all of it in the footer.
 """
 
 import contextlib
 import hashlib
 import itertools
 import json
-import math
 import operator
 import os
 import re
@@ -26,12 +23,12 @@ import pandas as pd
 import pyarrow as pa
 
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
+from simbyz.records.json_values import from_json, to_json
 
 NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
 STEP_COLUMNS = ("name", "seed", "digest")  # what read_steps adds to the columns
 RUN = "simbyz.run"  # which run a step is of, while they are read
-NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 DAMAGED = ".damaged"  # behind the name of a file that a new run was written in place of
 TEMPORARY = re.compile(r"\..+-seed_.+-[0-9a-f]{10}\.(parquet|npz)\.[0-9]+-[0-9a-f]{8}\.tmp")
 
@@ -57,7 +54,7 @@ def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[s
         raise ValueError(f"the seed of {name!r} must be a whole number, got {seed!r}") from None
     if nested := [key for key, value in configuration.items() if isinstance(value, Mapping)]:
         raise ValueError(f"the configuration of {name!r} must be flat, it nests {nested}")
-    file = f"{name}-seed_{seed}-{_digest(configuration)}.parquet"
+    file = _file_name(name, seed, _digest(configuration))
     # 220 leaves room for what a temporary name adds to it.
     if not name or name.startswith(".") or re.search(r"[/\\\0]", file) or len(file.encode()) > 220:
         raise ValueError(f"{name!r} can't name a file of results")
@@ -89,7 +86,7 @@ def is_finished(
     except UNREADABLE as error:
         _warn_of(path, error)
         return False
-    return _to_json(found) == _to_json(configuration)
+    return to_json(found) == to_json(configuration)
 
 
 def require_readable(path: Path, what: str = "run") -> None:
@@ -149,7 +146,7 @@ def write_run(
     clashes |= columns.keys() & {*STEP_COLUMNS, RUN}
     if clashes:
         raise ValueError(f"run {name!r} gives two values for {', '.join(sorted(clashes))}")
-    metadata = {NAME: name, CONFIGURATION: _to_json(configuration), SUMMARY: _to_json(summary)}
+    metadata = {NAME: name, CONFIGURATION: to_json(configuration), SUMMARY: to_json(summary)}
     table = pa.table(_checked(columns), metadata=metadata)
     require_readable(path)
     if path.exists() and not is_whole(path):
@@ -202,8 +199,8 @@ def read_steps(
 
     Returns:
       The columns name, seed and digest, to join on with `read_runs`, then those of the runs. Files
-      are skipped as there. A column that runs have in several types
-      is of NumPy's common one, flags beside a run that lacks them are floats.
+      are skipped as there. A column that runs have in several types is of NumPy's common one, flags
+      beside a run that lacks them are floats.
     """
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got {columns!r}")
@@ -307,23 +304,23 @@ def _files(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(Path(folder).glob("*.parquet"))
 
 
-def own_name(row: Mapping[str, Any]) -> str:
-    """The name that `write_run` gave the file of a row of `read_runs`, whatever its name is now."""
-    return f"{row['name']}-seed_{row['seed']}-{row['digest']}.parquet"
+def _file_name(name: str, seed: int, digest: str) -> str:
+    return f"{name}-seed_{seed}-{digest}.parquet"
 
 
 def _again(folder: Path, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """The files of runs that another of these rows is of, too, told in a warning each: of several
     the one under its own name counts, or the first.
     """
+    own = {row["file"]: _file_name(row["name"], row["seed"], row["digest"]) for row in rows}
     first: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: row["file"] != own_name(row)):
-        first.setdefault(own_name(row), row["file"])
-    again = {row["file"] for row in rows if row["file"] != first[own_name(row)]}
-    for row in rows:
-        if row["file"] in again:
+    for file in sorted(own, key=lambda file: file != own[file]):
+        first.setdefault(own[file], file)
+    again = {file for file in own if file != first[own[file]]}
+    for file in own:
+        if file in again:
             warnings.warn(
-                f"skipped {folder / row['file']}: {first[own_name(row)]} is of the same run",
+                f"skipped {folder / file}: {first[own[file]]} is of the same run",
                 RuntimeWarning,
                 stacklevel=3,  # whoever called read_runs or read_steps
             )
@@ -375,7 +372,7 @@ def _metadata(schema: pa.Schema) -> tuple[str, dict[str, Any], dict[str, Any]]:
         raise ValueError("it is not a run of simbyz: its configuration or summary has no names")
     if "seed" not in configuration:
         raise ValueError("it is not a run of simbyz: its configuration has no seed")
-    return metadata[NAME].decode(), _from_json(configuration), _from_json(summary)
+    return metadata[NAME].decode(), from_json(configuration), from_json(summary)
 
 
 def _warn_of(path: Path, error: Exception) -> None:
@@ -385,34 +382,4 @@ def _warn_of(path: Path, error: Exception) -> None:
 
 
 def _digest(configuration: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_to_json(configuration).encode()).hexdigest()[:10]
-
-
-def _to_json(values: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # an array or a scalar of numpy or jax
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if not isinstance(value, str | int | float | None):
-        raise TypeError(
-            f"a run's values must be numbers, texts, lists, mappings or None, got {value!r}"
-        )
-    if isinstance(value, str) and value in NOT_FINITE:
-        raise ValueError(f"the text {value!r} would be read as a float: give the float, or another")
-    return value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _from_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_from_json(item) for item in value]
-    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+    return hashlib.sha256(to_json(configuration).encode()).hexdigest()[:10]
