@@ -113,56 +113,6 @@ CALLS = {
     "an optimiser": (lambda: made(optimizer="adam"), ValueError, "an optax transformation"),
     "a sender": (lambda: made(senders=clip()), TypeError, "senders must be a list of Sender"),
     "no senders": (lambda: made(senders=None), TypeError, "a list of Sender, got None"),
-    "a task's parameters alone": (
-        lambda: made(task=PROBLEM.task._replace(initialise=lambda key: {"a": ROWS, "b": ROWS})),
-        ValueError,
-        r"initialise must return a tuple \(parameters, model_state\), {} for no state, got dict",
-    ),
-    "a task's parameters in ints": (
-        lambda: made(task=PROBLEM.task._replace(initialise=lambda key: (jnp.zeros(3, int), {}))),
-        ValueError,
-        "the task's parameters must be floats, got int32",
-    ),
-    "a task without parameters": (
-        lambda: made(task=PROBLEM.task._replace(initialise=lambda key: ({}, {}))),
-        ValueError,
-        "initialise must return parameters, got none",
-    ),
-    "a task's batch_size": (
-        lambda: made(task=PROBLEM.task._replace(batch_size=0)),
-        ValueError,
-        "the task's batch_size must be at least 1, got 0",
-    ),
-    "a task's loss alone": (
-        lambda: traced(task=PROBLEM.task._replace(loss=lambda *_: jnp.float32(1))),
-        ValueError,
-        r"the task's loss must return a tuple \(loss, model_state\)",
-    ),
-    "a task's losses": (
-        lambda: traced(task=PROBLEM.task._replace(loss=lambda d, p, s, b, k: (p, s))),
-        ValueError,
-        r"the task's loss must return a mean over the batch of shape \(\), got shape \(3,\)",
-    ),
-    "a task's loss in ints": (
-        lambda: traced(task=PROBLEM.task._replace(loss=lambda d, p, s, b, k: (jnp.int32(1), s))),
-        ValueError,
-        "the task's loss must return floats, got int32",
-    ),
-    "a task's state": (
-        lambda: traced(task=PROBLEM.task._replace(loss=lambda d, p, s, b, k: (p[0], {"a": p}))),
-        ValueError,
-        "the task's loss must return the model_state that it is given",
-    ),
-    "a task's accuracies": (
-        lambda: traced(task=PROBLEM.task._replace(accuracy=lambda *_: jnp.ones(3))),
-        ValueError,
-        r"the task's accuracy must return a number of shape \(\), got shape \(3,\)",
-    ),
-    "a task's batches": (
-        lambda: traced(task=PROBLEM.task._replace(batches=lambda d, k, f, n, w: jnp.ones((n, 3)))),
-        ValueError,
-        r"\(num_steps, num_workers, ...\) = \(2, 5, ...\), got shape \(2, 3\)",
-    ),
     "a column's name": (
         lambda: made(columns={1: lambda *, losses: losses.max()}),
         TypeError,
