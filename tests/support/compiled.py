@@ -46,6 +46,16 @@ def compiled_lanes(function: Callable, **fixed: Any) -> Callable:
     return _once(jax.vmap, "lanes", function, fixed)
 
 
+def products_with_all_digits(function: Callable, *arguments: Any) -> int:
+    """The number of products in the traced function, after checking that none lets a GPU round its
+    factors to TF32, as the default does.
+    """
+    program = str(jax.make_jaxpr(function)(*arguments))
+    products = program.count("dot_general")
+    assert products == program.count("precision=(Precision.HIGHEST")
+    return products
+
+
 def _once(of: Callable, kind: str, function: Callable, fixed: dict[str, Any]) -> Callable:
     values = tuple(id(value) if hasattr(value, "shape") else value for value in fixed.values())
     key = (kind, function, tuple(fixed), values, tuple(map(type, fixed.values())))
