@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from simbyz.data.datasets import Dataset
+from simbyz.data.datasets import Dataset, scikit_learn
 
 TABLES = ("breast_cancer", "wine")
 
@@ -22,7 +22,7 @@ def load_table(name: Literal["breast_cancer", "wine"]) -> Dataset:
     """
     if name not in TABLES:
         raise ValueError(f"unknown table {name!r}, expected one of {', '.join(TABLES)}")
-    made = getattr(_scikit_learn(name), f"load_{name}")()
+    made = getattr(scikit_learn(name), f"load_{name}")()
     return table(name, made.data, made.target)
 
 
@@ -40,7 +40,7 @@ def read_libsvm(path: str | os.PathLike[str], *, name: str | None = None) -> Dat
       OSError: the file can't be read, or scikit-learn is not installed.
       ValueError: it is of another format, damaged, or has a single class.
     """
-    reader = _scikit_learn(os.fspath(path))
+    reader = scikit_learn(os.fspath(path))
     try:
         sparse, labels = reader.load_svmlight_file(os.fspath(path))
         rows = sparse.toarray()
@@ -121,14 +121,3 @@ def _far_from_zero(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, deviation = rows.mean(axis=0), rows.std(axis=0)
         # What is below is rounding of the mean of a constant.
         return (deviation < np.abs(mean) * 2.0**-12) & (deviation > np.abs(mean) * 2.0**-44), mean
-
-
-def _scikit_learn(what: str) -> Any:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise FileNotFoundError(
-            f"{what} is read by scikit-learn, which can't be imported ({error}): install "
-            "scikit-learn"
-        ) from error
-    return datasets

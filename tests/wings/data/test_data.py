@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -50,8 +51,17 @@ def test_digits_are_split_into_every_fifth_and_the_rest():
     together = np.empty((1797, 8, 8), np.uint8)
     is_test = np.arange(1797) % 5 == 0
     together[is_test], together[~is_test] = data.test_images[..., 0], data.train_images[..., 0]
+    labels = np.empty(1797, np.int32)
+    labels[is_test], labels[~is_test] = data.test_labels, data.train_labels
     np.testing.assert_array_equal(together, load_digits().images)
+    np.testing.assert_array_equal(labels, load_digits().target)
     assert data.notice == "" and not data.flip
+
+
+def test_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(monkeypatch):
+    read = datasets.decode_digits()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert_same(datasets.decode_digits(), read)
 
 
 def test_an_unknown_name_lists_the_known_ones():
