@@ -41,7 +41,8 @@ def provenance() -> dict[str, str | int]:
     import jax  # not at the top: tables are also read where no accelerator should be claimed
 
     device = jax.devices()[0]
-    return versions() | {
+    return {
+        **versions(),
         "device_kind": device.device_kind,
         "device_platform": device.platform,
         "num_devices": jax.local_device_count(),
@@ -51,7 +52,8 @@ def provenance() -> dict[str, str | int]:
     }
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """Of Python and the packages that compute: `jax_version` and the like, "unknown" if absent."""
     found = {"python_version": platform.python_version()}
     found |= {f"{package}_version": "unknown" for package in PACKAGES}
