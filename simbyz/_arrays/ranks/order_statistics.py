@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.ranks.many_rows import values_of_ranks
 
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
@@ -188,7 +189,8 @@ def _with_tangents(
         earlier = (j < jnp.arange(n))[:, None]
         return places + ((row < stack) | ((row == stack) & earlier)).astype(jnp.int32)
 
-    places = jax.lax.fori_loop(0, n, count, jnp.zeros(stack.shape, jnp.int32))
+    nowhere = first_carry(jnp.zeros(stack.shape, jnp.int32), stack)
+    places = jax.lax.fori_loop(0, n, count, nowhere)
 
     def picked(values: list[jax.Array]) -> list[jax.Array]:
         all_values = jnp.stack(values)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from simbyz._arrays.checks import integer
+from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.stacking import PyTree
 
 Function = Callable[[jax.Array], jax.Array]
 Probed = tuple[jax.Array, jax.Array]  # probes, values
@@ -59,7 +61,7 @@ def sequential(function: Function, evaluations: int, dtype: DTypeLike = jnp.floa
         better = (new > value) | (i == 0)
         return (_after(walk, x, better, i), jnp.where(better, new, value)), (x, new)
 
-    start = (_start(dtype), jnp.zeros((), dtype))
+    start = _first_carry((_start(dtype), jnp.zeros((), dtype)), function, dtype)
     (walk, value), (probes, values) = jax.lax.scan(one_step, start, jnp.arange(evaluations))
     return Search(walk.best, value, probes, values)
 
@@ -119,7 +121,7 @@ def looking_ahead(
         return (walk, value, probes, values), None
 
     tried = _nothing_tried(4 * rounds, dtype)
-    start = (_start(dtype), jnp.zeros((), dtype), *tried)
+    start = _first_carry((_start(dtype), jnp.zeros((), dtype), *tried), function, dtype)
     (_, _, probes, values), _ = jax.lax.scan(one_round, start, jnp.arange(rounds))
     best = jnp.argmax(values)
     return Search(probes[best], values[best], probes, values)
@@ -178,7 +180,7 @@ def bracketing(
             jax.lax.dynamic_update_slice(values, found, (i * width,)),
         ), None
 
-    start = _nothing_tried(evaluations, dtype)
+    start = _first_carry(_nothing_tried(evaluations, dtype), function, dtype)
     (probes, values), _ = jax.lax.scan(one_round, start, jnp.arange(evaluations // width))
     best = jnp.argmax(values)
     return Search(probes[best], values[best], probes, values)
@@ -230,6 +232,15 @@ def _in_gaps(probes: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array
 def _nothing_tried(evaluations: int, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
     """Probes and values before the first. Such a probe is neither left nor right of another."""
     return jnp.full(evaluations, jnp.nan, dtype), jnp.full(evaluations, -jnp.inf, dtype)
+
+
+def _first_carry(start: PyTree, function: Function, dtype: DTypeLike) -> PyTree:
+    """A search's start, fit for shard_map, where it has to vary over devices as the values will.
+    They alone tell so: there the function is written down once more, and XLA drops it.
+    """
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return start
+    return first_carry(start, function(jnp.zeros((), dtype)))
 
 
 def _evaluated(function: Function, probes: jax.Array, at_once: int | None) -> jax.Array:

@@ -1,6 +1,7 @@
 """Rules across devices: shard_map over coordinates and over batches, and jit of a sharded stack."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from simbyz import aggregators, attacks
+from simbyz.attacks.searched.line_search import Search, bracketing, looking_ahead, sequential
 from simbyz.preaggregators import nearest_neighbor_mixing
 
 pytestmark = pytest.mark.thorough
@@ -122,4 +124,37 @@ def test_each_device_attacks_its_stacks(name: str) -> None:
     batch = PartitionSpec("device")
     spread = jax.shard_map(jax.vmap(attack), mesh=mesh(), in_specs=batch, out_specs=batch)
     alone = np.stack([jax.jit(attack)(stack) for stack in stacks])
+    np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("search", [sequential, looking_ahead, bracketing])
+def test_each_device_searches(search: Callable[..., Search]) -> None:
+    """What is searched varies over the devices, and so does all that the search keeps."""
+    tops = np.array([0.6, 5.2], np.float32)
+
+    def found(top: jax.Array) -> Search:
+        return search(lambda x: -jnp.abs(x - top), 8)
+
+    batch = PartitionSpec("device")
+    spread = jax.shard_map(jax.vmap(found), mesh=mesh(), in_specs=batch, out_specs=batch)
+    got, alone = jax.jit(spread)(tops), [jax.jit(found)(top) for top in tops]
+    for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
+        np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        attacks.adaptive("little", aggregators.median, evaluations=2),
+        attacks.gradient_ascent(aggregators.median, iterations=1, climbers=1),
+    ],
+    ids=["adaptive", "gradient_ascent"],
+)
+def test_each_device_climbs(attack: Callable[..., jax.Array]) -> None:
+    """A climb goes by the derivative of the rule, whose loop varies over the devices, too."""
+    against = functools.partial(attack, jax.random.key(0), num_byzantine=F)
+    stacks = np.stack([ROWS, ROWS[::-1] + 1])
+    batch = PartitionSpec("device")
+    spread = jax.shard_map(jax.vmap(against), mesh=mesh(), in_specs=batch, out_specs=batch)
+    alone = np.stack([jax.jit(against)(stack) for stack in stacks])
     np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
