@@ -54,7 +54,7 @@ def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[s
         raise ValueError(f"the seed of {name!r} must be a whole number, got {seed!r}") from None
     if nested := [key for key, value in configuration.items() if isinstance(value, Mapping)]:
         raise ValueError(f"the configuration of {name!r} must be flat, it nests {nested}")
-    file = _file_name(name, seed, _digest(configuration))
+    file = file_name(name, seed, _digest(configuration))
     # 220 leaves room for what a temporary name adds to it.
     if not name or name.startswith(".") or re.search(r"[/\\\0]", file) or len(file.encode()) > 220:
         raise ValueError(f"{name!r} can't name a file of results")
@@ -304,7 +304,8 @@ def _files(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(Path(folder).glob("*.parquet"))
 
 
-def _file_name(name: str, seed: int, digest: str) -> str:
+def file_name(name: str, seed: int, digest: str) -> str:
+    """The name that `write_run` gives the file of a run, and that it may have lost since."""
     return f"{name}-seed_{seed}-{digest}.parquet"
 
 
@@ -312,7 +313,7 @@ def _again(folder: Path, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """The files of runs that another of these rows is of, too, told in a warning each: of several
     the one under its own name counts, or the first.
     """
-    own = {row["file"]: _file_name(row["name"], row["seed"], row["digest"]) for row in rows}
+    own = {row["file"]: file_name(row["name"], row["seed"], row["digest"]) for row in rows}
     first: dict[str, str] = {}
     for file in sorted(own, key=lambda file: file != own[file]):
         first.setdefault(own[file], file)

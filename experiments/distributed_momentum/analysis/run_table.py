@@ -1,13 +1,14 @@
 """Finished runs as a small table: one row a run, made from its steps, kept beside the experiment.
 
-A run is known by the name of its file, which holds a digest of its configuration. The same run may
-come twice, from two folders or two machines: with equal results it is one run, else it is refused.
+A run is known by the name that its file was given, whatever it is called now, which holds a digest
+of its configuration. The same run may come twice, from two folders or two machines: with equal
+results it is one run, else it is refused.
 """
 
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 from simbyz import records
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
 from simbyz.records.divergence import diverged_step
+from simbyz.records.parquet import file_name
 from simbyz.theory import VARIANCE_NORM_BOUNDS
 
 CONFIGURATION = {  # what defines a run, as far as the analysis asks; with what it is without
@@ -128,7 +130,7 @@ def rows_of(folder: str | os.PathLike) -> pd.DataFrame:
             continue
         known = {name: _known(run, name, value) for name, value in CONFIGURATION.items()}
         derived = results_of(steps, known["rule"], int(known["n"]), int(known["f"]))
-        row = {"file": run["file"], "name": run["name"]} | known
+        row = {"file": own_name(run), "name": run["name"]} | known
         row |= {name: run.get(name, math.nan) for name in ("highest_accuracy", "final_accuracy")}
         row |= derived | {name: _known(run, name, value) for name, value in PROVENANCE.items()}
         rows.append(row)
@@ -140,6 +142,11 @@ def rows_of(folder: str | os.PathLike) -> pd.DataFrame:
             stacklevel=2,
         )
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def own_name(run: Mapping) -> str:
+    """The name that the file of a row of `read_runs` was given."""
+    return file_name(run["name"], run["seed"], run["digest"])
 
 
 def merge(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:

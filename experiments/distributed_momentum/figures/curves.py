@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from experiments.distributed_momentum.analysis.run_table import own_name
 from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES, mark_diverged
 from experiments.distributed_momentum.figures.panels import (
     PAPERS,
@@ -80,9 +81,18 @@ def read_steps(runs: pd.DataFrame) -> pd.DataFrame:
     """The steps of runs, with the step at which each diverged."""
     parts = []
     for folder, some in runs.groupby("folder"):
-        parts.append(records.read_steps(folder, files=some["file"], columns=STEP_COLUMNS))
+        files = _files(Path(folder), list(some["file"]))
+        parts.append(records.read_steps(folder, files=files, columns=STEP_COLUMNS))
     steps = pd.concat(parts)
     return mark_diverged(steps, steps)
+
+
+def _files(folder: Path, names: list[str]) -> list[str]:
+    """The files of runs in a folder, by the names that they were given; some may be renamed."""
+    if all((folder / name).exists() for name in names):
+        return names
+    found = {own_name(run): run["file"] for run in records.read_runs(folder).to_dict("records")}
+    return [found.get(name, name) for name in names]
 
 
 def draw(combination: Combination, paper: PaperName = "screen") -> Figure:

@@ -11,6 +11,7 @@ import pytest
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.analysis import run_table
 from experiments.distributed_momentum.analysis.run_table import (
+    gather,
     merge,
     read_table,
     results_of,
@@ -18,6 +19,7 @@ from experiments.distributed_momentum.analysis.run_table import (
     write_table,
 )
 from experiments.distributed_momentum.commands.grid import Options, select
+from experiments.distributed_momentum.figures.curves import read_steps
 from experiments.distributed_momentum.options.work import TABLE
 from simbyz import records
 from simbyz.records.checked_files import KEY
@@ -177,6 +179,23 @@ class TestTable:
             known = {run.file for run in select(Options())}
             in_grid = table[table["in_paper"] & ~table["name"].str.contains("-lr_pow")]
             assert set(in_grid["file"]) <= known
+
+
+class TestRenamed:
+    def test_counts_once_beside_a_folder_with_its_own_name(self, folder, tmp_path):
+        (tmp_path / "more").mkdir()
+        kept, *_ = sorted(folder.iterdir())
+        shutil.copy(kept, tmp_path / "more" / "of another name.parquet")
+        alone = rows_of(folder)
+        for folders in ([folder, tmp_path / "more"], [tmp_path / "more", folder]):
+            pd.testing.assert_frame_equal(gather(folders), alone)
+
+    def test_its_curve_is_read(self, folder):
+        runs = rows_of(folder).assign(folder=str(folder))
+        before = read_steps(runs)
+        min(folder.iterdir()).rename(folder / "another.parquet")  # still the first
+        pd.testing.assert_frame_equal(rows_of(folder).assign(folder=str(folder)), runs)
+        pd.testing.assert_frame_equal(read_steps(runs), before)
 
 
 class TestCollect:
