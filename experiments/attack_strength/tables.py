@@ -166,7 +166,7 @@ def _strength(row: dict, kind: str) -> str:
 
 def _number(value: float, deviation: float) -> str:
     if not np.isfinite(value):
-        return "not finite"
+        return "∞"
     text = f"{value:.2f}" if value < 100 else f"{value:.1e}"
     return text if np.isnan(deviation) or value >= 100 else f"{text} ± {deviation:.2f}"
 

@@ -152,9 +152,10 @@ def as_csv(table: Table) -> str:
             columns[name] = [cell.strip() for cell in cells]  # of words, which a number may begin
             continue
         columns[name] = [
-            one["mean"] if one else cell.strip() for one, cell in zip(found, cells, strict=True)
+            _plain(one["mean"]) if one else cell.strip()
+            for one, cell in zip(found, cells, strict=True)
         ]
-        deviations = [one["deviation"] or "" if one else "" for one in found]
+        deviations = [_plain(one["deviation"] or "") if one else "" for one in found]
         notes = [
             " ".join(filter(None, one.group("lost", "too", "note"))) if one else "" for one in found
         ]
@@ -166,6 +167,11 @@ def as_csv(table: Table) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return file.getvalue() + "\n"
+
+
+def _plain(number: str) -> str:
+    """A number as programs read it."""
+    return number.replace("∞", "inf")
 
 
 def _named_in_every_row(columns: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -215,9 +221,9 @@ def as_latex(table: Table) -> str:
 
 _NUMBER = r"[-+]?(?:[\d.]+(?:e[-+]?\d+)?|∞)"
 # A number, its deviation, what stands behind; a cross behind either says that runs diverged, and
-# behind a whole number alone how many did, which is a note.
+# behind a whole number alone how many did, which is a note; "!" that it is above its bound.
 _MEASURED = re.compile(
-    rf"(?!\d+✕$)(?P<mean>{_NUMBER})(?P<lost>✕?)(?:{BETWEEN}(?P<deviation>{_NUMBER}|-))?(?P<too>✕?)"
+    rf"(?!\d+✕$)(?P<mean>{_NUMBER})(?P<lost>[✕!]?)(?:{BETWEEN}(?P<deviation>{_NUMBER}|-))?(?P<too>✕?)"
     "(?: (?P<note>.*))?",
     re.DOTALL,
 )

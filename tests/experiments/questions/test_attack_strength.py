@@ -140,7 +140,7 @@ def test_report():
     assert "climbed" in printed(tables.print_table, best, "title")
     written = tables.markdown(summary, "Title", "python -m experiments.attack_strength")
     assert written.startswith("# Title\n")
-    assert "not finite" in written
+    assert "| nan | ∞ |" in written
     assert written.count("\n| gradient_ascent |") == 2
     assert len(tables.plot(summary, "title").axes) == 3  # two sizes and the scale
 

@@ -79,6 +79,20 @@ def test_a_cross_behind_a_number_spoils_none_in_csv():
     assert found["lost"].tolist() == ["2✕", ""]
 
 
+def test_what_is_infinite_or_above_a_bound_is_a_number_in_csv():
+    table = Table()
+    for name in ("found", "apart"):
+        table.add_column(name)
+    table.add_row("∞ nan", "1.0 ± ∞")
+    table.add_row("-∞ inf", "∞ ± 0.5")
+    table.add_row("0.400!", "∞")
+    found = pd.read_csv(io.StringIO(as_csv(table)), keep_default_na=False)
+    assert found["found"].tolist() == [np.inf, -np.inf, 0.4]
+    assert found["found: note"].tolist() == ["nan", "inf", "!"]
+    assert found["apart"].tolist() == [1.0, np.inf, np.inf]
+    assert found["apart ±"].tolist() == ["inf", "0.5", ""]
+
+
 def test_each_row_in_csv_has_the_names_that_are_read_off_the_row_above():
     table = Table()
     for name in ("rule", "after", "data", "accuracy"):
