@@ -30,7 +30,13 @@ def command(arguments: Sequence[str] | None = None) -> int:
     """The command line: see `run` for exit codes."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0].startswith("-"):
-        return _run("compare", "distributed_momentum", arguments, {"stopped": CHECKPOINTED})
+        try:
+            return _run("compare", "distributed_momentum", arguments, {"stopped": CHECKPOINTED})
+        except SystemExit as error:
+            if error.code and (commands := [name for name in arguments if name in COMMANDS]):
+                line = f"python -m {PACKAGE} {commands[0]} [OPTIONS]"
+                print(f"a command stands before its options: {line}", file=sys.stderr)
+            raise
     name, *rest = arguments
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)

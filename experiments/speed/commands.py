@@ -15,19 +15,20 @@ from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
 from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
-from experiments.speed.options import Common, Unpack
+from experiments.speed.options import Common, Pack, Unpack
 from simbyz import records
 from simbyz.aggregators import AGGREGATORS
 
 
 def prepare(options: Common) -> None:
-    """Check what is asked for, and make the folder that is written to.
+    """Check what is asked for, and make the folder that is written to, where it surely is.
 
     Raises:
       ValueError, OSError: what is wrong, in one line.
     """
     check(options)
-    if not isinstance(options, Unpack):  # which reads there
+    # Unpack reads there, and Pack may have nothing to write.
+    if not isinstance(options, Pack | Unpack):
         records.prepare_folder(options.results)
 
 

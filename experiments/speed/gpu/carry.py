@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from simbyz import records
 from simbyz.data import cache
 from simbyz.records.whole_files import write_whole
 
@@ -42,6 +43,7 @@ def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
     decoded = cache.read(where)
     if decoded is None:
         raise FileNotFoundError(f"{name} is not cached in {where}: load it once with simbyz.data")
+    records.prepare_folder(folder)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         arrays = {}

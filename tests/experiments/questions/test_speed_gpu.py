@@ -302,5 +302,6 @@ def test_a_data_set_is_carried_to_an_empty_cache(cached, monkeypatch, tmp_path, 
     assert command(f"unpack --results {tmp_path / 'missing'}".split()) == 2
     assert "it holds none" in capsys.readouterr().err and not (tmp_path / "missing").exists()
     monkeypatch.setenv("SIMBYZ_CACHE", str(tmp_path / "none"))
-    assert command(f"pack --results {tmp_path}".split()) == 2
+    assert command(f"pack --results {tmp_path / 'missing'}".split()) == 2
     assert "cifar10 is not cached" in capsys.readouterr().err
+    assert not (tmp_path / "missing").exists()

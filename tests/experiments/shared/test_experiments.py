@@ -15,6 +15,7 @@ import pytest
 
 from experiments.__main__ import WIDTH, command, experiments
 from experiments.distributed_momentum.__main__ import COMMANDS
+from experiments.distributed_momentum.__main__ import command as distributed_momentum
 from experiments.shared.options.command_line import KEPT, parse
 from experiments.speed.options import Options as SpeedOptions
 from tests.support.paths import ROOT
@@ -29,6 +30,15 @@ def test_every_experiment_is_listed_with_its_question(capsys):
         assert f"  {path.parent.name} " in output
     assert all(question.endswith((".", "?")) for _, question in experiments())
     assert max(map(len, output.splitlines())) <= WIDTH
+
+
+@pytest.mark.parametrize("arguments", ["--steps 5 grid", "--nesterov off analyse --steps 5"])
+def test_a_command_behind_options_is_told_to_stand_first(arguments, capsys):
+    with pytest.raises(SystemExit):
+        distributed_momentum(arguments.split())
+    name = "grid" if "grid" in arguments else "analyse"
+    line = f"python -m experiments.distributed_momentum {name} [OPTIONS]"
+    assert capsys.readouterr().err.endswith(f"a command stands before its options: {line}\n")
 
 
 def test_unknown_options(capsys):
