@@ -8,6 +8,7 @@ one, is left out, by `layerwise_centered_clipping` of the layers alone where it 
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import (
     floor_of_product,
     not_negative,
@@ -31,6 +33,7 @@ from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
 from simbyz.aggregators.center import clipped_around
 from simbyz.aggregators.filters.clustering import median_of_known
+from simbyz.aggregators.trust.root import Root
 
 __all__ = [
     "in_layers",
@@ -56,34 +59,69 @@ def in_layers(
 
     Returns:
       A callable with the rule's signature, (n, d) -> (d,). It has a selection if the rule has one.
+      A rule that asks for `root` is shown the layers of its parameters, too.
 
     Raises:
-      TypeError: a rule that is no function.
-      ValueError: when called, the leaves are not the row again, in its order.
+      TypeError: a rule that is no function, or an unravel.
+      ValueError: when called, the updates are no matrix, the leaves are not the row again, in its
+        order, or the rule makes something else than one row, as a pre-aggregator does.
     """
     require_callable("rule", rule, "simbyz.aggregators.lasa")
+    require_callable("unravel", unravel, "that of a simulator")
     core = core_of(rule)
 
     require_inverse = functools.cache(functools.partial(_require_inverse, unravel))
 
     def layers_of(updates: Updates) -> PyTree:
-        require_inverse(jnp.shape(updates)[1], jnp.result_type(updates))
+        stack, _ = ravel(updates)
+        if jax.tree.map(jnp.shape, updates) != stack.shape:
+            shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(updates)]
+            raise ValueError(
+                f"in_layers needs rows, one array (n, d), got {shapes}: of a pytree "
+                f"{name_of(rule)} sees the layers without it"
+            )
+        require_inverse(stack.shape[1], stack.dtype)
         return jax.vmap(unravel)(updates)
+
+    def shown(options: dict[str, Any]) -> dict[str, Any]:
+        root = options.get("root")
+        if not isinstance(root, Root) or not hasattr(root.parameters, "shape"):
+            return options
+        of_row = root.loss
+        layers = unravel(jnp.asarray(root.parameters))
+        return options | {"root": Root(layers, root.rate, lambda tree: of_row(_row(tree)))}
+
+    def row_of(made: PyTree, layers: PyTree) -> jax.Array:
+        own = [leaf.shape[1:] for leaf in jax.tree.leaves(layers)]
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(made)]
+        if shapes not in (own, [(sum(map(math.prod, own)),)]):
+            raise ValueError(
+                f"in_layers needs a rule that makes one row, of leaves {own}, {name_of(rule)} made "
+                f"{shapes}: a pre-aggregator stands inside, as in_layers(chain(it, rule), unravel)"
+            )
+        return _row(made)
 
     if core is None:
 
         @functools.wraps(rule, updated=())
         def of_rows(updates: Updates, f: int, **options: Any) -> jax.Array:
-            return ravel_pytree(rule(layers_of(updates), f, **options))[0]
+            layers = layers_of(updates)
+            return row_of(rule(layers, f, **shown(options)), layers)
 
         return of_rows
 
     def by_layer(updates: Updates, f: int, **options: Any) -> Halves:
-        of_layers = core(layers_of(updates), f, **options)
-        return Halves(lambda: ravel_pytree(of_layers.result())[0], of_layers.weights)
+        layers = layers_of(updates)
+        of_layers = core(layers, f, **shown(options))
+        return Halves(lambda: row_of(of_layers.result(), layers), of_layers.weights)
 
-    vars(by_layer).update(__signature__=inspect.signature(core), __doc__=rule.__doc__)
+    by_layer.__name__, by_layer.__doc__ = name_of(rule), rule.__doc__
+    vars(by_layer).update(__signature__=inspect.signature(core))
     return halves(by_layer)[0]
+
+
+def _row(tree: PyTree) -> jax.Array:
+    return ravel_pytree(tree)[0]
 
 
 def _require_inverse(unravel: Callable[[jax.Array], PyTree], d: int, dtype: jnp.dtype) -> None:

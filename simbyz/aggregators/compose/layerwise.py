@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from simbyz._arrays.calling import name_of, needs
 from simbyz._arrays.checks import require_callable
 from simbyz._arrays.stacking import PyTree
 
@@ -29,9 +30,15 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     Raises:
       TypeError: a rule that is no function.
+      ValueError: a rule that asks for `root`: a layer alone has no loss.
     """
 
     require_callable("rule", rule, "simbyz.aggregators.median")
+    if needs(rule, "root"):
+        raise ValueError(
+            f"layerwise can't give {name_of(rule)} the root that it asks for: the loss is of all "
+            "layers together; give the rule itself, or bind a root of one layer's own"
+        )
 
     # Its name and signature, by which it is given what it asks for, but not its attributes: the
     # selection of a rule is not that of the rule layer by layer.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
-from simbyz.aggregators import in_layers, krum, layerwise, selection_of
+from simbyz.aggregators import Root, chain, in_layers, krum, layerwise, selection_of, zeno
+from simbyz.preaggregators import nearest_neighbor_mixing
 from tests.reference import further_rules as reference
 from tests.support.compiled import compiled
 from tests.support.rules import gaussian_rows
@@ -65,6 +66,44 @@ def test_a_rule_of_each_layer_in_rows():
     whole = in_layers(functools.partial(krum, squared=False), parts)
     alone = compiled(krum, f=F, squared=False)(rows)
     np.testing.assert_array_equal(compiled(whole, f=F)(rows), alone)
+
+
+def test_a_rule_in_layers_tries_rows_on_the_servers_loss_of_rows():
+    """In a run the root's parameters are a row (d,), and so are those that its loss is of."""
+    rows, at = gaussian_rows(2, N, CUTS[-1]), np.full(CUTS[-1], 0.3, np.float32)
+    goal = np.linspace(-1, 1, CUTS[-1]).astype(np.float32)
+    root = Root(at, 0.5, lambda row: jax.numpy.sum((row - goal) ** 2))
+    losses = [np.sum((at - 0.5 * row - goal) ** 2) for row in rows]
+    kept = np.sort(np.argsort(losses)[: N - F])
+    for rule in (zeno, chain(zeno)):
+        got = in_layers(rule, parts)(rows, F, root=root)
+        np.testing.assert_allclose(got, rows[kept].mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "updates", "words"),
+    [
+        (
+            lambda: in_layers(nearest_neighbor_mixing, parts),
+            gaussian_rows(0, N, CUTS[-1]),
+            r"of leaves \[\(4,\), \(3,\), \(2,\)\], nearest_neighbor_mixing made \[\(11, 4\)",
+        ),
+        (
+            lambda: in_layers(lambda updates, f: 0.0, parts),
+            gaussian_rows(0, N, CUTS[-1]),
+            r"<lambda> made \[\(\)\]",
+        ),
+        (
+            lambda: in_layers(krum, parts),
+            parts(gaussian_rows(0, N, CUTS[-1])),
+            r"rows, one array \(n, d\), got \[\(11, 4\), .*of a pytree krum sees the layers",
+        ),
+        (lambda: layerwise(zeno), None, "layerwise can't give zeno the root that it asks for"),
+    ],
+)
+def test_what_is_no_rule_of_rows_in_layers_is_refused(make, updates, words):
+    with pytest.raises(ValueError, match=words):
+        make()(updates, F)
 
 
 @pytest.mark.parametrize("rule", [aggregators.lasa, layerwise(krum)])
