@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.checks import flag, integer, require_callable, require_devices
@@ -127,15 +128,28 @@ def sweep(
         simulator.check(lane.hyperparameters)
     devices = jax.local_devices() if devices is None else list(devices)
     require_devices(devices)
+    dtype = _type_of_numbers(simulator)
     keeper = None
     if checkpoints is not None:
         names = [lane.name for lane in lanes]
         program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
-        numbers = [digest_of(lane.seed, lane.hyperparameters) for lane in lanes]
+        numbers = [digest_of(lane.seed, lane.hyperparameters, dtype) for lane in lanes]
         keeper = Keeper(checkpoints, names, numbers, devices, **program)
     look = np.bool_(look_ahead)
     return _rounds(
-        simulator, lanes, data, devices, steps, width, chunk, look, progress, watch, keeper, stop
+        simulator,
+        lanes,
+        dtype,
+        data,
+        devices,
+        steps,
+        width,
+        chunk,
+        look,
+        progress,
+        watch,
+        keeper,
+        stop,
     )
 
 
@@ -161,6 +175,7 @@ def _check_lanes(lanes: Sequence[Lane]) -> None:
 def _rounds(
     simulator: Simulator,
     lanes: Sequence[Lane],
+    dtype: np.dtype,
     data: PyTree,
     devices: Sequence[jax.Device],
     steps: int,
@@ -193,7 +208,7 @@ def _rounds(
             some = [i for i in waiting if names[i] in saved.header.runs]
         waiting = [i for i in waiting if i not in some]
         filled_up = filled(some, at_once)
-        keys, hyperparameters = _stack([lanes[i] for i in filled_up], len(devices))
+        keys, hyperparameters = _stack([lanes[i] for i in filled_up], len(devices), dtype)
         states, done = programs.initialise(keys), 0
         parts: list[Metrics] = []
         if saved is not None:
@@ -252,10 +267,23 @@ def _programs(simulator: Simulator, devices: tuple[jax.Device, ...]) -> _Program
     )
 
 
-def _stack(lanes: Sequence[Lane], devices: int) -> tuple[jax.Array, Hyperparameters]:
+def _type_of_numbers(simulator: Simulator) -> np.dtype:
+    """The type of traced hyperparameters: double precision where the parameters have it. Elsewhere
+    numbers of more digits than a run computes with would change its rounding.
+    """
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+    if jnp.result_type(float) != double:
+        return single
+    parameters = jax.eval_shape(simulator.initialise, jax.random.key(0)).parameters
+    return double if parameters.dtype == double else single
+
+
+def _stack(
+    lanes: Sequence[Lane], devices: int, dtype: np.dtype
+) -> tuple[jax.Array, Hyperparameters]:
     seeds = spread(np.asarray([lane.seed for lane in lanes]), devices)
     hyperparameters = jax.tree.map(
-        lambda *values: spread(np.asarray(values, np.float32), devices),
+        lambda *values: spread(np.asarray(values, dtype), devices),
         *[lane.hyperparameters for lane in lanes],
     )
     return _keys(seeds), hyperparameters

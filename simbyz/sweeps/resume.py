@@ -101,10 +101,12 @@ class Keeper:
         self._written = time.monotonic()
 
 
-def digest_of(seed: int, hyperparameters: PyTree) -> str:
-    """Digest of what a run's numbers depend on beside the program: a name does not tell it."""
+def digest_of(seed: int, hyperparameters: PyTree, dtype: np.dtype) -> str:
+    """Digest of what a run's numbers depend on beside the program: a name does not tell it. The
+    type is that in which the run is given its hyperparameters.
+    """
     leaves, structure = jax.tree.flatten(hyperparameters)
-    numbers = [np.asarray(leaf, np.float32) for leaf in leaves]
+    numbers = [np.asarray(leaf, dtype) for leaf in leaves]
     said = [int(seed), str(structure), *((one.shape, one.tobytes().hex()) for one in numbers)]
     return hashlib.sha256(repr(said).encode()).hexdigest()
 

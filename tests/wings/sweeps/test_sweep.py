@@ -8,7 +8,9 @@ import pytest
 from simbyz import aggregators, attacks, data
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.sweeps import many_runs
+from simbyz.sweeps.resume import digest_of
 from simbyz.tasks import classification, models
+from tests.wings.simulator.quadratic import TARGET, quadratic
 
 STEPS = 8
 
@@ -224,3 +226,24 @@ def test_one_program_runs_with_and_without_nesterov():
             jax.jit(alone.initialise)(key), given.hyperparameters, task.data, key, 0, STEPS
         )
         np.testing.assert_allclose(got.parameters, state.parameters, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_double_precision_is_given_numbers_of_all_digits():
+    """A learning rate of 0.1 was 0.10000000149 in a sweep, 0.1 in a run of one's own."""
+    with jax.enable_x64(True):
+        config = Config(n=3, f=0, momentum_at=("update",), evaluate_every=None)
+        simulator = make_simulator(config, quadratic(0.0), aggregators.average, None)
+        given = many_runs.Lane(1, Hyperparameters(0.1, update=Momentum(0.9)))
+        (got,) = many_runs.sweep(simulator, [given], {}, steps=STEPS, width=1)
+        theta = np.asarray(simulator.initialise(jax.random.key(1)).parameters)
+    momentum = np.zeros(len(TARGET))
+    for _ in range(STEPS):
+        momentum = 0.9 * momentum + theta - TARGET
+        theta = theta - 0.1 * momentum
+    np.testing.assert_allclose(got.parameters, theta, rtol=1e-14)
+
+
+def test_a_checkpoint_tells_numbers_apart_that_single_precision_does_not():
+    one, other = Hyperparameters(0.1), Hyperparameters(0.1 + 1e-12)
+    assert digest_of(1, one, np.dtype(np.float32)) == digest_of(1, other, np.dtype(np.float32))
+    assert digest_of(1, one, np.dtype(np.float64)) != digest_of(1, other, np.dtype(np.float64))
