@@ -31,7 +31,7 @@ def a_little_is_enough(
         only some, the attackers' own.
 
     Returns:
-      Equal rows.
+      Equal rows; infinite or NaN where the deviation itself is no float, as of rows at ±3e38.
 
     Raises:
       ValueError: fewer than two rows seen.

@@ -345,7 +345,8 @@ def make_gossip(
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
     check = functools.partial(agree, workers)
-    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel, check)
+    functions = initialise, start, advance, finish, points, apply, round, step, unravel, check
+    return Simulator(*functions, batches_in_a_step(workers) * task.batch_size)
 
 
 def _check(

@@ -30,7 +30,9 @@ class Metrics(NamedTuple):
     """
 
     step: jax.Array
-    training_points: jax.Array  # consumed by all honest workers before this step
+    # Consumed by all honest workers before this step. Beyond 2^31 it is right in a sweep alone, on
+    # the host: a device counts in 32 bits.
+    training_points: jax.Array
     loss: jax.Array  # mean over honest workers, regularisation included
     learning_rate: jax.Array  # that acts in this step, the schedule's factor included
     distance_from_start: jax.Array  # ||θ - θ_0||, before the update

@@ -41,3 +41,4 @@ class Simulator(NamedTuple):
     unravel: Callable[[jax.Array], PyTree]  # parameters (d,) as the model's own
     # raises where hyperparameters that are not traced do not go with the configuration
     check: Callable[[Hyperparameters], None] = lambda hyperparameters: None
+    points_in_a_step: int | float = 0  # training points of all honest workers; 0 if not known

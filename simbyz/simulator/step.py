@@ -371,4 +371,5 @@ def make_simulator(
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
     check = functools.partial(agree, config)
-    return Simulator(initialise, start, advance, finish, points, apply, round, step, unravel, check)
+    functions = initialise, start, advance, finish, points, apply, round, step, unravel, check
+    return Simulator(*functions, batches_in_a_step(config) * task.batch_size)

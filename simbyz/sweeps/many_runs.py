@@ -191,10 +191,11 @@ def _rounds(
     programs = _programs(simulator, tuple(devices))
     data = copy_to(devices, data)
     at_once = len(devices) * width
+    counted = simulator.points_in_a_step
 
     def show(some: list[int], part: Metrics) -> None:
         if watch is not None:
-            for index, columns in zip(some, _columns([part], len(some)), strict=True):
+            for index, columns in zip(some, _columns([part], len(some), counted), strict=True):
                 watch(index, columns)
 
     waiting = list(range(len(lanes)))
@@ -238,7 +239,7 @@ def _rounds(
         parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
         show(some, parts[-1])
         seconds = (time.perf_counter() - began) / len(some)
-        yield from _results(some, parts, states, seconds)
+        yield from _results(some, parts, states, seconds, counted)
         if keeper is not None:
             discard(keeper.checkpoints.folder, keeper.checkpoints.finished)
 
@@ -293,18 +294,22 @@ _keys = jax.jit(jax.vmap(jax.vmap(jax.random.key)))
 
 
 def _results(
-    indices: list[int], parts: list[Metrics], states: State, seconds: float
+    indices: list[int], parts: list[Metrics], states: State, seconds: float, counted: int | float
 ) -> Iterator[Result]:
     parameters = gathered(states.parameters)
     model_states = jax.tree.map(_on_host, states.model_state)
-    for lane, columns in enumerate(_columns(parts, len(indices))):
+    for lane, columns in enumerate(_columns(parts, len(indices), counted)):
         model_state = jax.tree.map(lambda leaf, lane=lane: leaf[lane], model_states)
         yield Result(indices[lane], columns, parameters[lane], seconds, model_state)
 
 
-def _columns(parts: Sequence[Metrics], count: int) -> list[dict[str, np.ndarray]]:
-    """Those of the first lanes, by name."""
+def _columns(
+    parts: Sequence[Metrics], count: int, counted: int | float
+) -> list[dict[str, np.ndarray]]:
+    """Those of the first lanes, by name; so many training points are counted in a step."""
     metrics = joined(parts)
+    if isinstance(counted, int) and counted * int(metrics.step.max()) > np.iinfo(np.int32).max:
+        metrics = metrics._replace(training_points=counted * metrics.step.astype(np.int64))
     asked_for = metrics._replace(own=None)._asdict() | (metrics.own or {})
     asked_for = {name: leaf for name, leaf in asked_for.items() if leaf is not None}
     return [{name: leaf[lane] for name, leaf in asked_for.items()} for lane in range(count)]

@@ -247,3 +247,21 @@ def test_a_checkpoint_tells_numbers_apart_that_single_precision_does_not():
     one, other = Hyperparameters(0.1), Hyperparameters(0.1 + 1e-12)
     assert digest_of(1, one, np.dtype(np.float32)) == digest_of(1, other, np.dtype(np.float32))
     assert digest_of(1, one, np.dtype(np.float64)) != digest_of(1, other, np.dtype(np.float64))
+
+
+def test_training_points_are_counted_beyond_32_bits():
+    """2^31 of them were -2^31, in 1,677 steps of 10,000 workers with batches of 128."""
+    task = quadratic(0.0)._replace(batch_size=2**29)
+    simulator = make_simulator(
+        Config(n=3, f=0, momentum_at=(), evaluate_every=None), task, aggregators.average, None
+    )
+    watched = []
+
+    def watch(index, columns):
+        watched.extend(columns["training_points"])
+
+    given = many_runs.Lane(1, Hyperparameters(0.1))
+    (got,) = many_runs.sweep(simulator, [given], {}, steps=4, width=1, chunk=1, watch=watch)
+    assert got.columns["training_points"].tolist() == [k * 3 * 2**29 for k in range(5)] == watched
+    (few,) = many_runs.sweep(simulator, [given], {}, steps=1, width=1)
+    assert few.columns["training_points"].dtype == np.int32
