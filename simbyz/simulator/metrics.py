@@ -27,6 +27,8 @@ class Metrics(NamedTuple):
 
     deviation: √(Σ_i ||v_i - v̄||² / (count - 1)); norm: ||v̄||; largest: the largest |coordinate|
     of v̄, where v̄ is the mean of the vectors of that kind (the aggregate is its own mean).
+    Deviations, norms and the distance from the start are infinite from 1.8e19 on, where squares in
+    float32 are: what is told of kept runs that diverged goes by that.
     """
 
     step: jax.Array
