@@ -12,8 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from simbyz import aggregators, attacks
 from simbyz.attacks.searched.line_search import Search, bracketing, looking_ahead, sequential
 from simbyz.preaggregators import nearest_neighbor_mixing
-
-pytestmark = pytest.mark.thorough
+from tests.support.compiled import compiled, quick_jit
 
 N, F, D = 11, 2, 6
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
@@ -43,10 +42,15 @@ BY_DISTANCE = {
 }
 
 
+def alone(name: str) -> Callable:
+    return compiled(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
+
+
 def mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(jax.devices()[:2]), ("device",))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", BY_COORDINATE)
 def test_each_device_aggregates_its_coordinates(name: str) -> None:
     rule = functools.partial(aggregators.AGGREGATORS[name], f=F)
@@ -59,6 +63,7 @@ def test_each_device_aggregates_its_coordinates(name: str) -> None:
     np.testing.assert_array_equal(jax.jit(spread)(ROWS), jax.jit(rule)(ROWS))
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", BY_DISTANCE)
 def test_each_device_aggregates_its_stacks(name: str) -> None:
     """Rules that loop inside: what a loop carries must vary over devices as its body does."""
@@ -66,42 +71,49 @@ def test_each_device_aggregates_its_stacks(name: str) -> None:
     stacks = np.stack([ROWS, ROWS[::-1] + 1])
     batch = PartitionSpec("device")
     spread = jax.shard_map(jax.vmap(rule), mesh=mesh(), in_specs=batch, out_specs=batch)
-    alone = np.stack([jax.jit(rule)(stack) for stack in stacks])
-    np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
+    expected = np.stack([alone(name)(stack) for stack in stacks])
+    np.testing.assert_allclose(jax.jit(spread)(stacks), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
 def test_a_stack_whose_coordinates_lie_on_two_devices(name: str) -> None:
-    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
     apart = jax.device_put(ROWS, NamedSharding(mesh(), PartitionSpec(None, "device")))
-    np.testing.assert_allclose(jax.jit(rule)(apart), jax.jit(rule)(ROWS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone(name)(apart), alone(name)(ROWS), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
 def test_a_scan_over_stacks_and_its_derivative(name: str) -> None:
     """Gradient descent on the aggregate's norm, by the derivative through scan and rule."""
     rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
 
+    def norm(rows: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(rule(rows)))
+
     def total(rows: jax.Array) -> jax.Array:
         def step(carry: jax.Array, shift: jax.Array) -> tuple[jax.Array, None]:
-            return carry + jnp.sum(jnp.square(rule(rows + shift))), None
+            return carry + norm(rows + shift), None
 
         return jax.lax.scan(step, jnp.float32(0), jnp.arange(3.0))[0]
 
-    gradient = jax.jit(jax.grad(total))(ROWS)
-    by_loop = sum(jax.grad(lambda r, s=s: jnp.sum(jnp.square(rule(r + s))))(ROWS) for s in range(3))
+    gradient = quick_jit(jax.grad(total))(ROWS)
+    of_one = quick_jit(jax.grad(norm))
+    by_loop = sum(of_one(ROWS + np.float32(shift)) for shift in range(3))
     assert np.all(np.isfinite(gradient))
     np.testing.assert_allclose(gradient, by_loop, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slower
 def test_mixing_across_devices() -> None:
     batch = PartitionSpec("device")
     mix = jax.vmap(functools.partial(nearest_neighbor_mixing, f=F))
     spread = jax.shard_map(mix, mesh=mesh(), in_specs=batch, out_specs=batch)
     stacks = np.stack([ROWS, ROWS[::-1]])
-    np.testing.assert_allclose(jax.jit(spread)(stacks), mix(stacks), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(spread)(stacks), jax.jit(mix)(stacks), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["adaptive_federated_averaging", "foolsgold", "safeguard"])
 def test_each_device_remembers_its_workers(name: str) -> None:
     rule = aggregators.REMEMBERING[name]()
@@ -117,6 +129,7 @@ def test_each_device_remembers_its_workers(name: str) -> None:
         np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["a_little_is_enough", "fang_trimmed_mean", "min_max", "mimic"])
 def test_each_device_attacks_its_stacks(name: str) -> None:
     attack = functools.partial(attacks.ATTACKS[name], jax.random.key(0), num_byzantine=F)
