@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.worst_case import search as search_module
 from experiments.worst_case import tables
 from experiments.worst_case.__main__ import SMOKE, command
 from experiments.worst_case.rules import RULES, bound_of, rule_of
-from experiments.worst_case.search import coefficient, normalised, search
+from experiments.worst_case.search import climb, coefficient, normalised, search
 from simbyz import attacks, records
 from simbyz.theory.robustness import coefficient_floor
 from tests.reference import center_filters as reference_center_filters
@@ -26,6 +27,24 @@ found_at = functools.cache(
         rule_of(rule), n, f, d, restarts=32, iterations=steps, seed=0
     )
 )
+
+
+@functools.cache
+def quick_program(rule, f, iterations):
+    """`program` compiled in a fifth of the time: what it finds is computed once more here."""
+    # The quick generator repeats what Bulyan's lanes share.
+    jit = jax.jit if rule is rule_of("bulyan") else quick_jit
+    return jit(jax.vmap(lambda rows, key: climb(rule, rows, f, key, iterations)))
+
+
+@pytest.fixture(autouse=True)
+def quick_programs(monkeypatch):
+    monkeypatch.setattr(search_module, "program", quick_program)
+
+
+def steps_of(rule):
+    """A third of the steps for rules whose every result takes an iteration of its own."""
+    return 40 if rule.removeprefix("mixed_") in ("geometric_median", "smea") else 120
 
 
 def coefficient_of(aggregate, rows, f):
@@ -53,14 +72,10 @@ def by_loops(name, rows, f):
 @pytest.mark.slower
 @pytest.mark.parametrize(
     ("rule", "largest"),
-    [
-        ("median", 1.0),
-        ("trimmed_mean", 1 / 3),
-        pytest.param("geometric_median", 1.0, marks=pytest.mark.thorough),
-    ],
+    [("median", 1.0), ("trimmed_mean", 1 / 3), ("geometric_median", 1.0)],
 )
 def test_a_known_worst_case_is_reached_and_not_passed(rule, largest):
-    found = found_at(rule, 5, 1, 1)
+    found = found_at(rule, 5, 1, 1, steps_of(rule))
     assert largest * 0.98 < found.coefficient <= largest * (1 + 1e-9)
 
 
@@ -89,11 +104,11 @@ def test_the_average_has_no_coefficient():
     assert found_at("average", 5, 1, 1).coefficient > 1e4
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("rule", RULES)
 def test_between_floor_and_bound_and_worse_than_every_attack(rule):
     n, f, d = (7, 1, 2) if rule == "bulyan" else (9, 3, 3)
-    found = found_at(rule, n, f, d)
+    found = found_at(rule, n, f, d, steps_of(rule))
     floor, bound = coefficient_floor(n, f), bound_of(rule, n, f)
     assert found.coefficient > 0.99 * floor
     assert not found.coefficient > bound
