@@ -63,7 +63,7 @@ def _fltrust(updates: Updates, f: int = 0, *, trusted: Row) -> Halves:
       ValueError: n < f + 1, or a trusted update of another shape.
 
     Weights: w_i / Σ w_i, of the scaled rows; all 0 if no w_i is positive.
-    Cost: about five passes over the stack.
+    Cost: about three passes over the stack.
     Reference: Cao et al., FLTrust: Byzantine-robust federated learning via trust bootstrapping,
       NDSS 2021.
     Convention: programs that send whole model states must leave buffers, such as running
@@ -204,15 +204,35 @@ def _trust(stack: jax.Array, direction: jax.Array) -> tuple[Lengths, jax.Array]:
     no product is larger than a norm.
     """
     norms = lengths_to(None, stack)
-    # Blanked for the derivatives: by the trusted update 0 · NaN would come back, and a row of zeros
-    # has no direction to turn.
+    # A row of zeros has no direction to turn.
     directed = norms.finite & (norms.values > safe_sqrt(jnp.zeros_like(norms.values)))
     norms = norms._replace(values=jnp.where(directed, norms.values, 1))
-    rows = wide(jnp.where(directed[:, None], stack, 0))
-    along = jnp.sum(rows * (direction * norms.unit)[None], axis=1)
+    along = _along(stack, direction * norms.unit, directed)
     cosines = jnp.maximum(along / norms.values, 0)
     total = jnp.sum(cosines)
     return norms, cosines / jnp.where(total > 0, total, 1)
+
+
+@jax.custom_jvp
+def _along(stack: jax.Array, direction: jax.Array, counted: jax.Array) -> jax.Array:
+    """The product (n,) of each row that counts with a vector (d,), 0 of others.
+
+    One product of the whole stack: to blank the others before it would copy the stack.
+    """
+    products = jnp.matmul(wide(stack), direction, precision=jax.lax.Precision.HIGHEST)
+    return jnp.where(counted, products, 0)
+
+
+@_along.defjvp
+def _along_moves(
+    primals: tuple[jax.Array, ...], tangents: tuple[Any, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """The derivative has them blanked: by the vector, 0 · NaN would come back."""
+    (stack, direction, counted), (moves, turns, _) = primals, tangents
+    rows = wide(jnp.where(counted[:, None], stack, 0))
+    moves = wide(jnp.where(counted[:, None], moves, 0))
+    change = jnp.sum(rows * turns[None], axis=1) + jnp.sum(moves * direction[None], axis=1)
+    return _along(*primals), change
 
 
 def _usual_rows(
