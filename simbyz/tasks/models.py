@@ -13,6 +13,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from simbyz.tasks.conv_pool import ConvPool, max_pool
 from simbyz.tasks.layers import Affine, convolve_same
@@ -187,7 +188,7 @@ def _uniform(fan_in: int) -> nn.initializers.Initializer:
     """Uniform in ±1/√fan_in: how PyTorch starts a layer's weights and its biases."""
     bound = fan_in**-0.5
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init

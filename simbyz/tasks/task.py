@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from simbyz._arrays.calling import asked
 from simbyz._arrays.checks import flag, integer
@@ -89,7 +89,7 @@ def classification(
     train_mode: bool | None = None,
     partition: Partition | None = None,
     replacement: bool = False,
-    dtype: jnp.dtype | None = None,
+    dtype: DTypeLike | None = None,
     root: Dataset | ArrayLike | None = None,
 ) -> Task:
     """Classification of images, or of other inputs, by a flax module, by cross-entropy.

@@ -16,7 +16,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from simbyz._arrays.checks import require
 from simbyz._arrays.halves import Halves, halves
@@ -167,7 +167,7 @@ def heaviest_share(masses: ArrayLike, f: int) -> jax.Array:
 
 
 def checked_masses(
-    rule: str, masses: ArrayLike, n: int, dtype: jnp.dtype | type = jnp.float32
+    rule: str, masses: ArrayLike, n: int, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """The masses (n,) with 0 for those that are negative or not finite, the largest from 2 to 4.
 
