@@ -6,7 +6,7 @@ Spectra are of dense matrices, n² numbers on the host: for n of some thousands.
 import numpy as np
 
 from simbyz.gossip.graphs.graph import Graph
-from simbyz.gossip.graphs.mixing import Mixing
+from simbyz.gossip.graphs.mixing import Mixing, require_arcs
 
 
 def is_connected(graph: Graph) -> bool:
@@ -18,12 +18,13 @@ def laplacian(graph: Graph, mixing: Mixing | None = None) -> np.ndarray:
     """D - A (n, n), of weights 1, or of a mixing's weights.
 
     Raises:
-      ValueError: a directed graph.
+      ValueError: a directed graph, or a mixing of another one.
     """
     if graph.directed:
         raise ValueError(f"a Laplacian is of undirected graphs, {graph.name} is directed")
     matrix = np.zeros((graph.n, graph.n))
     weights = np.ones(len(graph.arcs)) if mixing is None else mixing.arcs
+    require_arcs(graph, weights)
     matrix[graph.arcs[:, 1], graph.arcs[:, 0]] = -weights
     np.fill_diagonal(matrix, -matrix.sum(axis=1))
     return matrix

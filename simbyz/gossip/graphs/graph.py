@@ -64,7 +64,13 @@ class Graph:
         return np.bincount(self.arcs[:, 1], minlength=self.n)
 
     def heard(self, node: int) -> np.ndarray:
-        """The neighbours that a node hears, in increasing order."""
+        """The neighbours that a node hears, in increasing order.
+
+        Raises:
+          ValueError: a node that is none.
+        """
+        if not 0 <= integer("node", node) < self.n:
+            raise ValueError(f"nodes are from 0 to {self.n - 1}, got {node}")
         first, last = np.searchsorted(self.arcs[:, 1], [node, node + 1])
         return self.arcs[first:last, 0]
 
@@ -75,8 +81,14 @@ class Graph:
         return matrix
 
     def among(self, nodes: Iterable[int]) -> "Graph":
-        """The graph of some of the nodes, numbered anew in increasing order, with their arcs."""
+        """The graph of some of the nodes, numbered anew in increasing order, with their arcs.
+
+        Raises:
+          ValueError: no node, or one that is none.
+        """
         chosen = np.unique(np.fromiter(nodes, int))
+        if outside := [int(node) for node in chosen if not 0 <= node < self.n]:
+            raise ValueError(f"nodes are from 0 to {self.n - 1}, got {outside[0]}")
         number = np.full(self.n, -1)
         number[chosen] = np.arange(len(chosen))
         arcs = number[self.arcs]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import integer, number
 from simbyz.data.host_random import generator
 from simbyz.gossip.graphs.figures import is_connected
 from simbyz.gossip.graphs.graph import Graph, from_edges
@@ -50,8 +50,8 @@ def torus(rows: int, columns: int) -> Graph:
     rows, columns = integer("rows", rows), integer("columns", columns)
     if min(rows, columns) < 3:
         raise ValueError(f"torus needs 3 rows and columns or more, got {rows} and {columns}")
-    number = np.arange(rows * columns).reshape(rows, columns)
-    pairs = [(number, np.roll(number, -1, axis)) for axis in (0, 1)]
+    nodes = np.arange(rows * columns).reshape(rows, columns)
+    pairs = [(nodes, np.roll(nodes, -1, axis)) for axis in (0, 1)]
     edges = np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in pairs])
     return from_edges(rows * columns, edges, name="torus")
 
@@ -85,8 +85,7 @@ def erdos_renyi(key: jax.Array, n: int, probability: float) -> Graph:
     Raises:
       ValueError: a probability not from 0 to 1, or no connected graph in 100 draws.
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability must be from 0 to 1, got {probability}")
+    number("probability", probability, "from 0 to 1", lambda share: 0 <= share <= 1)
     pairs = np.stack(np.triu_indices(integer("n", n), 1), axis=1)
 
     def draw(rng: np.random.Generator) -> Graph:
@@ -101,8 +100,7 @@ def random_geometric(key: jax.Array, n: int, radius: float) -> Graph:
     Raises:
       ValueError: a radius that is not positive, or no connected graph in 100 draws.
     """
-    if not radius > 0:
-        raise ValueError(f"radius must be positive, got {radius}")
+    number("radius", radius, "positive", lambda length: length > 0)
     first, second = np.triu_indices(integer("n", n), 1)
 
     def draw(rng: np.random.Generator) -> Graph:
@@ -156,8 +154,7 @@ def small_world(key: jax.Array, n: int, degree: int, rewired: float) -> Graph:
 
     Reference: Watts and Strogatz, Collective dynamics of small-world networks, Nature 1998.
     """
-    if not 0 <= rewired <= 1:
-        raise ValueError(f"rewired must be from 0 to 1, got {rewired}")
+    number("rewired", rewired, "from 0 to 1", lambda share: 0 <= share <= 1)
     arcs = ring(n, degree).arcs
     start = [(int(a), int(b)) for a, b in arcs if a < b]
 

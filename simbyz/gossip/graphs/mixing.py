@@ -21,10 +21,21 @@ class Mixing:
     own: np.ndarray
 
     def matrix(self, graph: Graph) -> np.ndarray:
-        """W (n, n), w_ij at (receiver i, sender j)."""
+        """W (n, n), w_ij at (receiver i, sender j).
+
+        Raises:
+          ValueError: the weights are of another graph.
+        """
+        require_arcs(graph, self.arcs)
         matrix = np.diag(self.own).astype(float)
         matrix[graph.arcs[:, 1], graph.arcs[:, 0]] = self.arcs
         return matrix
+
+
+def require_arcs(graph: Graph, weights: np.ndarray) -> None:
+    """Raises ValueError unless there is a weight for each of the graph's arcs."""
+    if np.shape(weights) != (len(graph.arcs),):
+        raise ValueError(f"{graph.name} has {len(graph.arcs)} arcs, got weights {weights.shape}")
 
 
 def of_arcs(graph: Graph, weights: np.ndarray) -> Mixing:
@@ -35,8 +46,7 @@ def of_arcs(graph: Graph, weights: np.ndarray) -> Mixing:
         in all at a node.
     """
     weights = np.asarray(weights, float)
-    if weights.shape != (len(graph.arcs),):
-        raise ValueError(f"{graph.name} has {len(graph.arcs)} arcs, got weights {weights.shape}")
+    require_arcs(graph, weights)
     if not np.all(weights >= 0):
         raise ValueError(f"mixing weights must be at least 0, got {weights.min()}")
     sums = np.bincount(graph.arcs[:, 1], weights, minlength=graph.n)

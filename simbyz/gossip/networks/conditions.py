@@ -44,10 +44,12 @@ def robustness_condition(network: Network) -> Condition:
     trimming ask for more than that, each by a constant of its own.
 
     Raises:
+      TypeError: neighbours that are sampled, which have no graph.
       ValueError: a directed graph.
 
     Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
     """
+    _require_graph(network)
     b = network.widths[1]
     connectivity = algebraic_connectivity(network.honest_graph)
     holds = 2 * b < connectivity * (1 - 1e-9)  # eigenvalues are rounded
@@ -66,7 +68,11 @@ def condition_of(rule: Callable[..., Any], network: Network) -> Condition:
     here: what is published of them is of their neighbourhoods (`bridge`, `ubar`), of complete
     graphs (`monna`), or of constants that a graph does not tell (`ios`; the reduced graphs of
     `bridge`).
+
+    Raises:
+      TypeError: neighbours that are sampled, which have no graph.
     """
+    _require_graph(network)
     while isinstance(rule, functools.partial):
         rule = rule.func
     if not network.widths[1]:
@@ -76,6 +82,11 @@ def condition_of(rule: Callable[..., Any], network: Network) -> Condition:
     if network.honest_graph.directed:
         return Condition(False, "the honest nodes' graph is directed")
     return robustness_condition(network)
+
+
+def _require_graph(network: Any) -> None:
+    if not isinstance(network, Network):
+        raise TypeError(f"a condition is of a Network, which has a graph, got {network!r}")
 
 
 def check_conditions(rule: Callable[..., Any], networks: Iterable[Network | Sampled]) -> None:

@@ -7,7 +7,7 @@ import networkx
 import numpy as np
 import pytest
 
-from simbyz.gossip import graphs
+from simbyz.gossip import Sampled, condition_of, graphs, robustness_condition, rules
 from simbyz.gossip.graphs import mixing
 from tests.reference import gossip as reference
 
@@ -138,6 +138,13 @@ def test_where_byzantine_nodes_stand():
         (lambda: graphs.metropolis(graphs.from_edges(2, [(0, 1)], directed=True)), "undirected"),
         (lambda: graphs.scaled(graphs.ring(5), graphs.uniform(graphs.ring(5)), 2), "at most 1"),
         (lambda: mixing.of_arcs(graphs.ring(3), np.full(6, np.nan)), "at least 0"),
+        (lambda: graphs.ring(5).among([-1, 0]), "nodes are from 0 to 4, got -1"),
+        (lambda: graphs.ring(5).heard(5), "nodes are from 0 to 4, got 5"),
+        (lambda: graphs.uniform(graphs.ring(5)).matrix(graphs.ring(7)), "14 arcs, got weights"),
+        (
+            lambda: graphs.laplacian(graphs.ring(5), graphs.uniform(graphs.ring(7))),
+            r"ring has 10 arcs, got weights \(14,\)",
+        ),
     ],
 )
 def test_what_is_no_graph_is_refused(make, line):
@@ -162,6 +169,11 @@ def test_directed_graphs_hear_along_the_arcs():
         (lambda: graphs.star("5"), "an int, got '5'"),
         (lambda: graphs.erdos_renyi(0, 8, 0.5), "a random graph needs a key .* got 0"),
         (lambda: graphs.at_random(0, graphs.ring(5), 1), "a placement needs a key .* got 0"),
+        (lambda: graphs.erdos_renyi(KEY, 8, None), "probability must be a number, got None"),
+        (lambda: graphs.small_world(KEY, 8, 2, "1"), "rewired must be a number, got '1'"),
+        (lambda: graphs.random_geometric(KEY, 8, "1"), "radius must be a number, got '1'"),
+        (lambda: robustness_condition(Sampled(5, 3, 1)), r"a Network, .* got Sampled\(n=5"),
+        (lambda: condition_of(rules.gts, Sampled(5, 3, 1)), r"a Network, .* got Sampled\(n=5"),
         (lambda: graphs.from_networkx([(0, 1)]), "a networkx graph, got list"),
         (lambda: graphs.from_networkx(networkx.Graph), "a networkx graph, got type"),
     ],
