@@ -54,9 +54,10 @@ def on_tensors(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     Raises:
       TypeError: what is no function, such as a rule that remembers.
-      ValueError: in the call, a list of tensors that are not flat; whatever the function refuses.
+      ValueError: in the call, a list of tensors that are not flat, a key of more than 32 bits;
+        whatever the function refuses.
       TypeError: in the call, no argument is a tensor, one is sparse, a key is a number but no int,
-        or a further argument is neither tensor nor array and can't be hashed.
+        or several, or a further argument is neither tensor nor array and can't be hashed.
     """
     require_callable("function", function, "simbyz.aggregators.median")
     signature = inspect.signature(function)
@@ -116,14 +117,21 @@ def _key(value: Any) -> Any:
     """A JAX key, of what PyTorch draws from.
 
     Raises:
-      TypeError: a number that is no int, which would be cut.
+      TypeError: a number that is no int, which would be cut, or several.
+      ValueError: an int of more than 32 bits, which would be another's key.
     """
     if isinstance(value, torch.Generator):
         value = torch.randint(2**31 - 1, (), generator=value, device=value.device)
     if isinstance(value, torch.Tensor):
+        if value.dim():
+            raise TypeError(f"key must be an int, got a tensor of shape {tuple(value.shape)}")
         value = value.item()
-    is_number = isinstance(value, bool | int | float | np.generic)
-    return jax.random.key(integer("key", value)) if is_number else value
+    if not isinstance(value, bool | int | float | np.generic):
+        return value
+    seed = integer("key", value)
+    if not -(2**31) <= seed < 2**32:
+        raise ValueError(f"key must be of 32 bits, from -2^31 to 2^32 - 1, got {value}")
+    return jax.random.key(seed)
 
 
 def _to_jax(leaf: Any, first: Any) -> Any:
@@ -134,7 +142,8 @@ def _to_jax(leaf: Any, first: Any) -> Any:
     tensor = leaf.detach().to(first.device)
     if not (tensor.is_cpu or (tensor.is_cuda and jax.default_backend() == "gpu")):
         tensor = tensor.cpu()
-    return jax.dlpack.from_dlpack(tensor.contiguous())
+    # A sign that waits to be applied, as of the imaginary part of a conjugate, would not go along.
+    return jax.dlpack.from_dlpack(tensor.resolve_conj().resolve_neg().contiguous())
 
 
 def _to_torch(array: jax.Array, given: list[Any]) -> Any:

@@ -134,6 +134,14 @@ def test_any_layout_of_memory_and_parameters_of_a_model(torch, on_tensors):
         np.testing.assert_allclose(result, view.detach().numpy().mean(axis=0), rtol=1e-5, atol=1e-7)
 
 
+def test_a_sign_that_waits_to_be_applied_goes_along(torch, on_tensors):
+    conjugate = torch.complex(torch.zeros(ROWS.shape), torch.tensor(ROWS)).conj()
+    assert conjugate.imag.is_neg()
+    np.testing.assert_allclose(
+        on_tensors(aggregators.average)(conjugate.imag), -ROWS.mean(axis=0), rtol=1e-5, atol=1e-7
+    )
+
+
 def test_refusals_are_the_functions_own(torch, on_tensors):
     with pytest.raises(ValueError, match="krum needs n >= 2f \\+ 3, got n=9, f=4"):
         on_tensors(aggregators.krum)(torch.tensor(ROWS), f=4)
@@ -141,9 +149,11 @@ def test_refusals_are_the_functions_own(torch, on_tensors):
         on_tensors(aggregators.krum)(ROWS, f=2)
     with pytest.raises(TypeError, match=r"must be dense, got one of torch.sparse_coo"):
         on_tensors(aggregators.krum)(torch.tensor(ROWS).to_sparse(), f=2)
-    for key in (True, 3.7, torch.tensor(3.7)):
+    for key in (True, 3.7, torch.tensor(3.7), torch.tensor([3, 4])):
         with pytest.raises(TypeError, match="key must be an int, got "):
             on_tensors(attacks.gaussian)(key, torch.tensor(ROWS), 1)
+    with pytest.raises(ValueError, match=r"from -2\^31 to 2\^32 - 1, got 4294967296"):
+        on_tensors(attacks.gaussian)(2**32, torch.tensor(ROWS), 1)  # JAX's key of 0
 
 
 def test_compiled_once_for_equal_shapes(torch, on_tensors):
