@@ -28,8 +28,8 @@ def print_ranking(
             caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
             "learning rate whose worst attack is best on the validation split; the best mean over "
             "the columns first. breaks: the smallest f at which the worst accuracy is below half "
-            "of the best unattacked one, on any data. µs: of a run's step on this machine. Attacks "
-            "by initials: "
+            "of the best unattacked one, on any data. µs: of a run's step on this machine, and of "
+            "compiling where a rule has too few runs to tell it apart. Attacks by initials: "
             + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
             + ("; ✕: some runs diverged" if group["diverged"].any() else ""),
         )
