@@ -19,6 +19,7 @@ from tests.reference import center_filters as reference_center_filters
 from tests.reference import preaggregators as reference_preaggregators
 from tests.reference import rules as reference
 from tests.reference import searches as reference_searches
+from tests.support.compiled import quick_jit
 from tests.support.paths import GOLDEN
 
 PADDED = 20  # zeros beside the coordinates change nothing, and one program serves all
@@ -127,7 +128,7 @@ def assert_our_searches(entries):
             pad = PADDED - honest.shape[1]
             key = (params["agg"], str(params["pre_agg"]), len(honest), params["f"])
             if key not in programs:
-                programs[key] = jax.jit(functools.partial(our_search, params))
+                programs[key] = quick_jit(functools.partial(our_search, params))
             found = programs[key](
                 np.pad(honest, ((0, 0), (0, pad))),
                 np.pad(start, (0, pad)),
@@ -178,7 +179,7 @@ def test_recorded_searches_of_few_rows():
     assert_our_searches(entries)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_every_other_recorded_search():
     assert_reference_searches(entries_of_size(8, 25))
     assert_our_searches([e for e in entries_of_size(8, 51) if not is_refused(e["params"])])

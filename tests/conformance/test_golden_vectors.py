@@ -22,9 +22,10 @@ from tests.conformance.golden import (
     together,
 )
 from tests.reference import rules as reference
+from tests.support.compiled import quick_jit
 
 # Every answer is compared in double precision. In single precision compiling for many rows takes as
-# long as all others: those of few rows, and of the most, are enough.
+# long as all others: those of few rows, and of 25 among the longer checks, are enough.
 FEW_ROWS, MOST_ROWS = 11, 51
 
 
@@ -142,27 +143,18 @@ RULES_BY_NAME = [
 ]
 
 
-@pytest.mark.slower
 @pytest.mark.parametrize("rule", RULES_BY_NAME)
-def test_rules_give_every_recorded_answer(rule: str) -> None:
-    assert_answers([case for case in compared_cases() if case.rule == rule], "float64")
-
-
-@pytest.mark.parametrize("rule", RULES_BY_NAME)
-def test_rules_give_the_recorded_answers_of_few_rows_in_single_precision(rule: str) -> None:
-    cases = [c for c in compared_cases() if c.rule == rule and len(c.rows) <= FEW_ROWS]
-    assert_answers(cases, "float32")
-
-
-@pytest.mark.slower
-@pytest.mark.parametrize("rule", RULES_BY_NAME)
-def test_rules_give_the_recorded_answers_of_most_rows_in_single_precision(rule: str) -> None:
-    cases = [c for c in compared_cases() if c.rule == rule and len(c.rows) == MOST_ROWS]
+@pytest.mark.parametrize(
+    ("dtype", "fewest", "most"),
+    [
+        pytest.param("float64", 1, MOST_ROWS, marks=pytest.mark.slower),
+        ("float32", 1, FEW_ROWS),
+        pytest.param("float32", 25, 25, marks=pytest.mark.thorough),
+    ],
+)
+def test_rules_give_every_recorded_answer(rule: str, dtype: str, fewest: int, most: int) -> None:
+    cases = [c for c in compared_cases() if c.rule == rule and fewest <= len(c.rows) <= most]
     assert cases
-    assert_answers(cases, "float32")
-
-
-def assert_answers(cases: list[Case], dtype: str) -> None:
     with jax.enable_x64(dtype == "float64"):
         for n in sorted({len(case.rows) for case in cases}):
             same_size = [case for case in cases if len(case.rows) == n]
@@ -185,5 +177,5 @@ def test_rules_give_an_answer_where_the_program_raised() -> None:
         rows = arrays[entry["input"]]
         _, options = rule_and_options("bm", "bulyan", len(rows), entry["params"])
         rule = functools.partial(aggregators.bulyan, f=entry["params"]["f"], **options)
-        aggregate = jax.jit(rule)(rows)
+        aggregate = quick_jit(rule)(rows)
         assert aggregate.shape == rows.shape[1:]

@@ -16,6 +16,7 @@ from simbyz.simulator.participation import participants
 from simbyz.simulator.weighting import by_counts
 from simbyz.tasks import classification, models
 from simbyz.tasks.problems import quadratic
+from tests.support.compiled import quick_jit
 
 N, B, P, F, D, ROUNDS = 10, 3, 7, 2, 4, 5
 KEY = jax.random.key(4)
@@ -87,12 +88,10 @@ def gradient_of(arrays, worker, point, noise):
 # turn their own vectors around, optimiser, rule
 CASES = [
     ("worker", 3, 2, False, False, "adam", "trimmed_mean"),
-    pytest.param("update", 2, None, True, True, "sgd", "trimmed_mean", marks=pytest.mark.thorough),
-    pytest.param("server", 2, 2, True, False, "adam", "trimmed_mean", marks=pytest.mark.thorough),
-    pytest.param("worker", 1, 1, True, True, "sgd", "weighted_average", marks=pytest.mark.thorough),
-    pytest.param(
-        "update", 1, None, False, True, "none", "weighted_average", marks=pytest.mark.thorough
-    ),
+    ("update", 2, None, True, True, "sgd", "trimmed_mean"),
+    ("server", 2, 2, True, False, "adam", "trimmed_mean"),
+    ("worker", 1, 1, True, True, "sgd", "weighted_average"),
+    ("update", 1, None, False, True, "none", "weighted_average"),
 ]
 
 
@@ -138,7 +137,7 @@ def test_against_numpy(place, k, exactly, nesterov, own, optimizer, rule_name):
         optimizer=whole,
         weights=by_counts(COUNTS, cap=8) if rule_name == "weighted_average" else None,
     )
-    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
+    state, metrics = quick_jit(simulator.advance, static_argnums=5)(
         simulator.initialise(KEY), hyperparameters, task.data, KEY, 0, ROUNDS
     )
 
@@ -146,7 +145,7 @@ def test_against_numpy(place, k, exactly, nesterov, own, optimizer, rule_name):
     theta = np.asarray(task.initialise(jax.random.fold_in(KEY, INITIALISE))[0], np.float64)
     key = jax.random.fold_in(KEY, BATCHES)
     noises = np.asarray(task.batches(task.data, key, 0, ROUNDS * k, config.computing)[1])
-    part = jax.jit(jax.vmap(lambda step: participants(config, KEY, step)))(jnp.arange(ROUNDS))
+    part = quick_jit(jax.vmap(lambda step: participants(config, KEY, step)))(jnp.arange(ROUNDS))
     momenta, update, aggregate = np.zeros((config.computing, D)), np.zeros(D), np.zeros(D)
     for step in range(ROUNDS):
         factor = (1.0 + step) ** -0.5
@@ -210,7 +209,7 @@ def dense_gradient(tree, images, labels):
     return {f"Dense_{i}": {"kernel": w, "bias": b} for i, (w, b) in enumerate(layers)}, loss
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_digits_against_numpy():
     """Images of unequal workers, two of whom hold less than a batch, in local steps under Adam."""
     digits = data.load("digits")
@@ -230,7 +229,7 @@ def test_digits_against_numpy():
     hyperparameters = Hyperparameters(
         0.01, worker=Momentum(0.9, 0.1), local_learning_rate=0.5, attack={"factor": 1.5}
     )
-    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
+    state, metrics = quick_jit(simulator.advance, static_argnums=5)(
         simulator.initialise(KEY), hyperparameters, task.data, KEY, 0, 3
     )
 
@@ -238,8 +237,8 @@ def test_digits_against_numpy():
     theta, unravel = jax.flatten_util.ravel_pytree(start)
     theta = np.asarray(theta, np.float64)
     key = jax.random.fold_in(KEY, BATCHES)
-    batches = np.asarray(jax.jit(lambda: task.batches(task.data, key, 0, 6, 5))())
-    part = jax.jit(jax.vmap(lambda step: participants(config, KEY, step)))(jnp.arange(3))
+    batches = np.asarray(quick_jit(lambda: task.batches(task.data, key, 0, 6, 5))())
+    part = quick_jit(jax.vmap(lambda step: participants(config, KEY, step)))(jnp.arange(3))
     momenta, server = np.zeros((5, theta.size)), Adam()
     for step in range(3):
         sent, losses = [], []

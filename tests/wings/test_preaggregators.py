@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from simbyz import aggregators, preaggregators
 from tests.reference import preaggregators as reference
-from tests.support.compiled import compiled, compiled_gradient, compiled_lanes
+from tests.support.compiled import compiled, compiled_gradient, compiled_lanes, quick_jit
 
-pytestmark = pytest.mark.thorough
+# With all optimisations, among the longer checks, recorded answers are compared.
+pytestmark = pytest.mark.slower
 
 KEY = jax.random.key(3)
 
@@ -167,7 +168,7 @@ def test_gradient_is_finite(part: Part) -> None:
 def test_gradient_of_clipping_is_that_of_its_formula() -> None:
     row = np.array([[3.0, 0.0, 4.0]], dtype=np.float32)
     direction = row[0] / 5
-    by_row, by_radius = jax.jit(
+    by_row, by_radius = quick_jit(
         jax.jacobian(lambda x, radius: preaggregators.clipping(x, radius=radius), (0, 1))
     )(row, 1.5)
     assert_close(by_row[0, :, 0], 1.5 / 5 * (np.eye(3) - np.outer(direction, direction)), 1e-6)
@@ -180,7 +181,7 @@ def test_gradient_of_clipping_has_no_scale(unit: float) -> None:
     row = np.float32(unit) * np.array([[3.0, 0.0, 4.0]], dtype=np.float32)
     direction = np.array([0.6, 0, 0.8])
     clip = functools.partial(preaggregators.clipping, radius=np.float32(unit))
-    by_row = jax.jit(jax.jacobian(clip))(row)
+    by_row = quick_jit(jax.jacobian(clip))(row)
     assert_close(by_row[0, :, 0], 1 / 5 * (np.eye(3) - np.outer(direction, direction)), 1e-5)
 
 
@@ -286,16 +287,16 @@ def test_of_equally_far_rows_the_earlier_one_is_mixed_in() -> None:
 
 def test_a_wide_stack_is_mixed_chunk_by_chunk() -> None:
     rows = gaussian_rows(0, d=2**17 // N * 2 + 5)  # chunks of 2^17 values
-    assert_close(MIXING.function(rows, f=F), MIXING.refer(rows, F), 1e-6)
+    assert_close(jitted(MIXING)(rows), MIXING.refer(rows, F), 1e-6)
 
 
 def test_many_rows_are_the_references() -> None:
     rows = gaussian_rows(0, n=300)
-    assert_close(MIXING.function(rows, f=140), MIXING.refer(rows, 140))
-    assert_close(ADAPTIVE.function(rows, f=140), ADAPTIVE.refer(rows, 140))
+    for part in (MIXING, ADAPTIVE):
+        assert_close(jitted(part, 140)(rows), part.refer(rows, 140))
     for size in (7, 150):
         many = Part("bucketing", {"key": KEY, "bucket_size": size}, 0)
-        assert_close(many.function(rows, f=0), many.refer(rows, 0))
+        assert_close(jitted(many, 0)(rows), many.refer(rows, 0))
 
 
 def test_buckets_are_of_another_order_with_another_key() -> None:
@@ -310,5 +311,5 @@ def test_a_bucket_of_large_rows_is_a_float() -> None:
     for size in (2, 3):
         part = Part("bucketing", {"key": KEY, "bucket_size": size}, 0)
         expected = part.refer(rows.astype(np.float64), 0) / 3e38
-        got = np.asarray(part.function(rows, f=0), np.float64) / 3e38
+        got = np.asarray(jitted(part, 0)(rows), np.float64) / 3e38
         np.testing.assert_allclose(got, expected, atol=1e-6)

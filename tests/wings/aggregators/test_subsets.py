@@ -13,10 +13,10 @@ import pytest
 from simbyz import aggregators
 from simbyz.aggregators.subsets import rules, sums
 from tests.reference import subsets as reference_subsets
-from tests.support.compiled import compiled
+from tests.support.compiled import compiled, quick_jit
 from tests.support.paths import GOLDEN
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slower
 
 RULES = ["minimum_diameter_averaging", "minimum_variance_averaging", "smea"]
 SPREADS = {
@@ -137,13 +137,14 @@ def test_more_bad_rows_than_f_give_an_answer(rule: str) -> None:
 def test_small_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sums, "TILE", (3, 2))
     n, f = 9, 4
-    search = jax.jit(functools.partial(aggregators.minimum_variance_averaging_selection, f=f))
+    search = quick_jit(functools.partial(aggregators.minimum_variance_averaging_selection, f=f))
     for seed in range(10):
         rows = np.random.default_rng(seed).integers(0, 3, size=(n, 2)).astype(np.float32)
         found = tuple(np.flatnonzero(search(rows)))
         assert found == expected_subset("minimum_variance_averaging", rows, f), seed
 
 
+@pytest.mark.thorough
 def test_whoever_is_hidden_among_thirty_is_found() -> None:
     """Twenty rows within a distance of 1, and ten that are 2 away: the twenty, for every rule."""
     n, f = 30, 10
@@ -158,6 +159,7 @@ def test_whoever_is_hidden_among_thirty_is_found() -> None:
             assert chosen(rule, rows, f) == inside, (rule, seed)
 
 
+@pytest.mark.thorough
 @every_rule
 def test_no_exchange_betters_the_subset_of_thirty(rule: str) -> None:
     """Thirty rows are too many for the loop, but the best subset is no worse than its neighbours.

@@ -11,6 +11,7 @@ from simbyz import aggregators, attacks
 from simbyz._arrays import geometry
 from simbyz._arrays.chunks import chunk_width
 from simbyz._arrays.geometry import squared_distances
+from tests.support.compiled import quick_jit
 
 
 @pytest.fixture(params=["few values", "many values"])
@@ -18,7 +19,7 @@ def jitted(request, monkeypatch):
     """`squared_distances`, compiled, by both ways to a centre whatever the size."""
     if request.param == "many values":
         monkeypatch.setattr(geometry, "FEW_VALUES", 0)
-    return jax.jit(lambda rows: squared_distances(rows))  # no trace of the other way is kept
+    return quick_jit(lambda rows: squared_distances(rows))  # no trace of the other way is kept
 
 
 def by_loops(rows):
@@ -78,16 +79,19 @@ def amid_at_the_sampled(rows, number, d):
     rows[number, sampled] = np.median(np.delete(rows, number, axis=0)[:, sampled], axis=0)
 
 
+def keeps_digits_around(center, rows):
+    return geometry._keeps_digits(*geometry._distances_around(center, rows))
+
+
 @pytest.mark.slower
 @pytest.mark.parametrize("n", [5, 11, 12])
 def test_an_attacker_who_hides_at_some_coordinates_costs_no_digits(n, jitted):
     d = 3 * geometry.SAMPLE + 7
     rows = np.random.default_rng(n).normal(size=(n, d)).astype(np.float32)
     amid_at_the_sampled(rows, 2, d)
-    row, _ = geometry._row_amid_the_others(rows)
+    row, _ = quick_jit(geometry._row_amid_the_others)(rows)
     assert row == 2
-    squares, norms = geometry._distances_around(rows[2], rows)
-    assert not geometry._keeps_digits(squares, norms)
+    assert not quick_jit(keeps_digits_around)(rows[2], rows)
     got = jitted(rows)
     np.testing.assert_allclose(got, by_loops(rows), rtol=1e-5)
 
@@ -98,7 +102,7 @@ def test_each_lane_has_its_own_centre(jitted):
     lanes = np.random.default_rng(3).normal(size=(3, 7, d)).astype(np.float32)
     amid_at_the_sampled(lanes[1], 4, d)
     lanes[2, 5] = np.nan
-    got = jax.jit(jax.vmap(jitted))(lanes)
+    got = jax.jit(jax.vmap(jitted.__wrapped__))(lanes)
     for distances, rows in zip(got, lanes, strict=True):
         np.testing.assert_allclose(distances, jitted(rows), rtol=1e-6)
 
@@ -113,13 +117,14 @@ def test_one_centre_is_enough_under_attack(attack, offset):
     key = jax.random.key(0)
     honest = jax.random.normal(key, (13, 500)) + offset * jax.random.normal(key, (1, 500))
     sent = attacks.ATTACKS[attack](key, honest, 10)
+    amid, keeps_digits = quick_jit(geometry._row_amid_the_others), quick_jit(keeps_digits_around)
     for rows in (honest, np.concatenate([honest, sent]), np.concatenate([sent, honest])):
-        row, hopeless = geometry._row_amid_the_others(rows)
+        row, hopeless = amid(rows)
         assert not hopeless
-        assert geometry._keeps_digits(*geometry._distances_around(rows[row], rows))
+        assert keeps_digits(rows[row], rows)
     equal = jnp.ones((5, 300))
-    assert geometry._keeps_digits(*geometry._distances_around(equal[0], equal))
-    assert geometry._row_amid_the_others(equal.at[:3, 0].set(jnp.nan))[1]
+    assert keeps_digits(equal[0], equal)
+    assert amid(equal.at[:3, 0].set(jnp.nan))[1]
 
 
 @pytest.mark.slower
@@ -133,8 +138,6 @@ def test_rows_without_squares_are_as_far_apart_as_a_fraction_of_them(jitted) -> 
     expected = by_loops(rows[2:])
     np.testing.assert_allclose(honest / honest.max(), expected / expected.max(), rtol=1e-5)
     for rule in (aggregators.krum, aggregators.caf, aggregators.minimum_diameter_averaging):
-        np.testing.assert_allclose(
-            jax.jit(functools.partial(rule, f=2))(np.ldexp(rows, 80)),
-            np.ldexp(rule(rows, f=2), 80),
-            rtol=1e-4,
-        )
+        rule_fn = quick_jit(functools.partial(rule, f=2))
+        got, expected = rule_fn(np.ldexp(rows, 80)), np.ldexp(rule_fn(rows), 80)
+        np.testing.assert_allclose(got, expected, rtol=1e-4)

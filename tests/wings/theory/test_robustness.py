@@ -25,6 +25,7 @@ from simbyz.theory.robustness import (
     resilience,
     trimmed_mean_coefficient,
 )
+from tests.support.compiled import compiled
 
 N, F, D = 9, 3, 3
 
@@ -169,14 +170,14 @@ def test_realised_coefficient_where_it_is_degenerate():
     assert low.dtype == jnp.float32
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("name", RULES)
 def test_the_proof_s_case_realises_the_floor(name):
     """n - f zeros, f ones of which the honest rows hold all: no rule can tell."""
     rule, _ = RULES[name]
     stack = jnp.asarray(np.repeat([1.0, 0.0], [F, N - F])[:, None] * np.ones((1, D)), jnp.float32)
     honest = stack[: N - F]
-    realised = realised_coefficient(rule(stack, F), honest)
+    realised = realised_coefficient(compiled(rule, f=F)(stack), honest)
     assert realised == pytest.approx(coefficient_floor(N, F), rel=1e-3)
 
 

@@ -24,6 +24,7 @@ from simbyz.preaggregators import (
 from simbyz.simulator import Config, Hyperparameters, make_simulator
 from simbyz.tasks.problems import quadratic
 from tests.reference import preaggregators as reference
+from tests.support.compiled import quick_jit
 
 N, F, D = 15, 2, 3
 KEY = jax.random.key(5)
@@ -69,7 +70,7 @@ PARTS = {
 def weights_and_aggregate(defence, rows, **given):
     """Of the selection and of the rule, in one program."""
     halves = selection_of(defence), defence
-    program = jax.jit(lambda rows: [half(rows, F, **given) for half in halves])
+    program = quick_jit(lambda rows: [half(rows, F, **given) for half in halves])
     return [np.asarray(half) for half in program(rows)]
 
 
@@ -89,7 +90,7 @@ def test_a_part_is_its_weights(name):
 def test_weighted_rows_are_the_aggregate(rule, names):
     defence = chain(*(PARTS[name][0] for name in names), AGGREGATORS[rule])
     both = together(defence, selection_of(defence))
-    (aggregate, weights), alone = jax.jit(lambda rows: (both(rows, F), defence(rows, F)))(ROWS)
+    (aggregate, weights), alone = quick_jit(lambda rows: (both(rows, F), defence(rows, F)))(ROWS)
     np.testing.assert_allclose(weights @ ROWS, aggregate, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(aggregate, alone, rtol=1e-5, atol=1e-6)
 
@@ -146,12 +147,14 @@ def test_acceptance_behind_a_chain_in_the_simulator():
     config = Config(n=N, f=F, momentum_at=())
     task = quadratic(KEY, config.computing, D, noise=0.1, heterogeneity=1.0).task
     accepted = []
+    simulator = make_simulator(
+        config, task, defence, inner_product_manipulation, selection=selection_of(defence)
+    )
+    advance = quick_jit(simulator.advance, static_argnums=(4, 5))
+    start = jax.jit(simulator.initialise)(KEY)
     for factor in (1.0, 100.0):
-        attack = functools.partial(inner_product_manipulation, tau=-factor)
-        simulator = make_simulator(config, task, defence, attack, selection=selection_of(defence))
-        _, metrics = jax.jit(simulator.advance, static_argnums=(4, 5))(
-            simulator.initialise(KEY), Hyperparameters(0.01), task.data, KEY, 0, 2
-        )
+        numbers = Hyperparameters(0.01, attack={"tau": -factor})
+        _, metrics = advance(start, numbers, task.data, KEY, 0, 2)
         accepted.append(np.asarray(metrics.attack_acceptance)[:2])
     np.testing.assert_allclose(accepted[0], F / (N - F), rtol=1e-5)
     np.testing.assert_array_equal(accepted[1], 0)

@@ -205,14 +205,8 @@ def task_of(root):
     )
 
 
-SLOW = set(RULES) - {"foolsgold"}  # to compile
-
-
 @pytest.mark.slower
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in RULES],
-)
+@pytest.mark.parametrize("name", RULES)
 def test_in_a_run_stopped_beside_others_and_with_some_absent(name):
     everybody = name in ("safeguard", "fldetector")
     some = {} if everybody else {"participants": 6, "byzantine_participants": F}

@@ -10,6 +10,7 @@ from simbyz._arrays.ranks.many_rows import mean_of_nearest
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
 from simbyz.aggregators import coordinate
 from tests.reference import rules as reference
+from tests.support.compiled import quick_jit
 
 RULES = [
     ("median", {}),
@@ -39,7 +40,7 @@ def test_against_loops(n, d, name, options, monkeypatch):
     rows = rng.normal(size=(n, d)).astype(np.float32)
     f = n // 5
     rows[:f, :3] = np.array([np.nan, np.inf, -1e30], np.float32)
-    rule = jax.jit(lambda rows: getattr(aggregators, name)(rows, f, **options))
+    rule = quick_jit(lambda rows: getattr(aggregators, name)(rows, f, **options))
     expected = getattr(reference, name)(rows.astype(float), f, **options)
     np.testing.assert_allclose(rule(rows), expected, rtol=1e-5, atol=1e-6)
 
@@ -71,7 +72,7 @@ def test_nearest_values_of_which_many_are_equally_far(dtype):
     rng = np.random.default_rng(0)
     rows = rng.integers(-30, 31, size=(70, 40)).astype(dtype)
     center = rng.integers(-9, 10, size=40).astype(dtype)
-    found = jax.jit(mean_of_nearest, static_argnums=2)
+    found = quick_jit(mean_of_nearest, static_argnums=2)
     for count in (1, 40):
         expected = [
             np.mean(sorted(column, key=lambda value: (abs(value - c), value > c))[:count])
@@ -85,14 +86,14 @@ def test_nearest_values_that_are_infinitely_far_are_told():
     rows = np.ones((70, 2), np.float32)
     rows[:30] = np.inf, -np.inf
     for count, expected in ((40, 1.0), (41, np.nan)):
-        found = jax.jit(mean_of_nearest, static_argnums=2)(rows, jnp.zeros(2), count)
+        found = quick_jit(mean_of_nearest, static_argnums=2)(rows, jnp.zeros(2), count)
         np.testing.assert_array_equal(found, [expected, expected])
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_mean_of_nearest_values_moves_with_these_alone():
     rows = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
-    moves = jax.jit(jax.jacobian(lambda rows: mean_of_nearest(rows, rows[0], 20)))(rows)
+    moves = quick_jit(jax.jacobian(lambda rows: mean_of_nearest(rows, rows[0], 20)))(rows)
     order = np.argsort(np.abs(rows - rows[0]), axis=0)[:20]
     expected = np.zeros((3, 70, 3))
     for column in range(3):
