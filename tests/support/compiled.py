@@ -16,6 +16,8 @@ QUICK = (
     else None
 )
 
+LONG_IN_LANES = ("bulyan", "minimum_diameter_averaging", "minimum_variance_averaging", "smea")
+
 _programs: dict[tuple, tuple[Callable, tuple]] = {}
 
 
@@ -62,6 +64,7 @@ def _once(of: Callable, kind: str, function: Callable, fixed: dict[str, Any]) ->
     if key not in _programs:
         # What is compared by identity has to live as long.
         # The quick generator repeats what lanes share: over Bulyan's it did not come to an end.
-        jit = jax.jit if kind == "lanes" else quick_jit
+        slow = kind == "lanes" and getattr(function, "__name__", "") in LONG_IN_LANES
+        jit = jax.jit if slow else quick_jit
         _programs[key] = jit(of(partial(function, **fixed))), tuple(fixed.values())
     return _programs[key][0]

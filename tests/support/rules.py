@@ -199,18 +199,20 @@ every_rule = every_rule_with(None)
 
 
 def each_name_with(law: str | None) -> pytest.MarkDecorator:
-    """For a law that needs a program of its own: by default one configuration of each name, and
-    without the searches among subsets, which compile for seconds.
+    """For a law that needs a program of its own: one configuration of each name and variant. By
+    default without the searches among subsets, which compile for seconds.
     """
-    names, rules = set(SEARCHES), []
-    for rule in RULES:
-        marks = [pytest.mark.thorough] if rule.name in names else []
-        names.add(rule.name)
+    rules = []
+    for rule in FIRST_OF_NAME:
         if law not in rule.breaks:
+            marks = [pytest.mark.thorough] if rule.name in SEARCHES else []
             rules.append(pytest.param(rule, marks=marks))
     return pytest.mark.parametrize("rule", rules, ids=str)
 
 
+# Other options repeat what they do to arrays.
+KINDS = [(rule.name, rule.options.get("variant")) for rule in RULES]
+FIRST_OF_NAME = [rule for i, rule in enumerate(RULES) if KINDS[i] not in KINDS[:i]]
 SEARCHES = ("minimum_diameter_averaging", "minimum_variance_averaging", "smea")
 each_name = each_name_with(None)
 few_examples = settings(max_examples=15, deadline=None, derandomize=True)
