@@ -12,9 +12,10 @@ from simbyz.aggregators import (
     clipped_clustering_selection,
     remember_norms,
 )
+from tests.support.compiled import compiled, quick_jit
 
 N, D = 12, 6
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slower
 
 
 def two_groups(seed: int, few: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def two_groups(seed: int, few: int) -> np.ndarray:
 
 @pytest.mark.parametrize("linkage", ["average", "single"])
 def test_the_clusters_are_scipy_s(linkage: str) -> None:
-    select = jax.jit(lambda rows: clipped_clustering_selection(rows, 3, linkage=linkage))
+    select = quick_jit(lambda rows: clipped_clustering_selection(rows, 3, linkage=linkage))
     compared = 0
     for seed in range(30):
         rows = two_groups(seed, few=seed % 6)
@@ -43,7 +44,7 @@ def test_the_clusters_are_scipy_s(linkage: str) -> None:
 
 def test_what_all_rows_share_costs_no_digits() -> None:
     """Rows at angles of a thousandth: 1 - cos is a millionth, of which float32 holds one digit."""
-    select = jax.jit(lambda rows: clipped_clustering_selection(rows, 3))
+    select = quick_jit(lambda rows: clipped_clustering_selection(rows, 3))
     num_split = 0
     for seed in range(10):
         rows = (two_groups(seed, few=4) + 1e3).astype(np.float32)
@@ -56,8 +57,9 @@ def test_what_all_rows_share_costs_no_digits() -> None:
 
 def test_a_row_of_nan_does_not_take_a_cluster_of_its_own() -> None:
     rows = two_groups(0, few=4).astype(np.float32)
-    alone = clipped_clustering_selection(rows, 3)
-    beside = clipped_clustering_selection(np.vstack([rows, np.full((1, D), np.nan)]), 3)
+    select = compiled(clipped_clustering_selection, f=3)
+    alone = select(rows)
+    beside = select(np.vstack([rows, np.full((1, D), np.nan)]))
     assert 0 < np.sum(np.asarray(alone) == 0) < N
     np.testing.assert_array_equal(beside, [*alone, 0])
 
@@ -65,9 +67,10 @@ def test_a_row_of_nan_does_not_take_a_cluster_of_its_own() -> None:
 def test_few_rows() -> None:
     rows = np.array([[3.0, 0.0], [0.0, -1.0]], np.float32)
     # Equal clusters of one row each: the first, clipped to the median norm, 2.
-    np.testing.assert_allclose(clipped_clustering(rows, 0), [2, 0], rtol=1e-6)
-    np.testing.assert_allclose(clipped_clustering(rows[:1], 0), [3, 0], rtol=1e-6)
-    np.testing.assert_array_equal(clipped_clustering(np.full((3, 2), np.nan), 0), [0, 0])
+    rule = compiled(clipped_clustering, f=0)
+    np.testing.assert_allclose(rule(rows), [2, 0], rtol=1e-6)
+    np.testing.assert_allclose(rule(rows[:1]), [3, 0], rtol=1e-6)
+    np.testing.assert_array_equal(rule(np.full((3, 2), np.nan)), [0, 0])
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
@@ -89,10 +92,12 @@ def test_the_norms_are_clipped_to_the_median_of_all_so_far() -> None:
     assert np.isnan(history[:N]).all()
 
     both = np.median(np.linalg.norm(np.vstack([first, second]), axis=1))
-    chosen = np.asarray(clipped_clustering_selection(second, 0))
+    chosen = np.asarray(compiled(clipped_clustering_selection, f=0)(second))
     norms = np.linalg.norm(second, axis=1)
     expected = (chosen * np.minimum(1, both / norms)) @ second
-    result = jax.jit(lambda rows, past: clipped_clustering(rows, 0, history=past))(second, history)
+    result = quick_jit(lambda rows, past: clipped_clustering(rows, 0, history=past))(
+        second, history
+    )
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
     # The oldest norms are forgotten first; a row that is not finite has an infinite norm.

@@ -28,7 +28,7 @@ def test_groups_in_any_order(options: dict, n: int, f: int) -> None:
         rows = gaussian_rows(1, n).astype(np.float64)
         order = jax.random.permutation(KEY, n).tolist() if "key" in options else None
         expected = reference.median_of_means(rows, f, options.get("groups"), order)
-        got = aggregators.median_of_means(rows, f, **options)
+        got = compiled(aggregators.median_of_means, f=f, **options)(rows)
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
@@ -38,9 +38,9 @@ def test_groups_weigh_what_their_rule_says() -> None:
     rule = functools.partial(
         aggregators.median_of_means, key=KEY, groups=6, rule=aggregators.geometric_median
     )
-    weights = selection_of(rule)(rows, F)
+    weights = compiled(selection_of(rule), f=F)(rows)
     assert np.sum(weights) == pytest.approx(1, rel=1e-6)
-    np.testing.assert_allclose(weights @ rows, rule(rows, F), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weights @ rows, compiled(rule, f=F)(rows), rtol=1e-5, atol=1e-6)
     one_each = functools.partial(aggregators.median_of_means, groups=N)
     np.testing.assert_array_equal(one_each(rows, F), aggregators.median(rows, F))
 
@@ -56,8 +56,8 @@ def test_the_medoid_is_the_row_that_most_hold() -> None:
     rows = gaussian_rows(4)
     rows[4:] = rows[4]
     rows[0], rows[1] = np.nan, 1e30
-    np.testing.assert_array_equal(aggregators.medoid(rows, F), rows[4])
-    np.testing.assert_array_equal(aggregators.medoid_selection(rows, F), np.eye(N)[4])
+    np.testing.assert_array_equal(compiled(aggregators.medoid, f=F)(rows), rows[4])
+    np.testing.assert_array_equal(compiled(aggregators.medoid_selection, f=F)(rows), np.eye(N)[4])
     assert aggregators.medoid(rows[:1, :], 0).shape == (D,)
 
 
@@ -106,11 +106,14 @@ def test_bounds_that_are_given(name: str, options: dict) -> None:
 def test_weights_are_the_rule(name: str) -> None:
     rows = gaussian_rows(7)
     rows[:F] = np.inf
-    weights = getattr(aggregators, f"{name}_selection")(rows, F)
+    weights = compiled(getattr(aggregators, f"{name}_selection"), f=F)(rows)
     assert np.sum(weights) == pytest.approx(1, rel=1e-6) and not np.any(weights[:F])
     if name != "norm_bounded_mean":
         np.testing.assert_allclose(
-            weights[F:] @ rows[F:], getattr(aggregators, name)(rows, F), rtol=1e-5, atol=1e-6
+            weights[F:] @ rows[F:],
+            compiled(getattr(aggregators, name), f=F)(rows),
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 
@@ -164,7 +167,7 @@ def derivatives() -> Callable:
     )
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e30])
 def test_derivatives_with_bad_rows_are_finite(bad: float) -> None:
     rows = gaussian_rows(0)

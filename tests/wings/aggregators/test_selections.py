@@ -24,7 +24,7 @@ CASES = {name: (AGGREGATORS[name], SELECTIONS[name], {}) for name in NAMES} | {
 }
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("case", CASES)
 def test_one_coordinate_s_weights_give_the_aggregate(case):
     """With one coordinate every rule here is a weighted mean of the rows."""

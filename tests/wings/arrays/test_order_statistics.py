@@ -14,6 +14,7 @@ from simbyz._arrays.ranks.order_statistics import (
     needed_outputs,
     sorted_rows,
 )
+from tests.support.compiled import quick_jit
 
 
 @pytest.mark.parametrize("n", range(1, 14))
@@ -81,14 +82,14 @@ def test_ranks_of_sorted_rows(n):
     expected = np.sort(np.where(np.isnan(stack), np.inf, stack), axis=0)
     for rank in {0, n // 3, (n - 1) // 2, n - 1}:
         # One output a program: several would make XLA unroll the network for each.
-        got = jax.jit(lambda stack, rank=rank: sorted_rows(stack, [rank])[rank])(stack)
+        got = quick_jit(lambda stack, rank=rank: sorted_rows(stack, [rank])[rank])(stack)
         np.testing.assert_array_equal(got, expected[rank])
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 16])
 def test_all_rows_sorted(n):
     stack = np.random.default_rng(n).normal(size=(n, 9)).astype(np.float32)
-    got = jax.jit(lambda stack: jnp.stack(sorted_rows(stack)))(stack)
+    got = quick_jit(lambda stack: jnp.stack(sorted_rows(stack)))(stack)
     np.testing.assert_array_equal(got, np.sort(stack, axis=0))
 
 
@@ -101,18 +102,26 @@ def test_many_rows_of_every_dtype_and_size(dtype):
     stack[rng.random(stack.shape) < 0.1] = -0.0
     stack[3], stack[9], stack[20] = np.inf, -np.inf, np.nan
     stack = jnp.asarray(stack, dtype)
-    got = jax.jit(lambda stack: jnp.stack(sorted_rows(stack)))(stack)
+    got = quick_jit(lambda stack: jnp.stack(sorted_rows(stack)))(stack)
     assert got.dtype == stack.dtype
     stack = np.asarray(stack.astype(jnp.float32))
     expected = np.sort(np.where(np.isnan(stack), np.inf, stack), axis=0)
     np.testing.assert_array_equal(got.astype(jnp.float32), expected)
 
 
+def all_sorted(stack):
+    return jnp.stack(sorted_rows(stack))
+
+
+def moved(stack, moving):
+    return jax.jvp(all_sorted, (stack,), (moving,))
+
+
 @pytest.mark.slower
 def test_a_tangent_moves_with_its_value_among_many():
     rng = np.random.default_rng(6)
     stack, moving = rng.normal(size=(2, MAX_NETWORK_ROWS + 1, 7)).astype(np.float32)
-    values, tangents = jax.jvp(lambda stack: jnp.stack(sorted_rows(stack)), (stack,), (moving,))
+    values, tangents = quick_jit(moved)(stack, moving)
     np.testing.assert_array_equal(values, np.sort(stack, axis=0))
     order = np.argsort(stack, axis=0)
     np.testing.assert_array_equal(tangents, np.take_along_axis(moving, order, axis=0))
@@ -131,12 +140,8 @@ def test_a_tangent_moves_with_its_value():
     stack = rng.integers(0, 5, size=(7, 30)).astype(np.float32)  # with ties: the earlier row first
     moving, weights = rng.normal(size=(2, 7, 30)).astype(np.float32)
     order = np.argsort(stack, axis=0, kind="stable")
-
-    def all_sorted(stack):
-        return jnp.stack(sorted_rows(stack))
-
-    values, tangents = jax.jvp(all_sorted, (stack,), (moving,))
+    values, tangents = quick_jit(moved)(stack, moving)
     np.testing.assert_array_equal(values, np.sort(stack, axis=0))
     np.testing.assert_array_equal(tangents, np.take_along_axis(moving, order, axis=0))
-    gradient = jax.grad(lambda stack: jnp.sum(weights * all_sorted(stack)))(stack)
+    gradient = quick_jit(jax.grad(lambda stack: jnp.sum(weights * all_sorted(stack))))(stack)
     np.testing.assert_array_equal(np.take_along_axis(np.asarray(gradient), order, axis=0), weights)

@@ -9,6 +9,7 @@ import pytest
 
 from simbyz.aggregators import chain, dnc, krum, krum_selection, layerwise, median, selection_of
 from simbyz.preaggregators import clipping
+from tests.support.compiled import compiled
 
 N, F = 12, 2
 ROWS = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
@@ -18,10 +19,11 @@ TREE = {"a": ROWS[:, 0], "b": ROWS[:, 1:].reshape(N, 2, 2)}
 @pytest.mark.slower
 @pytest.mark.parametrize("rule", [median, krum, functools.partial(krum, squared=False)])
 def test_each_leaf_alone(rule):
-    result = layerwise(rule)(TREE, F)
-    np.testing.assert_array_equal(result["a"], rule(TREE["a"][:, None], F)[0])
-    np.testing.assert_array_equal(result["b"].ravel(), rule(ROWS[:, 1:], F))
-    np.testing.assert_array_equal(layerwise(rule)(ROWS, F), rule(ROWS, F))
+    alone, by_layer = compiled(rule, f=F), compiled(layerwise(rule), f=F)
+    result = by_layer(TREE)
+    np.testing.assert_array_equal(result["a"], alone(TREE["a"][:, None])[0])
+    np.testing.assert_array_equal(result["b"].ravel(), alone(ROWS[:, 1:]))
+    np.testing.assert_array_equal(by_layer(ROWS), alone(ROWS))
 
 
 @pytest.mark.slower
