@@ -23,6 +23,7 @@ from simbyz._arrays.chunks import SHARD
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.sweeps.mesh import mesh_of, padded, shard, shardings_of
 from simbyz.tasks import Task, classification, models
+from tests.support.compiled import quick_jit
 from tests.support.paths import DOCS
 
 N, F, D = 11, 2, 24
@@ -82,7 +83,7 @@ def test_what_a_rule_sends(name: str) -> None:
     program = jax.jit(in_mesh, out_shardings=NamedSharding(mesh, PartitionSpec(SHARD)))
     text = program.lower(cut).compile().as_text()
     assert list(collectives(text)) == [("all-reduce", numbers) for numbers in (SENT | MORE)[name]]
-    np.testing.assert_allclose(program(cut), jax.jit(rule)(np.asarray(cut)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(program(cut), quick_jit(rule)(np.asarray(cut)), rtol=1e-5, atol=1e-6)
 
 
 def problem(task):
@@ -240,7 +241,7 @@ np.save(file, np.asarray(jax.jit(lambda x: x, out_shardings=everywhere)(state.pa
 """
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_run_of_the_page_on_one_process_and_on_two(tmp_path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -272,7 +273,7 @@ def test_the_run_of_the_page_on_one_process_and_on_two(tmp_path) -> None:
         np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_experiment() -> None:
     results = sharded.main(SMOKE)
     one, two = results.plans["peak_gb"]
@@ -282,7 +283,7 @@ def test_the_experiment() -> None:
     assert sharded.plot(results).axes
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_experiment_on_eight_devices(tmp_path) -> None:
     """The command, in a process that has them: a device holds an eighth, and each rule sends what
     it must.
