@@ -39,7 +39,7 @@ def test_a_training_run(tmp_path, monkeypatch):
     assert accuracy.shape == (31,) and np.nanmax(accuracy) > 0.8
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_problems_of_ones_own():
     names: dict = {}
     for block in blocks_of(DOCS / "your-own-problem.md"):
@@ -50,7 +50,7 @@ def test_problems_of_ones_own():
     assert errors[0] > 100 and errors[-1] < 0.3
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_watching_and_keeping(tmp_path, monkeypatch):
     written: dict = {}
 

@@ -91,7 +91,7 @@ def whole(server, tmp_path_factory):
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize("kills", [1, pytest.param(15, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.thorough)])
 def test_killed_at_random_moments(server, whole, tmp_path, kills):
     """Every folder is run to its end; killed are processes that were at work, and after each kill
     what is there is whole and as it should be.
@@ -123,7 +123,7 @@ def test_killed_at_random_moments(server, whole, tmp_path, kills):
     assert killed == kills and folders >= 1
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_same_command_twice_gives_the_same_bytes(server, whole, tmp_path):
     server.start(tmp_path)
     assert server.ended() == 0
@@ -131,9 +131,7 @@ def test_the_same_command_twice_gives_the_same_bytes(server, whole, tmp_path):
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_says_how_to_go_on(server, whole, tmp_path, number):
     expected, _ = whole
     child = server.start(tmp_path)
@@ -150,7 +148,7 @@ def test_asked_to_stop_it_says_how_to_go_on(server, whole, tmp_path, number):
     assert contents(tmp_path) == expected
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("most", [3000, 40_000])
 def test_a_full_disk(server, whole, tmp_path, most):
     """No room for a run, or for checkpoints alone: one line each, and nothing is lost."""
