@@ -199,14 +199,14 @@ every_rule = every_rule_with(None)
 
 
 def each_name_with(law: str | None) -> pytest.MarkDecorator:
-    """For a law that needs a program of its own: one configuration of each name and variant. By
-    default without the searches among subsets, which compile for seconds.
+    """For a law that needs a program of its own: by default one configuration of each name and
+    variant, and without the searches among subsets, which compile for seconds.
     """
     rules = []
-    for rule in FIRST_OF_NAME:
+    for rule in RULES:
+        by_default = rule in FIRST_OF_NAME and rule.name not in SEARCHES
         if law not in rule.breaks:
-            marks = [pytest.mark.thorough] if rule.name in SEARCHES else []
-            rules.append(pytest.param(rule, marks=marks))
+            rules.append(pytest.param(rule, marks=[] if by_default else pytest.mark.thorough))
     return pytest.mark.parametrize("rule", rules, ids=str)
 
 

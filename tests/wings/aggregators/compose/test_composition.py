@@ -1,5 +1,5 @@
-"""Every rule, pre-aggregator and attack goes with all options of a step at once and with two of
-them alone, every option with a third of these, at each place of momentum: traced, not run.
+"""Every rule, pre-aggregator and attack goes with every option of a step, at each place of
+momentum: traced, not run.
 """
 
 import functools
@@ -57,7 +57,6 @@ DEFENCES = {
     f"{name}, median": (aggregators.chain(ready(PREAGGREGATORS, name), aggregators.median), None)
     for name in PREAGGREGATORS
 }
-ATTACKS = {name: ready(attacks.ATTACKS, name) for name in attacks.ATTACKS}
 
 
 def trace(options, place, rule, selection, attack):
@@ -83,25 +82,17 @@ def places_of(options):
     return PLACES[:1] if both else PLACES
 
 
-def share(name, everything):
-    """Those that go with the options of this name, with their numbers."""
-    numbered = enumerate(everything.values())
-    if name == "all":
-        return list(numbered)
-    return [(number, one) for number, one in numbered if (number + [*OPTIONS].index(name)) % 3 == 0]
-
-
 @pytest.mark.parametrize("name", OPTIONS)
 def test_rules(name):
-    for number, (rule, selection) in share(name, DEFENCES):
+    for number, (rule, selection) in enumerate(DEFENCES.values()):
         places = places_of(OPTIONS[name])
-        place = places[number // 3 % len(places)]
+        place = places[number % len(places)]
         trace(OPTIONS[name], place, rule, selection, attacks.a_little_is_enough)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_attacks(name):
-    for number, attack in share(name, ATTACKS):
+    for number, attack in enumerate(attacks.ATTACKS):
         places = places_of(OPTIONS[name])
-        place = places[number // 3 % len(places)]
-        trace(OPTIONS[name], place, aggregators.median, None, attack)
+        place = places[number % len(places)]
+        trace(OPTIONS[name], place, aggregators.median, None, ready(attacks.ATTACKS, attack))
