@@ -86,6 +86,14 @@ def _sum_over_chunks(
     return jax.lax.fori_loop(0, turns, turn, first_carry(jnp.zeros(shape, dtype), stack))
 
 
+def in_shard_map() -> bool:
+    """Whether a loop's carry has to vary over devices as its body does: within shard_map, but for
+    that of pmap, which does not ask for it (jax 0.10.2, where its axis has this name).
+    """
+    axes = jax.sharding.get_abstract_mesh().manual_axes
+    return any(axis != "_internal_pmap_axis_name" for axis in axes)
+
+
 def first_carry(value: PyTree, stack: jax.Array) -> PyTree:
     """First carry of a loop over a stack, fit for shard_map: where the stack varies over devices,
     a loop's carry has to from the start. What depends on the stack does so; XLA drops the choice

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from simbyz._arrays.checks import integer
-from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.chunks import first_carry, in_shard_map
 from simbyz._arrays.stacking import PyTree
 
 Function = Callable[[jax.Array], jax.Array]
@@ -238,7 +238,7 @@ def _first_carry(start: PyTree, function: Function, dtype: DTypeLike) -> PyTree:
     """A search's start, fit for shard_map, where it has to vary over devices as the values will.
     They alone tell so: there the function is written down once more, and XLA drops it.
     """
-    if not jax.sharding.get_abstract_mesh().manual_axes:
+    if not in_shard_map():
         return start
     return first_carry(start, function(jnp.zeros((), dtype)))
 
