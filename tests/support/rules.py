@@ -206,7 +206,7 @@ def each_name_with(law: str | None) -> pytest.MarkDecorator:
     for rule in RULES:
         by_default = rule in FIRST_OF_NAME and rule.name not in SEARCHES
         if law not in rule.breaks:
-            rules.append(pytest.param(rule, marks=[] if by_default else pytest.mark.thorough))
+            rules.append(pytest.param(rule, marks=[] if by_default else pytest.mark.slower))
     return pytest.mark.parametrize("rule", rules, ids=str)
 
 

@@ -1,7 +1,6 @@
 """Rules across devices: shard_map over coordinates and over batches, and jit of a sharded stack."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from simbyz import aggregators, attacks
 from simbyz.attacks.searched.line_search import Search, bracketing, looking_ahead, sequential
 from simbyz.preaggregators import nearest_neighbor_mixing
-from tests.support.compiled import compiled, quick_jit
+from tests.support.compiled import quick_jit
+from tests.support.rules import refer
 
 N, F, D = 11, 2, 6
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
@@ -42,8 +42,9 @@ BY_DISTANCE = {
 }
 
 
-def alone(name: str) -> Callable:
-    return compiled(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
+def referred(name: str, rows: np.ndarray) -> np.ndarray:
+    """What the rule gives by the loops of tests/reference, without a device."""
+    return refer(name, BY_DISTANCE.get(name, {}), rows.astype(np.float64), F)
 
 
 def mesh() -> jax.sharding.Mesh:
@@ -71,15 +72,16 @@ def test_each_device_aggregates_its_stacks(name: str) -> None:
     stacks = np.stack([ROWS, ROWS[::-1] + 1])
     batch = PartitionSpec("device")
     spread = jax.shard_map(jax.vmap(rule), mesh=mesh(), in_specs=batch, out_specs=batch)
-    expected = np.stack([alone(name)(stack) for stack in stacks])
+    expected = np.stack([referred(name, stack) for stack in stacks])
     np.testing.assert_allclose(jax.jit(spread)(stacks), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
 def test_a_stack_whose_coordinates_lie_on_two_devices(name: str) -> None:
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
     apart = jax.device_put(ROWS, NamedSharding(mesh(), PartitionSpec(None, "device")))
-    np.testing.assert_allclose(alone(name)(apart), alone(name)(ROWS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(rule)(apart), referred(name, ROWS), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slower

@@ -199,7 +199,7 @@ def test_a_search_finds_no_case_above_the_bound(name):
     cases = rng.normal(size=(256, N, D)) * np.exp(rng.normal(size=(256, N, 1)))
     cases[:128, :, :] += 5 * rng.integers(0, 2, size=(128, N, 1))
     best = np.array(largest(cases.astype(np.float32)))
-    for _ in range(60):
+    for _ in range(30):
         size = np.exp(rng.uniform(-6, 1, size=(256, 1, 1)))
         moved = cases + size * rng.normal(size=cases.shape)
         found = np.asarray(largest(moved.astype(np.float32)))
