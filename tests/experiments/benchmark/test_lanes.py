@@ -153,7 +153,7 @@ def test_only_the_byzantine_workers_examples_are_mislabelled():
         np.testing.assert_array_equal(got[held], want)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_searched_attacks_and_buckets(tmp_path):
     options = dataclasses.replace(
         SMOKE,
@@ -161,9 +161,11 @@ def test_searched_attacks_and_buckets(tmp_path):
         pre=("none", "bucketing"),
         attack=("none", "adaptive_little", "gradient_ascent", "fang_krum"),
         f=(1,),
-        steps=3,
-        evaluations=3,
+        learning_rate=(0.5,),
+        seeds=(1,),
+        steps=2,
+        evaluations=2,
         results=tmp_path,
     )
     runs = main(options)[RANKING].runs
-    assert len(runs) == 2 * 4 * 2 * 2 and np.isfinite(runs["training_loss"]).all()
+    assert len(runs) == 2 * 4 and np.isfinite(runs["training_loss"]).all()

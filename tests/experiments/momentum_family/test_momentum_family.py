@@ -26,7 +26,7 @@ def finished(tmp_path_factory):
     return options, main(options)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_run_a_file_and_what_is_refused_is_left_out(finished):
     options, (runs, chosen, summary) = finished
     assert len(runs) == len(chosen) == 2 * 2 * 2 and len(summary) == 4
@@ -43,7 +43,7 @@ def test_a_run_a_file_and_what_is_refused_is_left_out(finished):
     assert by.loc["ef21_sgdm", "megabits"] == pytest.approx(20 * 31 * (32 + 9) / 1e6)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_nothing_is_run_twice(finished, monkeypatch):
     options, results = finished
     monkeypatch.setattr(
@@ -52,7 +52,7 @@ def test_nothing_is_run_twice(finished, monkeypatch):
     pd.testing.assert_frame_equal(main(options).summary, results.summary)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_tables_and_pictures(finished):
     options, results = finished
     paths = write(options, results)
@@ -167,7 +167,7 @@ def test_what_cannot_be_run_is_refused(arguments, message, tmp_path, capsys):
     assert_refused(command, arguments, message, tmp_path, capsys)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_some_take_part_and_a_mixture_of_rules(tmp_path):
     """By chance, so that there are steps with more attackers than are tolerated."""
     options = dataclasses.replace(

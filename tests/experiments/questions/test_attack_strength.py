@@ -16,7 +16,7 @@ from tests.support.printed import assert_refused, printed
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize("rules", [SMOKE.rule, pytest.param(("krum",), marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("rules", [SMOKE.rule, ("krum",)])
 def test_smoke(rules, tmp_path):
     """Every attack on every rule at every step; the climb is never the weaker."""
     options = dataclasses.replace(SMOKE, rule=rules, results=tmp_path)

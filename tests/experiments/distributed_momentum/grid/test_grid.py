@@ -263,7 +263,7 @@ def small_mnist() -> data.Dataset:
     return data.Dataset("mnist", *parts, 2, 255.0, (0.5,), (0.3,), False)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_part_of_the_grid_from_runs_to_report(tmp_path, monkeypatch, capsys):
     """Real but short runs, with and without Nesterov; then all that is made of them."""
     dataset = small_mnist()
