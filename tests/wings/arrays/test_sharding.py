@@ -1,6 +1,7 @@
 """Rules across devices: shard_map over coordinates and over batches, and jit of a sharded stack."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +143,7 @@ def test_each_device_attacks_its_stacks(name: str) -> None:
     np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slower
 @pytest.mark.parametrize("search", [sequential, looking_ahead, bracketing])
 def test_each_device_searches(search: Callable[..., Search]) -> None:
     """What is searched varies over the devices, and so does all that the search keeps."""
@@ -157,6 +159,7 @@ def test_each_device_searches(search: Callable[..., Search]) -> None:
         np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "attack",
     [
