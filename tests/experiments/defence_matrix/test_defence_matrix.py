@@ -200,7 +200,7 @@ def test_certified_runs(finished, tmp_path):
     pd.testing.assert_frame_equal(main(beside), table)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_rules_that_judge_by_the_server_s_examples(tmp_path):
     """Under an attack that searches through the rule, and so knows the examples."""
     asked = dataclasses.replace(

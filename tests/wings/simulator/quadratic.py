@@ -8,6 +8,7 @@ import numpy as np
 
 from simbyz.simulator import make_simulator
 from simbyz.tasks import Task
+from tests.support.compiled import quick_jit
 
 TARGET = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
 
@@ -37,7 +38,9 @@ def quadratic(noise=0.1):
     )
 
 
-def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, jit=jax.jit, **options):
+def run(
+    config, hyperparameters, rule, attack, steps=60, task=None, seed=0, jit=quick_jit, **options
+):
     """(State, Metrics) after as many steps, the metrics in NumPy."""
     task = quadratic() if task is None else task
     initialise, advance = program(config, task, rule, attack, options, jit)
@@ -49,7 +52,7 @@ def run(config, hyperparameters, rule, attack, steps=60, task=None, seed=0, jit=
 _programs = {}
 
 
-def program(config, task, rule, attack, options, jit=jax.jit):
+def program(config, task, rule, attack, options, jit=quick_jit):
     """(initialise, advance) under jit, made once for an equal config and the same callables."""
     given = (task, rule, attack, jit, *options.values())
     key = (config, *map(id, given), *options)

@@ -148,7 +148,7 @@ def test_what_is_received_says_whose_is_which_under_chance():
     assert counts == {0, 1, 2}
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_redrawn_crashes_leave_momenta_and_krum_alone():
     """Whoever is drawn sends NaN in that step, and is its old self in the next."""
     config = Config(n=9, f=2, redraw=True)
@@ -164,7 +164,7 @@ def test_redrawn_crashes_leave_momenta_and_krum_alone():
     np.testing.assert_array_equal(metrics.attack_acceptance, 0)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("redraw", [False, True])
 def test_the_share_of_byzantine_rows_in_the_average(redraw):
     _, metrics = run(
@@ -199,7 +199,7 @@ def test_own_vectors_go_to_an_attack_that_takes_them():
     assert received.attack == 2
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_all_workers_byzantine_turn_their_own_gradients():
     config = Config(n=N, f=0, num_byzantine=N, byzantine_gradients=True, momentum_at=())
     _, metrics = run(
@@ -211,7 +211,7 @@ def test_all_workers_byzantine_turn_their_own_gradients():
     np.testing.assert_allclose(metrics.attack_norm, metrics.aggregate_norm, rtol=1e-5)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_mimicking_copies_one_worker_after_the_warm_up():
     """Under heterogeneous optima, the average is drawn to the worker that is copied."""
     shifts = jnp.asarray([0.0, 0.0, 9.0, 0.0, 0.0])[:, None]

@@ -18,7 +18,15 @@ STEPS = 12
 
 
 def parameters(optimizer, hyperparameters=HYPERPARAMETERS):
-    state, _ = run(CONFIG, hyperparameters, aggregators.median, LITTLE, STEPS, optimizer=optimizer)
+    state, _ = run(
+        CONFIG,
+        hyperparameters,
+        aggregators.median,
+        LITTLE,
+        STEPS,
+        optimizer=optimizer,
+        jit=jax.jit,  # for the same bits
+    )
     return np.asarray(state.parameters)
 
 

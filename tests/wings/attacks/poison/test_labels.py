@@ -68,7 +68,7 @@ def test_mislabelled_gradients_are_those_of_mislabelled_examples(workers_at_once
         np.testing.assert_allclose(rows[i], row, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_majority_of_mislabelled_examples_teaches_the_wrong_digits():
     """With every worker Byzantine, 9 - y is learned as well as y is without; nobody is honest."""
     accuracies = {}

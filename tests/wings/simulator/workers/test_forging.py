@@ -116,6 +116,7 @@ def end(attack, senders, config=CONFIG, steps=STEPS):
         steps,
         task=quadratic(NOISE),
         senders=senders,
+        jit=jax.jit,  # for the same bits
     )[0]
 
 

@@ -159,7 +159,8 @@ def test_the_absent_keep_their_memory():
     config = Config(n=5, f=0, participants=2, momentum_at=())
     arguments = Hyperparameters(0.05), aggregators.average, None
     before, after = (
-        run(config, *arguments, steps, senders=[add_the_last()])[0].senders[-1] for steps in (3, 4)
+        run(config, *arguments, steps, senders=[add_the_last()], jit=jax.jit)[0].senders[-1]
+        for steps in (3, 4)
     )
     present = participants(config, jax.random.key(0), 3).workers
     absent = np.setdiff1d(np.arange(5), present)
