@@ -108,7 +108,7 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     if devices is None:
         devices = late("experiments.shared.devices", "prepare_devices")
     print_plain_warnings()
-    # Tracing makes many objects that no circle holds: looking for circles takes 3 s of 47, or 0.6.
+    # Tracing makes many objects that no circle holds: see "The small comparison" in docs/speed.md.
     gc.set_threshold(50_000, 20, 100)
     if not {"-h", "--help"} & set(sys.argv):
         devices()
