@@ -1,24 +1,11 @@
 """`python -m experiments.byzfl_conformance`."""
 
-from collections.abc import Sequence
-
 from experiments.byzfl_conformance import options
 from experiments.byzfl_conformance.options import Options as Options
-from experiments.shared.run import late, run, start
+from experiments.shared.run import command_of, start
 
 STUDY = "experiments.byzfl_conformance.study"
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
-    return run(
-        Options,
-        arguments,
-        "byzfl_conformance",
-        options.__doc__,
-        late(STUDY, "prepare"),
-        late(STUDY, "execute"),
-    )
+command = command_of(STUDY, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The one runner of all command lines: parse, check, execute; refusals, stops and errors end alike.
 
-An experiment's `command` is a call of `run`, and `python -m experiments.NAME` a call of `start`.
+An experiment's `command` is a call of `run`, most often by `command_of`, and
+`python -m experiments.NAME` a call of `start`.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 from experiments.shared.options.command_line import parse
@@ -89,6 +91,28 @@ def run_with(
     except BaseException as error:
         left = stopped.format(**vars(given))
         return leave(_ended(error, stop, stop() and not stop.polled, left, 1, (OSError,)))
+
+
+def command_of(
+    study: str, options: ModuleType, stopped: str = "nothing was written"
+) -> Callable[[Sequence[str] | None], int]:
+    """The `command` of an experiment `experiments.NAME` whose study is one module.
+
+    Args:
+      study: its name, experiments.NAME.study, with `prepare` and `execute`: imported when called.
+      options: the module of its `Options`, whose text is that of --help.
+      stopped: see `run`.
+    """
+    name = study.split(".")[1]
+
+    def command(arguments: Sequence[str] | None = None) -> int:
+        """The command line: see `run` for exit codes."""
+        prepare, execute = late(study, "prepare"), late(study, "execute")
+        return run(
+            options.Options, arguments, name, options.__doc__, prepare, execute, stopped=stopped
+        )
+
+    return command
 
 
 def late(module: str, name: str) -> Callable[..., Any]:
