@@ -19,7 +19,7 @@ from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Hyperparameters, Simulator, State
 from simbyz.simulator.config import check_numbers, one_place
 from simbyz.simulator.metrics import Metrics
-from simbyz.sweeps.checkpoints import Checkpoints, discard
+from simbyz.sweeps.checkpoints import Checkpoint, Checkpoints, discard
 from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
 from simbyz.sweeps.resume import Keeper, digest_of, joined, latest_accuracy, restored
 
@@ -135,22 +135,41 @@ def sweep(
         program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
         numbers = [digest_of(lane.seed, lane.hyperparameters, dtype) for lane in lanes]
         keeper = Keeper(checkpoints, names, numbers, devices, **program)
-    look = np.bool_(look_ahead)
     return _rounds(
-        simulator,
-        lanes,
-        dtype,
-        data,
-        devices,
-        steps,
-        width,
-        chunk,
-        look,
-        progress,
-        watch,
-        keeper,
-        stop,
+        _Asked(
+            simulator=simulator,
+            lanes=lanes,
+            data=data,
+            devices=tuple(devices),
+            dtype=dtype,
+            steps=steps,
+            width=width,
+            chunk=chunk,
+            look_ahead=np.bool_(look_ahead),
+            progress=progress,
+            watch=watch,
+            keeper=keeper,
+            stop=stop,
+        )
     )
+
+
+class _Asked(NamedTuple):
+    """A sweep that is checked: see `sweep`."""
+
+    simulator: Simulator
+    lanes: list[Lane]
+    data: PyTree
+    devices: tuple[jax.Device, ...]
+    dtype: np.dtype  # of traced hyperparameters
+    steps: int
+    width: int
+    chunk: int
+    look_ahead: np.bool_
+    progress: Callable[[int, float], None]
+    watch: Callable[[int, dict[str, np.ndarray]], None] | None
+    keeper: Keeper | None
+    stop: Callable[[], bool]
 
 
 def _check_lanes(lanes: Sequence[Lane]) -> None:
@@ -172,76 +191,70 @@ def _check_lanes(lanes: Sequence[Lane]) -> None:
         )
 
 
-def _rounds(
-    simulator: Simulator,
-    lanes: Sequence[Lane],
-    dtype: np.dtype,
-    data: PyTree,
-    devices: Sequence[jax.Device],
-    steps: int,
-    width: int,
-    chunk: int,
-    look_ahead: np.bool_,
-    progress: Callable[[int, float], None],
-    watch: Callable[[int, dict[str, np.ndarray]], None] | None,
-    keeper: Keeper | None,
-    stop: Callable[[], bool],
-) -> Iterator[Result]:
-    names = [lane.name for lane in lanes]
-    programs = _programs(simulator, tuple(devices))
-    data = copy_to(devices, data)
-    at_once = len(devices) * width
-    counted = simulator.points_in_a_step
-
-    def show(some: list[int], part: Metrics) -> None:
-        if watch is not None:
-            for index, columns in zip(some, _columns([part], len(some), counted), strict=True):
-                watch(index, columns)
-
-    waiting = list(range(len(lanes)))
+def _rounds(asked: _Asked) -> Iterator[Result]:
+    """Rounds of as many lanes as fit all devices, or of those that a checkpoint holds."""
+    asked = asked._replace(data=copy_to(asked.devices, asked.data))
+    waiting = list(range(len(asked.lanes)))
     while waiting:
-        if stop():
+        if asked.stop():
             raise Stopped
-        began = time.perf_counter()
-        saved = None if keeper is None else keeper.latest([names[i] for i in waiting])
-        some = waiting[:at_once]
+        some, saved = waiting[: len(asked.devices) * asked.width], None
+        if asked.keeper is not None:
+            saved = asked.keeper.latest([asked.lanes[i].name for i in waiting])
         if saved is not None:
-            some = [i for i in waiting if names[i] in saved.header.runs]
+            some = [i for i in waiting if asked.lanes[i].name in saved.header.runs]
         waiting = [i for i in waiting if i not in some]
-        filled_up = filled(some, at_once)
-        keys, hyperparameters = _stack([lanes[i] for i in filled_up], len(devices), dtype)
-        states, done = programs.initialise(keys), 0
-        parts: list[Metrics] = []
-        if saved is not None:
-            template = jax.eval_shape(programs.finish, states, data, keys, np.int32(steps))
-            states, before = restored(saved, [names[i] for i in filled_up], states, template)
-            parts, done = [before], saved.header.step
-            began -= saved.header.seconds * len(some)
-            progress(done * len(some), latest_accuracy(parts, len(some)))
-            show(some, before)
-        for step in range(done, steps, chunk):
-            count = min(chunk, steps - step)
-            states, metrics = programs.advance(
-                states, hyperparameters, data, keys, np.int32(step), count, look_ahead
-            )
-            parts.append(jax.device_get(metrics))
-            progress(count * len(some), latest_accuracy(parts, len(some)))
-            show(some, parts[-1])
-            if step + count == steps:
-                break
-            asked = stop()
-            if keeper is not None and (asked or keeper.due()):
-                seconds = (time.perf_counter() - began) / len(some)
-                keeper.save([names[i] for i in some], step + count, steps, seconds, states, parts)
-            if asked:
-                raise Stopped
-        last = jax.device_get(programs.finish(states, data, keys, np.int32(steps)))
-        parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
-        show(some, parts[-1])
-        seconds = (time.perf_counter() - began) / len(some)
-        yield from _results(some, parts, states, seconds, counted)
-        if keeper is not None:
-            discard(keeper.checkpoints.folder, keeper.checkpoints.finished)
+        yield from _round(asked, some, saved)
+        if asked.keeper is not None:
+            discard(asked.keeper.checkpoints.folder, asked.keeper.checkpoints.finished)
+
+
+def _round(asked: _Asked, some: list[int], saved: Checkpoint | None) -> list[Result]:
+    """These lanes from the first step, or from the checkpoint, to the last."""
+    began, steps, keeper = time.perf_counter(), asked.steps, asked.keeper
+    programs = _programs(asked.simulator, asked.devices)
+    filled_up = filled([asked.lanes[i] for i in some], len(asked.devices) * asked.width)
+    keys, hyperparameters = _stack(filled_up, len(asked.devices), asked.dtype)
+    states, done = programs.initialise(keys), 0
+    parts: list[Metrics] = []
+
+    def tell(count: int, part: Metrics) -> None:
+        parts.append(part)
+        asked.progress(count * len(some), latest_accuracy(parts, len(some)))
+        show(part)
+
+    def show(part: Metrics) -> None:
+        if asked.watch is not None:
+            counted = asked.simulator.points_in_a_step
+            for index, columns in zip(some, _columns([part], len(some), counted), strict=True):
+                asked.watch(index, columns)
+
+    if saved is not None:
+        template = jax.eval_shape(programs.finish, states, asked.data, keys, np.int32(steps))
+        states, before = restored(saved, [lane.name for lane in filled_up], states, template)
+        done = saved.header.step
+        began -= saved.header.seconds * len(some)
+        tell(done, before)
+    for step in range(done, steps, asked.chunk):
+        count = min(asked.chunk, steps - step)
+        states, metrics = programs.advance(
+            states, hyperparameters, asked.data, keys, np.int32(step), count, asked.look_ahead
+        )
+        tell(count, jax.device_get(metrics))
+        if step + count == steps:
+            break
+        stop = asked.stop()
+        if keeper is not None and (stop or keeper.due()):
+            seconds = (time.perf_counter() - began) / len(some)
+            names = [asked.lanes[i].name for i in some]
+            keeper.save(names, step + count, steps, seconds, states, parts)
+        if stop:
+            raise Stopped
+    last = jax.device_get(programs.finish(states, asked.data, keys, np.int32(steps)))
+    parts.append(jax.tree.map(lambda leaf: leaf[..., None], last))
+    show(parts[-1])
+    seconds = (time.perf_counter() - began) / len(some)
+    return list(_results(some, parts, states, seconds, asked.simulator.points_in_a_step))
 
 
 class _Programs(NamedTuple):
