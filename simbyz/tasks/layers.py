@@ -6,7 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from simbyz.tasks import winograd
+
 Saved = tuple[jax.Array, jax.Array]  # images, kernel
+
+# Channels and features, both, of the convolutions that `winograd` computes.
+LEAST_FILTERED = 32
 
 
 class Affine(nn.Module):
@@ -38,12 +43,15 @@ class Affine(nn.Module):
 def convolve_same(images: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution with zero padding: (B, H, W, C), (3, 3, C, D) -> (B, H, W, D).
 
-    The gradient of the input is a plain convolution, that of the weights a matrix product an image,
-    over the windows of its pixels laid out as columns, which stay in the cache. XLA:CPU computes it
-    as a convolution whose window is as large as the image, and under `vmap` over workers as a
-    grouped one; inside a loop both take a slow single-threaded path (jax-ml/jax#12868, jaxlib
-    0.10.2). With few channels these products are too thin: `simbyz.tasks.conv_pool`.
+    On a CPU by `simbyz.tasks.winograd`, where there are channels enough. Otherwise the gradient of
+    the input is a plain convolution, that of the weights a matrix product an image, over the
+    windows of its pixels laid out as columns, which stay in the cache. XLA:CPU computes it as a
+    convolution whose window is as large as the image, and under `vmap` over workers as a grouped
+    one; inside a loop both take a slow single-threaded path (jax-ml/jax#12868, jaxlib 0.10.2). With
+    few channels these products are too thin: `simbyz.tasks.conv_pool`.
     """
+    if _filtered(images, kernel):
+        return winograd.convolve(images, kernel)
     return jax.lax.conv_general_dilated(
         images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -56,7 +64,21 @@ def _forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Saved]:
 def _backward(saved: Saved, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     images, kernel = saved
     mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    return convolve_same(gradient, mirrored), _of_weights(images, gradient)
+    of_weights = winograd.weight_gradient if _filtered(images, kernel) else _of_weights
+    return convolve_same(gradient, mirrored), of_weights(images, gradient)
+
+
+def _filtered(images: jax.Array, kernel: jax.Array) -> bool:
+    """Whether `winograd` is the quicker one: not with few channels (with 16 it takes 1.4 times as
+    long). In half precision its errors would be too large.
+    """
+    return (
+        jax.default_backend() == "cpu"
+        and images.dtype == kernel.dtype
+        and images.dtype in (jnp.float32, jnp.float64)
+        and images.size > 0
+        and min(kernel.shape[2:]) >= LEAST_FILTERED
+    )
 
 
 def _of_weights(images: jax.Array, gradient: jax.Array) -> jax.Array:
