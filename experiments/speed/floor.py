@@ -49,8 +49,8 @@ def products(
 ) -> list[Product]:
     """The matrix products of the paper's networks on so many images (height, width, channels).
 
-    A 3 × 3 convolution is the product that it is as a matrix, a row a pixel. The first layer's
-    inputs need no gradient.
+    A 3 × 3 convolution is the product that it is as a matrix, a row a pixel, though on a CPU fewer
+    multiplications do (`simbyz.tasks.winograd`). The first layer's inputs need no gradient.
     """
     height, width, channels = shape
     layers = []  # rows an image, inputs, features
