@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from experiments.shared.options.command_line import parse
 from experiments.shared.plain_warnings import CLEAR, print_plain_warnings
@@ -93,9 +93,13 @@ def run_with(
         return leave(_ended(error, stop, stop() and not stop.polled, left, 1, (OSError,)))
 
 
-def command_of(
-    study: str, options: ModuleType, stopped: str = "nothing was written"
-) -> Callable[[Sequence[str] | None], int]:
+class Command(Protocol):
+    """The command line of an experiment: arguments, sys.argv if None, to an exit code."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
+
+
+def command_of(study: str, options: ModuleType, stopped: str = "nothing was written") -> Command:
     """The `command` of an experiment `experiments.NAME` whose study is one module.
 
     Args:
