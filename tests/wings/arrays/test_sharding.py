@@ -17,6 +17,7 @@ from tests.support.rules import refer
 
 N, F, D = 11, 2, 6
 ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+STACKS = np.stack([ROWS, ROWS[::-1] + 1])
 BY_COORDINATE = ["average", "median", "trimmed_mean", "phocas", "meamed"]
 BY_DISTANCE = {
     "multi_krum": {},
@@ -52,7 +53,21 @@ def mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(jax.devices()[:2]), ("device",))
 
 
-@pytest.mark.thorough
+def across(function: Callable) -> Callable:
+    """The function over a leading axis, of which each device holds its part."""
+    batch = PartitionSpec("device")
+    return jax.shard_map(jax.vmap(function), mesh=mesh(), in_specs=batch, out_specs=batch)
+
+
+def assert_same_on_each_device(
+    function: Callable, inputs: np.ndarray, rtol: float = 1e-5, atol: float = 1e-6
+) -> None:
+    got, alone = quick_jit(across(function))(inputs), [quick_jit(function)(one) for one in inputs]
+    for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
+        np.testing.assert_allclose(leaf, np.stack(leaves), rtol=rtol, atol=atol)
+
+
+@pytest.mark.slower
 @pytest.mark.parametrize("name", BY_COORDINATE)
 def test_each_device_aggregates_its_coordinates(name: str) -> None:
     rule = functools.partial(aggregators.AGGREGATORS[name], f=F)
@@ -68,55 +83,56 @@ def test_each_device_aggregates_its_coordinates(name: str) -> None:
 @pytest.mark.slower
 @pytest.mark.parametrize("name", BY_DISTANCE)
 def test_each_device_aggregates_its_stacks(name: str) -> None:
-    """Rules that loop inside: what a loop carries must vary over devices as its body does."""
+    """Rules that loop inside: what a loop carries must vary over devices as its body does, or
+    tracing raises.
+    """
     rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE[name])
-    stacks = np.stack([ROWS, ROWS[::-1] + 1])
-    batch = PartitionSpec("device")
-    spread = jax.shard_map(jax.vmap(rule), mesh=mesh(), in_specs=batch, out_specs=batch)
-    expected = np.stack([referred(name, stack) for stack in stacks])
-    np.testing.assert_allclose(jax.jit(spread)(stacks), expected, rtol=1e-5, atol=1e-6)
+    assert jax.eval_shape(across(rule), STACKS).shape == (2, D)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
-def test_a_stack_whose_coordinates_lie_on_two_devices(name: str) -> None:
-    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
-    apart = jax.device_put(ROWS, NamedSharding(mesh(), PartitionSpec(None, "device")))
-    np.testing.assert_allclose(jax.jit(rule)(apart), referred(name, ROWS), rtol=1e-5, atol=1e-6)
+@pytest.mark.slower
+@pytest.mark.parametrize("name", ["multi_krum", "geometric_median", "bulyan", "dnc"])
+def test_each_device_gets_the_aggregates_of_its_stacks(name: str) -> None:
+    """A rule of each kind of loop: traced for devices, it is the same program."""
+    rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE[name])
+    expected = np.stack([referred(name, stack) for stack in STACKS])
+    # Not quick_jit, over which Bulyan's lanes take half a minute.
+    np.testing.assert_allclose(jax.jit(across(rule))(STACKS), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slower
 @pytest.mark.parametrize("name", ["median", *BY_DISTANCE])
-def test_a_scan_over_stacks_and_its_derivative(name: str) -> None:
-    """Gradient descent on the aggregate's norm, by the derivative through scan and rule."""
+def test_a_scan_over_stacks_whose_coordinates_lie_on_two_devices(name: str) -> None:
+    """Its aggregates, and the derivative through scan and rule: how the sum of their squares
+    changes along two ways, beside that of the reference.
+    """
     rule = functools.partial(aggregators.AGGREGATORS[name], f=F, **BY_DISTANCE.get(name, {}))
 
-    def norm(rows: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.square(rule(rows)))
+    def total(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def step(carry: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+            aggregate = rule(rows + shift)
+            return carry + jnp.sum(jnp.square(aggregate)), aggregate
 
-    def total(rows: jax.Array) -> jax.Array:
-        def step(carry: jax.Array, shift: jax.Array) -> tuple[jax.Array, None]:
-            return carry + norm(rows + shift), None
+        return jax.lax.scan(step, jnp.float32(0), jnp.arange(3.0))
 
-        return jax.lax.scan(step, jnp.float32(0), jnp.arange(3.0))[0]
+    def expected(rows: np.ndarray) -> np.ndarray:
+        return np.stack([referred(name, rows + shift) for shift in range(3)])
 
-    gradient = quick_jit(jax.grad(total))(ROWS)
-    of_one = quick_jit(jax.grad(norm))
-    by_loop = sum(of_one(ROWS + np.float32(shift)) for shift in range(3))
-    assert np.all(np.isfinite(gradient))
-    np.testing.assert_allclose(gradient, by_loop, rtol=1e-4, atol=1e-5)
+    apart = jax.device_put(ROWS, NamedSharding(mesh(), PartitionSpec(None, "device")))
+    gradient, aggregates = quick_jit(jax.grad(total, has_aux=True))(apart)
+    np.testing.assert_allclose(aggregates, expected(ROWS), rtol=1e-5, atol=1e-6)
+    for way in np.random.default_rng(1).normal(size=(2, N, D)):
+        ahead, behind = (np.sum(expected(ROWS + move * way) ** 2) for move in (1e-6, -1e-6))
+        slope = (ahead - behind) / 2e-6
+        np.testing.assert_allclose(np.sum(gradient * way), slope, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slower
 def test_mixing_across_devices() -> None:
-    batch = PartitionSpec("device")
-    mix = jax.vmap(functools.partial(nearest_neighbor_mixing, f=F))
-    spread = jax.shard_map(mix, mesh=mesh(), in_specs=batch, out_specs=batch)
-    stacks = np.stack([ROWS, ROWS[::-1]])
-    np.testing.assert_allclose(jax.jit(spread)(stacks), jax.jit(mix)(stacks), rtol=1e-5, atol=1e-6)
+    assert_same_on_each_device(functools.partial(nearest_neighbor_mixing, f=F), STACKS)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["adaptive_federated_averaging", "foolsgold", "safeguard"])
 def test_each_device_remembers_its_workers(name: str) -> None:
     rule = aggregators.REMEMBERING[name]()
@@ -124,42 +140,28 @@ def test_each_device_remembers_its_workers(name: str) -> None:
     def remembered(stack: jax.Array) -> object:
         return rule.learn(rule.start(jnp.zeros(D), n=N), stack, jnp.zeros(D))
 
-    stacks = np.stack([ROWS, -ROWS[::-1] + 1])
-    batch = PartitionSpec("device")
-    spread = jax.shard_map(jax.vmap(remembered), mesh=mesh(), in_specs=batch, out_specs=batch)
-    got, alone = jax.jit(spread)(stacks), [jax.jit(remembered)(stack) for stack in stacks]
-    for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
-        np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-5, atol=1e-6)
+    assert_same_on_each_device(remembered, STACKS)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("name", ["a_little_is_enough", "fang_trimmed_mean", "min_max", "mimic"])
 def test_each_device_attacks_its_stacks(name: str) -> None:
     attack = functools.partial(attacks.ATTACKS[name], jax.random.key(0), num_byzantine=F)
-    stacks = np.stack([ROWS, ROWS[::-1] + 1])
-    batch = PartitionSpec("device")
-    spread = jax.shard_map(jax.vmap(attack), mesh=mesh(), in_specs=batch, out_specs=batch)
-    alone = np.stack([jax.jit(attack)(stack) for stack in stacks])
-    np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
+    assert_same_on_each_device(attack, STACKS)
 
 
 @pytest.mark.slower
 @pytest.mark.parametrize("search", [sequential, looking_ahead, bracketing])
 def test_each_device_searches(search: Callable[..., Search]) -> None:
     """What is searched varies over the devices, and so does all that the search keeps."""
-    tops = np.array([0.6, 5.2], np.float32)
 
     def found(top: jax.Array) -> Search:
         return search(lambda x: -jnp.abs(x - top), 8)
 
-    batch = PartitionSpec("device")
-    spread = jax.shard_map(jax.vmap(found), mesh=mesh(), in_specs=batch, out_specs=batch)
-    got, alone = jax.jit(spread)(tops), [jax.jit(found)(top) for top in tops]
-    for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
-        np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-6)
+    assert_same_on_each_device(found, np.array([0.6, 5.2], np.float32), rtol=1e-6, atol=0)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize(
     "attack",
     [
@@ -170,9 +172,6 @@ def test_each_device_searches(search: Callable[..., Search]) -> None:
 )
 def test_each_device_climbs(attack: Callable[..., jax.Array]) -> None:
     """A climb goes by the derivative of the rule, whose loop varies over the devices, too."""
-    against = functools.partial(attack, jax.random.key(0), num_byzantine=F)
-    stacks = np.stack([ROWS, ROWS[::-1] + 1])
-    batch = PartitionSpec("device")
-    spread = jax.shard_map(jax.vmap(against), mesh=mesh(), in_specs=batch, out_specs=batch)
-    alone = np.stack([jax.jit(against)(stack) for stack in stacks])
-    np.testing.assert_allclose(jax.jit(spread)(stacks), alone, rtol=1e-5, atol=1e-6)
+    assert_same_on_each_device(
+        functools.partial(attack, jax.random.key(0), num_byzantine=F), STACKS
+    )
