@@ -6,6 +6,7 @@ makes it a reference.
 
 import functools
 from collections import Counter
+from collections.abc import Collection
 
 import jax
 import numpy as np
@@ -25,8 +26,8 @@ from tests.reference import rules as reference
 from tests.support.compiled import quick_jit
 
 # Every answer is compared in double precision. In single precision compiling for many rows takes as
-# long as all others: those of few rows, and of 25 among the longer checks, are enough.
-FEW_ROWS, MOST_ROWS = 11, 51
+# long as all others: those of few rows, and with all optimisations of two numbers, are enough.
+FEW_ROWS, MOST_ROWS, WITH_ALL_OPTIMISATIONS = 11, 51, (11, 25)
 
 
 def rule_and_options(library: str, name: str, n: int, params: dict) -> tuple[str, dict] | None:
@@ -145,16 +146,16 @@ RULES_BY_NAME = [
 
 @pytest.mark.parametrize("rule", RULES_BY_NAME)
 @pytest.mark.parametrize(
-    ("dtype", "fewest", "most"),
+    ("dtype", "numbers"),
     [
-        pytest.param("float64", 1, MOST_ROWS, marks=pytest.mark.slower),
-        ("float32", 1, FEW_ROWS),
-        pytest.param("float32", 25, 25, marks=pytest.mark.thorough),
+        pytest.param("float64", range(1, MOST_ROWS + 1), marks=pytest.mark.slower, id="double"),
+        pytest.param("float32", range(1, FEW_ROWS + 1), id="single"),
+        pytest.param("float32", WITH_ALL_OPTIMISATIONS, marks=pytest.mark.thorough, id="float32"),
     ],
 )
-def test_rules_give_every_recorded_answer(rule: str, dtype: str, fewest: int, most: int) -> None:
-    cases = [c for c in compared_cases() if c.rule == rule and fewest <= len(c.rows) <= most]
-    assert cases
+def test_rules_give_every_recorded_answer(rule: str, dtype: str, numbers: Collection[int]) -> None:
+    cases = [c for c in compared_cases() if c.rule == rule and len(c.rows) in numbers]
+    assert {len(case.rows) for case in cases} >= {11, max(numbers)}
     with jax.enable_x64(dtype == "float64"):
         for n in sorted({len(case.rows) for case in cases}):
             same_size = [case for case in cases if len(case.rows) == n]
