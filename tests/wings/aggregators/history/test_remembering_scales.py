@@ -2,6 +2,7 @@
 half precision.
 """
 
+import functools
 import inspect
 
 import jax
@@ -21,6 +22,7 @@ from simbyz.aggregators import (
 )
 from simbyz.aggregators.trust.learned import sparse_capped_simplex
 from tests.reference import remembering as reference
+from tests.support.compiled import quick_jit
 
 N, D, T = 9, 5, 14
 RNG = np.random.default_rng(0)
@@ -34,9 +36,9 @@ SCALES = [2.0**-66, 2.0**-45, 1.0, 2.0**45, 2.0**66]
 def watched(steps, scale):
     """Who is good after each step, by thresholds that scale along: (t, n)."""
     rule = safeguard((4, 2), thresholds=(1.2 * scale, 1.0 * scale))
-    state, good = rule.start(jnp.zeros(D), n=N), []
+    state, good, learn = rule.start(jnp.zeros(D), n=N), [], quick_jit(rule.learn)
     for rows in steps:
-        state = rule.learn(state, jnp.asarray(rows * scale, jnp.float32), jnp.zeros(D))
+        state = learn(state, np.asarray(rows * scale, np.float32), np.zeros(D, np.float32))
         good.append(np.asarray(state.good))
     return np.array(good)
 
@@ -65,17 +67,25 @@ def test_thresholds_are_in_the_units_of_the_rows(scale):
     np.testing.assert_array_equal(watched(steps, scale), expected)
 
 
+@quick_jit
+def watched_by_fldetector(steps):
+    rule = fldetector(3)
+
+    def step(carry, given):
+        (state, parameters), (rows, number) = carry, given
+        aggregate = rule.aggregate(rows, 2, state=state)
+        key = jax.random.key(number)
+        state = rule.learn(state, rows, aggregate, key=key, parameters=parameters)
+        return (state, parameters - 0.1 * aggregate), None
+
+    start = rule.start(jnp.zeros(D), n=N), jnp.zeros(D)
+    return jax.lax.scan(step, start, (steps, jnp.arange(T)))[0][0]
+
+
 def detected(steps, scale):
     """Who is found, and the mean shares of the distances from what was predicted."""
-    rule = fldetector(3)
-    state, parameters = rule.start(jnp.zeros(D), n=N), jnp.zeros(D)
-    learn = jax.jit(rule.learn)
-    for step, rows in enumerate(steps):
-        rows = jnp.asarray(rows * scale, jnp.float32)
-        aggregate = rule.aggregate(rows, 2, state=state)
-        state = learn(state, rows, aggregate, key=jax.random.key(step), parameters=parameters)
-        parameters = parameters - 0.1 * aggregate
-    return np.asarray(state.found), np.asarray(jnp.mean(state.misses, axis=0))
+    state = watched_by_fldetector(np.asarray(steps * scale, np.float32))
+    return np.asarray(state.found), np.mean(state.misses, axis=0)
 
 
 @pytest.mark.slower
@@ -102,7 +112,10 @@ def test_small_weights_of_foolsgold_are_shared_out_in_full():
     rows = np.asarray(STEPS[0], np.float32)
     rows[2:] += np.eye(N - 2, D, dtype=np.float32) * 3
     usual, faint = foolsgold(1e-2), foolsgold(1e-9)
-    whole, part = (r.aggregate(rows, 2, state=r.start(jnp.zeros(D), n=N)) for r in (usual, faint))
+    whole, part = (
+        quick_jit(lambda rows, r=r: r.aggregate(rows, 2, state=r.start(jnp.zeros(D), n=N)))(rows)
+        for r in (usual, faint)
+    )
     np.testing.assert_allclose(part, whole, rtol=1e-5)  # no weight of either is cut at 1
 
 
@@ -116,12 +129,16 @@ def test_as_many_caps_as_rows_are_one_whatever_they_are_rounded_to(count, kind):
     def weights(cap):
         rule = fedlaw(0.1, cap=cap, nonzero=count)
         state = rule.start(jnp.zeros(D), n=60)
-        return selection_of(rule.aggregate)(rows, 5, state=state, root=root)
+        weigh = functools.partial(selection_of(rule.aggregate), f=5, state=state, root=root)
+        return quick_jit(weigh)(rows)
 
     expected = np.concatenate([np.zeros(60 - count), np.full(count, 1 / count)])
     np.testing.assert_allclose(np.sort(weights(kind(1 / count))), expected, rtol=1e-5)
     with pytest.raises(ValueError, match="no weights add up to 1"):
         weights(kind(0.99 / count))
+
+
+NEAREST = quick_jit(sparse_capped_simplex, static_argnums=2)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +154,7 @@ def test_as_many_caps_as_rows_are_one_whatever_they_are_rounded_to(count, kind):
 )
 def test_a_point_of_the_simplex_beside_which_a_cap_is_rounded_away(wanted, cap, expected):
     """Moving all that is wanted by one number changes no nearest point."""
-    nearest = jax.jit(sparse_capped_simplex, static_argnums=2)
-    got = nearest(jnp.asarray(wanted, jnp.float32), cap, 3)
+    got = NEAREST(np.asarray(wanted, np.float32), cap, 3)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
 
 
@@ -148,7 +164,8 @@ def test_weights_of_fedlaw_stay_whole_where_the_loss_is_steep():
     rows[4] *= -1
     root = Root(jnp.zeros(D), 1.0, lambda parameters: -1e5 * jnp.sum(parameters))
     state = rule.start(jnp.zeros(D), n=5)
-    weights = selection_of(rule.aggregate)(-rows, 1, state=state, root=root)
+    weigh = functools.partial(selection_of(rule.aggregate), f=1, state=state, root=root)
+    weights = quick_jit(weigh)(-rows)
     np.testing.assert_allclose(weights, [1 / 4] * 4 + [0], rtol=1e-6)
 
 
@@ -185,7 +202,8 @@ def test_a_mean_of_half_precision_is_rounded_once(make, dtype):
     state = rule.start(jnp.zeros(D, dtype), n=N)
     known = known_of(rule.aggregate, dtype) | {"state": state}
     known.pop("f", None)
-    got, weights = rule.aggregate(rows, 2, **known), selection_of(rule.aggregate)(rows, 2, **known)
+    both = (rule.aggregate, selection_of(rule.aggregate))
+    got, weights = quick_jit(lambda rows: [part(rows, 2, **known) for part in both])(rows)
     shares = np.asarray(weights, np.float64)
     exact = shares @ np.asarray(rows, np.float64)
     assert got.dtype == rows.dtype and np.isclose(shares.sum(), 1, atol=1e-6)
