@@ -12,6 +12,7 @@ from simbyz import aggregators, attacks, preaggregators
 from simbyz._arrays.checks import floor_of_product
 from simbyz.aggregators.compose.layerwise import layerwise
 from simbyz.data.partition import gamma_similarity
+from tests.support.compiled import quick_jit
 
 ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 KEY = jax.random.key(0)
@@ -34,7 +35,7 @@ def test_floors_of_products_are_those_of_the_decimals():
 @pytest.mark.slower
 def test_dnc_drops_as_many_rows_as_it_is_told():
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    kept = aggregators.dnc_selection(rows, 25, key=KEY, c=1.16)
+    kept = quick_jit(functools.partial(aggregators.dnc_selection, f=25, key=KEY, c=1.16))(rows)
     assert np.count_nonzero(kept) == 60 - 29
 
 
@@ -132,8 +133,8 @@ def test_one_number_is_not_several(value):
 
 @pytest.mark.slower
 def test_numbers_that_are_known_are_known_within_a_trace():
-    """Called as they are, not compiled: an array from outside of a loop is no traced value in it,
-    but what compares it is.
+    """An array from outside of a program or of a loop is no traced value in it, but what compares
+    it is.
     """
     half, one, two = jnp.float32(0.5), jnp.float32(1), jnp.float32(2)
     for call in (
@@ -144,8 +145,12 @@ def test_numbers_that_are_known_are_known_within_a_trace():
         lambda: attacks.byz_mean(KEY, ROWS, 2, factor=one),
         lambda: attacks.fang_trimmed_mean(KEY, ROWS, 2, base=two),
     ):
-        within = jax.lax.fori_loop(0, 1, lambda _, made, call=call: call(), call())
-        np.testing.assert_allclose(within, call(), rtol=1e-6)
+
+        def both(call=call):
+            alone = call()
+            return jax.lax.fori_loop(0, 1, lambda _, made: call(), 0 * alone), alone
+
+        np.testing.assert_allclose(*quick_jit(both)(), rtol=1e-6)
 
 
 def test_a_factor_is_not_nan_and_a_traced_share_is_told_to_be_fixed():

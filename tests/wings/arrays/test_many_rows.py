@@ -11,7 +11,7 @@ from tests.support.compiled import compiled, compiled_gradient
 N = 2 * BLOCK + 3
 
 
-def awkward(dtype) -> jax.Array:
+def awkward(dtype) -> np.ndarray:
     """Columns of numbers, ties, one value, infinities, subnormal numbers, zeros of both signs."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, 7))
@@ -21,7 +21,7 @@ def awkward(dtype) -> jax.Array:
     x[:, 4] *= 1e-40
     x[:, 5] = np.where(x[:, 5] > 0, 0.0, -0.0)
     x[:, 6] *= 10.0 ** rng.integers(-4, 4, size=N)
-    return jnp.asarray(x, jnp.float32).astype(dtype)
+    return x.astype(np.float32).astype(jnp.dtype(dtype))
 
 
 @pytest.mark.slower
@@ -41,8 +41,11 @@ def test_ranks_in_double_precision():
     with jax.enable_x64(True):
         stack = np.random.default_rng(1).normal(size=(N, 3))
         stack[1] = np.nextafter(stack[0], 1)  # told apart by the last bit
-        found = compiled(values_of_ranks, ranks=tuple(range(0, N, 13)))(stack)
-        np.testing.assert_array_equal(found, np.sort(stack, axis=0)[::13])
+        rank = int(np.sum(stack[:, 0] < stack[0, 0]))
+        ranks = (0, rank, rank + 1, N - 1)
+        found = compiled(values_of_ranks, ranks=ranks)(stack)
+        np.testing.assert_array_equal(found, np.sort(stack, axis=0)[list(ranks)])
+        assert found[2][0] == stack[1, 0] != found[1][0]
 
 
 @pytest.mark.slower
