@@ -59,12 +59,14 @@ every_configuration = pytest.mark.parametrize("name, options", CONFIGURED, ids=N
 every_number = pytest.mark.parametrize("number", range(len(CONFIGURED)), ids=NAMES)
 
 
-def in_table(name: str, options: dict, law: str | None = None) -> bool:
-    """Do tests/wings/aggregators/laws hold the rule, called in this way, to the law?"""
-    return any(
-        name == rule.name and str(options) == str(rule.options) and law not in rule.breaks
-        for rule in RULES
-    )
+def in_table(name: str, options: dict) -> bool:
+    """Do tests/wings/aggregators/laws have the rule, called in this way?"""
+    return any(name == rule.name and str(options) == str(rule.options) for rule in RULES)
+
+
+not_in_table = pytest.mark.parametrize(
+    "name, options", [row for row in CONFIGURED if not in_table(*row)]
+)
 
 
 def jitted(name: str, options: dict) -> Callable:
@@ -79,7 +81,7 @@ def both(number: int) -> Callable:
     return quick_jit(lambda rows: (rule(rows, F, **options), selection(rows, F, **options)))
 
 
-@pytest.mark.parametrize("name, options", [row for row in CONFIGURED if not in_table(*row)])
+@not_in_table
 def test_results_are_the_references(name: str, options: dict) -> None:
     """Of the options that the laws do not have."""
     with jax.enable_x64(True):
@@ -267,11 +269,9 @@ def test_pytrees_have_pytrees_beside_them() -> None:
             rule(tree, **{option: {"a": row[0], "b": row[1:].reshape(3, 2)}})
 
 
-@pytest.mark.parametrize(
-    "name, options", [row for row in CONFIGURED if not in_table(*row, law="robustness")]
-)
+@not_in_table
 def test_derivatives_are_finite_beside_bad_rows(name: str, options: dict) -> None:
-    """Where the laws do not look: other options, and rules that bad rows move."""
+    """Of the options that the laws do not have."""
     gradient = compiled_gradient(AGGREGATORS[name], f=F, **options)
     rows = gaussian_rows().astype(np.float32)
     rows[5] = rows[6]

@@ -161,9 +161,11 @@ def test_bad_rows(bad: float | list) -> None:
 @pytest.mark.slower
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e30])
 def test_derivatives_with_bad_rows_are_finite(bad: float) -> None:
+    """Of the options that the laws do not have."""
     rows = gaussian_rows(0)
     rows[:F] = bad
-    for name, options in NEWER.items():
+    for name in ("sequential_centered_clipping", "layerwise_centered_clipping"):
+        options = NEWER[name]
         found = compiled_gradient(getattr(aggregators, name), f=F, **options)(rows)
         assert np.all(np.isfinite(found)), name
 

@@ -58,7 +58,7 @@ def test_gradient_is_finite(rule: Rule) -> None:
     if "translation" not in rule.breaks:
         assert_close(result.sum(axis=0), np.ones(D))
     assert np.all(np.isfinite(gradient(np.zeros((N, D), dtype=np.float32))))
-    if "robustness" not in rule.breaks:
+    if rule.name not in ("average", "monna"):  # a bad row reaches the aggregate of these
         for value in (np.nan, np.inf, -1e30):
             rows[:F] = value
             assert np.all(np.isfinite(gradient(rows))), value
