@@ -120,7 +120,25 @@ def test_rules_give_every_recorded_answer(rule: str, dtype: str) -> None:
     with jax.enable_x64(dtype == "float64"):
         for n in sorted({len(case.rows) for case in cases}):
             same_size = [case for case in cases if len(case.rows) == n]
-            assert_no_disagreement(same_size, together(same_size, dtype), TOLERANCE[dtype])
+            results = (by_length if rule in LENGTHS else together)(same_size, dtype)
+            assert_no_disagreement(same_size, results, TOLERANCE[dtype])
+
+
+LENGTHS = {"geometric_median": "smoothing", "centered_clipping": "radius"}
+
+
+def by_length(cases: list[Case], dtype: str) -> list[np.ndarray]:
+    """As `together`, where an option is an argument, so that its values share a program."""
+    longest, results = max(case.rows.shape[1] for case in cases), []
+    for case in cases:
+        options = dict(case.options)
+        length = {LENGTHS[case.rule]: options.pop(LENGTHS[case.rule])}
+        d = case.rows.shape[1]
+        padded = np.pad(case.rows.astype(dtype), ((0, 0), (0, longest - d)))
+        result = compiled(getattr(aggregators, case.rule), f=case.f, **options)(padded, **length)
+        assert result.dtype == dtype
+        results.append(np.asarray(result)[:d])
+    return results
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
