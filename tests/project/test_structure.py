@@ -1,7 +1,10 @@
-"""The house: few entries on a level, imports that point one way, no circle."""
+"""The house: few entries on a level, imports that point one way, no circle, and load what they
+need: results are read without JAX, rules called without flax.
+"""
 
 import ast
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +80,24 @@ def upward(folder: str, rooms: tuple[str, ...]) -> list[str]:
             if own is not None and other is not None and rooms.index(other) < rooms.index(own):
                 found.append(f"{path.relative_to(ROOT)} imports {name}")
     return found
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("simbyz", {"jax", "numpy", "pandas"}),
+        ("simbyz.records", {"jax", "flax", "optax"}),
+        ("simbyz.aggregators", {"flax", "pandas"}),
+        ("simbyz.attacks", {"flax", "pandas"}),
+    ],
+)
+def test_what_an_import_loads(module, unneeded):
+    program = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert module in loaded and not loaded & unneeded
 
 
 def test_imports_of_the_library_point_down():
