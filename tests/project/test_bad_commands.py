@@ -236,7 +236,7 @@ def test_any_command_line_is_run_or_refused(module, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(grid_command, "carry_out", lambda *_, **__: ran.append(1) or 0)
     names = st.sampled_from([*OPTIONS[module], "colour"])
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(st.lists(st.tuples(names, st.lists(TOKENS, max_size=3)), max_size=3))
     def check(options):
         arguments = [word for name, values in options for word in (f"--{name}", *values)]

@@ -282,7 +282,7 @@ DTYPES = st.sampled_from(["float32", "bfloat16", "float16", "int32", "bool", "co
 COUNTS = st.one_of(st.integers(-2, 8), st.sampled_from([None, 1.0, "2", np.int64(1), True]))
 EXTRAS = {"key": KEY, "radius": 1.0, "trusted": np.ones(3, np.float32), "tau": 0.1}
 FUZZ = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -93,7 +93,7 @@ def test_lanes_go_through_their_own_branches():
     np.testing.assert_allclose(got[1], np.stack(want), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_lane_is_the_run_by_itself(tmp_path):
     """Every kind of branch: a rule with a key, with a memory, behind mixing; sent and poisoned."""
     options = dataclasses.replace(

@@ -190,7 +190,7 @@ def test_each_graph_hears_as_many_liars_everywhere_and_is_drawn(name):
     assert len(np.unique(drawn.round(6), axis=0)) == 14
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_lanes_are_the_attacks():
     network = networks.network_of("two_worlds", 6, 2, networks.EVERYWHERE)
     task = quadratic(jax.random.key(0), 6, 3).task

@@ -260,7 +260,7 @@ def test_nothing_is_run_twice(finished, monkeypatch):
     pd.testing.assert_frame_equal(records.read_steps(options.results, files=[lost.name]), before)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_lane_is_the_lone_run(finished):
     """The simulator without a sweep, on the same partition, up to rounding."""
     options, _ = finished

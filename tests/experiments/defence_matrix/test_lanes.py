@@ -40,7 +40,7 @@ def test_lanes_side_by_side_send_what_each_alone_sends(names, own_key):
         np.testing.assert_allclose(got[i], want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("pre", ["nnm", "bucketing"])
 def test_a_searched_lane_searches_through_the_whole_defence(pre):
     key = jax.random.key(0)

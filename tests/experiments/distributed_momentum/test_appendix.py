@@ -182,7 +182,7 @@ def small_cifar() -> Dataset:
     generator = np.random.default_rng(0)
 
     def images(count):
-        return generator.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+        return generator.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
 
     labels = np.arange(40, dtype=np.int32) % 10
     return Dataset(
@@ -205,7 +205,7 @@ def test_every_program_traces():
     check([run.cell for run in select(narrow)], small_cifar())
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_narrow_network_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "simbyz.data.load",

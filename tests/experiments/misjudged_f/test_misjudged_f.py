@@ -237,7 +237,7 @@ def test_command(finished, tmp_path, capsys, monkeypatch):
     assert (folder / "quadratic.png").exists() and (folder / "misjudged_f.csv").exists()
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_images(tmp_path):
     options = dataclasses.replace(
         SMOKE, problem=("digits",), data=("iid", "dirichlet:1"), steps=20, results=tmp_path

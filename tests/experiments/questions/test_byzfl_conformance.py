@@ -156,7 +156,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert "error: " in capsys.readouterr().err
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_all_seeds_in_one_program():
     """Each seed ends as alone, to within an image or two of a hundred."""
     setting = Setting("sign_flipping", f=1, gamma=0.5, steps=5, honest=3, batch_size=8)

@@ -165,7 +165,7 @@ def recorded_cases():
     return found
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_recorded_answers_of_byzfl():
     """Each part, by ByzFL's name and parameters, gives what ByzFL gave."""
     cases, key, f = recorded_cases(), jax.random.key(0), 2

@@ -124,7 +124,7 @@ def test_two_files_of_one_name_have_a_folder_each(tmp_path):
     assert folders[1].name.startswith(f"{config.stem}-digits-")
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_a_file_is_run_once(tmp_path, capsys, monkeypatch):
     path = written(tmp_path, FILE)
     assert command([str(path), "--results", str(tmp_path / "results")]) == 0

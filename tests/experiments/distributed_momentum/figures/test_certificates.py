@@ -254,7 +254,7 @@ def test_a_certified_sweep_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
             np.testing.assert_array_equal(one.columns[name], values, err_msg=name)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_run_of_the_page():
     page = (DOCS / "certificates.md").read_text()
     (code,) = re.findall(r"^```python$\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -277,7 +277,7 @@ class TestExperiment:
         assert command_of(asked[1]).endswith("--certify")
         assert "--certify" not in command_of(plain[1])
 
-    @pytest.mark.thorough
+    @pytest.mark.slower
     @pytest.mark.parametrize("conventions", ["released", "published"])
     def test_every_rule_tells_whom_it_took(self, conventions):
         n, f = 11, 2
@@ -354,7 +354,7 @@ class TestExperiment:
         assert "median 3 little worker 3 16 1 50.0 % 25.0 % 2".split() in words
         assert sum("certify steps_12" in line for line in lines) == 1
 
-    @pytest.mark.thorough
+    @pytest.mark.slower
     def test_from_the_command_line(self, tmp_path, capsys):
         arguments = "--rule median --attack little --f 2 --n 7 --steps 4 --batch-size 4 --seeds 1"
         arguments = [*arguments.split(), "--certify", "--results", str(tmp_path)]
