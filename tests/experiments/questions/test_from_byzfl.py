@@ -16,6 +16,7 @@ from simbyz._arrays.calling import asked
 from simbyz.aggregators.base import StatefulRule
 from tests.conformance.golden import answer, recorded
 from tests.experiments.questions.byzfl_file import changed, written
+from tests.support.compiled import quick_jit
 
 
 def refused(tmp_path, file: dict, capsys) -> list[str]:
@@ -174,13 +175,16 @@ def test_recorded_answers_of_byzfl():
         part = parts.part("part", known, name, params)
         if known is parts.ATTACKS:
             rows = rows[: entry["params"]["honests"]]
-            got = parts.attack_of(part, parts.defence(TRMEAN, ()), 2)(key, rows, 2)[1]
+            attack = parts.attack_of(part, parts.defence(TRMEAN, ()), 2)
+            got = quick_jit(attack, static_argnums=2)(key, rows, 2)[1]
         elif known is parts.PREAGGREGATORS:
-            got = parts.PREAGGREGATORS[name].make(**part.options)(rows, f)
+            mixed = parts.PREAGGREGATORS[name].make(**part.options)
+            got = quick_jit(mixed, static_argnums=1)(rows, f)
         else:
             rule = parts.defence(part, ())
             rule = rule.aggregate if isinstance(rule, StatefulRule) else rule
-            got = rule(rows, f, **asked(rule, {"state": np.zeros(3, np.float32)}))
+            state = asked(rule, {"state": np.zeros(3, np.float32)})
+            got = quick_jit(rule, static_argnums=1)(rows, f, **state)
         np.testing.assert_allclose(got, answer(entry), rtol=1e-5, atol=1e-5, err_msg=str(entry))
     drawn = {"CAF", "SMEA", "Gaussian", "Bucketing"}
     assert {*cases} | drawn == {*parts.RULES, *parts.PREAGGREGATORS, *parts.ATTACKS} - {

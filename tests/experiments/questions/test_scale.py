@@ -5,6 +5,7 @@ import pytest
 
 from experiments.scale import limits
 from simbyz import aggregators
+from tests.support.compiled import compiled
 from tests.support.paths import DOCS
 
 PAGE = DOCS / "scale.md"
@@ -41,7 +42,7 @@ def test_a_sketch_keeps_distances() -> None:
     scores = np.array(
         [np.sort(((rows - row) ** 2).sum(axis=1))[1 : n - f - 1].sum() for row in rows]
     )
-    weights = aggregators.SELECTIONS["krum"](sketches.astype(np.float32), f)
+    weights = compiled(aggregators.SELECTIONS["krum"], f=f)(sketches.astype(np.float32))
     taken = scores[int(np.argmax(weights))]
     assert taken <= (1 + error) / (1 - error) * scores.min()
 

@@ -28,6 +28,7 @@ from simbyz.sweeps import many_runs
 from simbyz.sweeps.checkpoints import Checkpoints
 from simbyz.tasks import Task
 from simbyz.theory.robustness import COEFFICIENT_BOUNDS, trimmed_mean_coefficient
+from tests.support.compiled import quick_jit
 from tests.support.paths import DOCS
 from tests.support.printed import printed
 
@@ -283,9 +284,10 @@ class TestExperiment:
         n, f = 11, 2
         stack = jnp.asarray(np.random.default_rng(1).normal(size=(n, 1)), jnp.float32)
         for name in (*PAPER_RULES, "average"):
-            weights = selection_of(name, n, f, conventions, every=True)(stack, f)
+            selection = selection_of(name, n, f, conventions, every=True)
+            weights = quick_jit(selection, static_argnums=1)(stack, f)
             # With one coordinate the shares of rows are the weights of their mean.
-            aggregate = rule_of(name, n, f, conventions)(stack, f)
+            aggregate = quick_jit(rule_of(name, n, f, conventions), static_argnums=1)(stack, f)
             np.testing.assert_allclose(weights @ stack, aggregate, rtol=1e-5, err_msg=name)
             asked = selection_of(name, n, f, conventions)
             assert (asked is None) == (name != "krum")
