@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
-from experiments.distributed_momentum.running import campaign
+from experiments.distributed_momentum.running import campaign, simulate
 from experiments.shared import hosts
 from simbyz import data, records
 from tests.support import fake_runs
@@ -41,6 +41,7 @@ def simulate_nothing(runs, dataset, folder, *_, **__):
 
 jax.config.update("jax_num_cpu_devices", 2)
 hosts.SILENCE = 10
+simulate.code_digest = lambda *own: "0123456789"  # the code's takes as long as all runs here
 records.write_run = write_and_tell
 if "SECONDS" in os.environ:
     campaign.simulate = simulate_nothing

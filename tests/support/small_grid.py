@@ -2,8 +2,8 @@
 
 As a program: a line with a folder on standard input starts the command in a child process with
 results there; a number behind it is the bytes that a file may have. The number of the process is
-printed, and when it has ended, its exit code (negative: the signal). Imports are done once, before
-the children are made.
+printed, and when it has ended, its exit code (negative: the signal). Imports and the digest of the
+code are made once, before the children.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
+from experiments.distributed_momentum.running import simulate
 from experiments.shared.devices import prepare_devices
 from experiments.shared.plain_warnings import print_plain_warnings
 from simbyz import data
@@ -60,6 +61,7 @@ def content(path) -> tuple:
 def serve() -> None:
     make_small()
     importlib.import_module("experiments.distributed_momentum.commands.grid")
+    simulate.code()  # kept, and all children have it
     warnings.filterwarnings("ignore", message=".*os.fork.*")
     for line in sys.stdin:
         sys.stdout.flush()
