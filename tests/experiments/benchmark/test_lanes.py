@@ -23,6 +23,7 @@ from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Dense, classification
+from tests.support.compiled import compiled
 
 
 def plain(run, dataset):
@@ -85,10 +86,11 @@ def test_lanes_go_through_their_own_branches():
     for lane, byzantine in enumerate(sending):
         np.testing.assert_allclose(got[0][lane], byzantine, rtol=1e-5, atol=1e-6)
     stacks = [np.concatenate([rows[:5], byzantine]) for byzantine in sending]
+    mixed = compiled(nearest_neighbor_mixing, f=2)(stacks[0])
     want = [
-        aggregators.trimmed_mean(nearest_neighbor_mixing(stacks[0], 2), 2),
-        aggregators.median(stacks[1], 2),
-        aggregators.centered_clipping(stacks[2], 2, radius=RADIUS),
+        compiled(aggregators.trimmed_mean, f=2)(mixed),
+        compiled(aggregators.median, f=2)(stacks[1]),
+        compiled(aggregators.centered_clipping, f=2, radius=RADIUS)(stacks[2]),
     ]
     np.testing.assert_allclose(got[1], np.stack(want), rtol=1e-5, atol=1e-6)
 
