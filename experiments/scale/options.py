@@ -34,7 +34,3 @@ class Options:
     format: Format = "table"
     """latex: with booktabs. csv: numbers and their deviations in columns of their own, titles on
     standard error."""
-
-
-# What the tests run.
-SMOKE = Options(n=20, f=4, d=1000, rule=("multi_krum",), devices=(1, 2))
