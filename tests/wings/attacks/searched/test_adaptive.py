@@ -172,14 +172,9 @@ def test_reference_makes_every_recorded_search_of_few_rows():
 
 
 @pytest.mark.slower
-def test_every_recorded_search_but_those_of_fifteen_rows():
+def test_every_recorded_search():
     assert_reference_searches(entries_of_size(12, 25))
-    assert_our_searches(entries_of_size(0, 14) + entries_of_size(16, 51))
-
-
-@pytest.mark.thorough
-def test_every_recorded_search_of_fifteen_rows():
-    assert_our_searches(entries_of_size(15, 15))
+    assert_our_searches(recorded()[0])
 
 
 @pytest.mark.slower
@@ -191,17 +186,16 @@ def test_both_named_directions_send_what_they_searched():
     ):
         attack = attacks.adaptive(direction, aggregators.median)
 
-        @jax.jit
-        def sent_and_searched(honest, attack=attack, direction=direction):
+        @quick_jit
+        def sent_and_searched(honest, attack=attack, direction=direction, fixed=fixed, sign=sign):
             found = search_factor(KEY, honest, 2, direction=direction, rule=aggregators.median)
-            return attack(KEY, honest, 2), found.factor
+            return attack(KEY, honest, 2), fixed(KEY, honest, 2, factor=sign * found.factor)
 
-        rows, factor = sent_and_searched(HONEST)
-        expected = fixed(KEY, HONEST, 2, factor=sign * float(factor))
+        rows, expected = sent_and_searched(HONEST)
         np.testing.assert_allclose(rows, expected, rtol=1e-6, atol=1e-6)
 
 
-@functools.partial(jax.jit, static_argnames="search")
+@functools.partial(quick_jit, static_argnames="search")
 def damages(honest, search):
     """Of the searched attack, and of fixed ones on the bracketing's grid."""
     worth = worth_of(aggregators.trimmed_mean, honest, 2)
@@ -220,8 +214,8 @@ def damages(honest, search):
     )
 )
 def test_never_weaker_than_a_factor_of_its_grid(values):
-    searched, fixed = damages(jnp.asarray(values, jnp.float32).reshape(6, 3), bracketing)
-    assert float(searched) >= float(jnp.max(fixed)) * (1 - 1e-5)
+    searched, fixed = damages(np.array(values, np.float32).reshape(6, 3), bracketing)
+    assert float(searched) >= np.max(fixed) * (1 - 1e-5)
 
 
 def test_what_the_rule_tolerates_and_who_is_present_are_separate():
@@ -245,17 +239,16 @@ def traced(attack, num_byzantine):
 
 @pytest.mark.slower
 @pytest.mark.parametrize("search", [sequential, bracketing])
-def test_matrix_equals_pytree_jit_and_vmap(search):
+def test_matrix_equals_pytree_and_vmap(search):
     attack = attacks.adaptive("little-negative", aggregators.median, evaluations=8, search=search)
-    rows = attack(KEY, HONEST, 2)
-    compiled = jax.jit(attack, static_argnums=2)
-    tree = compiled(KEY, {"a": HONEST[:, :1].reshape(6, 1, 1), "b": HONEST[:, 1:]}, 2)
+    sent = quick_jit(lambda honest: attack(KEY, honest, 2))
+    rows = sent(HONEST)
+    tree = sent({"a": HONEST[:, :1].reshape(6, 1, 1), "b": HONEST[:, 1:]})
     assert tree["a"].shape == (2, 1, 1)
     np.testing.assert_allclose(
-        np.concatenate([tree["a"].reshape(2, 1), tree["b"]], axis=1), rows, rtol=1e-6
+        np.concatenate([np.reshape(tree["a"], (2, 1)), tree["b"]], axis=1), rows, rtol=1e-6
     )
-    np.testing.assert_allclose(compiled(KEY, HONEST, 2), rows, rtol=1e-6)
-    stacked = jax.jit(jax.vmap(lambda h: attack(KEY, h, 2)))(np.stack([HONEST, -HONEST]))
+    stacked = quick_jit(jax.vmap(lambda h: attack(KEY, h, 2)))(np.stack([HONEST, -HONEST]))
     np.testing.assert_allclose(stacked[0], rows, rtol=1e-5, atol=1e-6)
 
 
@@ -263,7 +256,7 @@ def test_matrix_equals_pytree_jit_and_vmap(search):
 def test_a_rule_that_turns_with_its_rows_is_searched_in_their_span():
     honest = np.random.default_rng(2).normal(size=(8, 30))
 
-    @functools.partial(jax.jit, static_argnums=1)
+    @functools.partial(quick_jit, static_argnums=1)
     def search(honest, symmetry):
         return search_factor(
             KEY,
@@ -286,7 +279,7 @@ def test_a_named_direction_is_searched_like_the_attack_itself():
     rule, honest = aggregators.median, HONEST.astype(float)
     with jax.enable_x64(True):
         named, given = (
-            jax.jit(
+            quick_jit(
                 functools.partial(search_factor, direction=direction, rule=rule), static_argnums=2
             )(KEY, honest, 2)
             for direction in ("empire", attacks.fall_of_empires)
@@ -296,7 +289,7 @@ def test_a_named_direction_is_searched_like_the_attack_itself():
 
 def test_opposition_turns_the_average_against_the_mean():
     attack = attacks.adaptive("empire", aggregators.average, objective=opposition)
-    rows = jax.jit(attack, static_argnums=2)(KEY, HONEST, 2)
+    rows = quick_jit(attack, static_argnums=2)(KEY, HONEST, 2)
     mean = HONEST.mean(axis=0)
     assert np.concatenate([HONEST, rows]).mean(axis=0) @ mean < 0
 
