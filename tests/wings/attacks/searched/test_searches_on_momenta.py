@@ -15,10 +15,10 @@ from simbyz.attacks.searched.line_search import looking_ahead, sequential
 RULES: tuple[RuleName, ...] = ("krum", "krum-published", "median", "phocas", "bulyan-published")
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_looking_ahead_is_never_weaker_than_the_sequential_search():
     """With twice its evaluations, in half its rounds."""
-    n, f = 25, 5  # which every rule bears
+    n, f = 15, 3  # which every rule bears
     recorded = record(cell_of("digits", n, f), data.load("digits"), (40,), momentum=True, seed=1)
     found = []
     for name in RULES:
