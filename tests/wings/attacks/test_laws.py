@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simbyz import aggregators, attacks
 from simbyz.aggregators import SELECTIONS
 from simbyz.attacks import ATTACKS
-from tests.support.compiled import compiled
+from tests.support.compiled import compiled, quick_jit
 
 KEY = jax.random.key(0)
 H, D, B = 7, 5, 3
@@ -134,23 +134,28 @@ def test_order_translation_scale_and_finiteness(attack):
     laws()
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @every_attack
-def test_jit_vmap_and_pytrees_change_nothing(attack):
+def test_vmap_and_pytrees_change_nothing(attack):
     honest = np.random.default_rng(0).normal(0.5, 1, (2, H, D)).astype(np.float32)
     keys = jax.random.split(KEY)
-    alone = [np.asarray(attack(key, rows, B)) for key, rows in zip(keys, honest, strict=True)]
-    together = jax.jit(jax.vmap(lambda key, rows: attack(key, rows, B)))(keys, honest)
+    alone = [np.asarray(jitted(attack)(key, rows)) for key, rows in zip(keys, honest, strict=True)]
+
+    @quick_jit
+    def others(keys, honest):
+        tree = {"a": honest[0][:, :2].reshape(H, 2, 1), "b": honest[0][:, 2:]}
+        one = functools.partial(attack, num_byzantine=B)
+        return jax.vmap(one)(keys, honest), one(keys[0], tree)
+
+    together, got = others(keys, honest)
     size = max(np.abs(rows).max(where=np.isfinite(rows), initial=0) for rows in alone)
     # Bits turned over make large numbers of some, small ones of others.
     tolerance = (
         {"rtol": 1e-4} if attack.name == "bit_flipping" else {"rtol": 0, "atol": 1e-5 * size}
     )
     np.testing.assert_allclose(together, alone, **tolerance)
-    tree = {"a": honest[0][:, :2].reshape(H, 2, 1), "b": honest[0][:, 2:]}
-    got = attack(keys[0], tree, B)
     assert got["a"].shape == (B, 2, 1)
-    joined = np.concatenate([got["a"].reshape(B, 2), got["b"]], axis=1)
+    joined = np.concatenate([np.reshape(got["a"], (B, 2)), got["b"]], axis=1)
     np.testing.assert_array_equal(joined, alone[0])
 
 
@@ -181,7 +186,7 @@ def drawn(seed, center, h=H, d=D):
 def test_min_max_and_min_sum_reach_their_bounds(direction, known):
     """In float32: within the bound, and tight, to 1e-5."""
 
-    @jax.jit
+    @quick_jit
     def send(honest):
         options = {"direction": direction, "known": known}
         return [
@@ -223,12 +228,12 @@ def test_krum_takes_what_fang_sends(seed, center):
         assert np.array_equal(krum(rows), factor * row) == expected
 
 
-@jax.jit
+@quick_jit
 def fang(honest):
     return attacks.fang_krum(KEY, honest, B, f=B)[0]
 
 
-@jax.jit
+@quick_jit
 def krum(rows):
     return aggregators.krum(rows, B)
 
@@ -241,7 +246,7 @@ def test_cge_keeps_every_attacker(seed, center):
     assert np.all(np.asarray(kept)[H:] > 0)
 
 
-@jax.jit
+@quick_jit
 def compare_norms(honest):
     return attacks.anti_cge(KEY, honest, B, f=B)
 
@@ -270,10 +275,10 @@ def test_the_module_names_all_that_the_dicts_hold():
     assert {*ATTACKS, *attacks.DATA_ATTACKS} < {*attacks.__all__}
 
 
-@pytest.mark.thorough
-def test_factors_may_be_traced():
-    honest = drawn(0, 0.5)
-    for name, option in [
+@pytest.mark.slower
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
         ("a_little_is_enough", "factor"),
         ("fall_of_empires", "factor"),
         ("inner_product_manipulation", "tau"),
@@ -284,10 +289,17 @@ def test_factors_may_be_traced():
         ("fang_trimmed_mean", "base"),
         ("byz_mean", "factor"),
         ("relocated_orthogonal_perturbation", "angle"),
-    ]:
-        attack = ATTACKS[name]
-        values = jnp.asarray([1.5, 2.5])
-        swept = jax.vmap(lambda value, a=attack, o=option: a(KEY, honest, 1, **{o: value}))(values)
-        for got, value in zip(swept, values, strict=True):
-            expected = attack(KEY, honest, 1, **{option: float(value)})
-            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    ],
+)
+def test_factors_may_be_traced(name, option):
+    honest, values = drawn(0, 0.5), (1.5, 2.5)
+
+    @quick_jit
+    def sent(traced):
+        one = functools.partial(ATTACKS[name], KEY, honest, 1)
+        return jax.vmap(lambda value: one(**{option: value}))(traced), [
+            one(**{option: value}) for value in values
+        ]
+
+    swept, expected = sent(np.float32(values))
+    np.testing.assert_allclose(swept, expected, rtol=1e-5, atol=1e-5)
