@@ -68,15 +68,13 @@ def test_widths_agree_up_to_rounding(problem):
     the last bit a run is itself at one width alone, which a sweep therefore fixes.
     """
     lanes = [lane(seed) for seed in (1, 2, 3, 4, 5)]
-    one, *others = (run(problem, lanes, width, jax.local_devices()[:1]) for width in (1, 2, 5))
-    for other in others:
-        for first, second in zip(one, other, strict=True):
-            np.testing.assert_allclose(first.parameters, second.parameters, rtol=0, atol=1e-6)
-            for name in ("loss", "aggregate_norm", "honest_norm", "accuracy"):
-                got, expected = first.columns[name], second.columns[name]
-                np.testing.assert_allclose(got, expected, rtol=1e-5, err_msg=name)
-            for name in ("step", "training_points"):
-                np.testing.assert_array_equal(first.columns[name], second.columns[name])
+    for first, second in zip(*(run(problem, lanes, width) for width in (1, 3)), strict=True):
+        np.testing.assert_allclose(first.parameters, second.parameters, rtol=0, atol=1e-6)
+        for name in ("loss", "aggregate_norm", "honest_norm", "accuracy"):
+            got, expected = first.columns[name], second.columns[name]
+            np.testing.assert_allclose(got, expected, rtol=1e-5, err_msg=name)
+        for name in ("step", "training_points"):
+            np.testing.assert_array_equal(first.columns[name], second.columns[name])
 
 
 def test_devices_agree_whatever_their_number(problem):
@@ -104,17 +102,24 @@ def test_a_chunk_has_a_step(problem):
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize("participants", [None, 5])
-def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
+@pytest.mark.parametrize("participants", [None, 6])
+def test_with_columns_of_one_s_own_and_without_study_a_run_is_the_same(participants):
+    """They are given what the other columns tell of; also where chance decides who is there."""
+    columns = {
+        "mean_loss": lambda *, losses, step: jnp.mean(losses) + 100 * step,
+        "norm": lambda *, honest: jnp.linalg.norm(jnp.mean(honest, axis=0)),
+        "gap": lambda *, aggregate, byzantine: jnp.sum(byzantine) - jnp.sum(aggregate),
+    }
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
-    shared = {"n": 7, "f": 2, "momentum_at": ("worker", "update"), "participants": participants}
+    shared = {"n": 7, "f": 1, "momentum_at": ("worker", "update"), "participants": participants}
 
-    def result(**options):
+    def result(columns=columns, **options):
         config = Config(**shared, **options)
-        simulator = make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
+        chosen = aggregators.median, attacks.a_little_is_enough
+        simulator = make_simulator(config, task, *chosen, columns=columns)
         return run((simulator, task.data), [lane(1)], 1)[0]
 
-    whole, bare = result(evaluate_every=3), result(evaluate_every=None, study=False)
+    whole, bare = result(evaluate_every=3), result({}, evaluate_every=None, study=False)
     np.testing.assert_allclose(bare.parameters, whole.parameters, rtol=1e-4, atol=1e-5)
     kept = [
         "step",
@@ -130,36 +135,25 @@ def test_without_study_and_evaluation_a_run_is_the_same(problem, participants):
     assert bare.columns["accuracy"][-1] == pytest.approx(whole.columns["accuracy"][-1], abs=5e-3)
     assert np.all(np.isnan(bare.columns["accuracy"][:-1]))
 
-
-@pytest.mark.slower
-def test_a_cell_of_a_sweep_equals_the_lone_run(problem):
-    simulator, arrays = problem
-    alone = lane(4, "update", 0.1)
-    key = jax.random.key(alone.seed)
-    state = jax.jit(simulator.initialise)(key)
-    state, metrics = jax.jit(simulator.advance, static_argnums=5)(
-        state, alone.hyperparameters, arrays, key, jnp.int32(0), STEPS
-    )
-    (result,) = run(problem, [alone], 1)
-    # Another program, jit instead of pmap of vmap: the same numbers up to rounding, which 8 steps
-    # amplify.
-    np.testing.assert_allclose(result.parameters, state.parameters, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(result.columns["loss"][:-1], metrics.loss, rtol=1e-4)
+    told = whole.columns
+    np.testing.assert_allclose(told["norm"], told["honest_norm"], rtol=1e-5)
+    if participants is None:
+        expected = told["loss"][:-1] + 100 * np.arange(STEPS)
+        np.testing.assert_allclose(told["mean_loss"][:-1], expected)
+    assert np.isfinite(told["gap"][:-1]).all() and np.isnan(told["gap"][-1])
+    with pytest.raises(ValueError, match=r"names of their own, got \['loss'\]"):
+        result({"loss": jnp.mean})
 
 
 @pytest.mark.slower
 def test_same_seed_same_start_and_data_under_every_rule(problem):
     _, arrays = problem
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
-    first_losses = []
-    for rule in (aggregators.median, aggregators.trimmed_mean):
-        simulator = make_simulator(
-            Config(n=7, f=2, momentum_at=()), task, rule, attacks.fall_of_empires
-        )
-        hyperparameters = Hyperparameters(learning_rate=0.1)
-        (result,) = run((simulator, arrays), [many_runs.Lane(3, hyperparameters)], 1)
-        first_losses.append(result.columns["loss"][0])
-    assert first_losses[0] == pytest.approx(first_losses[1], rel=1e-6)
+    config = Config(n=7, f=2, momentum_at=(), study=False, evaluate_every=None)
+    other = make_simulator(config, task, aggregators.trimmed_mean, attacks.fall_of_empires)
+    (result,) = run((other, arrays), [many_runs.Lane(3, Hyperparameters(learning_rate=0.1))], 1)
+    (expected,) = run(problem, [lane(3)], 1)
+    assert result.columns["loss"][0] == pytest.approx(expected.columns["loss"][0], rel=1e-6)
 
 
 def test_columns_of_a_result(problem):
@@ -184,48 +178,29 @@ def test_columns_of_a_result(problem):
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize("participants", [None, 5])
-def test_a_column_of_one_s_own(participants):
-    """It is given what the other columns tell of; also where chance decides who is there."""
+def test_one_program_runs_with_and_without_nesterov_and_is_the_lone_run(problem):
+    """Another program, jit instead of pmap of vmap: the same numbers up to rounding, which 8 steps
+    amplify.
+    """
     task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
-    columns = {
-        "mean_loss": lambda *, losses, step: jnp.mean(losses) + 100 * step,
-        "norm": lambda *, honest: jnp.linalg.norm(jnp.mean(honest, axis=0)),
-        "gap": lambda *, aggregate, byzantine: jnp.sum(byzantine) - jnp.sum(aggregate),
-    }
-    config = Config(n=7, f=2, participants=participants, evaluate_every=None)
-    simulator = make_simulator(
-        config, task, aggregators.median, attacks.a_little_is_enough, columns=columns
+    places = ("worker", "update")
+    config = Config(n=7, f=2, momentum_at=places, nesterov=True, evaluate_every=3)
+    both = make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
+    given, key = lane(4, "update", 0.1), jax.random.key(4)
+    state = jax.jit(both.initialise)(key)
+    state, metrics = jax.jit(both.advance, static_argnums=5)(
+        state, given.hyperparameters, task.data, key, np.int32(0), STEPS
     )
-    given = lane(1, places=())
-    (result,) = many_runs.sweep(simulator, [given], task.data, steps=4, width=1)
-    told = result.columns
-    np.testing.assert_allclose(told["norm"], told["honest_norm"], rtol=1e-5)
-    if participants is None:
-        np.testing.assert_allclose(told["mean_loss"][:-1], told["loss"][:-1] + 100 * np.arange(4))
-    assert np.isfinite(told["gap"][:-1]).all() and np.isnan(told["gap"][-1])
-    with pytest.raises(ValueError, match=r"names of their own, got \['loss'\]"):
-        make_simulator(config, task, aggregators.median, attacks.zero, columns={"loss": jnp.mean})
-
-
-@pytest.mark.slower
-def test_one_program_runs_with_and_without_nesterov():
-    task = classification(data.load("digits"), models.Dense(hidden=8), batch_size=6)
-
-    def simulator(nesterov):
-        config = Config(n=7, f=2, momentum_at=("worker",), nesterov=nesterov, evaluate_every=3)
-        return make_simulator(config, task, aggregators.median, attacks.a_little_is_enough)
-
-    both, given = simulator(True), lane(1, places=())
-    for look_ahead, alone in ((True, both), (False, simulator(False))):
-        (got,) = many_runs.sweep(
-            both, [given], task.data, steps=STEPS, width=1, look_ahead=look_ahead
-        )
-        key = jax.random.key(1)
-        state, _ = jax.jit(alone.advance, static_argnums=5)(
-            jax.jit(alone.initialise)(key), given.hyperparameters, task.data, key, 0, STEPS
-        )
-        np.testing.assert_allclose(got.parameters, state.parameters, rtol=1e-4, atol=1e-6)
+    options = dict(steps=STEPS, width=1)
+    ahead, straight = (
+        next(many_runs.sweep(both, [given], task.data, look_ahead=look_ahead, **options))
+        for look_ahead in (True, False)
+    )
+    np.testing.assert_allclose(ahead.parameters, state.parameters, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ahead.columns["loss"][:-1], metrics.loss, rtol=1e-4)
+    (without,) = run(problem, [given], 1)
+    np.testing.assert_allclose(straight.parameters, without.parameters, rtol=1e-4, atol=1e-6)
+    assert np.abs(straight.parameters - ahead.parameters).max() > 1e-3
 
 
 def test_a_run_in_double_precision_is_given_numbers_of_all_digits():
