@@ -23,11 +23,18 @@ class Normalised(nn.Module):
         return nn.Dense(10)(x)
 
 
+def problem_of(model, **mode):
+    config = Config(n=3, f=0, evaluate_every=2, study=False)
+    task = classification(data.load("digits"), model, batch_size=4, **mode)
+    return task, make_simulator(config, task, aggregators.median, None)
+
+
 @pytest.fixture(scope="module")
 def problem():
-    config = Config(n=3, f=0, evaluate_every=2)
-    task = classification(data.load("digits"), models.Dense(hidden=4), batch_size=4)
-    return task, make_simulator(config, task, aggregators.median, None)
+    return problem_of(models.Dense(hidden=4))
+
+
+OPTIONS = dict(steps=STEPS, width=2, chunk=2, devices=jax.devices()[:1])
 
 
 def lanes(*seeds):
@@ -43,10 +50,9 @@ def together(calls, index):
 def test_all_calls_are_the_columns(problem, tmp_path):
     task, simulator = problem
     kept = checkpoints.Checkpoints(tmp_path, float("inf"), {}, lambda file: False)
-    options = dict(steps=STEPS, width=2, chunk=2, devices=jax.devices()[:1])
     calls = []
     for result in sweep(
-        simulator, lanes(1, 2, 3), task.data, **options, watch=lambda *call: calls.append(call)
+        simulator, lanes(1, 2, 3), task.data, **OPTIONS, watch=lambda *call: calls.append(call)
     ):
         found = together(calls, result.index)
         assert found.keys() == result.columns.keys()
@@ -62,7 +68,7 @@ def test_all_calls_are_the_columns(problem, tmp_path):
                 simulator,
                 lanes(3, 4),
                 task.data,
-                **options,
+                **OPTIONS,
                 checkpoints=kept,
                 stop=lambda: next(turns),
             )
@@ -73,7 +79,7 @@ def test_all_calls_are_the_columns(problem, tmp_path):
             simulator,
             lanes(3, 4),
             task.data,
-            **options,
+            **OPTIONS,
             checkpoints=kept,
             watch=lambda *call: again.append(call),
         )
@@ -86,27 +92,23 @@ def test_all_calls_are_the_columns(problem, tmp_path):
 @pytest.mark.slower
 def test_a_watch_that_cannot_be_called_and_one_that_raises(problem):
     task, simulator = problem
-    some = dict(steps=STEPS, width=1, devices=jax.devices()[:1])
     with pytest.raises(TypeError, match="watch must be"):
-        sweep(simulator, lanes(1), task.data, **some, watch="accuracy")
+        sweep(simulator, lanes(1), task.data, **OPTIONS, watch="accuracy")
 
     def broken(index, columns):
         raise RuntimeError("no such server")
 
     with pytest.raises(RuntimeError, match="no such server"):
-        list(sweep(simulator, lanes(1), task.data, **some, watch=broken))
+        list(sweep(simulator, lanes(1), task.data, **OPTIONS, watch=broken))
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize("model", [models.Dense(hidden=4), Normalised()], ids=["plain", "running"])
-def test_what_a_run_trained_has_the_accuracy_of_its_last_row(model):
-    mode = {"train_mode": True} if isinstance(model, Normalised) else {}
-    task = classification(data.load("digits"), model, batch_size=4, **mode)
-    simulator = make_simulator(Config(n=3, f=0, evaluate_every=5), task, aggregators.median, None)
-    for result in sweep(
-        simulator, lanes(1, 2), task.data, steps=STEPS, width=2, devices=jax.devices()[:1]
-    ):
+@pytest.mark.parametrize("running", [False, True])
+def test_what_a_run_trained_has_the_accuracy_of_its_last_row(problem, running):
+    task, simulator = problem_of(Normalised(), train_mode=True) if running else problem
+    accuracy = jax.jit(task.accuracy)
+    for result in sweep(simulator, lanes(1, 2), task.data, **OPTIONS):
+        assert ("batch_stats" in result.model_state) == running
         parameters = simulator.unravel(jnp.asarray(result.parameters))
-        assert ("batch_stats" in result.model_state) == bool(mode)
-        accuracy = task.accuracy(task.data, parameters, result.model_state, jax.random.key(0))
-        assert float(accuracy) == pytest.approx(result.columns["accuracy"][-1], abs=1e-6)
+        found = accuracy(task.data, parameters, result.model_state, jax.random.key(0))
+        assert float(found) == pytest.approx(result.columns["accuracy"][-1], abs=1e-6)
