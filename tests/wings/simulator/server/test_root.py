@@ -17,6 +17,7 @@ from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.simulator import Config, Hyperparameters, make_simulator
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Task, classification
+from tests.support.compiled import quick_jit
 
 D, N, F, RATE = 3, 7, 2, 0.1
 RNG = np.random.default_rng(0)
@@ -92,16 +93,16 @@ RULES = {
 }
 
 
-def simulate(rule, attack, steps=12, hyperparameters=None, task=quadratic, first=0, state=None):
+def simulate(rule, attack, steps=12, task=quadratic):
     simulator = make_simulator(Config(N, F, momentum_at=(), study=False), task, rule, attack)
-    hyperparameters = hyperparameters or Hyperparameters(RATE)
     key = jax.random.key(1)
-    state = simulator.initialise(key) if state is None else state
-    for step in range(first, steps):
-        state, _ = jax.jit(simulator.advance, static_argnums=5)(
-            state, hyperparameters, task.data, key, step, 1
-        )
-    return state
+
+    @quick_jit
+    def run(data):
+        state = simulator.initialise(key)
+        return simulator.advance(state, Hyperparameters(RATE), data, key, 0, steps)[0]
+
+    return run(task.data)
 
 
 @pytest.mark.slower
@@ -110,14 +111,19 @@ def test_runs_as_written_from_the_paper(name):
     rule, reference = RULES[name]
     clip, l2 = 1.5, 0.1
     simulator = make_simulator(Config(N, F, momentum_at=()), quadratic, rule, reverse)
-    advance = jax.jit(simulator.advance, static_argnums=5)
     key = jax.random.key(1)
-    state, numbers = simulator.initialise(key), Hyperparameters(RATE, clip=clip, l2=l2)
+
+    @quick_jit
+    def advance(state, data, step):
+        drawn = quadratic.batches(data, jax.random.fold_in(key, 1), step, 1, N - F)
+        numbers = Hyperparameters(RATE, clip=clip, l2=l2)
+        return drawn[0], simulator.advance(state, numbers, data, key, step, 1)[0]
+
+    state = quick_jit(simulator.initialise)(key)
     expected = np.array([3.0, -1.0, 0.5])
     for step in range(12):
-        state, _ = advance(state, numbers, quadratic.data, key, step, 1)
-        drawn = quadratic.batches(quadratic.data, jax.random.fold_in(key, 1), step, 1, N - F)
-        rows = expected - TARGETS.astype(np.float64)[np.asarray(drawn[0])].mean(axis=1)
+        drawn, state = advance(state, quadratic.data, np.int32(step))
+        rows = expected - TARGETS.astype(np.float64)[drawn].mean(axis=1)
         rows += l2 * expected / np.linalg.norm(expected)
         rows *= np.minimum(1, clip / np.linalg.norm(rows, axis=1))[:, None]
         rows = np.concatenate([rows, np.repeat(-3 * rows.mean(axis=0)[None], F, axis=0)])
@@ -157,16 +163,22 @@ def test_an_attack_that_knows_the_root_set():
 
 @pytest.mark.slower
 def test_a_search_against_the_rule_with_and_without_the_root_set():
-    honest, trusted = jnp.asarray(TARGETS[:5]), jnp.asarray(OWN.mean(axis=0))
+    honest, trusted = TARGETS[:5], OWN.mean(axis=0)
     key = jax.random.key(0)
     knowing = attacks.adaptive("little", fltrust)
     guessing = attacks.adaptive("little", fltrust, knows_root=False)
-    by_hand = [
-        attacks.adaptive("little", functools.partial(fltrust, trusted=one))(key, honest, 2)
-        for one in (trusted, honest.mean(axis=0))
-    ]
-    np.testing.assert_array_equal(knowing(key, honest, 2, trusted=trusted), by_hand[0])
-    np.testing.assert_array_equal(guessing(key, honest, 2), by_hand[1])
+
+    def by_hand(honest, trusted):
+        attack = attacks.adaptive("little", functools.partial(fltrust, trusted=trusted))
+        return attack(key, honest, 2)
+
+    @quick_jit
+    def sent(honest, trusted):
+        known = knowing(key, honest, 2, trusted=trusted), by_hand(honest, trusted)
+        return known, (guessing(key, honest, 2), by_hand(honest, honest.mean(axis=0)))
+
+    for rows, expected in sent(honest, trusted):
+        np.testing.assert_array_equal(rows, expected)
     reached = [simulate(fltrust, one, steps=1).parameters for one in (knowing, guessing)]
     assert np.all(np.isfinite(reached))
     with pytest.raises(ValueError, match="zeno asks for root"):
@@ -201,23 +213,29 @@ def images(root, dataset=EIGHT):
 def test_the_loss_on_images_is_that_of_a_batch_of_them():
     numbers = draw(jax.random.key(0), EIGHT.train_labels, 9)
     task = images(numbers)
-    parameters, state = task.initialise(jax.random.key(1))
-    own = task.root_loss(task.data, parameters, state, jax.random.key(2))
-    batch = task.loss(task.data, parameters, state, jnp.asarray(numbers), jax.random.key(2))[0]
-    np.testing.assert_allclose(own, batch, rtol=1e-6)
     rest, root = hold_out(EIGHT, numbers)
     apart = images(root, rest)
     assert len(rest.train_labels) == 51
-    np.testing.assert_allclose(
-        apart.root_loss(apart.data, parameters, state, jax.random.key(2)), own, rtol=1e-6
-    )
+
+    @quick_jit
+    def losses(data, data_apart, numbers):
+        given, key = task.initialise(jax.random.key(1)), jax.random.key(2)
+        batch, _ = task.loss(data, *given, numbers, key)
+        return batch, task.root_loss(data, *given, key), apart.root_loss(data_apart, *given, key)
+
+    batch, own, held_out = losses(task.data, apart.data, numbers)
+    np.testing.assert_allclose(own, batch, rtol=1e-6)
+    np.testing.assert_allclose(held_out, own, rtol=1e-6)
 
 
 @pytest.mark.slower
 def test_the_same_alone_beside_others_and_after_a_stop():
     task = images(draw(jax.random.key(0), EIGHT.train_labels, 9))
     simulator = make_simulator(
-        Config(N, F, momentum_at=(), evaluate_every=2), task, zeno, attacks.sign_flipping
+        Config(N, F, momentum_at=(), evaluate_every=2, study=False),
+        task,
+        zeno,
+        attacks.sign_flipping,
     )
     lanes = [Lane(seed, Hyperparameters(rate)) for seed, rate in ((1, 0.1), (2, 0.3))]
     beside = list(sweep(simulator, lanes, task.data, steps=4, width=2))
@@ -225,7 +243,7 @@ def test_the_same_alone_beside_others_and_after_a_stop():
     np.testing.assert_array_equal(beside[1].parameters, again[0].parameters)
 
     advance, key = jax.jit(simulator.advance, static_argnums=5), jax.random.key(3)
-    begin, numbers = simulator.initialise(key), Hyperparameters(0.1)
+    begin, numbers = jax.jit(simulator.initialise)(key), Hyperparameters(0.1)
     whole, _ = advance(begin, numbers, task.data, key, 0, 4)
     half, _ = advance(begin, numbers, task.data, key, 0, 2)
     resumed, _ = advance(half, numbers, task.data, key, 2, 2)
