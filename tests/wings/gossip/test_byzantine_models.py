@@ -20,6 +20,7 @@ from simbyz.gossip import (
 from simbyz.simulator import Hyperparameters, Momentum
 from simbyz.tasks import Dense, classification
 from simbyz.tasks.problems import quadratic
+from tests.support.compiled import quick_jit
 
 KEY = jax.random.key(1)
 GRAPH = graphs.small_world(jax.random.key(2), 8, 4, 0.3)
@@ -31,8 +32,12 @@ def run(network, task=TASK, attack=None, rule=rules.gossip, steps=4, **options):
     models = bool(network.byzantine)
     config = GossipConfig(network, byzantine_gradients=models, evaluate_every=None)
     simulator = make_gossip(config, task, rule, attack, **options)
-    advance = jax.jit(simulator.advance, static_argnums=5)
-    return advance(simulator.initialise(KEY), GIVEN, task.data, KEY, 0, steps)
+
+    @quick_jit
+    def whole(data):
+        return simulator.advance(simulator.initialise(KEY), GIVEN, data, KEY, 0, steps)
+
+    return whole(task.data)
 
 
 @pytest.mark.slower
@@ -45,7 +50,7 @@ def test_who_does_as_the_honest_do_is_one_of_them():
     assert not np.allclose(metrics.loss, told.loss)  # of the honest nodes alone
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_so_it_is_among_sampled_neighbours():
     with_model, plain = (run(Sampled(8, 3, 1, liars))[0] for liars in ((7,), ()))
     np.testing.assert_allclose(with_model.parameters, plain.parameters, atol=1e-6)
@@ -60,7 +65,7 @@ def test_an_attack_is_given_what_they_would_have_sent(aimed):
     zeros = jnp.zeros((8, 3))
     state = simulator.start(vectors, {})
     given = Hyperparameters(0.0, worker=Momentum())
-    after, _ = jax.jit(simulator.apply)(state, given, KEY, 0, zeros, zeros[:, 0])
+    after, _ = quick_jit(simulator.apply)(state, given, KEY, 0, zeros, zeros[:, 0])
     # Behind the honest nodes' six rows are those of nodes 2 and 5.
     np.testing.assert_allclose(after.parameters[:6], np.stack([-vectors[7]] * 6))
 
@@ -71,7 +76,7 @@ def test_a_byzantine_node_meets_its_own_vector_not_what_it_sends(network):
     simulator = make_gossip(config, TASK, lambda rows, f: rows[0], flipped)
     vectors = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     zeros, given = jnp.zeros((8, 3)), Hyperparameters(0.0)
-    after, _ = jax.jit(simulator.apply)(
+    after, _ = quick_jit(simulator.apply)(
         simulator.start(vectors, {}), given, KEY, 0, zeros, zeros[:, 0]
     )
     np.testing.assert_array_equal(after.parameters, vectors)
@@ -81,7 +86,7 @@ def flipped(key, honest, num_byzantine, *, own):
     return -own
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_poisoned_labels_act():
     digits = data.load("digits")
     task = classification(digits, Dense(4), batch_size=8)

@@ -39,14 +39,14 @@ def taken(at_once):
     return memory.temp_size_in_bytes
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_memory_follows_the_edges():
     edges, nodes, all_pairs = (4 * D * count for count in (N * (DEGREE + 1), N, N**2))
     assert taken(None) < 8 * edges < all_pairs / 4
     assert taken(10) < 8 * nodes
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_memory_falls_with_the_devices():
     """Also of groups that can't be divided, of which a node is computed twice."""
     graph = graphs.regular(jax.random.key(1), N, DEGREE)

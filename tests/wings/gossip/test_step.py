@@ -16,6 +16,7 @@ from simbyz.simulator.metrics import bits_sent
 from simbyz.simulator.workers import compress, top_k
 from simbyz.tasks.problems import quadratic
 from tests.reference import gossip as reference
+from tests.support.compiled import quick_jit
 
 KEY = jax.random.key(3)
 D, RATE, DECAY = 5, 0.2, 0.8
@@ -33,7 +34,7 @@ def run(config, rule, attack=None, steps=6, momentum=True, start=None, **options
     data = problem(config.honest).task.data
     worker = Momentum(DECAY, 1 - DECAY) if momentum else None
 
-    @jax.jit
+    @quick_jit
     def whole(key):
         state = simulator.initialise(key) if start is None else simulator.start(start, {})
         return simulator.advance(state, Hyperparameters(RATE, worker=worker), data, key, 0, steps)
@@ -94,7 +95,7 @@ def gradient_of(h):
     [
         ("after", 2, False),
         ("before", 1, True),
-        pytest.param("gradients", 1, False, marks=pytest.mark.thorough),
+        ("gradients", 1, False),
     ],
 )
 def test_a_run_is_the_loop_over_nodes(exchange, rounds, corrected):
@@ -146,15 +147,7 @@ def test_nodes_filled_up_to_one_shape_are_the_loop(name):
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize(
-    "name",
-    [
-        "trimmed_mean",
-        pytest.param("krum", marks=pytest.mark.thorough),
-        pytest.param("geometric_median", marks=pytest.mark.thorough),
-        pytest.param("centered_clipping", marks=pytest.mark.thorough),
-    ],
-)
+@pytest.mark.parametrize("name", ["trimmed_mean", "krum", "geometric_median", "centered_clipping"])
 def test_on_a_complete_graph_it_is_the_servers_run(name):
     """All nodes start equal and get the same Byzantine rows."""
     n, f = 8, 2
@@ -169,13 +162,13 @@ def test_on_a_complete_graph_it_is_the_servers_run(name):
         Config(n=n, f=f, evaluate_every=None, study=False), task, rule, attacks.gaussian
     )
 
-    @jax.jit
+    @quick_jit
     def theirs(key):
         given = Hyperparameters(RATE, worker=Momentum(DECAY, 1 - DECAY))
         return server.advance(server.initialise(key), given, task.data, key, 0, 6)
 
     expected, told = theirs(KEY)
-    config = GossipConfig(network, exchange="gradients", evaluate_every=None)
+    config = GossipConfig(network, exchange="gradients", evaluate_every=None, study=False)
     made, metrics = run(config, rule, attacks.gaussian)
     np.testing.assert_allclose(made, np.stack([expected.parameters] * 6), atol=1e-6)
     np.testing.assert_allclose(metrics.loss, told.loss, atol=1e-6)
@@ -190,7 +183,7 @@ def test_without_attackers_consensus_comes_at_the_rate_of_the_gap():
     config = GossipConfig(network, momentum=False, evaluate_every=None)
     simulator = make_gossip(config, problem(8).task, rules.gossip)
 
-    @jax.jit
+    @quick_jit
     def whole(key):
         return simulator.advance(
             simulator.start(start, {}), Hyperparameters(0.0), problem(8).task.data, key, 0, 30
@@ -213,7 +206,7 @@ def test_gradient_tracking_finds_the_optimum_that_plain_steps_miss():
         config = GossipConfig(network, tracking=tracking, momentum=False, evaluate_every=None)
         simulator = make_gossip(config, exact.task, rules.gossip)
 
-        @jax.jit
+        @quick_jit
         def whole(key, simulator=simulator):
             state = simulator.initialise(key)
             return simulator.advance(state, Hyperparameters(0.3), exact.task.data, key, 0, 900)[0]
@@ -229,7 +222,7 @@ def test_tracking_starts_at_the_gradient_wherever_a_run_starts(first):
     simulator = make_gossip(config, problem(5).task, rules.gossip, attacks.gaussian)
     gradients = np.random.default_rng(0).normal(size=(5, D)).astype(np.float32)
     state = simulator.start(np.zeros(D, np.float32), {})
-    apply = jax.jit(simulator.apply)
+    apply = quick_jit(simulator.apply)
     after, _ = apply(state, Hyperparameters(RATE), KEY, first, gradients, gradients[:, 0])
     np.testing.assert_array_equal(after.tracking.estimates, gradients)
 
@@ -246,7 +239,7 @@ def test_networks_take_turns_and_nodes_may_be_handled_in_parts():
         problem(6).task,
         rules.gossip,
     )
-    state, _ = jax.jit(simulator.advance, static_argnums=5)(
+    state, _ = quick_jit(simulator.advance, static_argnums=5)(
         simulator.start(start, {}), Hyperparameters(0.0), problem(6).task.data, KEY, 0, 3
     )
     np.testing.assert_allclose(state.parameters, vectors, atol=1e-5)

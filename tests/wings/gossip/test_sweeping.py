@@ -11,6 +11,7 @@ from simbyz.simulator import Hyperparameters, Momentum
 from simbyz.sweeps import Lane, Stopped, sweep
 from simbyz.sweeps.checkpoints import Checkpoints
 from simbyz.tasks.problems import quadratic
+from tests.support.compiled import quick_jit
 
 NETWORK = Network(graphs.ring(8, 4), (3,))
 CONFIG = GossipConfig(
@@ -49,7 +50,7 @@ def test_a_run_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
             np.testing.assert_array_equal(one.columns[name], other.columns[name])
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_local_steps_are_steps_of_each_node():
     """Without an exchange that changes anything, two local steps are two steps."""
     alone = Network(graphs.from_edges(1, []))
@@ -58,14 +59,18 @@ def test_local_steps_are_steps_of_each_node():
     for steps, local in ((2, 2), (4, 1)):
         config = GossipConfig(alone, local_steps=local, momentum=False, evaluate_every=None)
         simulator = make_gossip(config, task, rules.gossip)
-        start = simulator.start(np.ones(4, np.float32), {})
-        advance = jax.jit(simulator.advance, static_argnums=5)
         key = jax.random.key(0)
-        ends.append(advance(start, Hyperparameters(0.1), task.data, key, 0, steps)[0].parameters)
+
+        @quick_jit
+        def run(data, simulator=simulator, steps=steps, key=key):
+            start = simulator.start(np.ones(4, np.float32), {})
+            return simulator.advance(start, Hyperparameters(0.1), data, key, 0, steps)[0]
+
+        ends.append(run(task.data).parameters)
     np.testing.assert_allclose(*ends, rtol=1e-6)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_nodes_are_cut_over_devices():
     """Two devices hold half of the nodes each, and the run is that of one."""
     network = Network(graphs.regular(jax.random.key(0), 10, 4), (2, 5), strict=False)
@@ -73,8 +78,8 @@ def test_nodes_are_cut_over_devices():
     simulator = make_gossip(GossipConfig(network), task, rules.clipped_gossip, sign_flipping)
     given = Hyperparameters(0.2, worker=Momentum(0.9, 0.1))
     key = jax.random.key(1)
-    alone, told = jax.jit(simulator.advance, static_argnums=5)(
-        simulator.initialise(key), given, task.data, key, 0, 4
+    alone, told = quick_jit(simulator.advance, static_argnums=5)(
+        quick_jit(simulator.initialise)(key), given, task.data, key, 0, 4
     )
     over = shard(simulator, jax.devices()[:2])
     state, metrics = over.advance(over.initialise(key), given, task.data, key, 0, 4)
