@@ -14,10 +14,11 @@ from simbyz.simulator.keys import BATCHES, INITIALISE
 from simbyz.simulator.participation import participants
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Task
+from tests.support.compiled import quick_jit
 from tests.wings.simulator import quadratic
 
 SCALE = np.array([1.0, 0.5, 2.0], np.float32)
-REDUCED = Config(n=4, f=0, variance_reduction=True)
+REDUCED = Config(n=4, f=0, variance_reduction=True, study=False)
 
 
 @functools.cache
@@ -89,7 +90,8 @@ def test_against_the_recurrence(momentum):
 def test_without_decay_it_is_plain_gradients():
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.0))
     reduced, _ = run(REDUCED, hyperparameters)
-    plain, _ = run(Config(n=4, f=0, momentum_at=()), hyperparameters._replace(worker=None))
+    config = Config(n=4, f=0, momentum_at=(), study=False)
+    plain, _ = run(config, hyperparameters._replace(worker=None))
     np.testing.assert_allclose(reduced.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
 
 
@@ -98,7 +100,7 @@ def test_it_estimates_the_gradient_better_than_plain_momentum():
     """Far from the optimum plain momentum lags: its error to the true gradient is larger."""
     errors = {}
     for variance_reduction in (False, True):
-        config = Config(n=4, f=0, variance_reduction=variance_reduction)
+        config = Config(n=4, f=0, variance_reduction=variance_reduction, study=False)
         task, errors[variance_reduction] = noisy(0.1), []
         simulator = make_simulator(config, task, aggregators.average, None)
         hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
@@ -112,7 +114,7 @@ def test_it_estimates_the_gradient_better_than_plain_momentum():
             end, _ = simulator.advance(start, hyperparameters, task.data, key, 20, 1)
             return end.senders[-1] - SCALE[None] * start.parameters[None]
 
-        apart = np.asarray(jax.jit(jax.vmap(error))(jnp.arange(50)))
+        apart = np.asarray(quick_jit(jax.vmap(error))(np.arange(50)))
         errors[variance_reduction] = np.mean(np.sum(np.square(apart), axis=-1))
     assert errors[True] < errors[False] / 2
 
@@ -120,7 +122,9 @@ def test_it_estimates_the_gradient_better_than_plain_momentum():
 @pytest.mark.slower
 @pytest.mark.parametrize("redraw", [False, True])
 def test_it_goes_with_rules_attacks_and_redrawing(redraw):
-    config = Config(n=9, f=2, redraw=redraw, variance_reduction=True, evaluate_every=100)
+    config = Config(
+        n=9, f=2, redraw=redraw, variance_reduction=True, evaluate_every=100, study=False
+    )
     hyperparameters = Hyperparameters(
         0.1, worker=Momentum(0.9, 0.1), attack={"factor": -1.5 if redraw else 3.0}
     )
@@ -136,10 +140,10 @@ def test_chunks_and_lanes_of_a_sweep_change_nothing():
     task = noisy(0.5)
     hyperparameters = Hyperparameters(0.05, worker=Momentum(0.9, 0.1))
     simulator = make_simulator(REDUCED, task, aggregators.average, None)
-    advance = jax.jit(simulator.advance, static_argnums=5)
+    advance = quick_jit(simulator.advance, static_argnums=5)
     key = jax.random.key(0)
-    whole, _ = advance(simulator.initialise(key), hyperparameters, {}, key, 0, 6)
-    state = simulator.initialise(key)
+    state = quick_jit(simulator.initialise)(key)
+    whole, _ = advance(state, hyperparameters, {}, key, 0, 6)
     for first in (0, 3):
         state, _ = advance(state, hyperparameters, {}, key, first, 3)
     np.testing.assert_allclose(state.parameters, whole.parameters, rtol=1e-6)
@@ -178,7 +182,7 @@ def test_with_places_nesterov_participants_and_local_steps(options):
     k, nesterov = options.get("local_steps", 1), options.get("nesterov", False)
     place, task = options["momentum_at"][-1], noisy(0.5)
     count = {} if options.get("participants") is None else {"byzantine_participants": 1}
-    config = Config(n=n, f=f, variance_reduction=True, **options, **count)
+    config = Config(n=n, f=f, variance_reduction=True, study=False, **options, **count)
     momentum = dict.fromkeys(options["momentum_at"], Momentum()) | {place: Momentum(decay, gain)}
     hyperparameters = Hyperparameters(rate, attack={"factor": 1.5}, **momentum)
     rule, attack = aggregators.trimmed_mean, attacks.fall_of_empires
@@ -231,8 +235,9 @@ def test_a_run_without_nesterov_in_a_program_with_it():
     task, key = noisy(0.5), jax.random.key(0)
     ahead = dataclasses.replace(REDUCED, nesterov=True)
     simulator = make_simulator(ahead, task, aggregators.average, None)
-    advance = jax.jit(simulator.advance, static_argnums=5)
-    state, _ = advance(simulator.initialise(key), hyperparameters, {}, key, 0, 5, False)
+    advance = quick_jit(simulator.advance, static_argnums=5)
+    state = quick_jit(simulator.initialise)(key)
+    state, _ = advance(state, hyperparameters, {}, key, 0, 5, False)
     np.testing.assert_allclose(state.parameters, plain.parameters, rtol=1e-5)
 
 
