@@ -12,6 +12,7 @@ from simbyz.attacks.base import StatefulAttack
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.participation import participants
 from simbyz.simulator.weighting import by_counts, may_vanish
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.pulled import pulled
 
 TARGETS = np.array([[0, 4], [1, 0], [2, 2], [5, 1], [3, -1], [7, 7]], np.float32)
@@ -23,9 +24,13 @@ def run(config, rule, attack=None, **more):
     task = pulled(TARGETS, (1, 1))
     simulator = make_simulator(config, task, rule, attack, **more)
     places = {place: Momentum(DECAY) for place in config.momentum_at}
-    advance = jax.jit(simulator.advance, static_argnums=5)
-    start = simulator.initialise(KEY)
-    return advance(start, Hyperparameters(RATE, **places), task.data, KEY, 0, STEPS)
+
+    @quick_jit
+    def whole(data):
+        start = simulator.initialise(KEY)
+        return simulator.advance(start, Hyperparameters(RATE, **places), data, KEY, 0, STEPS)
+
+    return whole(task.data)
 
 
 def by_hand(config):
@@ -55,7 +60,7 @@ def by_hand(config):
 @pytest.mark.parametrize("places", [(), ("worker",), ("update",), ("server",)], ids=str)
 def test_a_step_without_mass_changes_nothing(places):
     """Not the model, no momentum; the column says so."""
-    config = Config(n=6, f=0, participants=2, momentum_at=places)
+    config = Config(n=6, f=0, participants=2, momentum_at=places, study=False)
     state, metrics = run(config, weighted_average, weights=by_counts(COUNTS))
     expected, masses = by_hand(config)
     assert 0 < np.count_nonzero(np.array(masses) == 0) < STEPS
@@ -66,7 +71,9 @@ def test_a_step_without_mass_changes_nothing(places):
 @pytest.mark.slower
 def test_variance_is_reduced_from_the_first_step_with_a_mass():
     """Before it no gradient counted, so that none is taken for the last one."""
-    config = Config(n=6, f=0, participants=1, momentum_at=("update",), variance_reduction=True)
+    config = Config(
+        n=6, f=0, participants=1, momentum_at=("update",), variance_reduction=True, study=False
+    )
     who = [int(participants(config, KEY, step).workers[0]) for step in range(STEPS)]
     counts = np.arange(6) != who[0]
     state, metrics = run(config, weighted_average, weights=by_counts(counts))
@@ -93,7 +100,7 @@ def test_the_whole_state_stays(name):
         start=lambda dimension: jnp.int32(0),
         send=lambda key, honest, count, state: (honest[:count], state + 1),
     )
-    config = Config(n=6, f=1, participants=3, byzantine_participants=1, momentum_at=())
+    config = Config(n=6, f=1, participants=3, byzantine_participants=1, momentum_at=(), study=False)
     weights = by_counts(COUNTS[:5], claimed=0)
     state, metrics = run(config, rule, attack, weights=weights, optimizer=optax.adam(1.0))
     moved = np.count_nonzero(metrics.mass)
@@ -109,7 +116,7 @@ def test_masses_of_a_few_steps_only():
     def attack(key, honest, count):
         return jnp.full((count, 2), 4.0)
 
-    config = Config(n=6, f=2, participants=3, momentum_at=())
+    config = Config(n=6, f=2, participants=3, momentum_at=(), study=False)
     weights = by_counts([0, 0, 0, 1e-30, 0, 0], claimed=5)
     state, metrics = run(config, weighted_average, attack, weights=weights)
     theta = np.ones(2)

@@ -45,7 +45,7 @@ def test_without_attack_the_optimum_is_reached(place, nesterov):
 
 @pytest.mark.slower
 def test_one_attacker_carries_the_average_away_and_not_the_median():
-    config = Config(n=8, f=1, momentum_at=())
+    config = Config(n=8, f=1, momentum_at=(), study=False)
     attack = attacks.fall_of_empires
     hyperparameters = Hyperparameters(learning_rate=0.2, attack={"factor": 30.0})
     averaged, _ = run(config, hyperparameters, aggregators.average, attack)
@@ -71,7 +71,7 @@ def test_a_crashed_worker_does_not_stop_krum():
 
 @pytest.mark.slower
 def test_fewer_attackers_than_tolerated():
-    config = Config(n=9, f=3, num_byzantine=1, momentum_at=())
+    config = Config(n=9, f=3, num_byzantine=1, momentum_at=(), study=False)
     assert (config.honest, config.byzantine) == (8, 1)
     hyperparameters = Hyperparameters(learning_rate=0.2, attack={"factor": 5.0})
     state, _ = run(config, hyperparameters, aggregators.trimmed_mean, attacks.fall_of_empires)
@@ -143,13 +143,13 @@ def test_places_without_decay_cost_nothing_but_state():
     )
     nowhere_else = {"worker": Momentum(), "server": Momentum()}
     few, _ = run(
-        Config(n=7, f=2, momentum_at=("update",)),
+        Config(n=7, f=2, momentum_at=("update",), study=False),
         hyperparameters,
         aggregators.median,
         attacks.fall_of_empires,
     )
     many, _ = run(
-        Config(n=7, f=2, momentum_at=("update", "worker", "server")),
+        Config(n=7, f=2, momentum_at=("update", "worker", "server"), study=False),
         hyperparameters._replace(**nowhere_else),
         aggregators.median,
         attacks.fall_of_empires,
@@ -163,7 +163,7 @@ def test_workers_one_by_one_or_a_few_at_once_change_nothing(nesterov):
     hyperparameters = Hyperparameters(learning_rate=0.2, worker=Momentum(0.9))
     results = [
         run(
-            Config(n=7, f=0, nesterov=nesterov, workers_at_once=at_once),
+            Config(n=7, f=0, nesterov=nesterov, workers_at_once=at_once, study=False),
             hyperparameters,
             aggregators.median,
             None,
@@ -226,7 +226,7 @@ def test_momentum_that_config_and_hyperparameters_disagree_about(places, momentu
 def test_the_learning_rate_that_acted_is_a_column(nesterov):
     """The schedule's factor included."""
     _, metrics = run(
-        Config(n=5, f=0, momentum_at=("update",), nesterov=nesterov),
+        Config(n=5, f=0, momentum_at=("update",), nesterov=nesterov, study=False),
         Hyperparameters(0.3, schedule={"power": 0.5}, update=Momentum(0.5)),
         aggregators.average,
         None,
@@ -267,7 +267,7 @@ def test_batch_statistics_and_dropout_act_when_asked():
         task = classification(
             data.load("digits"), Normalised(), batch_size=4, train_mode=train_mode
         )
-        config = Config(n=3, f=0, momentum_at=(), evaluate_every=100)
+        config = Config(n=3, f=0, momentum_at=(), evaluate_every=100, study=False)
         state, metrics = run(
             config, Hyperparameters(learning_rate=0.01), aggregators.average, None, 2, task
         )

@@ -18,6 +18,7 @@ from simbyz.simulator.participation import identities, participants
 from simbyz.simulator.weighting import by_counts, masses_of
 from simbyz.tasks import classification, models
 from tests.reference.masses import BY_HAND, CONFIGURED, SELECTIONS, average_by_hand
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.pulled import pulled
 
 TARGETS = np.array([[0.0, 4.0], [1.0, 0.0], [2.0, 2.0], [5.0, 1.0], [3.0, -1.0]], np.float32)
@@ -28,9 +29,12 @@ def run(config, rule, attack=None, steps=1, task=None, rate=1.0, options=None, *
     simulator = make_simulator(config, task, rule, attack, **more)
     key = jax.random.key(0)
     hyperparameters = Hyperparameters(learning_rate=rate, attack=options or {})
-    return jax.jit(simulator.advance, static_argnums=5)(
-        simulator.initialise(key), hyperparameters, task.data, key, 0, steps
-    )
+
+    @quick_jit
+    def whole(data, hyperparameters):
+        return simulator.advance(simulator.initialise(key), hyperparameters, data, key, 0, steps)
+
+    return whole(task.data, hyperparameters)
 
 
 COUNTS = np.array([10, 20, 30, 5, 100])
@@ -40,7 +44,7 @@ COUNTS = np.array([10, 20, 30, 5, 100])
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_a_step_moves_to_what_the_masses_say(name):
     state, _ = run(
-        Config(n=5, f=0, momentum_at=()),
+        Config(n=5, f=0, momentum_at=(), study=False),
         CONFIGURED[name],
         weights=by_counts(COUNTS),
         selection=SELECTIONS[name],
@@ -58,7 +62,7 @@ def test_a_step_through_a_chain():
     lengths = np.maximum(np.linalg.norm(TARGETS, axis=1, keepdims=True), radius)
     expected = BY_HAND["weighted_median"](TARGETS * radius / lengths, COUNTS)
     for asked in (None, 5):
-        config = Config(n=5, f=0, momentum_at=(), participants=asked)
+        config = Config(n=5, f=0, momentum_at=(), participants=asked, study=False)
         state, _ = run(config, rule, weights=by_counts(COUNTS))
         np.testing.assert_allclose(state.parameters, expected, rtol=1e-5)
 
@@ -86,7 +90,7 @@ def test_claims_and_caps(claim, cap, masses):
 def test_a_believed_claim_breaks_the_median_and_a_cap_mends_it():
     def distance(cap):
         state, _ = run(
-            Config(n=5, f=1, momentum_at=()),
+            Config(n=5, f=1, momentum_at=(), study=False),
             aggregators.weighted_median,
             attacks.fall_of_empires,
             options={"factor": 1e3},
@@ -101,7 +105,7 @@ def test_a_believed_claim_breaks_the_median_and_a_cap_mends_it():
 @pytest.mark.slower
 def test_masses_go_with_the_workers_when_they_are_redrawn():
     """Byzantine workers claim 0, whoever they are: the average is that of the honest ones."""
-    config = Config(n=5, f=2, redraw=True, momentum_at=())
+    config = Config(n=5, f=2, redraw=True, momentum_at=(), study=False)
     rule = aggregators.weighted_average
 
     def attack(key, honest, count):
@@ -128,10 +132,12 @@ def test_the_average_by_counts_is_the_mean_over_all_examples():
         return classification(digits, models.Dense(hidden=4), batch_size=size, partition=made)
 
     rule = aggregators.weighted_average
-    config = Config(n=4, f=0, momentum_at=())
+    config = Config(n=4, f=0, momentum_at=(), study=False)
     weights = by_counts(made.counts)
     state, _ = run(config, rule, task=task_of(made, size), weights=weights)
-    whole, _ = run(Config(n=1, f=0, momentum_at=()), aggregators.average, task=task_of(None, 1437))
+    whole, _ = run(
+        Config(n=1, f=0, momentum_at=(), study=False), aggregators.average, task=task_of(None, 1437)
+    )
     np.testing.assert_allclose(state.parameters, whole.parameters, rtol=1e-4, atol=1e-6)
 
 
@@ -140,7 +146,7 @@ def test_a_rule_with_memory_may_ask_for_masses():
         return state / 2 + aggregators.weighted_average(stack, f, masses=masses)
 
     rule = StatefulRule(step, lambda zeros: zeros, lambda state, stack, aggregate: aggregate)
-    state, _ = run(Config(n=5, f=0, momentum_at=()), rule, weights=by_counts(COUNTS))
+    state, _ = run(Config(n=5, f=0, momentum_at=(), study=False), rule, weights=by_counts(COUNTS))
     np.testing.assert_allclose(state.parameters, average_by_hand(TARGETS, COUNTS), rtol=1e-5)
 
 

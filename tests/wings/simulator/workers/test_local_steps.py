@@ -12,6 +12,7 @@ from simbyz import aggregators, attacks
 from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.keys import BATCHES, INITIALISE
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.quadratic import TARGET, quadratic, run
 
 N, F, ROUNDS, K = 7, 2, 6, 3
@@ -88,7 +89,7 @@ def test_a_local_rate_of_zero_gives_sums_of_gradients_at_one_place():
         batches = task.batches(arrays, key, first_step * K, num_steps * K, num_workers)
         return jnp.mean(batches.reshape(num_steps, K, num_workers, 4), axis=1)
 
-    options = {"momentum_at": ("update",)}
+    options = {"momentum_at": ("update",), "study": False}
     hyperparameters = Hyperparameters(0.1, update=Momentum(0.9), local_learning_rate=0.0)
     many, _ = run(
         Config(N, 0, local_steps=K, **options), hyperparameters, aggregators.median, None, 5, task
@@ -136,11 +137,11 @@ MATRIX = [
 def test_with_rules_attacks_places_and_optimizers(options, rule, attack, place, optimizer):
     """Batched over seeds, each combination comes nearer to the optimum under attack."""
     task = quadratic()
-    config = Config(n=9, f=2, momentum_at=(place,), local_steps=2, **options)
+    config = Config(n=9, f=2, momentum_at=(place,), local_steps=2, study=False, **options)
     simulator = make_simulator(config, task, rule, attack, optimizer=optimizer)
     hyperparameters = Hyperparameters(0.05, **{place: Momentum(0.5, 0.5)})
 
-    @jax.jit
+    @quick_jit
     @jax.vmap
     def final(key):
         state = simulator.initialise(key)
