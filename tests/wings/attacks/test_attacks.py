@@ -76,7 +76,7 @@ NAMES = [name for name, _ in DEFINED]
         pytest.param(
             number,
             # An attack's further options are among the longer checks.
-            marks=[pytest.mark.thorough] if name in NAMES[:number] else [],
+            marks=[pytest.mark.slower] if name in NAMES[:number] else [],
             id=f"{name} {sorted(options)}",
         )
         for number, (name, options) in enumerate(DEFINED)
@@ -172,7 +172,7 @@ def test_z_max_hides_among_a_majority():
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(
-    "name", ["a_little_is_enough", pytest.param("byz_mean", marks=pytest.mark.thorough)]
+    "name", ["a_little_is_enough", pytest.param("byz_mean", marks=pytest.mark.slower)]
 )
 def test_deviations_of_few_bits_are_rounded_once(name, dtype):
     """A square of 300 overflows in float16, and has two digits in bfloat16."""

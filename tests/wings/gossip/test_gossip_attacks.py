@@ -84,9 +84,7 @@ def test_sandwich_holds_the_node_between_both():
 @pytest.mark.parametrize(
     "name",
     ["fall_of_empires", "mimic"]
-    + [
-        pytest.param(name, marks=pytest.mark.thorough) for name in ("a_little_is_enough", "min_max")
-    ],
+    + [pytest.param(name, marks=pytest.mark.slower) for name in ("a_little_is_enough", "min_max")],
 )
 def test_attacks_of_the_library_are_made_of_what_meets_at_a_node(name):
     attack = attacks.ATTACKS[name]

@@ -127,7 +127,7 @@ def test_gts_drops_what_rounding_leaves_of_a_weight(n, f):
     np.testing.assert_array_equal(shares[-f:], 0)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_gts_of_equal_weights_is_what_monna_averages():
     f, n = 3, len(ROWS)
     made = rules.gts(ROWS, f, weights=EQUAL)

@@ -194,7 +194,7 @@ class TestMixing:
         assert command(arguments(name, [one, other], tmp_path)) == 0
         assert "different code" not in capsys.readouterr().out
 
-    @pytest.mark.thorough
+    @pytest.mark.slower
     def test_on_request_mixed_runs_are_taken_and_told(self, tmp_path, capsys):
         one = write(tmp_path / "one", RUNS[:5])
         other = write(tmp_path / "other", RUNS[5:], "bbbbbbbbbb")

@@ -39,7 +39,7 @@ def little(key, honest, num_byzantine, *, own):
     return attacks.a_little_is_enough(key, honest, num_byzantine)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_honest_see_the_same_whether_others_compute_or_not():
     hyperparameters = Hyperparameters(0.2, worker=Momentum(0.9, 0.1))
     _, without = run(
@@ -61,8 +61,8 @@ def test_the_honest_see_the_same_whether_others_compute_or_not():
 
 
 @pytest.mark.slower
-@pytest.mark.parametrize("redraw", [pytest.param(False, marks=pytest.mark.thorough), True])
-@pytest.mark.parametrize("nesterov", [False, pytest.param(True, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("redraw", [pytest.param(False, marks=pytest.mark.slower), True])
+@pytest.mark.parametrize("nesterov", [False, pytest.param(True, marks=pytest.mark.slower)])
 def test_against_numpy(redraw, nesterov):
     """Sign flipping of one's own vector, momentum included, written out; every worker has one."""
     rate, decay, clip = 0.1, 0.8, 1.5
@@ -235,7 +235,7 @@ def test_mimicking_copies_one_worker_after_the_warm_up():
     np.testing.assert_allclose(metrics.attack_deviation, 0, atol=1e-4)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_relocating_starts_from_the_last_aggregate():
     config = Config(n=N, f=B)
     _, metrics = run(

@@ -30,7 +30,7 @@ def test_sizes(module, shape, size):
 
 DIGITS = data.load("digits")
 SMALL = [
-    pytest.param(ResNet(20, width=2), DIGITS, marks=pytest.mark.thorough),
+    pytest.param(ResNet(20, width=2), DIGITS, marks=pytest.mark.slower),
     (VGG(plan=(4, "pool", 4, "pool", "pool", "pool")), DIGITS),
     pytest.param(ViT(width=8, depth=1, heads=2), DIGITS, marks=pytest.mark.slower),
     (CharTransformer(num_classes=51, width=8, depth=1, heads=2), data.sonnets(6)[0]),

@@ -112,7 +112,7 @@ def test_the_optimum(name):
     assert 0.25 * (offset @ offset) <= -at[1] <= 1.5 * (offset @ offset)
 
 
-LOGISTIC_TOO = ["quadratic", pytest.param("logistic", marks=pytest.mark.thorough)]
+LOGISTIC_TOO = ["quadratic", pytest.param("logistic", marks=pytest.mark.slower)]
 
 
 @pytest.mark.parametrize("name", LOGISTIC_TOO)

@@ -12,6 +12,7 @@ from simbyz.attacks import DATA_ATTACKS
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.workers.gradients import draw_batches, make_gradients
 from simbyz.tasks import classification, models
+from tests.support.compiled import quick_jit
 from tests.wings.simulator.quadratic import run
 
 
@@ -20,20 +21,23 @@ def digits():
     return classification(data.load("digits"), models.Dense(hidden=8), batch_size=10)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_the_honest_read_the_same_batches():
     """And the others, from a pass of their own, every example once: 72 steps of two batches."""
     few, many = Config(n=5, f=2), Config(n=5, f=2, byzantine_gradients=True)
     task, key = digits(), jax.random.key(4)
-    alone, together = (
-        np.asarray(draw_batches(config, task, task.data, key, 0, 72)) for config in (few, many)
-    )
+
+    @jax.jit
+    def drawn(arrays):
+        return [draw_batches(config, task, arrays, key, 0, 72) for config in (few, many)]
+
+    alone, together = map(np.asarray, drawn(task.data))
     assert together.shape == (72, 5, 10)
     np.testing.assert_array_equal(together[:, :3], alone)
     assert np.all(np.bincount(together[:, 3:].ravel(), minlength=1438)[:1437] == 1)
 
 
-@pytest.mark.parametrize("workers_at_once", [None, pytest.param(2, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("workers_at_once", [None, pytest.param(2, marks=pytest.mark.slower)])
 def test_mislabelled_gradients_are_those_of_mislabelled_examples(workers_at_once):
     """One worker after the other, with labels changed by hand where it is Byzantine."""
     task = digits()
@@ -44,7 +48,7 @@ def test_mislabelled_gradients_are_those_of_mislabelled_examples(workers_at_once
     batches = jax.jit(lambda: task.batches(task.data, jax.random.key(2), 0, 1, 4))()[0]
     simulator = make_simulator(config, task, aggregators.median, None, relabel=relabel)
 
-    @jax.jit
+    @quick_jit
     def gradients(flat, batches):
         state, given = simulator.start(flat, model_state), Hyperparameters(0.1, worker=Momentum())
         now = simulator.round(state, given, jax.random.key(3), 0)
@@ -55,7 +59,7 @@ def test_mislabelled_gradients_are_those_of_mislabelled_examples(workers_at_once
 
     flipped = task.data._replace(train_labels=9 - task.data.train_labels)
 
-    @jax.jit
+    @quick_jit
     def alone(arrays, batch):
         def loss(flat):
             return task.loss(arrays, unravel(flat), model_state, batch, jax.random.key(0))[0]
@@ -109,11 +113,11 @@ def test_label_maps():
         attacks.targeted_label_flipping(labels, 10, source=3, target=10)
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_seeds_batch_over_all_of_it():
     """vmap over seeds: identities, labels and the attack's memory are each run's own."""
     task = digits()
-    config = Config(n=5, f=1, byzantine_gradients=True, redraw=True)
+    config = Config(n=5, f=1, byzantine_gradients=True, redraw=True, study=False)
 
     def send(key, honest, num_byzantine, state, *, own):
         del key, num_byzantine
@@ -133,9 +137,9 @@ def test_seeds_batch_over_all_of_it():
         state, _ = simulator.advance(state, hyperparameters, task.data, key, 0, 4)
         return state.parameters, state.attack
 
-    keys = jax.vmap(jax.random.key)(jnp.arange(2))
-    together = jax.jit(jax.vmap(final))(keys)
-    alone = jax.jit(final)(keys[1])
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = quick_jit(jax.vmap(final))(keys)
+    alone = quick_jit(final)(keys[1])
     for many, one in zip(together, alone, strict=True):
         np.testing.assert_allclose(many[1], one, rtol=1e-4, atol=1e-6)
         assert not np.allclose(many[0], many[1])

@@ -134,7 +134,7 @@ def test_normalised_steps_fall_as_one_over_the_root_of_t():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(one, marks=pytest.mark.thorough) for one in ALGORITHMS if one != "byz_dm21"]
+    [pytest.param(one, marks=pytest.mark.slower) for one in ALGORITHMS if one != "byz_dm21"]
     + ["byz_dm21"],
 )
 def test_the_error_under_attack_is_within_its_bound(name):

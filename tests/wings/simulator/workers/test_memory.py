@@ -52,7 +52,7 @@ KEPT = {
 }
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 @pytest.mark.parametrize("name", KEPT)
 def test_a_step_takes_what_its_states_need(name):
     sender, kept = KEPT[name]

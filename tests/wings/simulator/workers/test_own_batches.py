@@ -234,7 +234,7 @@ def test_batch_statistics_of_a_short_batch_are_of_its_own_examples():
     assert abs(three[0] - four[0]) > 1e-3 and abs(four[0] - fourth[0]) > 1e-3
 
 
-@pytest.mark.thorough
+@pytest.mark.slower
 def test_sorted_data_is_learnt_by_the_average_of_all():
     task = task_of(partition.extreme(jax.random.key(0), LABELS, N), batch_size=20)
     simulator = make_simulator(
