@@ -9,7 +9,7 @@ import pytest
 
 from simbyz.aggregators import chain, dnc, krum, krum_selection, layerwise, median, selection_of
 from simbyz.preaggregators import clipping
-from tests.support.compiled import compiled
+from tests.support.compiled import compiled, quick_jit
 
 N, F = 12, 2
 ROWS = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
@@ -31,12 +31,13 @@ def test_options_pass_on_and_are_asked_for():
     rule = layerwise(dnc)
     assert inspect.signature(rule) == inspect.signature(dnc)
     key = jax.random.key(0)
-    result = rule(TREE, F, key=key, sample=2)
-    np.testing.assert_array_equal(result["b"].ravel(), dnc(ROWS[:, 1:], F, key=key, sample=2))
+    result = compiled(rule, f=F, key=key, sample=2)(TREE)
+    alone = compiled(dnc, f=F, key=key, sample=2)(ROWS[:, 1:])
+    np.testing.assert_array_equal(result["b"].ravel(), alone)
 
 
 def test_of_a_selection_each_leaf_has_weights():
-    weights = layerwise(krum_selection)(TREE, F)
+    weights = jax.eval_shape(lambda tree: layerwise(krum_selection)(tree, F), TREE)
     assert {name: leaf.shape for name, leaf in weights.items()} == {"a": (N,), "b": (N,)}
     with pytest.raises(ValueError, match="selection_of needs a rule"):
         selection_of(layerwise(krum))
@@ -45,6 +46,14 @@ def test_of_a_selection_each_leaf_has_weights():
 @pytest.mark.slower
 def test_a_chain_layer_by_layer_and_a_layerwise_rule_in_a_chain():
     part = functools.partial(clipping, radius=1.5)
-    by_layer, in_chain = layerwise(chain(part, krum)), chain(part, layerwise(krum))
-    np.testing.assert_array_equal(by_layer(TREE, F)["a"], krum(part(TREE["a"][:, None]), F)[0])
-    np.testing.assert_array_equal(in_chain(TREE, F)["a"], krum(part(TREE)["a"][:, None], F)[0])
+
+    @quick_jit
+    def both(tree):
+        by_layer, in_chain = layerwise(chain(part, krum)), chain(part, layerwise(krum))
+        return [
+            (by_layer(tree, F)["a"], krum(part(tree["a"][:, None]), F)[0]),
+            (in_chain(tree, F)["a"], krum(part(tree)["a"][:, None], F)[0]),
+        ]
+
+    for result, by_hand in both(TREE):
+        np.testing.assert_array_equal(result, by_hand)
