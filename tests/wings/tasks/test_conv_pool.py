@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from simbyz.tasks.conv_pool import ConvPool, convolve_windows, max_pool
 from tests.reference.convolution import by_loops
+from tests.support.compiled import quick_jit
 
 RNG = np.random.default_rng(0)
 
@@ -39,8 +40,8 @@ def test_layer_and_its_gradients_are_flax_s(backend, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     start = nn.initializers.normal(1.0)
     module = ConvPool(3, 5, start, name="Conv_0")
-    images = jnp.asarray(RNG.normal(size=(3, 8, 10, 2)), jnp.float32)
-    parameters = module.init(jax.random.key(0), images)["params"]
+    images = RNG.normal(size=(3, 8, 10, 2)).astype(np.float32)
+    parameters = quick_jit(module.init)(jax.random.key(0), images)["params"]
 
     def ours(parameters, images):
         return jnp.sum(jnp.sin(module.apply({"params": parameters}, images)))
@@ -49,8 +50,10 @@ def test_layer_and_its_gradients_are_flax_s(backend, monkeypatch):
         convolved = nn.Conv(3, (5, 5), padding="VALID").apply({"params": parameters}, images)
         return jnp.sum(jnp.sin(nn.max_pool(nn.relu(convolved), (2, 2), strides=(2, 2))))
 
-    got = jax.value_and_grad(ours, argnums=(0, 1))(parameters, images)
-    want = jax.value_and_grad(flax_s, argnums=(0, 1))(parameters, images)
+    got, want = (
+        quick_jit(jax.value_and_grad(function, argnums=(0, 1)))(parameters, images)
+        for function in (ours, flax_s)
+    )
     for one, other in zip(*map(jax.tree.leaves, (got, want)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
@@ -61,6 +64,6 @@ def test_two_layers_do_not_transpose_in_between():
     start = nn.initializers.normal(1.0)
     network = nn.Sequential([ConvPool(2, 5, start), ConvPool(3, 5, start)])
     images = jnp.zeros((7, 28, 28, 1))
-    parameters = network.init(jax.random.key(0), images)
+    parameters = jax.eval_shape(network.init, jax.random.key(0), images)
     text = jax.jit(network.apply).lower(parameters, images).compile().as_text()
     assert "f32[7,12,12,2]" not in text and "f32[2,12,12,7]" in text

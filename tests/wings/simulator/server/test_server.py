@@ -22,6 +22,7 @@ from simbyz.simulator import Config, Hyperparameters, make_simulator
 from simbyz.simulator.keys import RULE, of_step
 from simbyz.simulator.server import defend
 from simbyz.tasks import Task
+from tests.support.compiled import compiled, quick_jit
 
 N, D = 9, 4
 ROWS = np.random.default_rng(0).normal(size=(3, N, D)).astype(np.float32)
@@ -52,12 +53,12 @@ def simulate(rule, selection=None) -> tuple[np.ndarray, dict]:
         Config(n=N, f=2, num_byzantine=0, momentum_at=()), task, rule, None, selection=selection
     )
     key = jax.random.key(7)
-    state = simulator.initialise(key)
-    apply = jax.jit(simulator.apply)
+    state = quick_jit(simulator.initialise)(key)
+    apply = quick_jit(simulator.apply)
     parameters, metrics = [], []
     for step, rows in enumerate(ROWS):
         state, told = apply(
-            state, Hyperparameters(learning_rate=1.0), key, step, rows, jnp.zeros(N)
+            state, Hyperparameters(learning_rate=1.0), key, step, rows, np.zeros(N, np.float32)
         )
         parameters.append(state.parameters)
         metrics.append(told)
@@ -67,18 +68,24 @@ def simulate(rule, selection=None) -> tuple[np.ndarray, dict]:
 @pytest.mark.slower
 def test_a_rule_that_draws_gets_a_key_of_its_own_each_step():
     key = jax.random.key(7)
-    expected = [in_pairs(rows, 2, key=of_step(key, RULE, i)) for i, rows in enumerate(ROWS)]
+
+    @quick_jit
+    def paired(rows, step):
+        return in_pairs(rows, 2, key=of_step(key, RULE, step))
+
+    expected = [paired(rows, i) for i, rows in enumerate(ROWS)]
     parameters, _ = simulate(in_pairs)
     np.testing.assert_allclose(parameters, -np.cumsum(expected, axis=0), rtol=1e-5, atol=1e-6)
-    always_the_same = [in_pairs(rows, 2, key=of_step(key, RULE, 0)) for rows in ROWS]
+    always_the_same = [paired(rows, 0) for rows in ROWS]
     assert not np.allclose(expected, always_the_same)
 
 
 @pytest.mark.slower
 def test_a_rule_that_remembers_starts_from_its_last_result():
     center, expected = np.zeros(D, np.float32), []
+    clipped = compiled(centered_clipping, f=2, radius=1.0)
     for rows in ROWS:
-        center = np.asarray(centered_clipping(rows, 2, radius=1.0, center=center))
+        center = clipped(rows, center=center)
         expected.append(center)
     parameters, _ = simulate(around_last, selection_around_last)
     np.testing.assert_allclose(parameters, -np.cumsum(expected, axis=0), rtol=1e-5, atol=1e-6)
@@ -102,10 +109,14 @@ def test_rule_and_selection_share_their_distances(name, monkeypatch):
         distance, "squared_distances", lambda stack: measured.append(1) or squared_distances(stack)
     )
     rule, selection = aggregators.AGGREGATORS[name], aggregators.SELECTIONS[name]
-    aggregate, weights, _ = defend(rule, selection, ROWS[0], 1, jax.random.key(0), None)
-    assert measured == [1]
-    np.testing.assert_array_equal(aggregate, rule(ROWS[0], 1))
-    np.testing.assert_array_equal(weights, selection(ROWS[0], 1))
+
+    @quick_jit
+    def both(rows):
+        together = defend(rule, selection, rows, 1, jax.random.key(0), None)
+        assert measured == [1]
+        return together[:2], (rule(rows, 1), selection(rows, 1))
+
+    jax.tree.map(np.testing.assert_array_equal, *both(ROWS[0]))
 
 
 @pytest.mark.parametrize("rule", [median, functools.partial(in_pairs, key=jax.random.key(0))])

@@ -108,7 +108,7 @@ def test_it_looks_ahead_by_all_momenta_in_a_chain():
 def test_the_server_s_momentum_leads_on_from_each_worker_s_own_point():
     rate, decay, weight = 0.1, 0.5, 0.4
     state, _ = run(
-        Config(n=3, f=0, momentum_at=("server",), nesterov=True),
+        Config(n=3, f=0, momentum_at=("server",), nesterov=True, study=False),
         Hyperparameters(rate, server=Momentum(decay)),
         aggregators.average,
         None,
@@ -134,7 +134,7 @@ def test_the_server_s_momentum_leads_on_from_each_worker_s_own_point():
 @pytest.mark.parametrize("count", [None, 3])
 def test_optax_s_trace_is_momentum_at_the_workers(count):
     """Also where some take part: the others' trace stays as it is."""
-    shared = {"n": 5, "f": 0, "participants": count}
+    shared = {"n": 5, "f": 0, "participants": count, "study": False}
     own, _ = run(
         Config(**shared),
         Hyperparameters(0.05, worker=Momentum(0.8)),
@@ -156,10 +156,10 @@ def test_optax_s_trace_is_momentum_at_the_workers(count):
 
 @pytest.mark.slower
 def test_the_absent_keep_their_memory():
-    config = Config(n=5, f=0, participants=2, momentum_at=())
-    arguments = Hyperparameters(0.05), aggregators.average, None
+    config = Config(n=5, f=0, participants=2, momentum_at=(), study=False)
+    arguments, senders = (Hyperparameters(0.05), aggregators.average, None), [add_the_last()]
     before, after = (
-        run(config, *arguments, steps, senders=[add_the_last()], jit=jax.jit)[0].senders[-1]
+        np.asarray(run(config, *arguments, steps, senders=senders, jit=jax.jit)[0].senders[-1])
         for steps in (3, 4)
     )
     present = participants(config, jax.random.key(0), 3).workers
