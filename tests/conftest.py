@@ -1,5 +1,6 @@
 """Settings for all tests, made before any JAX backend starts."""
 
+import contextlib
 import gc
 import hashlib
 import os
@@ -10,6 +11,15 @@ from pathlib import Path
 import jax
 import jaxtyping
 import pytest
+
+from tests.support.quickly import quickly_compiled
+
+# Whose tests run whole simulators and experiments: many programs, each for a moment.
+WHOLE_RUNS = (
+    "experiments/",
+    "project/",
+    *(f"wings/{wing}/" for wing in ("gossip", "records", "simulator", "sweeps")),
+)
 
 # A run of the tests in the background ignores Ctrl-C, and what it starts would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,6 +80,14 @@ def room_for_programs():
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_programs(request):
+    """Programs that no test has in its hands come from the cheap generator of code."""
+    whole = request.path.relative_to(Path(__file__).parent).as_posix().startswith(WHOLE_RUNS)
+    with quickly_compiled() if whole else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture

@@ -52,10 +52,3 @@ def compiled_as_usual() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "get_compile_options", _usual_options)
         yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_programs() -> Iterator[None]:
-    """For the conftest.py of a folder whose tests run whole experiments."""
-    with quickly_compiled():
-        yield

@@ -256,7 +256,7 @@ def _each(simulator, lanes, where, stop):
 
 
 class TestResuming:
-    @pytest.mark.slower
+    @pytest.mark.thorough
     @pytest.mark.parametrize("calls", [1, 2, 3, 5, 6])
     def test_stopped_anywhere_and_resumed_gives_the_same_bits(
         self, simulator, tmp_path, chunks_of_3, calls
@@ -273,7 +273,7 @@ class TestResuming:
         assert sum(steps for steps, _ in told) == len(rest) * STEPS
         assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
-    @pytest.mark.slower
+    @pytest.mark.thorough
     def test_some_runs_of_a_checkpoint_go_on_without_the_others(
         self, simulator, tmp_path, chunks_of_3
     ):

@@ -70,7 +70,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
         return dict(found)
 
 
-@pytest.mark.slower
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [4, 8])
 def test_the_same_bits_on_any_number_of_devices(swept, number: int) -> None:
     np.testing.assert_array_equal(swept[f"index {number}"], np.arange(11))

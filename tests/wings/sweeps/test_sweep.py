@@ -43,7 +43,7 @@ def assert_same_bits(one, other):
         np.testing.assert_array_equal(column, other.columns[name], err_msg=name)
 
 
-@pytest.mark.slower
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_run_does_not_depend_on_its_neighbours(problem, width):
     lanes = [lane(seed, place) for place in ("worker", "update") for seed in (1, 2, 3, 4)]
@@ -90,7 +90,7 @@ def test_devices_agree_whatever_their_number(problem):
         )
 
 
-@pytest.mark.slower
+@pytest.mark.thorough
 def test_chunks_do_not_change_a_run(problem):
     whole = run(problem, [lane(1)], 1)
     assert_same_bits(run(problem, [lane(1)], 1, chunk=4)[0], whole[0])

@@ -93,7 +93,7 @@ def whole(server, tmp_path_factory):
     return found[1], found[0], seconds
 
 
-@pytest.mark.slower
+@pytest.mark.thorough
 def test_killed_at_random_moments(server, whole, tmp_path):
     """Every folder is run to its end; killed are processes that were at work, and after each kill
     what is there is whole and as it should be.
@@ -125,7 +125,7 @@ def test_killed_at_random_moments(server, whole, tmp_path):
     assert killed == KILLS and folders >= 1
 
 
-@pytest.mark.slower
+@pytest.mark.thorough
 def test_the_same_command_twice_gives_the_same_bytes(whole):
     assert whole[0] == whole[1]
 

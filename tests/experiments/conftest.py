@@ -1,5 +1,0 @@
-"""Programs of experiments are many, and each is run for a moment."""
-
-from tests.support.quickly import quick_programs
-
-__all__ = ["quick_programs"]
