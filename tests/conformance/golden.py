@@ -1,18 +1,13 @@
 """Recorded answers of the paper's program (bm) and of ByzFL: read, called for and compared."""
 
-import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from simbyz import aggregators
-from simbyz.aggregators import distance
-from simbyz.aggregators.filters import lowest_scores
 from tests.support.compiled import quick_jit
 from tests.support.paths import GOLDEN
 
@@ -107,38 +102,6 @@ def assert_no_disagreement(cases: list[Case], results: list[np.ndarray], toleran
     assert [line for line in found if line is not None] == []
 
 
-# What a rule's configurations have in common, and what it is computed from.
-SHARED = [
-    (distance, "squared_distances"),
-    (jax.lax, "stop_gradient"),
-    (lowest_scores, "middle_row"),
-    (lowest_scores, "squared_distances_to"),
-]
-
-
-@contextlib.contextmanager
-def computed_once() -> Iterator[None]:
-    """While a function is traced, what is SHARED is computed once of the same arrays."""
-
-    def remembering(function: Callable) -> Callable:
-        known: dict[tuple, tuple] = {}
-
-        def call(*arrays: jax.Array) -> Any:
-            key = tuple(map(id, arrays))
-            if key not in known:
-                # With the arrays, or another one could get their number.
-                known[key] = function(*arrays), arrays
-            return known[key][0]
-
-        return call
-
-    with contextlib.ExitStack() as stack:
-        for module, name in SHARED:
-            once = remembering(getattr(module, name))
-            stack.enter_context(mock.patch.object(module, name, once))
-        yield
-
-
 def together(cases: list[Case], dtype: str) -> list[np.ndarray]:
     """The rule's results, all options in one compiled function of n rows: compiling is the cost.
 
@@ -149,8 +112,7 @@ def together(cases: list[Case], dtype: str) -> list[np.ndarray]:
 
     @quick_jit
     def all_configurations(rows: jax.Array) -> dict[str, jax.Array]:
-        with computed_once():
-            return {key: rule(rows, f, **options) for key, (f, options) in configurations.items()}
+        return {key: rule(rows, f, **options) for key, (f, options) in configurations.items()}
 
     longest = max(case.rows.shape[1] for case in cases)
     results = {}
