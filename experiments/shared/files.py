@@ -36,7 +36,7 @@ def _lay_out(figure: Figure, dpi: float) -> None:
     """
     engine, before = figure.get_layout_engine(), figure.dpi
     if engine is not None:
-        figure.set_dpi(dpi)
+        figure.set_dpi(dpi)  # letters are measured in the file's own pixels
         engine.execute(figure)
         figure.set_dpi(before)
         figure.set_layout_engine(None)

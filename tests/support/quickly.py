@@ -1,8 +1,8 @@
 """Whatever is compiled, compiled in less than half the time, by the cheap generator of code.
 
 For what runs whole experiments, whose programs no test has in its hands; `quick_jit` in
-`tests/support/compiled.py` does the same to one function. Not for what has to have the same bits
-in two programs.
+`tests/support/compiled.py` does the same to one function. Two programs that give a user the same
+bits need not under it: that is for the longer checks, which it leaves alone.
 """
 
 import os
