@@ -25,21 +25,7 @@ def save_figure(figure: Figure, path: Path, *, source: str | None = None, **opti
     options = {"format": path.suffix[1:]} | options
     if source is not None:
         options["metadata"] = {"Keywords": source}
-    if path.suffix != ".pdf":  # whose letters are of other widths: in pixels some would be cut
-        _lay_out(figure, options.get("dpi", figure.dpi))
     write_whole(path, lambda file: figure.savefig(file, **options), "picture")
-
-
-def _lay_out(figure: Figure, dpi: float) -> None:
-    """Find where everything stands once for all files: `savefig` draws all of it to find that, each
-    time.
-    """
-    engine, before = figure.get_layout_engine(), figure.dpi
-    if engine is not None:
-        figure.set_dpi(dpi)  # letters are measured in the file's own pixels
-        engine.execute(figure)
-        figure.set_dpi(before)
-        figure.set_layout_engine(None)
 
 
 def is_drawn(path: Path, source: str) -> bool:

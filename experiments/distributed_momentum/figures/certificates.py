@@ -16,7 +16,7 @@ from rich.table import Table
 
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
-from experiments.distributed_momentum.figures.panels import PAPERS, named, panels
+from experiments.distributed_momentum.figures.panels import named, panels, surround
 from experiments.shared.formats import PaperName, Printer
 from experiments.shared.options.checks import as_name
 from simbyz import records
@@ -132,11 +132,7 @@ def draw(runs: pd.DataFrame, steps: pd.DataFrame, paper: PaperName = "screen") -
         for label, (level, (color, style)) in levels.items():
             if level > 0:
                 lines[label] = axes.axhline(level, color=color, linestyle=style, linewidth=1)
-    letters = PAPERS[paper].letters
-    figure.supylabel("realised coefficient κ", size=letters)
-    figure.legend(
-        lines.values(), lines.keys(), loc="outside upper center", ncols=2, fontsize=letters
-    )
+    surround(figure, grid, "realised coefficient κ", lines, paper, columns=2)
     return figure
 
 

@@ -1,13 +1,15 @@
 """Finished runs to a table and to pictures."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -18,12 +20,12 @@ from experiments.distributed_momentum.figures.panels import (
     draw_crosses,
     in_percent,
     panels,
+    surround,
 )
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
 from experiments.shared.formats import PaperName, Printer
 from simbyz import records
 from simbyz.records import divergence
-from simbyz.records.provenance import digest_of
 
 # Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
 STYLES = {
@@ -153,7 +155,7 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
 def source_of(steps: pd.DataFrame, cells: Sequence[Cell]) -> str:
     """A digest of all that the pictures are drawn from: the steps, the code and matplotlib's."""
     rows = pd.util.hash_pandas_object(steps, index=False).to_numpy().tobytes()
-    code = digest_of(Path(__file__).parent.glob("*.py"))
+    code = [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
     names = [cell.name for cell in cells]
     return hashlib.sha256(f"{names} {code} {matplotlib.__version__}".encode() + rows).hexdigest()
 
@@ -165,9 +167,7 @@ def plot_accuracy(
     deviation.
     """
     steps = steps.dropna(subset=["accuracy"])
-    figure = _panels(steps, cells, "accuracy", "top-1 test accuracy", paper)
-    in_percent(figure.axes[0])  # an axis that all share
-    return figure
+    return _panels(steps, cells, "accuracy", "top-1 test accuracy", in_percent, paper)
 
 
 def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "screen") -> Figure:
@@ -175,13 +175,21 @@ def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "s
     with np.errstate(divide="ignore"):
         ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
     steps = steps.assign(ratio=ratio.where(np.isfinite(ratio))).dropna(subset=["ratio"])
-    figure = _panels(steps, cells, "ratio", "honest variance-norm ratio", paper)
-    figure.axes[0].set_yscale("log")  # an axis that all share
-    return figure
+    return _panels(steps, cells, "ratio", "honest variance-norm ratio", _by_decades, paper)
+
+
+def _by_decades(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # all eight take longer than the curves
 
 
 def _panels(
-    steps: pd.DataFrame, cells: Sequence[Cell], column: str, label: str, paper: PaperName
+    steps: pd.DataFrame,
+    cells: Sequence[Cell],
+    column: str,
+    label: str,
+    scaled: Callable[[Axes], None],
+    paper: PaperName,
 ) -> Figure:
     by_name = dict(iter(steps.groupby("name", observed=True)))
     attacked = [cell for cell in cells if cell.attack != "none" and cell.name in by_name]
@@ -198,19 +206,17 @@ def _panels(
                 logarithmic = column == "ratio"  # as its axis is
                 lines[name] = draw_band(axes, some, some[column], STYLES[name], logarithmic)
                 draw_crosses(axes, some, STYLES[name][0])
-    letters = PAPERS[paper].letters
+    scaled(figure.axes[0])  # an axis that all share
+    names = {name: name if name == "unattacked" else f"momentum at {name}" for name in lines}
     seeds = steps["seed"].nunique()
-    figure.supylabel(label, size=letters)
-    figure.legend(
-        lines.values(),
-        [name if name == "unattacked" else f"momentum at {name}" for name in lines],
-        loc="outside upper center",
-        ncols=int(figure.get_figwidth() / (0.2 * letters)),
-        fontsize=letters,
-        columnspacing=1.0,
-        handlelength=1.6,
+    surround(
+        figure,
+        grid,
+        label,
+        {names[name]: line for name, line in lines.items()},
+        paper,
+        columns=int(figure.get_figwidth() / (0.2 * PAPERS[paper].letters)),
         title=f"mean of {seeds} seeds, band of one deviation" if seeds > 1 else "one seed",
-        title_fontsize=letters,
     )
     return figure
 

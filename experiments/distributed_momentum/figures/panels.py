@@ -13,6 +13,7 @@ if "MPLBACKEND" not in os.environ:  # a notebook, or a user, may have chosen wha
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -70,7 +71,6 @@ def panels(keys: Iterable[Key], paper: PaperName = "screen") -> tuple[Figure, di
         sharex=True,
         sharey=True,
         squeeze=False,
-        layout="constrained",
     )
     found: dict[Key, Axes] = {}
     for line, beside_it in zip(places, grid, strict=True):
@@ -82,7 +82,7 @@ def panels(keys: Iterable[Key], paper: PaperName = "screen") -> tuple[Figure, di
             found[key] = axes
             between = "\n" if width else ", "
             title = f"{rule}{between}{attack}, f = {f}" if attack != "none" else rule
-            axes.set_title(title, fontsize=letters)
+            axes.set_title(title, fontsize=letters, y=1)  # else each drawing looks for ticks there
             axes.grid(alpha=0.3)
             axes.tick_params(labelsize=8)
     # Where a row starts or a column ends beside empty places, ticks are labelled too.
@@ -90,8 +90,65 @@ def panels(keys: Iterable[Key], paper: PaperName = "screen") -> tuple[Figure, di
         next(axes for axes in line if axes.axison).tick_params(labelleft=True)
     for column in grid.T:
         [axes for axes in column if axes.axison][-1].tick_params(labelbottom=True)
-    figure.supxlabel("step", size=letters)
     return figure, found
+
+
+def surround(
+    figure: Figure,
+    grid: dict[Key, Axes],
+    label: str,
+    lines: dict[str, Artist],
+    paper: PaperName,
+    columns: int,
+    title: str | None = None,
+) -> None:
+    """Legend, labels of the axes and as much room as they take, once all curves are drawn.
+
+    matplotlib's own layouts measure each tick of each panel, twice, which takes as long as drawing
+    them all; here the panels are alike, and one is measured.
+
+    Args:
+      grid: the panels, of `panels`.
+      label: of the vertical axis.
+      lines: by their names in the legend.
+      columns: in the legend.
+      title: of the legend.
+    """
+    letters = PAPERS[paper].letters
+    figure.supxlabel("step", size=letters)
+    figure.supylabel(label, size=letters, x=0.05 / figure.get_figwidth())
+    legend = figure.legend(
+        lines.values(),
+        lines.keys(),
+        loc="upper center",
+        ncols=columns,
+        fontsize=letters,
+        columnspacing=1.0,
+        handlelength=1.6,
+        title=title,
+        title_fontsize=letters,
+    )
+    axes = next(iter(grid.values()))  # at the left, ticks labelled
+    line = 1.4 * letters / 72  # inches, as all lengths here
+    above = (axes.get_title().count("\n") + 1.6) * line
+    ticks = axes.yaxis.get_tightbbox()
+    beside = 0.0 if ticks is None else (axes.bbox.x0 - ticks.x0) / figure.dpi
+    width, height = figure.get_size_inches()
+    left, right = beside + 2 * line, width - 0.1
+    bottom, top = 2.6 * line, height - legend.get_window_extent().height / figure.dpi - above
+    spec = axes.get_gridspec()
+    assert spec is not None  # as of all panels of a grid
+    rows, of_row = spec.get_geometry()
+    between, wide = 0.15, (right - left - 0.15 * (of_row - 1)) / of_row
+    under, tall = above + 0.08, (top - bottom - (above + 0.08) * (rows - 1)) / rows
+    figure.subplots_adjust(
+        left=left / width,
+        right=right / width,
+        bottom=bottom / height,
+        top=top / height,
+        wspace=between / wide,
+        hspace=under / tall,
+    )
 
 
 def named(name: str, paper: PaperName) -> str:

@@ -1,5 +1,7 @@
 """The panels of the pictures of curves, and the band of one: plain NumPy beside."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,11 +67,19 @@ def letters_of(figure):
     return {text.get_size() for text in texts}
 
 
+def assert_apart(figure):
+    """No panel, with its title and ticks, stands on another, on the legend or on a label."""
+    panels = [axes for axes in figure.axes if axes.axison]
+    boxes = [part.get_tightbbox() for part in (*panels, *figure.texts, *figure.legends)]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other), (one, other)
+
+
 @pytest.mark.slower
 @pytest.mark.parametrize("paper", ["column", "page"])
 @pytest.mark.parametrize("rules", [["median"], ["median", "trmean", "krum"]])
 def test_pictures_for_papers(paper, rules):
-    """Of that width, in letters of 8 points, with nothing cut and no empty panel."""
+    """Of that width, in letters of 8 points, with nothing cut or covered and no empty panel."""
     chosen = cells("digits", rules=rules, f=[5], places=["update", "worker"])
     steps = pd.DataFrame(
         [(cell.name, 1, step, 0.1 * step) for cell in chosen for step in range(3)],
@@ -81,6 +91,8 @@ def test_pictures_for_papers(paper, rules):
     figure.draw_without_rendering()
     drawn = figure.get_tightbbox()
     assert drawn.x0 >= 0 and drawn.x1 <= width
+    assert drawn.y0 >= 0 and drawn.y1 <= figure.get_figheight()
+    assert_apart(figure)
     assert letters_of(figure) == {8}
     assert sum(axes.axison for axes in figure.axes) == 2 * len(rules)  # two attacks
     columns = {axes.get_subplotspec().colspan.start for axes in figure.axes if axes.axison}
