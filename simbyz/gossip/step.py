@@ -25,6 +25,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from simbyz._arrays.calling import asked, asks_for, name_of, require_known
@@ -44,18 +45,17 @@ from simbyz.gossip.networks.conditions import check_conditions
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
 from simbyz.simulator import Hyperparameters, Simulator, metrics
-from simbyz.simulator.config import agree
 from simbyz.simulator.keys import EVALUATE, INITIALISE, WORKERS, of_step
 from simbyz.simulator.metrics import Column, Metrics, metrics_of
 from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
+from simbyz.simulator.state import Parts, simulator_of
 from simbyz.simulator.step import sender_of
 from simbyz.simulator.workers.gradients import (
     Relabel,
-    batches_of_steps,
     check_relabel,
     make_gradients,
 )
-from simbyz.simulator.workers.sender import Sender, Sent, Take, sent_as_it_is
+from simbyz.simulator.workers.sender import Sender, Sent, Take
 from simbyz.tasks.returned import checked_accuracy, template_of
 from simbyz.tasks.task import Task
 
@@ -278,75 +278,33 @@ def make_gossip(
         }
         return base, nodes | told.distances(points, edges)
 
-    def evaluate(state: GossipState, data: PyTree, key: jax.Array, step: jax.Array) -> jax.Array:
+    def evaluate(
+        state: GossipState, data: PyTree, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array]:
         """The accuracy of each honest node, (h,)."""
         key = of_step(key, EVALUATE, step)
-        return jax.lax.map(
+        accuracies = jax.lax.map(
             lambda point: checked_accuracy(task.accuracy(data, unravel(point), model_state, key)),
             state.parameters[:h],
         )
+        return (accuracies,)
 
     def finish(state: GossipState, data: PyTree, key: jax.Array, step: jax.Array) -> Metrics:
-        base, own = describe(state, step, jnp.nan, evaluate(state, data, key, step))
+        base, own = describe(state, step, jnp.nan, *evaluate(state, data, key, step))
         absent = set(columns)
         if config.study and selection is not None:
             absent |= set(told.LISTENING)
         return metrics_of(workers, base, own | dict.fromkeys(absent, jnp.float32(jnp.nan)))
 
     def points(state: GossipState, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
+        if not config.nesterov:
+            return state.parameters
         now = round(state, hyperparameters, jax.random.key(0), step)
-        return (
-            sender.ahead(state.parameters, state.senders, now)
-            if config.nesterov
-            else (state.parameters)
-        )
+        return sender.ahead(state.parameters, state.senders, now)
 
-    def apply(
-        state: GossipState,
-        hyperparameters: Hyperparameters,
-        key: jax.Array,
-        step_number: jax.Array,
-        gradients: jax.Array,
-        losses: jax.Array,
-        accuracy: jax.Array | float = jnp.nan,
-    ) -> tuple[Any, Metrics]:
-        if config.local_steps > 1 or config.variance_reduction:
-            raise ValueError(
-                "apply takes one gradient a node, got "
-                f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
-            )
-        now = round(state, hyperparameters, key, step_number)
-        given = sent_as_it_is(gradients, losses, model_state, state.parameters.shape)
-        return step(state, now, lambda point, round: given, accuracy)
-
-    def advance(
-        state: GossipState,
-        hyperparameters: Hyperparameters,
-        data: PyTree,
-        key: jax.Array,
-        first_step: jax.Array,
-        num_steps: int,
-        look_ahead: jax.Array | bool = True,
-    ) -> tuple[Any, Metrics]:
-        batches = batches_of_steps(workers, task, data, key, first_step, num_steps)
-
-        def one(state: GossipState, inputs: tuple[jax.Array, PyTree]) -> tuple[Any, Metrics]:
-            number, batch = inputs
-            accuracy = jnp.full(h, jnp.nan, jnp.float32)
-            if config.evaluate_every is not None:
-                accuracy = jax.lax.cond(
-                    number % config.evaluate_every == 0,
-                    lambda: evaluate(state, data, key, number),
-                    lambda: accuracy,
-                )
-            now = round(state, hyperparameters, key, number, look_ahead)
-            return step(state, now._replace(data=data, batch=batch), gradients, accuracy)
-
-        return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
-
-    check = functools.partial(agree, workers)
-    functions = initialise, start, advance, finish, points, apply, round, step, unravel, check
-    return Simulator(*functions, batches_in_a_step(workers) * task.batch_size)
+    unevaluated = (np.full(h, np.nan, np.float32),)
+    parts = Parts(initialise, start, round, step, evaluate, unevaluated, finish, points)
+    return simulator_of(parts, workers, task, gradients, unravel, (computing, dimension))
 
 
 def _check(

@@ -1,15 +1,20 @@
 """State: all that a run carries from step to step, and the functions that carry it."""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from simbyz._arrays.stacking import PyTree
-from simbyz.simulator.config import Hyperparameters
+from simbyz.simulator.config import Config, Hyperparameters, agree
 from simbyz.simulator.metrics import Metrics, Past
-from simbyz.simulator.participation import Round
+from simbyz.simulator.participation import Round, batches_in_a_step
 from simbyz.simulator.server import Memory
+from simbyz.simulator.workers.gradients import batches_of_steps
+from simbyz.simulator.workers.sender import Take, sent_as_it_is
+from simbyz.tasks.task import Task
 
 
 class State(NamedTuple):
@@ -42,3 +47,95 @@ class Simulator(NamedTuple):
     # raises where hyperparameters that are not traced do not go with the configuration
     check: Callable[[Hyperparameters], None] = lambda hyperparameters: None
     points_in_a_step: int | float = 0  # training points of all honest workers; 0 if not known
+
+
+class Parts(NamedTuple):
+    """What a kind of run does in its own way, with a server or without one."""
+
+    initialise: Callable[[jax.Array], Any]
+    start: Callable[[jax.Array, PyTree], Any]
+    # (state, hyperparameters, key, step, look_ahead) -> without data and batches
+    round: Callable[..., Round]
+    # (state, round, take, *evaluated) -> the state after the step, and its columns
+    step: Callable[..., tuple[Any, Metrics]]
+    evaluate: Callable[
+        ..., tuple[Any, ...]
+    ]  # (state, data, key, step) -> what `step` tells of the state
+    unevaluated: tuple[Any, ...]  # the same where a step is not evaluated
+    finish: Callable[..., Metrics]
+    points: Callable[..., jax.Array]
+
+
+def simulator_of(
+    parts: Parts,
+    config: Config,
+    task: Task,
+    take: Take,
+    unravel: Callable[[jax.Array], PyTree],
+    shape: tuple[int, int],
+) -> Simulator:
+    """The simulator of a kind of run: its steps in a loop, or one of gradients that are given.
+
+    Args:
+      config, task: of the workers.
+      take: their gradients.
+      shape: of those gradients, (w, d).
+    """
+
+    def apply(
+        state: Any,
+        hyperparameters: Hyperparameters,
+        key: jax.Array,
+        step: jax.Array,
+        gradients: jax.Array,
+        losses: jax.Array,
+        accuracy: jax.Array | float = jnp.nan,
+    ) -> tuple[Any, Metrics]:
+        if config.local_steps > 1 or config.variance_reduction:
+            raise ValueError(
+                "apply takes one gradient a worker, got "
+                f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
+            )
+        now = parts.round(state, hyperparameters, key, step)
+        given = sent_as_it_is(gradients, losses, now.model_state, shape)
+        return parts.step(state, now, lambda point, round: given, accuracy)
+
+    def advance(
+        state: Any,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        key: jax.Array,
+        first_step: jax.Array,
+        num_steps: int,
+        look_ahead: jax.Array | bool = True,
+    ) -> tuple[Any, Metrics]:
+        batches = batches_of_steps(config, task, data, key, first_step, num_steps)
+
+        def one(state: Any, inputs: tuple[jax.Array, PyTree]) -> tuple[Any, Metrics]:
+            step, batch = inputs
+            told = parts.unevaluated
+            if config.evaluate_every is not None:
+                # `step` is not batched in a sweep, so that this stays a branch.
+                told = jax.lax.cond(
+                    step % config.evaluate_every == 0,
+                    lambda: parts.evaluate(state, data, key, step),
+                    lambda: told,
+                )
+            now = parts.round(state, hyperparameters, key, step, look_ahead)
+            return parts.step(state, now._replace(data=data, batch=batch), take, *told)
+
+        return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
+
+    return Simulator(
+        initialise=parts.initialise,
+        start=parts.start,
+        advance=advance,
+        finish=parts.finish,
+        points=parts.points,
+        apply=apply,
+        round=parts.round,
+        step=parts.step,
+        unravel=unravel,
+        check=functools.partial(agree, config),
+        points_in_a_step=batches_in_a_step(config) * task.batch_size,
+    )

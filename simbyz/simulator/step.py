@@ -16,9 +16,7 @@ callables. Nothing here knows of sweeps either: seeds and hyperparameters become
 outside.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,16 +30,15 @@ from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator import attackers, metrics, server, weighting
 from simbyz.simulator.attackers import Received, receive
-from simbyz.simulator.config import Config, Hyperparameters, Momentum, agree
+from simbyz.simulator.config import Config, Hyperparameters, Momentum
 from simbyz.simulator.keys import EVALUATE, INITIALISE, RULE, of_step
 from simbyz.simulator.metrics import Column, Metrics, Seen, metrics_of, no_past, tell
 from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
 from simbyz.simulator.server import defend
-from simbyz.simulator.state import Simulator, State
+from simbyz.simulator.state import Parts, Simulator, State, simulator_of
 from simbyz.simulator.weighting import Weighting
 from simbyz.simulator.workers.gradients import (
     Relabel,
-    batches_of_steps,
     check_relabel,
     make_gradients,
 )
@@ -54,7 +51,6 @@ from simbyz.simulator.workers.sender import (
     chain,
     either,
     of_participants,
-    sent_as_it_is,
     stays,
 )
 from simbyz.simulator.workers.variance_reduction import variance_reduction
@@ -325,51 +321,7 @@ def make_simulator(
         point = server.ahead(state.parameters, state.server, now)
         return everyone.ahead(point, state.senders, now)
 
-    def apply(
-        state: State,
-        hyperparameters: Hyperparameters,
-        key: jax.Array,
-        step_number: jax.Array,
-        gradients: jax.Array,
-        losses: jax.Array,
-        accuracy: jax.Array | float = jnp.nan,
-    ) -> tuple[State, Metrics]:
-        if config.local_steps > 1 or config.variance_reduction:
-            raise ValueError(
-                "apply takes one gradient a worker, got "
-                f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
-            )
-        now = round(state, hyperparameters, key, step_number)
-        shape = config.rounds[0].computing, dimension
-        given = sent_as_it_is(gradients, losses, state.model_state, shape)
-        return step(state, now, lambda point, round: given, accuracy)
-
-    def advance(
-        state: State,
-        hyperparameters: Hyperparameters,
-        data: PyTree,
-        key: jax.Array,
-        first_step: jax.Array,
-        num_steps: int,
-        look_ahead: jax.Array | bool = True,
-    ) -> tuple[State, Metrics]:
-        batches = batches_of_steps(config, task, data, key, first_step, num_steps)
-
-        def one(state: State, inputs: tuple[jax.Array, PyTree]) -> tuple[State, Metrics]:
-            number, batch = inputs
-            told: tuple[Any, dict[str, jax.Array]] = jnp.float32(jnp.nan), unjudged
-            if config.evaluate_every is not None:
-                # `number` is not batched in a sweep, so that this stays a branch.
-                told = jax.lax.cond(
-                    number % config.evaluate_every == 0,
-                    lambda: evaluate(state, data, key, number),
-                    lambda: told,
-                )
-            now = round(state, hyperparameters, key, number, look_ahead)
-            return step(state, now._replace(data=data, batch=batch), gradients, *told)
-
-        return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
-
-    check = functools.partial(agree, config)
-    functions = initialise, start, advance, finish, points, apply, round, step, unravel, check
-    return Simulator(*functions, batches_in_a_step(config) * task.batch_size)
+    unevaluated = (jnp.float32(jnp.nan), unjudged)
+    parts = Parts(initialise, start, round, step, evaluate, unevaluated, finish, points)
+    shape = config.rounds[0].computing, dimension
+    return simulator_of(parts, config, task, gradients, unravel, shape)
