@@ -152,45 +152,6 @@ def classification(
         state = module.init(key, jnp.zeros((1, *shape)))
         return state.pop("params"), state
 
-    def batches(
-        data: ImageData, key: jax.Array, first_step: jax.Array, num_steps: int, num_workers: int
-    ) -> PyTree:
-        """Indices of examples (num_steps, num_workers, batch_size), `num_examples` for none."""
-        if data.partition is None and not replacement:
-            indices = shared_pass(
-                key,
-                first_step * num_workers,
-                num_steps * num_workers,
-                num_examples=num_examples,
-                batch_size=batch_size,
-            )
-            return indices.reshape(num_steps, num_workers, batch_size)
-        if data.partition is None:
-            counts = jnp.full(num_workers, num_examples)
-            return own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)
-        owned, counts = (jnp.asarray(leaf) for leaf in data.partition)
-        if len(counts) != num_workers:
-            raise ValueError(
-                f"the partition is among {len(counts)} workers, batches are for {num_workers}: "
-                "make the partition for the workers that compute gradients"
-            )
-        if replacement:
-            own = own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)
-        else:
-            own = own_passes(
-                key,
-                first_step,
-                num_steps,
-                counts=counts,
-                largest=owned.shape[1],
-                batch_size=batch_size,
-            )
-
-        def look_up(owned: jax.Array, own: jax.Array) -> jax.Array:
-            return jnp.take(owned, own, mode="fill", fill_value=num_examples)
-
-        return jax.vmap(look_up, in_axes=(0, 1), out_axes=1)(owned, own)
-
     def mean_loss(
         examples: tuple[jax.Array, jax.Array],
         parameters: PyTree,
@@ -249,6 +210,7 @@ def classification(
     ) -> Any:
         return forward(parameters, model_state, prepare(key, images), **inference)
 
+    batches = _reader(num_examples, batch_size, replacement)
     predict = _predictor(logits_of)
 
     def accuracy(
@@ -261,6 +223,53 @@ def classification(
     data = _data_of(dataset, partition, held)
     own_loss = None if held is None else root_loss
     return Task(data, initialise, batches, loss, accuracy, batch_size, shared, own_loss, predict)
+
+
+def _reader(
+    num_examples: int, batch_size: int, replacement: bool
+) -> Callable[[ImageData, jax.Array, jax.Array, int, int], jax.Array]:
+    """Which examples each worker reads, see `classification`."""
+
+    def batches(
+        data: ImageData, key: jax.Array, first_step: jax.Array, num_steps: int, num_workers: int
+    ) -> jax.Array:
+        """Indices of examples (num_steps, num_workers, batch_size), `num_examples` for none."""
+        if data.partition is None and not replacement:
+            indices = shared_pass(
+                key,
+                first_step * num_workers,
+                num_steps * num_workers,
+                num_examples=num_examples,
+                batch_size=batch_size,
+            )
+            return indices.reshape(num_steps, num_workers, batch_size)
+        if data.partition is None:
+            counts = jnp.full(num_workers, num_examples)
+            return own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)
+        owned, counts = (jnp.asarray(leaf) for leaf in data.partition)
+        if len(counts) != num_workers:
+            raise ValueError(
+                f"the partition is among {len(counts)} workers, batches are for {num_workers}: "
+                "make the partition for the workers that compute gradients"
+            )
+        if replacement:
+            own = own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)
+        else:
+            own = own_passes(
+                key,
+                first_step,
+                num_steps,
+                counts=counts,
+                largest=owned.shape[1],
+                batch_size=batch_size,
+            )
+
+        def look_up(owned: jax.Array, own: jax.Array) -> jax.Array:
+            return jnp.take(owned, own, mode="fill", fill_value=num_examples)
+
+        return jax.vmap(look_up, in_axes=(0, 1), out_axes=1)(owned, own)
+
+    return batches
 
 
 def _predictor(
