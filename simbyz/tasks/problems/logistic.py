@@ -14,10 +14,10 @@ from simbyz.tasks.problems.problem import Problem, dissimilarity, functions, req
 class LogisticData(NamedTuple):
     """f_i(θ) = (1/m) Σ_j [log(1 + exp(x_j·θ)) - p_ij x_j·θ] + regularisation ||θ||² / 2."""
 
-    features: np.ndarray  # x (m, d)
-    labels: np.ndarray  # p (h, m), probabilities of class 1
-    regularisation: np.ndarray | float
-    noise: np.ndarray | jax.Array | float
+    features: jax.Array  # x (m, d)
+    labels: jax.Array  # p (h, m), probabilities of class 1
+    regularisation: jax.Array | float
+    noise: jax.Array | float
 
 
 def logistic(

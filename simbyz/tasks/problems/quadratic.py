@@ -15,11 +15,11 @@ from simbyz.tasks.problems.problem import Problem, dissimilarity, functions, req
 class QuadraticData(NamedTuple):
     """f_i(θ) = scales_i (θ - θ*)ᵀ A (θ - θ*) / 2 + tilts_i · (θ - θ*)."""
 
-    hessian: np.ndarray  # A (d, d)
-    optimum: np.ndarray  # θ* (d,)
-    scales: np.ndarray  # (h,), of mean 1
-    tilts: np.ndarray  # (h, d), of mean 0
-    noise: np.ndarray | jax.Array | float
+    hessian: jax.Array  # A (d, d)
+    optimum: jax.Array  # θ* (d,)
+    scales: jax.Array  # (h,), of mean 1
+    tilts: jax.Array  # (h, d), of mean 0
+    noise: jax.Array | float
 
 
 def quadratic(
