@@ -1,4 +1,4 @@
-"""The rules whose worst case is searched, each as its published bound means it.
+"""The rules whose worst case is searched, each as what is proved of it means it.
 
 Only those that move and scale with the rows, as the search takes for granted: `cge` and clipping to
 a radius do not.
@@ -14,7 +14,8 @@ import jax
 from experiments.worst_case.options import RuleName
 from simbyz import aggregators
 from simbyz.preaggregators import nearest_neighbor_mixing
-from simbyz.theory import robustness
+from simbyz.theory.robustness import mixing_coefficient, multi_krum_coefficient
+from simbyz.theory.sharp import LEAST_KNOWN_COEFFICIENTS
 
 
 def krum(updates: jax.Array, f: int) -> jax.Array:
@@ -40,12 +41,15 @@ def rule_of(name: str) -> Callable:
 
 
 def bound_of(name: str, n: int, f: int) -> float:
-    """The published κ of a rule, NaN where none is known."""
+    """The least κ that is proved of a rule, NaN where none is known."""
     plain = name.removeprefix("mixed_")
-    known = robustness.COEFFICIENT_BOUNDS.get(plain)
-    if known is None:
+    if plain == "krum":
+        known = multi_krum_coefficient(n, f, m=1, neighbours=n - f - 1)
+    elif plain in LEAST_KNOWN_COEFFICIENTS:
+        known = LEAST_KNOWN_COEFFICIENTS[plain](n, f)
+    else:
         return math.nan
-    return known(n, f) if plain == name else robustness.mixing_coefficient(n, f, known(n, f))
+    return known if plain == name else mixing_coefficient(n, f, known)
 
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)

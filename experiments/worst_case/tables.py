@@ -21,7 +21,7 @@ ROUNDING = 1e-9
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a rule, n, f and d: floor, the worst `found` over seeds and restarts, the `start` it
-    was climbed from, and the proved `bound`, NaN where there is none.
+    was climbed from, and the least proved `bound`, NaN where there is none.
     """
     rows = []
     for (rule, n, f, d), some in runs.groupby(["rule", "n", "f", "d"], sort=False):
@@ -44,10 +44,10 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def contradictions(summary: pd.DataFrame) -> list[str]:
-    """Contradictions: a configuration worse than a bound that is published as proved."""
+    """Contradictions: a configuration worse than a bound that is proved."""
     return [
         f"{row['rule']} at n = {row['n']}, f = {row['f']}, d = {row['d']} reaches "
-        f"{row['found']:.6g}, above its published bound {row['bound']:.6g}: see {row['file']}"
+        f"{row['found']:.6g}, above its proved bound {row['bound']:.6g}: see {row['file']}"
         for row in summary.to_dict("records")
         if _above(row)
     ]
@@ -64,7 +64,7 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
         title="worst cases found",
         caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "
         f"bound on the rule's; ∞: over {UNBOUNDED:g}, it grows with the Byzantine rows; bound: "
-        "proved to be above; start: what the worst was climbed from",
+        "proved never to be passed; start: what the worst was climbed from",
     )
     table.add_column("rule", no_wrap=True)
     for name in ("n", "f", "d", "floor", "found", "of the floor", "bound"):
@@ -80,7 +80,7 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
             f"{row['floor']:.3f}",
             "∞" if endless else f"{row['found']:.3f}" + "!" * _above(row),
             "" if endless else f"{row['found'] / row['floor']:.2f} ×",
-            "-" if np.isnan(row["bound"]) else f"{row['bound']:.1f}",
+            "-" if np.isnan(row["bound"]) else f"{row['bound']:.3f}",
             row["start"],
         )
     console.print(table)
@@ -128,6 +128,6 @@ def plot(summary: pd.DataFrame) -> Figure:
         Line2D([], [], color="#0072B2", marker="o", linestyle="", markersize=5),
         Line2D([], [], color="#D55E00", marker="|", linestyle="", markersize=11),
     ]
-    labels = ["f / (n - 2f), of any rule", "found", "published bound"]
+    labels = ["f / (n - 2f), of any rule", "found", "proved bound"]
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8)
     return figure

@@ -15,11 +15,11 @@ import numpy as np
 from simbyz._arrays import moments
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.geometry import squared_distances
-from simbyz.aggregators import AGGREGATORS, krum, minimum_diameter_averaging, multi_krum
+from simbyz.aggregators import AGGREGATORS, krum, multi_krum
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.compose.chain import parts_of
 from simbyz.preaggregators import adaptive_robust_clipping, bucketing, nearest_neighbor_mixing
-from simbyz.theory import robustness
+from simbyz.theory import robustness, sharp
 
 CERTIFICATES = ("coefficient", "distance")  # the columns
 # What float32 adds to a coefficient: with f = 0 the bound of the trimmed mean is 0.
@@ -101,11 +101,19 @@ def coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None
     return _bound(parts_of(rule), n, f, _coefficient, COEFFICIENTS_BEFORE)
 
 
+def least_coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
+    """The least bound on κ that is known of a rule as it is configured, by `simbyz.theory.sharp`,
+    behind pre-aggregators too: never more than `coefficient_bound`, which is the published one and
+    what the runs' tables have. None where nothing is proved.
+    """
+    return _bound(parts_of(rule), n, f, _least_coefficient, COEFFICIENTS_BEFORE)
+
+
 def resilience_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
     """The bound on λ, see `realised_lambda`, likewise: the least of what follows from κ and what is
     proved of λ.
     """
-    coefficient = coefficient_bound(rule, n, f)
+    coefficient = least_coefficient_bound(rule, n, f)
     following = None if coefficient is None else robustness.resilience(n, f, coefficient)
     proved = _bound(parts_of(rule), n, f, _resilience, RESILIENCES_BEFORE)
     known = [bound for bound in (following, proved) if bound is not None]
@@ -166,11 +174,31 @@ def _of_krum(options: dict[str, Any], n: int, f: int) -> float | None:
         return None
 
 
+def _least_coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
+    return _known(sharp.LEAST_KNOWN_COEFFICIENTS, rule, options, n, f)
+
+
 def _resilience(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
-    if rule is minimum_diameter_averaging and not options:
-        return robustness.least_diameter_resilience(n, f)
-    coefficient = _coefficient(rule, options, n, f)
-    return None if coefficient is None else robustness.resilience(n, f, coefficient)
+    coefficient = _least_coefficient(rule, options, n, f)
+    following = None if coefficient is None else robustness.resilience(n, f, coefficient)
+    known = [following, _known(sharp.RESILIENCES, rule, options, n, f)]
+    return min((bound for bound in known if bound is not None), default=None)
+
+
+def _known(
+    bounds: Mapping[str, Callable[..., float]], rule: Any, options: dict[str, Any], n: int, f: int
+) -> float | None:
+    """Of a rule whose options the proof has, too; no rule of finite steps is the exact one."""
+    name = name_of(rule)
+    if AGGREGATORS.get(name) is not rule or name not in bounds or name == "geometric_median":
+        return None
+    proved = inspect.signature(bounds[name]).parameters
+    if set(options) - set(proved):
+        return None
+    try:
+        return bounds[name](n, f, **options)
+    except ValueError:  # of other numbers nothing is proved
+        return None
 
 
 COEFFICIENTS_BEFORE: dict[Any, Callable[..., float]] = {

@@ -136,7 +136,7 @@ def test_contradictions_are_told():
     row = {"rule": "median", "n": 5, "f": 1, "d": 1, "found": 9.0, "bound": 8.0, "file": "a"}
     summary = pd.DataFrame([row, row | {"found": 7.0}, row | {"bound": np.nan}])
     (line,) = tables.contradictions(summary)
-    assert "median at n = 5, f = 1, d = 1 reaches 9, above its published bound 8: see a" in line
+    assert "median at n = 5, f = 1, d = 1 reaches 9, above its proved bound 8: see a" in line
 
 
 @pytest.mark.slower
