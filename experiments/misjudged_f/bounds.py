@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.worst_case.rules import bound_of
+from experiments.worst_case.rules import published_of
 from simbyz._arrays.checks import integer
 
 
@@ -33,4 +33,4 @@ def bound(rule: str, n: int, f: int, tolerated: int) -> float:
     """
     if tolerated < f:
         return math.inf
-    return bound_of(rule, n, tolerated)
+    return published_of(rule, n, tolerated)

@@ -6,7 +6,7 @@ a radius do not.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 import jax
@@ -14,7 +14,11 @@ import jax
 from experiments.worst_case.options import RuleName
 from simbyz import aggregators
 from simbyz.preaggregators import nearest_neighbor_mixing
-from simbyz.theory.robustness import mixing_coefficient, multi_krum_coefficient
+from simbyz.theory.robustness import (
+    COEFFICIENT_BOUNDS,
+    mixing_coefficient,
+    multi_krum_coefficient,
+)
 from simbyz.theory.sharp import LEAST_KNOWN_COEFFICIENTS
 
 
@@ -42,13 +46,20 @@ def rule_of(name: str) -> Callable:
 
 def bound_of(name: str, n: int, f: int) -> float:
     """The least κ that is proved of a rule, NaN where none is known."""
+    krum = functools.partial(multi_krum_coefficient, m=1, neighbours=n - f - 1)
+    return _bound(name, n, f, LEAST_KNOWN_COEFFICIENTS | {"krum": krum})
+
+
+def published_of(name: str, n: int, f: int) -> float:
+    """The published κ of a rule, NaN where none is known."""
+    return _bound(name, n, f, COEFFICIENT_BOUNDS)
+
+
+def _bound(name: str, n: int, f: int, bounds: Mapping[str, Callable[[int, int], float]]) -> float:
     plain = name.removeprefix("mixed_")
-    if plain == "krum":
-        known = multi_krum_coefficient(n, f, m=1, neighbours=n - f - 1)
-    elif plain in LEAST_KNOWN_COEFFICIENTS:
-        known = LEAST_KNOWN_COEFFICIENTS[plain](n, f)
-    else:
+    if plain not in bounds:
         return math.nan
+    known = bounds[plain](n, f)
     return known if plain == name else mixing_coefficient(n, f, known)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.shared.formats import Printer
-from experiments.worst_case.rules import bound_of
+from experiments.worst_case.rules import bound_of, published_of
 from experiments.worst_case.search import REACH
 from simbyz.theory.robustness import coefficient_floor
 
@@ -21,7 +21,7 @@ ROUNDING = 1e-9
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a rule, n, f and d: floor, the worst `found` over seeds and restarts, the `start` it
-    was climbed from, and the least proved `bound`, NaN where there is none.
+    was climbed from, the least proved `bound` and the `published` one, NaN where there is none.
     """
     rows = []
     for (rule, n, f, d), some in runs.groupby(["rule", "n", "f", "d"], sort=False):
@@ -36,6 +36,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "found": worst["coefficient"],
                 "start": worst["start"],
                 "bound": bound_of(rule, n, f),
+                "published": published_of(rule, n, f),
                 "file": worst["file"],
             }
         )
@@ -64,10 +65,11 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
         title="worst cases found",
         caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "
         f"bound on the rule's; ∞: over {UNBOUNDED:g}, it grows with the Byzantine rows; bound: "
-        "proved never to be passed; start: what the worst was climbed from",
+        "proved never to be passed, beside it the published one; start: what the worst was climbed "
+        "from",
     )
     table.add_column("rule", no_wrap=True)
-    for name in ("n", "f", "d", "floor", "found", "of the floor", "bound"):
+    for name in ("n", "f", "d", "floor", "found", "of the floor", "bound", "published"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("start", no_wrap=True)
     for row in summary.to_dict("records"):
@@ -81,6 +83,7 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
             "∞" if endless else f"{row['found']:.3f}" + "!" * _above(row),
             "" if endless else f"{row['found'] / row['floor']:.2f} ×",
             "-" if np.isnan(row["bound"]) else f"{row['bound']:.3f}",
+            "-" if np.isnan(row["published"]) else f"{row['published']:.1f}",
             row["start"],
         )
     console.print(table)

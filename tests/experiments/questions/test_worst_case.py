@@ -197,6 +197,7 @@ def test_a_contradiction_stands_out_in_the_table():
         "found": 9.0,
         "start": "far",
         "bound": 8.0,
+        "published": 8.1,
         "file": "a",
     }
     assert "9.000!" in printed(tables.print_table, pd.DataFrame([row]))
