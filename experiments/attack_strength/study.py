@@ -23,6 +23,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar, drawing
+from experiments.shared.runs import Record, unfinished
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
 
@@ -62,8 +63,8 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check([size.cell for size in sizes], dataset)
     if not options.allow_mixed:
-        asked = [configuration_of(options, size, rule) for size in sizes for rule in size.rules]
-        refuse_other_code([(name_of(one), one) for one in asked], options.results, _code())
+        asked = [record_of(options, size, rule) for size in sizes for rule in size.rules]
+        refuse_other_code(asked, options.results, _code())
     records.prepare_folder(options.results)
     records.clean(options.results)
     return sizes, dataset
@@ -93,9 +94,11 @@ def compute(
     stop: Callable[[], bool] = lambda: False,
 ) -> Results:
     """Measures what is not on disk yet."""
-    missing = [
-        (size, [rule for rule in size.rules if not _is_done(options, size, rule)]) for size in sizes
-    ]
+
+    def is_missing(size: Size, rule: RuleName) -> bool:
+        return bool(unfinished(options.results, [record_of(options, size, rule)]))
+
+    missing = [(size, [rule for rule in size.rules if is_missing(size, rule)]) for size in sizes]
     steps = len(options.at_step)
     total = sum(len(fixed_attacks(size.f)) + steps * len(rules) for size, rules in missing if rules)
     with bar(total, "part", stop) as progress:
@@ -107,15 +110,15 @@ def compute(
     parts = []
     for size in sizes:
         for rule in size.rules:
-            measured = runs.loc[file_of(options, size, rule), "measured"]
+            measured = runs.loc[record_of(options, size, rule).file, "measured"]
             parts.append(pd.DataFrame(measured).assign(n=size.n, f=size.f, rule=rule))
     measured = pd.concat(parts, ignore_index=True)
     return Results(measured, tables.summarise(measured))
 
 
-def configuration_of(options: Options, size: Size, rule: RuleName) -> dict:
+def record_of(options: Options, size: Size, rule: RuleName) -> Record:
     """All that the measurements of a rule depend on."""
-    return {
+    configuration = {
         "dataset": options.dataset,
         "rule": rule,
         "n": size.n,
@@ -126,20 +129,7 @@ def configuration_of(options: Options, size: Size, rule: RuleName) -> dict:
         "climbers": options.climbers,
         "seed": options.seed,
     }
-
-
-def name_of(configuration: dict) -> str:
-    return "strength-{dataset}-{rule}-n_{n}-f_{f}".format(**configuration)
-
-
-def file_of(options: Options, size: Size, rule: RuleName) -> str:
-    configuration = configuration_of(options, size, rule)
-    return records.run_path("", name_of(configuration), configuration).name
-
-
-def _is_done(options: Options, size: Size, rule: RuleName) -> bool:
-    configuration = configuration_of(options, size, rule)
-    return records.is_finished(options.results, name_of(configuration), configuration)
+    return Record("strength-{dataset}-{rule}-n_{n}-f_{f}".format(**configuration), configuration)
 
 
 def _measure(
@@ -158,12 +148,10 @@ def _measure(
     )
 
     def finished(rule: RuleName, rows: list[dict]) -> None:
-        configuration = configuration_of(options, size, rule)
         measured = [row | {"step": options.at_step[row["step"]]} for row in rows]
         records.write_run(
             options.results,
-            name_of(configuration),
-            configuration,
+            *record_of(options, size, rule),
             {"step": np.array(options.at_step)},
             {"measured": measured, "code_digest": _code()} | provenance(),
         )

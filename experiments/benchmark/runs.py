@@ -9,6 +9,7 @@ import numpy as np
 from experiments.benchmark.entries import own
 from experiments.benchmark.entries.catalogue import ASCENT, SAME_ROWS, kind, trusting
 from experiments.benchmark.program import Program
+from experiments.shared.runs import grouped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +65,13 @@ def programs(runs: Iterable[Run]) -> dict[Program, list[Run]]:
     so have rules that ask for a gradient on the server's examples, which the others do without, and
     the climb along a gradient, which takes long to compile through a rule that it does not climb.
     """
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
+
+    def key(run: Run) -> tuple:
         rule = run.rule if own.is_own(run.rule) else ""
         pre = "" if run.pre in SAME_ROWS else run.pre
-        key = run.f, pre, rule, run.root_examples > 0, kind(run.attack), run.attack == ASCENT
-        groups.setdefault(key, []).append(run)
-    return {program_of(some): some for some in groups.values()}
+        return run.f, pre, rule, run.root_examples > 0, kind(run.attack), run.attack == ASCENT
+
+    return {program_of(some): some for some in grouped(runs, key)}
 
 
 def shard_of(
@@ -81,18 +82,12 @@ def shard_of(
     Runs of one file stay together, and a share is one piece of the files in the order of their
     programs, so that no more than one program of each kind is compiled for two shares.
     """
-    files: dict[tuple, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (run.f, run.pre not in SAME_ROWS)):
-        files.setdefault((run.f, run.pre, run.rule), []).append(run)
-    times = np.array([sum(map(seconds, some)) for some in files.values()])
+    by_program = sorted(runs, key=lambda run: (run.f, run.pre not in SAME_ROWS))
+    files = grouped(by_program, lambda run: (run.f, run.pre, run.rule))
+    times = np.array([sum(map(seconds, some)) for some in files])
     middles = np.cumsum(times) - times / 2
     shares = np.minimum(middles / times.sum() * count, count - 1).astype(int)
-    mine = {
-        run
-        for some, at in zip(files.values(), shares, strict=True)
-        if at == number - 1
-        for run in some
-    }
+    mine = {run for some, at in zip(files, shares, strict=True) if at == number - 1 for run in some}
     return [run for run in runs if run in mine]
 
 

@@ -5,6 +5,7 @@ another heterogeneity is another partition of the same data.
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ import numpy as np
 
 from experiments.decentralised import lanes
 from experiments.decentralised.networks import network_of
-from experiments.decentralised.runs import Run, unfinished
+from experiments.decentralised.options import RuleName
+from experiments.decentralised.runs import Run
 from experiments.defence_matrix.runs import share, shares_of
+from experiments.shared.runs import grouped, unfinished
 from simbyz import aggregators, records
 from simbyz.aggregators.base import Rule
 from simbyz.data import Dataset
@@ -24,36 +27,16 @@ from simbyz.sweeps import Lane, Result, sweep
 from simbyz.sweeps.checkpoints import Checkpoints
 from simbyz.tasks import Dense, Task, classification
 
-RULES: dict[str, Rule] = {
-    name: GOSSIP_RULES[name]
-    for name in (
-        "gossip",
-        "clipped_gossip",
-        "clipped_gossip_plus",
-        "gts",
-        "ios",
-        "bridge",
-        "remove_then_clip",
-    )
-} | {
+OF_A_SERVER: dict[str, Rule] = {
     "monna": aggregators.monna,
     "trimmed_mean": aggregators.trimmed_mean,
     "geometric_median": functools.partial(
         aggregators.geometric_median, smoothing=1e-6, iterations=8, start="median"
     ),
 }
+RULES: dict[str, Rule] = {name: (GOSSIP_RULES | OF_A_SERVER)[name] for name in get_args(RuleName)}
 # Rules whose result turns with their rows, so that factors are searched among few numbers.
-ROTATING = frozenset(
-    {
-        "gossip",
-        "clipped_gossip",
-        "clipped_gossip_plus",
-        "gts",
-        "ios",
-        "remove_then_clip",
-        "monna",
-    }
-)
+ROTATING = RULES.keys() - {"bridge", "trimmed_mean", "geometric_median"}
 WIDTH = 4  # lanes that a device runs at once; fixed, since a run's last bits depend on it
 CHUNK = 20  # steps between two looks at whether to stop
 EVERY = 60.0  # seconds between two checkpoints
@@ -62,10 +45,7 @@ NO_LIARS = "none"  # the attack of runs with f = 0
 
 def programs(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs grouped by the compiled program that they share."""
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.graph, run.rule, run.f), []).append(run)
-    return list(groups.values())
+    return grouped(runs, lambda run: (run.graph, run.rule, run.f))
 
 
 def simulator_of(run: Run, task: Task, *, beyond_the_bound: bool = True) -> Simulator:

@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.decentralised import pictures, tables
 from experiments.decentralised.networks import EVERYWHERE, TWO_WORLDS, network_of
 from experiments.decentralised.options import Grid, Nodes, Options, Setting
-from experiments.decentralised.runs import Run, product
+from experiments.decentralised.runs import Run
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
 from experiments.distributed_momentum.figures.panels import named
 from experiments.shared.files import save_figure, save_table
@@ -20,6 +20,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress, drawing
+from experiments.shared.runs import combinations
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.gossip import Network, robustness_condition
@@ -34,13 +35,7 @@ class Results(NamedTuple):
 
 
 def runs_of(options: Options) -> list[Run]:
-    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
-    shared = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(Run)
-        if field.name not in axes
-    }
-    runs = product(shared, axes)
+    runs = combinations(Run, options, AXES)
     calm = [dataclasses.replace(run, attack=NO_LIARS) if run.f == 0 else run for run in runs]
     return list(dict.fromkeys(calm))
 
@@ -67,8 +62,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     check_hidden(options.hidden, options.honest + max(options.f), dataset.train_images.shape[1:])
     check(runs, dataset, options.beyond_the_bound)
     if not options.allow_mixed:
-        named = [(run.name, run.configuration) for run in runs]
-        refuse_other_code(named, options.results, code())
+        refuse_other_code(runs, options.results, code())
     records.prepare_folder(options.results)
     return runs, dataset
 

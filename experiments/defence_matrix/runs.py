@@ -1,16 +1,14 @@
 """One run of the matrix: all that defines it, and its place on disk."""
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import jax
 import numpy as np
 
 from experiments.shared.options.checks import as_name
-from simbyz import records
+from experiments.shared.runs import file_of
 from simbyz.data import partition
 from simbyz.data.partition import Partition
 
@@ -60,21 +58,7 @@ class Run:
                 del values[name]
         return values
 
-    @property
-    def file(self) -> str:
-        return records.run_path("", self.name, self.configuration).name
-
-
-def product(common: dict, axes: dict[str, Sequence]) -> list[Run]:
-    """All combinations of the values of these fields, the first axis slowest; none twice."""
-    values = [list(dict.fromkeys(some)) for some in axes.values()]
-    return [
-        Run(**common, **dict(zip(axes, some, strict=True))) for some in itertools.product(*values)
-    ]
-
-
-def unfinished(folder: Path, runs: Iterable[Run]) -> list[Run]:
-    return [run for run in runs if not records.is_finished(folder, run.name, run.configuration)]
+    file = property(file_of)
 
 
 def parse_heterogeneity(text: str) -> tuple[str, float]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from experiments.defence_matrix import lanes
 from experiments.defence_matrix.defences import coefficient_bound, defence, selection
-from experiments.defence_matrix.runs import Run, shares_of, unfinished
+from experiments.defence_matrix.runs import Run, shares_of
+from experiments.shared.runs import grouped, unfinished
 from simbyz import records
 from simbyz._arrays.calling import asked
 from simbyz._arrays.stacking import unraveller
@@ -67,10 +68,7 @@ def split(dataset: Dataset, part: float) -> tuple[Dataset, Validation]:
 
 def programs(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs grouped by the compiled program that they share."""
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.rule, run.pre, run.f, lanes.kind(run.attack)), []).append(run)
-    return list(groups.values())
+    return grouped(runs, lambda run: (run.rule, run.pre, run.f, lanes.kind(run.attack)))
 
 
 def check(runs: Sequence[Run]) -> None:

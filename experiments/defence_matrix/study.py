@@ -13,7 +13,7 @@ from experiments.defence_matrix.choose import matrix
 from experiments.defence_matrix.defences import of_root
 from experiments.defence_matrix.lanes import SEARCHED
 from experiments.defence_matrix.options import Matrix, Options, Setting, Tuning
-from experiments.defence_matrix.runs import Run, product
+from experiments.defence_matrix.runs import Run
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.defence_matrix.training import check_levels, check_training
 from experiments.shared.files import save_figure, save_table
@@ -22,6 +22,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress, drawing
+from experiments.shared.runs import combinations
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.records.divergence import COLUMNS, diverged_steps
@@ -32,13 +33,7 @@ CHOICES = ("learning_rate", "momentum", "weight_decay")
 
 
 def runs_of(options: Options) -> list[Run]:
-    axes = {name: getattr(options, name) for name in (*AXES, *CHOICES)}
-    shared = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(Run)
-        if field.name not in axes and field.name != "seed"
-    }
-    runs = product(shared, axes | {"seed": options.seeds})
+    runs = combinations(Run, options, (*AXES, *CHOICES))
     return [run if of_root(run.rule) else dataclasses.replace(run, root_examples=0) for run in runs]
 
 
@@ -83,8 +78,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         options.hidden,
     )
     if not options.allow_mixed:
-        named = [(run.name, run.configuration) for run in runs]
-        refuse_other_code(named, options.results, code())
+        refuse_other_code(runs, options.results, code())
     records.prepare_folder(options.results)
     return runs, dataset
 

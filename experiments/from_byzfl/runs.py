@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.from_byzfl.parts import Part, Rule, attack_of, defence
 from experiments.from_byzfl.reading import Benchmark
 from experiments.from_byzfl.setting import Setting
-from simbyz import records
+from experiments.shared.runs import file_of
 from simbyz.simulator import Config
 
 
@@ -65,9 +66,7 @@ class Run(Setting):
         # 150 leaves room for seed and digest, which tells runs of a cut name apart.
         return re.sub(r"[^\w.+=-]+", "_", "-".join(parts))[:150]
 
-    @property
-    def file(self) -> str:
-        return records.run_path("", self.name, self.configuration).name
+    file = property(file_of)
 
     @property
     def program(self) -> tuple:
@@ -107,39 +106,22 @@ def runs_of(benchmark: Benchmark) -> list[Run]:
         if honest < 1:
             raise ValueError(f"nb_honest_clients of {workers} with f = {f} leaves no honest worker")
         tolerated = (f,) if benchmark.tolerated is None else benchmark.tolerated
-        axes = itertools.product(
-            *(
-                [each for each in tolerated if each >= f],
-                benchmark.heterogeneity,
-                benchmark.pres,
-                benchmark.rules,
-                benchmark.attacks if f else (None,),
-                benchmark.learning_rate,
-                benchmark.momentum,
-                benchmark.weight_decay,
-                benchmark.partition_seeds,
-                benchmark.seeds,
-            )
-        )
-        for each, (scheme, level), pre, rule, attack, rate, momentum, decay, share, seed in axes:
-            runs.append(
-                Run(
-                    **setting,
-                    honest=honest,
-                    f=f,
-                    tolerated=each,
-                    scheme=scheme,
-                    heterogeneity=level,
-                    rule=rule,
-                    pre=pre,
-                    attack=attack,
-                    learning_rate=rate,
-                    momentum=momentum,
-                    weight_decay=decay,
-                    partition_seed=share,
-                    seed=seed,
-                )
-            )
+        axes: dict[str, Sequence] = {
+            "tolerated": [each for each in tolerated if each >= f],
+            "heterogeneity": benchmark.heterogeneity,
+            "pre": benchmark.pres,
+            "rule": benchmark.rules,
+            "attack": benchmark.attacks if f else (None,),
+            "learning_rate": benchmark.learning_rate,
+            "momentum": benchmark.momentum,
+            "weight_decay": benchmark.weight_decay,
+            "partition_seed": benchmark.partition_seeds,
+            "seed": benchmark.seeds,
+        }
+        for some in itertools.product(*axes.values()):
+            values = setting | dict(zip(axes, some, strict=True)) | {"honest": honest, "f": f}
+            scheme, level = values.pop("heterogeneity")
+            runs.append(Run(**values, scheme=scheme, heterogeneity=level))
     if not runs:
         raise ValueError(
             f"tolerated_f of {list(benchmark.tolerated or ())} is below each f of "

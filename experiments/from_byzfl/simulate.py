@@ -17,6 +17,7 @@ from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import width_of
 from experiments.from_byzfl.networks import NETWORKS
 from experiments.from_byzfl.runs import Run
+from experiments.shared.runs import grouped, unfinished
 from simbyz import records
 from simbyz._arrays.calling import asked
 from simbyz._arrays.stacking import unraveller
@@ -96,13 +97,9 @@ def simulate(
     Raises:
       Stopped: `stop` said so.
     """
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.program, []).append(run)
     prepared: dict[tuple, Data] = {}
-    for group in groups.values():
-        first = group[0]
-        todo = [r for r in group if not records.is_finished(folder, r.name, r.configuration)]
+    for group in grouped(runs, lambda run: run.program):
+        first, todo = group[0], unfinished(folder, group)
         text = f"{first.rule.label}, {first.pre_label}, {first.attack_label}, f = {first.f}"
         progress((len(group) - len(todo)) * first.steps, text)
         if not todo:

@@ -49,7 +49,7 @@ def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset, Path]:
             )
         share(level, training.train_labels, honest, seed)
     if not options.allow_mixed:
-        refuse_other_code([(r.name, r.configuration) for r in runs], options.results, code())
+        refuse_other_code(runs, options.results, code())
     folder = folder_of(options, file)
     records.prepare_folder(folder)
     write_whole(folder / KEPT, lambda kept: kept.write(file), "copy")

@@ -15,6 +15,7 @@ import pandas as pd
 from experiments.misjudged_f import lanes, problems
 from experiments.misjudged_f.options import Setting
 from experiments.misjudged_f.problems import QUADRATIC, Case, Learnt
+from experiments.shared.runs import grouped
 from experiments.worst_case.rules import rule_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import StatefulRule
@@ -150,9 +151,7 @@ def measure(
       datasets: by the problem that they are.
       progress: told the runs done since the last call and what goes on; may raise to stop.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.problem, run.rule), []).append(run)
+    groups = grouped(runs, lambda run: (run.problem, run.rule))
     largest_f = max(run.f for run in runs)
 
     def one(group: list[Run]) -> pd.DataFrame:
@@ -187,7 +186,7 @@ def measure(
 
     # Much of the time goes into compiling, which threads do side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = pd.concat(pool.map(one, groups.values()), ignore_index=True)
+        rows = pd.concat(pool.map(one, groups), ignore_index=True)
     order = {run: place for place, run in enumerate(runs)}
     places = rows[list(Run._fields)].apply(lambda row: order[Run(*row)], axis=1)
     return rows.iloc[places.argsort()].reset_index(drop=True)

@@ -1,7 +1,6 @@
 """Study: runs of momentum algorithms, their tables and pictures."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Progress, drawing
+from experiments.shared.runs import combinations
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -40,13 +40,7 @@ def runs_of(options: Options) -> list[Run]:
     """All combinations, without those that an algorithm refuses."""
     rates = options.learning_rate or RATES[options.dataset]
     options = dataclasses.replace(options, learning_rate=rates)
-    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
-    shared = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(Run)
-        if field.name not in axes
-    }
-    runs = [as_it_acts(run) for run in product(shared, axes)]
+    runs = [as_it_acts(run) for run in combinations(Run, options, AXES)]
     return [run for run in runs if refusal(run.algorithm, run.participation) is None]
 
 
@@ -60,14 +54,6 @@ def as_it_acts(run: Run) -> Run:
         bound=run.bound if algorithm.uses == "bound" else None,
         sampling=None if everybody else run.sampling,
     )
-
-
-def product(shared: dict, axes: dict[str, Sequence]) -> list[Run]:
-    """All combinations of the values of these fields, the first axis slowest."""
-    return [
-        Run(**shared, **dict(zip(axes, some, strict=True)))
-        for some in itertools.product(*axes.values())
-    ]
 
 
 def prepare(options: Options) -> tuple[list[Run], Dataset]:
@@ -106,8 +92,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         options.hidden,
     )
     if not options.allow_mixed:
-        named = [(run.name, run.configuration) for run in runs]
-        refuse_other_code(named, options.results, code())
+        refuse_other_code(runs, options.results, code())
     records.prepare_folder(options.results)
     return runs, dataset
 

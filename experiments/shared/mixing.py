@@ -4,11 +4,12 @@ A run says which code computed it (`code_digest`, and the version of JAX). Runs 
 recorded are of unknown code, all of them alike.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from experiments.shared.runs import Named, file_of, unfinished
 from simbyz import records
 from simbyz.records.provenance import versions
 
@@ -45,20 +46,14 @@ def refuse_different_code(runs: pd.DataFrame) -> None:
         raise ValueError(f"runs of different code: {', '.join(kinds)}; {REMEDY}")
 
 
-def refuse_other_code(runs: Iterable[tuple[str, Mapping]], folder: Path, digest: str) -> None:
-    """Check that what a folder lacks of these runs, (name, configuration), would be of the code of
-    those that it has.
+def refuse_other_code(runs: Sequence[Named], folder: Path, digest: str) -> None:
+    """Check that what a folder lacks of these runs would be of the code of those that it has.
 
     Raises:
       ValueError: it would not.
     """
-    todo, wanted = {}, set()
-    for name, configuration in runs:
-        file = records.run_path("", name, configuration).name
-        wanted.add(file)
-        if not records.is_finished(folder, name, configuration):
-            todo[file] = name
-    refuse_different_code(completed(todo, wanted, folder, digest))
+    todo = {file_of(run): run.name for run in unfinished(folder, runs)}
+    refuse_different_code(completed(todo, set(map(file_of, runs)), folder, digest))
 
 
 def kind_lines(runs: pd.DataFrame) -> list[str]:

@@ -7,15 +7,17 @@ An experiment's `command` is a call of `run`, most often by `command_of`, and
 import contextlib
 import gc
 import importlib
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
 from experiments.shared.options.command_line import parse
-from experiments.shared.plain_warnings import CLEAR, print_plain_warnings
 from experiments.shared.stopping import Stop, printing_failed, stopping, to_its_reader, unread
 
+CLEAR = "\r\x1b[K"  # back to the start of a terminal's line, and all of it away
 # How to go on after a stop, where runs or measurements are files.
 KEPT = "what is finished is in {results}; the same command goes on from there"
 CHECKPOINTED = (
@@ -147,6 +149,26 @@ def start(command: Callable[[], int], devices: Callable[[], None] | None = None)
     # process by SIGINT instead; the next exec of a text clears the note.
     exec("")
     sys.exit(code)
+
+
+def print_plain_warnings() -> None:
+    """Warnings of files and checkpoints on one line, without the place in the program, and once,
+    however many parts of a command meet the file; other warnings stay as they are.
+    """
+    usual, told = warnings.formatwarning, set()
+
+    def formatted(message, category, *place, **more):
+        if category is RuntimeWarning:
+            line = f"warning: {message}\n"
+            again = line in told
+            told.add(line)
+            start = CLEAR if sys.stderr.isatty() else ""  # over what stands there for a while
+            return "" if again else start + line
+        return usual(message, category, *place, **more)
+
+    warnings.formatwarning = formatted
+    # What TensorFlow Datasets has to say of a folder comes as an error of ours, too.
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def _ended(

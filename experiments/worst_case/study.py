@@ -16,6 +16,7 @@ from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar, drawing
+from experiments.shared.runs import Record, unfinished
 from experiments.worst_case import tables
 from experiments.worst_case.options import Climbing, Options, Search
 from experiments.worst_case.rules import rule_of
@@ -24,7 +25,7 @@ from simbyz import records
 from simbyz.records.provenance import code_digest, provenance
 
 
-def prepare(options: Options) -> list[dict]:
+def prepare(options: Options) -> list[Record]:
     """The searches asked for, everything checked that can be before the first is made.
 
     Raises:
@@ -40,20 +41,12 @@ def prepare(options: Options) -> list[dict]:
     for rule, f, d in grid:
         stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)
         jax.eval_shape(functools.partial(rule_of(rule), f=f), stack)  # a rule may refuse (n, f)
-        searches += [
-            {
-                "rule": rule,
-                "n": options.n,
-                "f": f,
-                "d": d,
-                "restarts": options.restarts,
-                "steps": options.steps,
-                "seed": seed,
-            }
-            for seed in options.seeds
-        ]
+        size = {"rule": rule, "n": options.n, "f": f, "d": d}
+        climbing = {"restarts": options.restarts, "steps": options.steps}
+        name = "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**size)
+        searches += [Record(name, size | climbing | {"seed": seed}) for seed in options.seeds]
     if not options.allow_mixed:
-        refuse_other_code([(name_of(one), one) for one in searches], options.results, _code())
+        refuse_other_code(searches, options.results, _code())
     records.prepare_folder(options.results)
     records.clean(options.results)
     return searches
@@ -65,36 +58,22 @@ def main(options: Options) -> pd.DataFrame:
 
 
 def compute(
-    searches: Sequence[dict], folder: Path, stop: Callable[[], bool] = lambda: False
+    searches: Sequence[Record], folder: Path, stop: Callable[[], bool] = lambda: False
 ) -> pd.DataFrame:
     with bar(len(searches), "search", stop) as progress:
         for one in searches:
-            if not records.is_finished(folder, name_of(one), one):
-                progress(0, f"searching {name_of(one)}")
+            if unfinished(folder, [one]):
+                progress(0, f"searching {one.name}")
                 _search(one, folder)
-            progress(1, name_of(one))
-    wanted = list(map(file_of, searches))
+            progress(1, one.name)
+    wanted = [one.file for one in searches]
     return tables.summarise(records.read_runs(folder).set_index("file").loc[wanted].reset_index())
 
 
-def name_of(one: dict) -> str:
-    return "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**one)
-
-
-def file_of(one: dict) -> str:
-    return records.run_path("", name_of(one), one).name
-
-
-def _search(one: dict, folder: Path) -> None:
-    found = search(
-        rule_of(one["rule"]),
-        one["n"],
-        one["f"],
-        one["d"],
-        restarts=one["restarts"],
-        iterations=one["steps"],
-        seed=one["seed"],
-    )
+def _search(one: Record, folder: Path) -> None:
+    asked = dict(one.configuration)
+    rule, steps = rule_of(asked.pop("rule")), asked.pop("steps")
+    found = search(rule, **asked, iterations=steps)
     summary = {
         "coefficient": found.coefficient,
         "start": found.start,
@@ -102,7 +81,7 @@ def _search(one: dict, folder: Path) -> None:
         "code_digest": _code(),
     }
     columns = {"coefficient_by_step": found.history}
-    records.write_run(folder, name_of(one), one, columns, summary | provenance())
+    records.write_run(folder, *one, columns, summary | provenance())
 
 
 def _code() -> str:
@@ -110,7 +89,7 @@ def _code() -> str:
     return code_digest(here.with_name("search.py"), here.with_name("rules.py"))
 
 
-def execute(options: Options, searches: list[dict], stop: Callable[[], bool]) -> None:
+def execute(options: Options, searches: list[Record], stop: Callable[[], bool]) -> None:
     """Search what is missing; print and write all of it."""
     summary = compute(searches, options.results, stop)
     tables.print_table(summary, Printer(options.format))

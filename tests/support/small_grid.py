@@ -19,7 +19,7 @@ from experiments.distributed_momentum.__main__ import command
 from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
 from experiments.distributed_momentum.running import simulate
 from experiments.shared.devices import prepare_devices
-from experiments.shared.plain_warnings import print_plain_warnings
+from experiments.shared.run import print_plain_warnings
 from simbyz import data
 from simbyz.records import parquet
 from simbyz.records.checked_files import read_checked

@@ -24,9 +24,8 @@ from experiments.distributed_momentum.slurm import queue as slurm_queue
 from experiments.distributed_momentum.slurm.queue import ENDED, UNKNOWN
 from experiments.distributed_momentum.slurm.request import parameters, require_slurm
 from experiments.shared.devices import prepare_devices
-from experiments.shared.plain_warnings import print_plain_warnings
 from experiments.shared.progress import Progress
-from experiments.shared.run import CHECKPOINTED, run_with
+from experiments.shared.run import CHECKPOINTED, print_plain_warnings, run_with
 from experiments.shared.stopping import Stop
 from simbyz import records
 from simbyz.sweeps import Stopped
