@@ -17,8 +17,8 @@ from experiments.distributed_momentum.grid.cells import Cell
 from experiments.distributed_momentum.grid.footprint import refuse_large
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.distributed_momentum.running.simulate import check
-from experiments.shared.files import save_table, save_text
-from experiments.shared.formats import Printer, beside
+from experiments.shared.files import save_figures, save_table, save_text
+from experiments.shared.formats import Printer, beside, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.question import folder_of
@@ -41,11 +41,7 @@ class Size(NamedTuple):
 
 
 def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
-    """The sizes asked for with the rules that bear them, and the data; checked before any step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The sizes asked for with the rules that bear them, and the data; checked before any step."""
     check_options(options, "rule", "at_step")
     sizes = []
     least = 3 if options.f else 5
@@ -167,8 +163,8 @@ def _code() -> str:
 
 def plot(results: Results, options: Options) -> list[Path]:
     """The heatmap, as PDF and PNG."""
-    figure = tables.plot(results.summary, _title(options))
-    return tables.write(figure, _folder(options), ["strength.pdf", "strength.png"])
+    figures = [("strength", tables.plot(results.summary, _title(options)))]
+    return save_figures(figures, _folder(options), ("pdf", "png"), dpi=150)
 
 
 def _folder(options: Options) -> Path:
@@ -199,11 +195,8 @@ def execute(
         _title(options),
         shlex.join(["python", "-m", "experiments.attack_strength", *given]),
     )
-    written = [_folder(options) / "strength.md", _folder(options) / "strength.csv"]
-    save_text(text, written[0])
-    save_table(results.measured, written[1])
+    document = _folder(options) / "strength.md"
+    save_text(text, document)
+    table = save_table(results.measured, document.with_suffix(".csv"))
     drawing(stop)
-    print(
-        "written: " + ", ".join(map(str, [*written, *plot(results, options)])),
-        file=beside(options.format),
-    )
+    tell_written([document, table, *plot(results, options)], options.format)

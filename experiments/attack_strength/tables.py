@@ -1,15 +1,11 @@
 """Tables and the heatmap of the measured strengths."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from experiments.shared.files import save_figure
 from experiments.shared.formats import Printer
 
 KINDS = ("fixed", "searched", "climbed")
@@ -151,13 +147,6 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
     unit = "numbers: distance of the aggregate from the honest mean, in honest deviations"
     figure.supxlabel(unit, fontsize=8)
     return figure
-
-
-def write(figure: Figure, folder: Path, names: Sequence[str]) -> list[Path]:
-    files = [folder / name for name in names]
-    for file in files:
-        save_figure(figure, file, dpi=150)
-    return files
 
 
 def _strength(row: dict, kind: str) -> str:

@@ -28,7 +28,7 @@ from experiments.benchmark.simulate import code, refusals_of, simulate, task_of
 from experiments.defence_matrix.runs import share
 from experiments.defence_matrix.simulate import split
 from experiments.defence_matrix.training import check_levels, check_training
-from experiments.shared.files import save_figure, save_table
+from experiments.shared.files import save_figures, save_table
 from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.mixing import refuse_different_code
 from experiments.shared.options.checks import (
@@ -118,11 +118,7 @@ def runs_of(options: Options, refusals: Refusals) -> list[Run]:
 
 
 def prepare(options: Options) -> Prepared:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """What is asked for, all checked that can be before the first step."""
     check_options(options)
     joined = any(own.is_own(one) for one in (*options.rule, *options.attack))
     shard = _shard(options.shard)
@@ -146,14 +142,7 @@ def prepare(options: Options) -> Prepared:
     training, _ = split(dataset, options.validation)
     _check_root(options, runs, len(training.train_labels))
     levels = tuple(dict.fromkeys(run.heterogeneity for run in runs))
-    check_training(
-        training,
-        levels,
-        options.n,
-        options.batch_size,
-        options.partition_seed,
-        options.hidden,
-    )
+    check_training(training, levels, options.n, options)
     results = Results(options.results, dataset.name if joined else None, mend=True)
     if not options.allow_mixed:
         _refuse_other_code(results, runs)
@@ -308,14 +297,9 @@ def write(options: Options, outcome: Outcome, folder: Path) -> list[Path]:
         **{f"gain-{what}": table for what, table in outcome.gains.items() if len(table)},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, table in named_tables.items():
-        paths.append(folder / f"{name}.csv")
-        save_table(table, paths[-1])
-    for name, figure in pictures.figures(outcome.attacked, outcome.table, options.n):
-        paths.append(folder / f"{name}.png")
-        save_figure(figure, paths[-1], dpi=110)
-    return paths
+    paths = [save_table(table, folder / f"{name}.csv") for name, table in named_tables.items()]
+    figures = pictures.figures(outcome.attacked, outcome.table, options.n)
+    return paths + save_figures(figures, folder)
 
 
 def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.options import Options
 from experiments.byzfl_conformance.setting import Setting
 from experiments.shared.files import save_table
-from experiments.shared.formats import Printer, beside, counted
+from experiments.shared.formats import Printer, counted, tell_written
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from simbyz import records
@@ -21,11 +21,7 @@ from simbyz.data import Dataset, load
 
 
 def prepare(options: Options) -> Dataset:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The data, all checked that can be before the first step."""
     if not 1 <= options.f <= 9:
         raise ValueError(
             f"f must be from 1 to 9, below half of all beside 10 honest workers, got {options.f}"
@@ -119,6 +115,4 @@ def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> Non
     """Run what is asked for; print and write the table."""
     table = compare(options, dataset, stop)
     print_table(table, Printer(options.format))
-    path = options.results / "byzfl_conformance.csv"
-    save_table(table, path)
-    print(f"written: {path}", file=beside(options.format))
+    tell_written([save_table(table, options.results / "byzfl_conformance.csv")], options.format)

@@ -14,8 +14,8 @@ from experiments.decentralised.options import Grid, Nodes, Options, Setting
 from experiments.decentralised.runs import Run
 from experiments.decentralised.simulate import NO_LIARS, check, code, simulate
 from experiments.distributed_momentum.figures.panels import named
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside, counted
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, counted, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -41,11 +41,7 @@ def runs_of(options: Options) -> list[Run]:
 
 
 def prepare(options: Options) -> tuple[list[Run], Dataset]:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The runs and their data, all checked that can be before the first step."""
     check_options(options, *AXES)
     if least := [f for f in options.f if f < 0]:
         raise ValueError(f"f must be at least 0, got {least[0]}")
@@ -112,8 +108,7 @@ def bounds_of(options: Options) -> dict[str, float]:
 def write(options: Options, results: Results) -> list[Path]:
     """The table as CSV, and the pictures."""
     folder = folder_of(options, Grid, Nodes, Setting, but=("beyond_the_bound",))
-    paths = [folder / "decentralised.csv"]
-    save_table(results.summary, paths[0])
+    table = save_table(results.summary, folder / "decentralised.csv")
     drawn = [("heatmap", pictures.heatmap(results.summary, options.paper))]
     runs = results.runs
     columns = ["step", "accuracy", "accuracy_worst"]
@@ -128,10 +123,9 @@ def write(options: Options, results: Results) -> list[Path]:
             network(options, graph, f), list(worst["node_accuracies"]), title, options.paper
         )
         drawn.append((f"graph-{graph}-{rule}-f_{f}-{level.replace(':', '_')}", picture))
-    for name, figure in drawn:
-        paths.append(folder / f"{named(name, options.paper)}.png")
-        save_figure(figure, paths[-1], dpi=110 if options.paper == "screen" else 300)
-    return paths
+    pictured = ((named(name, options.paper), figure) for name, figure in drawn)
+    dpi = 110 if options.paper == "screen" else 300
+    return [table, *save_figures(pictured, folder, dpi=dpi)]
 
 
 def execute(
@@ -152,7 +146,4 @@ def execute(
         Printer(options.format),
     )
     drawing(stop)
-    paths = write(options, results)
-    print(
-        f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
-    )
+    tell_written(write(options, results), options.format, pictures=True)

@@ -1,7 +1,6 @@
 """Study: the runs of the defence matrix, its table and heatmaps."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +15,8 @@ from experiments.defence_matrix.options import Matrix, Options, Setting, Tuning
 from experiments.defence_matrix.runs import Run
 from experiments.defence_matrix.simulate import check, code, simulate, split
 from experiments.defence_matrix.training import check_levels, check_training
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside, counted
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, counted, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
@@ -38,11 +37,7 @@ def runs_of(options: Options) -> list[Run]:
 
 
 def prepare(options: Options) -> tuple[list[Run], Dataset]:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The runs and their data, all checked that can be before the first step."""
     if options.f is None:
         options = dataclasses.replace(options, f=F[options.dataset])
     check_options(options, *AXES, *CHOICES)
@@ -69,14 +64,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
             f"root_examples must be at most {len(training.train_labels)}, the training images of "
             f"{training.name} without validation, got {options.root_examples}"
         )
-    check_training(
-        training,
-        options.heterogeneity,
-        options.honest,
-        options.batch_size,
-        options.partition_seed,
-        options.hidden,
-    )
+    check_training(training, options.heterogeneity, options.honest, options)
     if not options.allow_mixed:
         refuse_other_code(runs, options.results, code())
     records.prepare_folder(options.results)
@@ -106,12 +94,11 @@ def compute(
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     """The table as CSV, and each figure as PDF and PNG."""
-    paths = [folder / "defence_matrix.csv"]
-    save_table(table, paths[0])
-    for (name, figure), ending in itertools.product(pictures.figures(table), ("png", "pdf")):
-        paths.append(folder / f"{name}.{ending}")
-        save_figure(figure, paths[-1], dpi=110)
-    return paths
+    figures = pictures.figures(table)
+    return [
+        save_table(table, folder / "defence_matrix.csv"),
+        *save_figures(figures, folder, ("png", "pdf")),
+    ]
 
 
 def execute(
@@ -127,6 +114,4 @@ def execute(
     )
     drawing(stop)
     paths = write(table, folder_of(options, Matrix, Tuning, Setting))
-    print(
-        f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
-    )
+    tell_written(paths, options.format, pictures=True)

@@ -143,14 +143,3 @@ def measure(
     # Nearly all of the time goes into compiling, which threads do side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return pd.concat(pool.map(one, itertools.product(rules, f)), ignore_index=True)
-
-
-def check(rules: Sequence[str], n: int, f: Sequence[int]) -> None:
-    """Trace every rule, so that a bad (rule, n, f) fails before any step is computed.
-
-    Raises:
-      ValueError: by the rule that refuses.
-    """
-    for rule, tolerated in itertools.product(rules, f):
-        stack = jax.ShapeDtypeStruct((n, DIMENSION), jnp.float32)
-        jax.eval_shape(functools.partial(RULES[rule], f=tolerated), stack)

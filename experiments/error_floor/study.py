@@ -8,12 +8,13 @@ import pandas as pd
 
 from experiments.error_floor import tables
 from experiments.error_floor.options import Options, Runs
-from experiments.error_floor.simulate import check, measure
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.error_floor.simulate import measure
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, tell_written
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import FIRST, bar, drawing
+from experiments.worst_case.rules import check_rules
 from simbyz import records
 
 
@@ -23,15 +24,11 @@ class Results(NamedTuple):
 
 
 def prepare(options: Options) -> None:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """Check everything that can be before the first step."""
     check_options(options, "rule", "f", "zeta")
     check_below_half(options)
     check_memory(4 * options.n**2, f"n = {options.n}")
-    check(options.rule, options.n, options.f)
+    check_rules(options.rule, options.n, options.f)
     records.prepare_folder(options.results)
 
 
@@ -66,11 +63,8 @@ def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
         Printer(options.format),
     )
     folder = folder_of(options, Runs)
-    table = folder / "runs.csv"
-    pictures = [folder / f"error_floor.{ending}" for ending in ("pdf", "png")]
-    save_table(results.runs, table)
+    table = save_table(results.runs, folder / "runs.csv")
     drawing(stop)
-    figure = tables.plot(results.runs)
-    for picture in pictures:
-        save_figure(figure, picture, dpi=150)
-    print("written: " + ", ".join(map(str, [table, *pictures])), file=beside(options.format))
+    figures = [("error_floor", tables.plot(results.runs))]
+    pictures = save_figures(figures, folder, ("pdf", "png"), dpi=150)
+    tell_written([table, *pictures], options.format)

@@ -1,7 +1,6 @@
 """Study: the runs that a file of ByzFL asks for, its tables and heatmaps."""
 
 import hashlib
-import itertools
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -18,9 +17,10 @@ from experiments.from_byzfl.options import Options
 from experiments.from_byzfl.reading import Benchmark, read
 from experiments.from_byzfl.runs import Run, runs_of
 from experiments.from_byzfl.simulate import check, code, simulate, split
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, tell_written
 from experiments.shared.mixing import refuse_other_code
+from experiments.shared.options.checks import check_batch_size
 from experiments.shared.progress import Progress, drawing
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -30,11 +30,7 @@ KEPT = "config.json"  # the copy's name
 
 
 def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset, Path]:
-    """Check everything that can be before the first step; last is the folder of `folder_of`.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, a line each.
-    """
+    """Check everything that can be before the first step; last is the folder of `folder_of`."""
     file = options.config.read_bytes() if options.config.is_file() else b""
     benchmark = read(options.config, dataset=options.dataset, leave_out=options.leave_out)
     runs = runs_of(benchmark)
@@ -42,12 +38,9 @@ def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset, Path]:
     check(runs)
     for level, honest, seed in {(r.heterogeneity, r.honest, r.partition_seed) for r in runs}:
         training, _ = split(dataset, benchmark.train_share, seed)
-        if benchmark.batch_size > (size := len(training.train_labels)):
-            raise ValueError(
-                f"batch_size must be from 1 to {size}, the training images of {dataset.name} "
-                f"without validation, got {benchmark.batch_size}"
-            )
-        share(level, training.train_labels, honest, seed)
+        labels, whose = training.train_labels, f"{dataset.name} without validation"
+        check_batch_size(benchmark.batch_size, len(labels), whose)
+        share(level, labels, honest, seed)
     if not options.allow_mixed:
         refuse_other_code(runs, options.results, code())
     folder = folder_of(options, file)
@@ -99,13 +92,11 @@ def compute(
 
 def write(table: pd.DataFrame, benchmark: Benchmark, folder: Path) -> list[Path]:
     """The table as CSV, and each heatmap as PDF and PNG."""
-    paths = [folder / "from_byzfl.csv"]
-    save_table(table, paths[0])
-    drawn = pictures.figures(table, benchmark)
-    for (name, figure), ending in itertools.product(drawn, ("png", "pdf")):
-        paths.append(folder / f"{name}.{ending}")
-        save_figure(figure, paths[-1], dpi=110)
-    return paths
+    figures = pictures.figures(table, benchmark)
+    return [
+        save_table(table, folder / "from_byzfl.csv"),
+        *save_figures(figures, folder, ("png", "pdf")),
+    ]
 
 
 def execute(
@@ -130,7 +121,4 @@ def execute(
             Printer(options.format),
         )
     drawing(stop)
-    paths = write(table, benchmark, folder)
-    print(
-        f"written: {paths[0]} and {len(paths) - 1} pictures beside it", file=beside(options.format)
-    )
+    tell_written(write(table, benchmark, folder), options.format, pictures=True)

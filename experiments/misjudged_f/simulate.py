@@ -1,7 +1,6 @@
 """One compiled program a problem and rule: f, f̂, attacks, data and seeds are its lanes."""
 
 import functools
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,17 +52,6 @@ def rule_by_lane(rule: str, tolerated: Sequence[int]) -> StatefulRule:
     return StatefulRule(
         aggregate, start=lambda zeros: jnp.int32(0), learn=lambda state, rows, result: state
     )
-
-
-def check(rules: Sequence[str], n: int, tolerated: Sequence[int]) -> None:
-    """Trace each rule, so that a bad (rule, n, f̂) fails before any step is computed.
-
-    Raises:
-      ValueError: by the rule that refuses.
-    """
-    for rule, one in itertools.product(rules, tolerated):
-        stack = jax.ShapeDtypeStruct((n, problems.DIMENSION), jnp.float32)
-        jax.eval_shape(functools.partial(rule_of(rule), f=one), stack)
 
 
 def program(

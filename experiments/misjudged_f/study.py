@@ -13,11 +13,12 @@ from experiments.misjudged_f import pictures, tables
 from experiments.misjudged_f.lanes import NOBODY
 from experiments.misjudged_f.options import Grid, Options, Setting
 from experiments.misjudged_f.problems import QUADRATIC, TILTS, is_of
-from experiments.misjudged_f.simulate import Run, check, measure
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside, counted
+from experiments.misjudged_f.simulate import Run, measure
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, counted, tell_written
 from experiments.shared.options.checks import (
     by_default,
+    check_batch_size,
     check_hidden,
     check_memory,
     check_options,
@@ -25,6 +26,7 @@ from experiments.shared.options.checks import (
 )
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import bar, drawing
+from experiments.worst_case.rules import check_rules
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -45,15 +47,10 @@ def runs_of(options: Options) -> list[Run]:
 
 
 def prepare(options: Options) -> dict[str, Dataset]:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The data, all checked that can be before the first step."""
     check_options(options, *AXES)
-    for name in ("f", "tolerated"):
-        if least := [one for one in getattr(options, name) if one < 0]:
-            raise ValueError(f"{name} must be at least 0, got {least[0]}")
+    if least := [f for f in options.f if f < 0]:
+        raise ValueError(f"f must be at least 0, got {least[0]}")
     if options.batch_size < 1:  # of quadratics alone, too, which have no images
         raise ValueError(f"batch_size must be at least 1, got {options.batch_size}")
     if options.n < 3:
@@ -73,16 +70,11 @@ def prepare(options: Options) -> dict[str, Dataset]:
     images = any(name != QUADRATIC for name in options.problem)
     refuse_unused(options, images, "images", "batch_size", "hidden", "partition_seed")
     check_levels([data for data in options.data if data not in TILTS])
-    check(options.rule, options.n, options.tolerated)
+    check_rules(options.rule, options.n, options.tolerated)
     names: list[str] = [name for name in options.problem if name != QUADRATIC]
     datasets = {name: load(name, data_dir=options.data_dir) for name in names}
     for name, dataset in datasets.items():
-        size = len(dataset.train_labels)
-        if not 1 <= options.batch_size <= size:
-            raise ValueError(
-                f"batch_size must be from 1 to {size}, the training images of {name}, "
-                f"got {options.batch_size}"
-            )
+        check_batch_size(options.batch_size, len(dataset.train_labels), name)
         check_hidden(options.hidden, options.n, dataset.train_images.shape[1:])
         for data in set(options.data) - set(TILTS):
             share(data, dataset.train_labels, options.n, options.partition_seed)
@@ -107,13 +99,10 @@ def compute(
 def write(options: Options, results: Results) -> list[Path]:
     """Tables of runs and of cells, and a picture a problem."""
     folder = folder_of(options, Grid, Setting)
-    paths = [folder / "runs.csv", folder / "misjudged_f.csv"]
-    for table, path in zip(results, paths, strict=True):
-        save_table(table, path)
-    for problem in options.problem:
-        paths.append(folder / f"{problem}.png")
-        save_figure(pictures.curves(results.summary, problem), paths[-1], dpi=110)
-    return paths
+    tables = {"runs": results.runs, "misjudged_f": results.summary}
+    figures = ((name, pictures.curves(results.summary, name)) for name in options.problem)
+    paths = [save_table(table, folder / f"{name}.csv") for name, table in tables.items()]
+    return paths + save_figures(figures, folder)
 
 
 def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], bool]) -> None:
@@ -126,5 +115,4 @@ def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], b
         titles[problem] = f"{problem}, {constants}{common}"
     tables.print_tables(results.summary, titles, Printer(options.format))
     drawing(stop)
-    paths = write(options, results)
-    print("written: " + ", ".join(map(str, paths)), file=beside(options.format))
+    tell_written(write(options, results), options.format)

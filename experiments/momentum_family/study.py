@@ -15,8 +15,8 @@ from experiments.momentum_family.algorithms import ALGORITHMS, refusal
 from experiments.momentum_family.options import Algorithms, Family, Options, Setting
 from experiments.momentum_family.runs import Run
 from experiments.momentum_family.simulate import check, code, simulate
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
@@ -57,11 +57,7 @@ def as_it_acts(run: Run) -> Run:
 
 
 def prepare(options: Options) -> tuple[list[Run], Dataset]:
-    """Check everything that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The runs and their data, all checked that can be before the first step."""
     check_options(options, *AXES[:-1])
     if options.learning_rate == ():
         raise ValueError("learning_rate must name at least one")
@@ -83,14 +79,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     check(options.rule, runs)
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
-    check_training(
-        training,
-        options.heterogeneity,
-        options.n,
-        options.batch_size,
-        options.partition_seed,
-        options.hidden,
-    )
+    check_training(training, options.heterogeneity, options.n, options)
     if not options.allow_mixed:
         refuse_other_code(runs, options.results, code())
     records.prepare_folder(options.results)
@@ -142,15 +131,11 @@ def compute(
 def write(options: Options, results: Results) -> list[Path]:
     """Tables of the summary and of the runs, and the pictures."""
     folder = folder_of(options, Family, Setting, Algorithms)
-    paths = [folder / name for name in ("momentum_family.csv", "runs.csv")]
-    save_table(results.summary, paths[0])
-    save_table(results.runs[tables.KEPT], paths[1])
+    summary = save_table(results.summary, folder / "momentum_family.csv")
+    runs = save_table(results.runs[tables.KEPT], folder / "runs.csv")
     files = list(results.chosen["file"])
     steps = records.read_steps(options.results, files=files, columns=STEPS)
-    for name, figure in pictures.curves(steps, results.chosen):
-        paths.append(folder / f"{name}.png")
-        save_figure(figure, paths[-1], dpi=110)
-    return paths
+    return [summary, runs, *save_figures(pictures.curves(steps, results.chosen), folder)]
 
 
 def execute(
@@ -171,5 +156,4 @@ def execute(
     if found := list(claims.claims(results.chosen, results.runs)):
         console.print(claims.table_of(found))
     drawing(stop)
-    paths = write(options, results)
-    print("written: " + ", ".join(map(str, paths)), file=beside(options.format))
+    tell_written(write(options, results), options.format)

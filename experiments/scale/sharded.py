@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments.scale import measure
 from experiments.scale.options import Options
-from experiments.shared.files import save_figure, save_table
+from experiments.shared.files import save_figures, save_table
 from experiments.shared.formats import Printer
 from experiments.shared.options.checks import by_default, check_options
 from simbyz import records
@@ -117,11 +117,7 @@ def plot(results: Results) -> Figure:
 
 
 def prepare(options: Options) -> None:
-    """Check what is asked for, and make the devices and the folder.
-
-    Raises:
-      ValueError, OSError: what is wrong, in one line.
-    """
+    """Check what is asked for, and make the devices and the folder."""
     check(options)
     # As many virtual devices as are asked for, before JAX looks for any.
     jax.config.update("jax_num_cpu_devices", max(8, *options.devices))
@@ -133,9 +129,7 @@ def execute(options: Options, prepared: None, stop: object) -> None:
     """Plan and run; print and write all of it."""
     results = main(options)
     save_table(results.plans, options.results / "plans.csv")
-    figure = plot(results)
-    for kind in ("pdf", "png"):
-        save_figure(figure, options.results / f"memory.{kind}", dpi=150)
+    save_figures([("memory", plot(results))], options.results, ("pdf", "png"), dpi=150)
     console = Printer(options.format)
     console.note(f"n = {options.n}, f = {options.f}, d = {options.d:,}")
     console.print(table(results.plans))

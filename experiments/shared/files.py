@@ -1,6 +1,7 @@
 """Files that a command writes at its end: whole or not at all, and an error names the path."""
 
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,25 @@ def save_figure(figure: Figure, path: Path, *, source: str | None = None, **opti
     write_whole(path, lambda file: figure.savefig(file, **options), "picture")
 
 
+def save_figures(
+    figures: Iterable[tuple[str, Figure]],
+    folder: Path,
+    kinds: Sequence[str] = ("png",),
+    dpi: float = 110,
+) -> list[Path]:
+    """Pictures by their names, each in a file of each of the kinds; returns the files.
+
+    Raises:
+      OSError: one can't be written.
+    """
+    paths = []
+    for name, figure in figures:
+        for kind in kinds:
+            paths.append(folder / f"{name}.{kind}")
+            save_figure(figure, paths[-1], dpi=dpi)
+    return paths
+
+
 def is_drawn(path: Path, source: str) -> bool:
     """Whether `save_figure` wrote the file from this source, and it is whole: of a PDF, whether its
     end is there.
@@ -51,13 +71,14 @@ def _is_png(content: bytes) -> bool:
     return kind == b"IEND"
 
 
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """A table as CSV, without its index.
+def save_table(table: pd.DataFrame, path: Path) -> Path:
+    """A table as CSV, without its index; returns the path.
 
     Raises:
       OSError: it can't be written.
     """
     write_whole(path, lambda file: file.write(table.to_csv(index=False).encode()), "table")
+    return path
 
 
 def save_text(text: str, path: Path) -> None:

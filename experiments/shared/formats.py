@@ -11,6 +11,8 @@ import itertools
 import re
 import shutil
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -117,6 +119,16 @@ def beside(format: Format) -> TextIO:
     with those that programs read, and take each line for a row of, on standard error.
     """
     return sys.stdout if format == "table" else sys.stderr
+
+
+def tell_written(paths: Sequence[Path], format: Format, *, pictures: bool = False) -> None:
+    """A line on the files that a command wrote; pictures: the first alone by name, as all others
+    are pictures.
+    """
+    names = ", ".join(map(str, paths))
+    if pictures:
+        names = f"{paths[0]} and {len(paths) - 1} pictures beside it"
+    print(f"written: {names}", file=beside(format))
 
 
 def counted(number: int, thing: str) -> str:

@@ -8,8 +8,8 @@ import pandas as pd
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.rules import PAPER_RULES, require_borne
 from experiments.distributed_momentum.grid.settings import SETTINGS
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, tell_written
 from experiments.shared.options.checks import check_memory, check_options
 from experiments.speed import tables
 from experiments.speed.gpu import carry, parts
@@ -21,11 +21,7 @@ from simbyz.aggregators import AGGREGATORS
 
 
 def prepare(options: Common) -> None:
-    """Check what is asked for, and make the folder that is written to, where it surely is.
-
-    Raises:
-      ValueError, OSError: what is wrong, in one line.
-    """
+    """Check what is asked for, and make the folder that is written to, where it surely is."""
     check(options)
     # Unpack reads there, and Pack may have nothing to write.
     if not isinstance(options, Pack | Unpack):
@@ -38,11 +34,7 @@ def execute(options: Common, prepared: None, stop: object) -> int | None:
 
 
 def check(options) -> None:
-    """Whether what is asked for can be measured.
-
-    Raises:
-      ValueError: one line that tells what can't be.
-    """
+    """Raises ValueError if what is asked for can't be measured."""
     kind = type(options).__name__
     check_options(options)
     if kind in ("Rules", "Searches"):
@@ -224,11 +216,9 @@ def unpack(options) -> int:
 
 
 def _write(options, name: str, frame: pd.DataFrame, figure) -> None:
-    csv, *pictures = (options.results / f"{name}.{ending}" for ending in ("csv", "pdf", "png"))
-    save_table(frame, csv)
-    for picture in pictures:
-        save_figure(figure, picture, dpi=150)
-    print("written: " + ", ".join(map(str, [csv, *pictures])))
+    csv = save_table(frame, options.results / f"{name}.csv")
+    pictures = save_figures([(name, figure)], options.results, ("pdf", "png"), dpi=150)
+    tell_written([csv, *pictures], "table")
 
 
 COMMANDS = {

@@ -5,11 +5,13 @@ a radius do not.
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 import jax
+import jax.numpy as jnp
 
 from experiments.worst_case.options import RuleName
 from simbyz import aggregators
@@ -42,6 +44,17 @@ def rule_of(name: str) -> Callable:
     plain = name.removeprefix("mixed_")
     rule: Callable = _EXACT.get(plain, aggregators.AGGREGATORS[plain])
     return rule if plain == name else aggregators.chain(nearest_neighbor_mixing, rule)
+
+
+def check_rules(names: Sequence[str], n: int, fs: Sequence[int]) -> None:
+    """Trace each rule, so that a bad (rule, n, f) fails before any step is computed.
+
+    Raises:
+      ValueError: by the rule that refuses.
+    """
+    stack = jax.ShapeDtypeStruct((n, 4), jnp.float32)
+    for name, f in itertools.product(names, fs):
+        jax.eval_shape(functools.partial(rule_of(name), f=f), stack)
 
 
 def bound_of(name: str, n: int, f: int) -> float:

@@ -1,17 +1,14 @@
 """Study: searches for the worst configuration of each rule, their table and picture."""
 
-import functools
 import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import pandas as pd
 
-from experiments.shared.files import save_figure, save_table
-from experiments.shared.formats import Printer, beside
+from experiments.shared.files import save_figures, save_table
+from experiments.shared.formats import Printer, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
@@ -19,28 +16,22 @@ from experiments.shared.progress import bar, drawing
 from experiments.shared.runs import Record, unfinished
 from experiments.worst_case import tables
 from experiments.worst_case.options import Climbing, Options, Search
-from experiments.worst_case.rules import rule_of
+from experiments.worst_case.rules import check_rules, rule_of
 from experiments.worst_case.search import search
 from simbyz import records
 from simbyz.records.provenance import code_digest, provenance
 
 
 def prepare(options: Options) -> list[Record]:
-    """The searches asked for, everything checked that can be before the first is made.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The searches asked for, everything checked that can be before the first is made."""
     check_options(options, "rule", "f", "d")
     check_below_half(options)
     check_memory(
         4 * options.restarts * options.n**2, f"n = {options.n}, restarts = {options.restarts}"
     )
-    grid = itertools.product(options.rule, options.f, options.d)
+    check_rules(options.rule, options.n, options.f)
     searches = []
-    for rule, f, d in grid:
-        stack = jax.ShapeDtypeStruct((options.n, d), jnp.float32)
-        jax.eval_shape(functools.partial(rule_of(rule), f=f), stack)  # a rule may refuse (n, f)
+    for rule, f, d in itertools.product(options.rule, options.f, options.d):
         size = {"rule": rule, "n": options.n, "f": f, "d": d}
         climbing = {"restarts": options.restarts, "steps": options.steps}
         name = "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**size)
@@ -93,13 +84,11 @@ def execute(options: Options, searches: list[Record], stop: Callable[[], bool]) 
     """Search what is missing; print and write all of it."""
     summary = compute(searches, options.results, stop)
     tables.print_table(summary, Printer(options.format))
-    table = folder_of(options, Search, Climbing) / "worst_case.csv"
-    save_table(summary, table)
-    files = [table]
+    folder = folder_of(options, Search, Climbing)
+    table = save_table(summary, folder / "worst_case.csv")
     drawing(stop)
-    for ending in ("pdf", "png"):
-        files.append(table.with_suffix(f".{ending}"))
-        save_figure(tables.plot(summary), files[-1], dpi=150)
-    print("written: " + ", ".join(map(str, files)), file=beside(options.format))
+    figures = [("worst_case", tables.plot(summary))]
+    pictures = save_figures(figures, folder, ("pdf", "png"), dpi=150)
+    tell_written([table, *pictures], options.format)
     for line in tables.contradictions(summary):
         print(f"contradiction: {line}", file=sys.stderr)

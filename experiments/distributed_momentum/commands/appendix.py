@@ -5,7 +5,7 @@ from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.settings import APPENDIX
 from experiments.distributed_momentum.options.appendix import Options
 from experiments.distributed_momentum.running.work import Prepared, carry_out, prepare_work
-from experiments.shared.options.checks import LARGEST, check_options
+from experiments.shared.options.checks import LARGEST, check_batch_size, check_options
 
 TRAINING_IMAGES = 50_000  # of CIFAR-10
 
@@ -23,11 +23,8 @@ def select(options: Options) -> list[Run]:
     if depth is not None and (depth < 10 or depth % 6 != 4):
         raise ValueError(f"depth must be 10, 16, 22, 28 ..., got {depth}")
     _refuse_large(depth or APPENDIX.depth, width or APPENDIX.width)
-    if options.batch_size is not None and not 1 <= options.batch_size <= TRAINING_IMAGES:
-        raise ValueError(
-            f"batch_size must be from 1 to {TRAINING_IMAGES}, the training images of cifar10, got "
-            f"{options.batch_size}"
-        )
+    if options.batch_size is not None:
+        check_batch_size(options.batch_size, TRAINING_IMAGES, "cifar10")
     chosen = cells(
         "cifar10",
         attacks=options.attack,

@@ -32,11 +32,7 @@ class Results(NamedTuple):
 
 
 def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
-    """The runs asked for and their data, everything checked that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The runs asked for and their data, everything checked that can be before the first step."""
     check_options(options, "attack", "momentum_at", "nesterov")
     check_every(options.checkpoint_every)
     chosen = cells(

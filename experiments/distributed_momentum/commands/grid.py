@@ -90,11 +90,7 @@ def attackers(cell: Cell) -> int:
 
 
 def prepare(options: Options) -> Prepared:
-    """The plan of what there is to do, everything checked that can be before the first step.
-
-    Raises:
-      ValueError, OSError: what is wrong and what is allowed, in one line.
-    """
+    """The plan of what there is to do, everything checked that can be before the first step."""
     check_request(options)
     runs = select(options)
     check_hosts(options)

@@ -32,7 +32,9 @@ NOT_NEGATIVE = Range("at least 0 and finite", lambda value: math.isfinite(value)
 COUNTS = "steps hidden evaluations climbers restarts d repetitions width time cpus jobs_at_once"
 RANGES: dict[str, Range] = {
     **dict.fromkeys(COUNTS.split(), at_least(1)),
-    **dict.fromkeys(("at_step", "iterations", "gpus", "retries", "root_examples"), at_least(0)),
+    **dict.fromkeys(
+        ("at_step", "iterations", "gpus", "retries", "root_examples", "tolerated"), at_least(0)
+    ),
     **dict.fromkeys(("learning_rate", "zeta", "memory"), POSITIVE),
     **dict.fromkeys(("weight_decay", "sigma"), NOT_NEGATIVE),
     "honest": at_least(2),
@@ -162,6 +164,14 @@ def refuse_unused(options: Any, used: bool, by: str, *names: str) -> None:
     for name in () if used else names:
         if (value := getattr(options, name)) != getattr(type(options), name):
             raise ValueError(f"{name} acts only with {by}: leave it out, got {value}")
+
+
+def check_batch_size(batch_size: int, size: int, whose: str) -> None:
+    """Raises ValueError if a batch can't be drawn from so many training images."""
+    if not 1 <= batch_size <= size:
+        raise ValueError(
+            f"batch_size must be from 1 to {size}, the training images of {whose}, got {batch_size}"
+        )
 
 
 def check_hidden(hidden: int, workers: int, image: Sequence[int]) -> None:
