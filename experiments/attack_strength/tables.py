@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from experiments.shared.formats import Printer
+from experiments.shared.formats import add_numbers, in_markdown
 
 KINDS = ("fixed", "searched", "climbed")
 ABREAST = 8  # rules in a table of all attacks
@@ -36,9 +36,8 @@ def strongest(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def print_table(best: pd.DataFrame, title: str, console: Console | None = None) -> None:
+def print_table(best: pd.DataFrame, title: str, console: Console) -> None:
     """Which attack moves each rule most, within 100 columns."""
-    console = Printer() if console is None else console
     table = Table(
         title=title,
         caption="strength: distance of the aggregate from the honest mean, in honest deviations; "
@@ -47,8 +46,7 @@ def print_table(best: pd.DataFrame, title: str, console: Console | None = None) 
     )
     for name in ("n", "f", "rule", "fixed", "searched"):
         table.add_column(name, overflow="fold")
-    for name in ("climbed", "gain", "cosine"):
-        table.add_column(name, justify="right", no_wrap=True)
+    add_numbers(table, "climbed", "gain", "cosine")
     for row in best.to_dict("records"):
         table.add_row(
             str(row["n"]),
@@ -97,14 +95,11 @@ def markdown(summary: pd.DataFrame, title: str, command: str) -> str:
         every = list(dict.fromkeys(group["rule"]))
         for first in range(0, len(every), ABREAST):
             rules = every[first : first + ABREAST]
-            lines += ["", "| attack | " + " | ".join(rules) + " |", "|---" * (len(rules) + 1) + "|"]
+            table = []
             for attack, rows in group.groupby("attack", sort=False):
-                by_rule = rows.set_index("rule").to_dict("index")
-                cells = [
-                    _number(by_rule[rule]["strength"], by_rule[rule]["strength_deviation"])
-                    for rule in rules
-                ]
-                lines.append(f"| {attack} | " + " | ".join(cells) + " |")
+                of = rows.set_index("rule")[["strength", "strength_deviation"]]
+                table.append({"attack": attack} | {rule: _number(*of.loc[rule]) for rule in rules})
+            lines += ["", in_markdown(table).rstrip()]
     return "\n".join(lines) + "\n"
 
 

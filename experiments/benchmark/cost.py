@@ -5,11 +5,11 @@ From measurements on one core of a server of 2023, of the kept runs: a step of a
 rules, twice as much where attacks search through them.
 """
 
-import os
 from collections.abc import Iterable
 
 from experiments.benchmark.entries.catalogue import ASCENT, SEARCHED
 from experiments.benchmark.runs import Run, programs
+from experiments.shared.devices import cores
 
 PROGRAM, RULE = 15.0, 1.5  # seconds to compile
 STEP, EXAMPLES = 0.15e-3, 20 * 16  # of a run on digits, and how many a step reads
@@ -49,7 +49,3 @@ def estimate(runs: Iterable[Run], missing: Iterable[Run], dimension: int) -> tup
     )
     running = sum(seconds_of(run, dimension) for run in todo)
     return len(needed), compiling + running / cores()
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

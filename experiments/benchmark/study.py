@@ -28,6 +28,7 @@ from experiments.benchmark.simulate import code, refusals_of, simulate, task_of
 from experiments.defence_matrix.runs import share
 from experiments.defence_matrix.simulate import split
 from experiments.defence_matrix.training import check_levels, check_training
+from experiments.shared.devices import cores
 from experiments.shared.files import save_figures, save_table
 from experiments.shared.formats import Printer, beside, counted
 from experiments.shared.mixing import refuse_different_code
@@ -283,7 +284,7 @@ def extent(prepared: Prepared) -> str:
     return (
         f"{len(runs):,}{here} runs, {len(runs) - len(missing):,} of them finished; "
         f"{len(missing):,} to compute in {programs} programs, about {duration(seconds)} on "
-        f"{cost.cores()} cores"
+        f"{cores()} cores"
     )
 
 

@@ -13,7 +13,7 @@ from experiments.byzfl_conformance import ours, theirs
 from experiments.byzfl_conformance.options import Options
 from experiments.byzfl_conformance.setting import Setting
 from experiments.shared.files import save_table
-from experiments.shared.formats import Printer, counted, tell_written
+from experiments.shared.formats import Printer, add_numbers, counted, tell_written
 from experiments.shared.options.checks import check_options
 from experiments.shared.progress import bar
 from simbyz import records
@@ -71,9 +71,8 @@ def described(side: str, outcome: ours.Outcome) -> dict[str, float]:
     }
 
 
-def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+def print_table(table: pd.DataFrame, console: Console) -> None:
     """Within 100 columns."""
-    console = Printer() if console is None else console
     first = table.iloc[0]
     lost = (table[["byzfl_diverged", "simbyz_diverged"]] > 0).any(axis=None)
     shown = Table(
@@ -84,17 +83,12 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
         + ("; ✕: so many seeds diverged" if lost else ""),
     )
     shown.add_column("attack")
-    for side in ("ByzFL", "simbyz", "ByzFL, CPU s", "simbyz, CPU s", "ratio"):
-        shown.add_column(side, justify="right", no_wrap=True)
+    add_numbers(shown, "ByzFL", "simbyz", "ByzFL, CPU s", "simbyz, CPU s", "ratio")
     for row in table.to_dict("records"):
         shown.add_row(
             row["attack"],
-            *(
-                _accuracy(
-                    *(row[f"{side}_{name}"] for name in ("accuracy", "deviation", "diverged"))
-                )
-                for side in ("byzfl", "simbyz")
-            ),
+            _accuracy(row, "byzfl"),
+            _accuracy(row, "simbyz"),
             *(
                 f"{row[f'{side}_cpu_seconds']:.0f} ({row[f'{side}_preparation']:.0f})"
                 for side in ("byzfl", "simbyz")
@@ -104,7 +98,10 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     console.print(shown)
 
 
-def _accuracy(mean: float, deviation: float, diverged: float) -> str:
+def _accuracy(row: dict, side: str) -> str:
+    mean, deviation, diverged = (
+        row[f"{side}_{name}"] for name in ("accuracy", "deviation", "diverged")
+    )
     if np.isnan(mean):
         return "-"
     spread = "" if np.isnan(deviation) else f" ± {100 * deviation:.2f}"

@@ -12,8 +12,6 @@ from experiments.byzfl_conformance.setting import ATTACKS, Setting
 from experiments.shared.load_byzfl import load_byzfl
 from simbyz.data import Dataset
 
-VERSION = "0.0.11"
-
 
 def tensors(dataset: Dataset, images: np.ndarray, labels: np.ndarray) -> Any:
     """A torch data set of the images as the network takes them, with `targets`."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from experiments.decentralised import pictures, tables
 from experiments.decentralised.networks import network_of
 from experiments.shared.files import save_figure, save_text
+from experiments.shared.formats import in_markdown
 from simbyz import records
 from simbyz.gossip.graphs import algebraic_connectivity
 from simbyz.records.checked_files import read_checked, write_checked
@@ -210,32 +211,26 @@ def _free(runs: pd.DataFrame) -> float:
 def _worst_cases(runs: pd.DataFrame, bound: float) -> str:
     summary = tables.summarise(runs[runs["f"] > 0]).set_index(["f", "rule"])
     rules = [rule for rule in NAMES if rule in set(runs["rule"])]
-    lines = ["| f | 2f beside μ₂ | " + " | ".join(f"{NAMES[r]} (`{r}`)" for r in rules) + " |"]
-    lines.append("|---|---|" + "---|" * len(rules))
+    rows = []
     for f in sorted(set(runs["f"]) - {0}):
         sign = "below" if 2 * f < bound - 1e-6 else "above" if 2 * f > bound + 1e-6 else "equal"
-        cells = [
-            f"{100 * row['test_accuracy']:.1f} ({100 * row['worst_node']:.1f}), "
-            f"{_plain(row['worst_attack'])}"
-            for row in (summary.loc[(f, rule)] for rule in rules)
-        ]
-        lines.append(f"| {f} | {sign} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        cells = {
+            f"{NAMES[rule]} (`{rule}`)": f"{100 * row['test_accuracy']:.1f} "
+            f"({100 * row['worst_node']:.1f}), {_plain(row['worst_attack'])}"
+            for rule, row in ((rule, summary.loc[(f, rule)]) for rule in rules)
+        }
+        rows.append({"f": f, "2f beside μ₂": sign} | cells)
+    return in_markdown(rows)
 
 
 def _gaps(attacked: pd.DataFrame) -> str:
     means = attacked.groupby(["rule", "attack", "f"])["test_accuracy"].mean()
     gaps = (means[CS_PLUS] - means[NNA]).unstack("f")
-    attacks = list(dict.fromkeys(attacked["attack"]))
-    lines = ["| attack | " + " | ".join(f"f = {f}" for f in gaps.columns) + " |"]
-    lines.append("|---|" + "---|" * len(gaps.columns))
-    for attack in attacks:
-        lines.append(
-            f"| {_plain(attack)} | "
-            + " | ".join(f"{100 * one:+.1f}" for one in gaps.loc[attack])
-            + " |"
-        )
-    return "\n".join(lines) + "\n"
+    return in_markdown(
+        {"attack": _plain(attack)}
+        | {f"f = {f}": f"{100 * gap:+.1f}" for f, gap in gaps.loc[attack].items()}
+        for attack in dict.fromkeys(attacked["attack"])
+    )
 
 
 def _command(runs: pd.DataFrame) -> str:

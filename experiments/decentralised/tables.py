@@ -5,7 +5,7 @@ import pandas as pd
 from rich.table import Table
 
 from experiments.defence_matrix.tables import initials
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, add_numbers, add_words
 
 DIVERGED = "✕"
 CELL = ["graph", "rule", "f", "heterogeneity"]
@@ -43,11 +43,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def print_table(
-    summary: pd.DataFrame, conditions: dict, title: str, console: Printer | None = None
-) -> None:
+def print_table(summary: pd.DataFrame, conditions: dict, title: str, console: Printer) -> None:
     """The summary, within 100 columns. conditions: (graph, f) -> words on its network."""
-    console = Printer() if console is None else console
     attacks = initials(summary["worst_attack"])
     shown = Table(
         title=title,
@@ -56,11 +53,9 @@ def print_table(
         + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
         + (f"; {DIVERGED}: some runs diverged" if summary["diverged"].any() else ""),
     )
-    for name in ("graph", "f", "data", "rule"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("mean", "worst", "apart"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("by", no_wrap=True)
+    add_words(shown, "graph", "f", "data", "rule")
+    add_numbers(shown, "mean", "worst", "apart")
+    add_words(shown, "by")
     for (graph, f, level), group in summary.groupby(["graph", "f", "heterogeneity"], sort=False):
         names = [str(graph), str(f), str(level)]
         for row in group.to_dict("records"):

@@ -8,14 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.defence_matrix.choose import best_defences
-from experiments.shared.formats import Printer
+from experiments.shared.formats import add_words
 
 
-def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None) -> None:
+def print_matrix(table: pd.DataFrame, title: str, console: Console) -> None:
     """A line a rule, pre-aggregator and heterogeneity, a column an f; then the best defence of
     each; within 100 columns.
     """
-    console = Printer() if console is None else console
     fs = list(dict.fromkeys(table["f"]))
     attacks, rules = initials(table["worst_attack"]), initials(table["rule"])
     shown = Table(
@@ -25,8 +24,7 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console | None = None
         + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
         + ("; ✕: some runs diverged" if table["diverged"].any() else ""),
     )
-    for name in ("rule", "after", "data"):
-        shown.add_column(name, no_wrap=True)
+    add_words(shown, "rule", "after", "data")
     for f in fs:
         shown.add_column(f"f = {f}", justify="right", no_wrap=len(fs) <= 3)
     for (rule, pre), group in table.groupby(["rule", "pre"], sort=False):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.error_floor.simulate import ATTACKS
-from experiments.shared.formats import Printer
+from experiments.shared.formats import add_numbers, add_words
 from experiments.worst_case.rules import bound_of
 from simbyz.theory.robustness import coefficient_floor
 
@@ -48,9 +48,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def print_table(summary: pd.DataFrame, title: str, console: Console | None = None) -> None:
+def print_table(summary: pd.DataFrame, title: str, console: Console) -> None:
     """The summary, within 100 columns."""
-    console = Printer() if console is None else console
     table = Table(
         title=title,
         caption="at the largest ζ of the runs, where noise matters least: final squared gradient "
@@ -58,11 +57,10 @@ def print_table(summary: pd.DataFrame, title: str, console: Console | None = Non
         "case (± deviation): f honest workers hold other data, the Byzantine pass for the rest; "
         "worst: of all data and attacks; bound: the published κ of the rule",
     )
-    table.add_column("rule", no_wrap=True)
-    for name in ("f", "floor", "its case", "worst"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("data, attack", no_wrap=True)
-    table.add_column("bound", justify="right", no_wrap=True)
+    add_words(table, "rule")
+    add_numbers(table, "f", "floor", "its case", "worst")
+    add_words(table, "data, attack")
+    add_numbers(table, "bound")
     for row in summary.to_dict("records"):
         table.add_row(
             row["rule"],

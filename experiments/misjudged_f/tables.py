@@ -8,6 +8,7 @@ from rich.table import Table
 from experiments.misjudged_f.bounds import bound, floor
 from experiments.misjudged_f.lanes import NOBODY
 from experiments.misjudged_f.problems import QUADRATIC
+from experiments.shared.formats import add_numbers, add_words
 
 CELL = ["problem", "rule", "f", "tolerated"]
 # The data and the attack that the floor is proved with; with f = 0 it takes no attacker.
@@ -63,9 +64,8 @@ def print_tables(summary: pd.DataFrame, titles: dict[str, str], console: Console
         quadratic = problem == QUADRATIC
         every = list(dict.fromkeys(part["tolerated"]))
         shown = Table(title=titles[str(problem)], caption=CAPTIONS[quadratic])
-        shown.add_column("rule", no_wrap=True)
-        for name in ("f", *(f"f̂ = {tolerated}" for tolerated in every)):
-            shown.add_column(name, justify="right", no_wrap=True)
+        add_words(shown, "rule")
+        add_numbers(shown, "f", *(f"f̂ = {tolerated}" for tolerated in every))
         for rule, group in part.groupby("rule", sort=False):
             cells = group["worst"].map(number) if quadratic else group.apply(_accuracy, axis=1)
             _add(shown, str(rule), group.assign(cell=cells), every)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from experiments.distributed_momentum.analysis.bootstrap import Mean, mean
 from experiments.momentum_family.tables import SETTING, difference, points
+from experiments.shared.formats import add_numbers, add_words
 
 MARGIN = 0.02  # of "as accurate"
 
@@ -160,9 +161,8 @@ def table_of(found: list[Claim]) -> Table:
     )
     shown.add_column("claim")
     shown.add_column("source")
-    for name in ("take part", "difference", "bits"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("verdict", no_wrap=True)
+    add_numbers(shown, "take part", "difference", "bits")
+    add_words(shown, "verdict")
     last = None
     for one in found:
         bits = "" if pd.isna(one.megabits) else f"{100 * one.megabits:.0f} %"

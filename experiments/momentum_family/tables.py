@@ -9,6 +9,7 @@ from rich.table import Table
 
 from experiments.distributed_momentum.analysis import bootstrap
 from experiments.momentum_family.algorithms import refusal
+from experiments.shared.formats import add_numbers, add_words
 
 SETTING = ["rule", "participation", "heterogeneity"]
 CELL = [*SETTING, "algorithm", "attack"]
@@ -112,10 +113,9 @@ def overview(runs: pd.DataFrame, baseline: str) -> Table:
         f"{baseline} with the 95 % interval of a paired bootstrap over seeds",
     )
     several = runs["rule"].nunique() > 1
-    shown.add_column("algorithm", no_wrap=True)
+    add_words(shown, "algorithm")
     for participation, level in settings:
-        name = f"{level}, {100 * participation:g} %\ndifference\ninterval"
-        shown.add_column(name, justify="right", no_wrap=True)
+        add_numbers(shown, f"{level}, {100 * participation:g} %\ndifference\ninterval")
     for (rule, algorithm), group in runs.groupby(["rule", "algorithm"], sort=False):
         cells = []
         for participation, level in settings:
@@ -161,10 +161,8 @@ def print_tables(
             (accuracy, "\ndifference\ninterval", _accuracy),
             (costs, "\nmegabits", _costs),
         ):
-            table.add_column("algorithm", no_wrap=True)
-            table.add_column("rate", justify="right", no_wrap=True)
-            for attack in attacks:
-                table.add_column(f"{attack}{more}", justify="right", no_wrap=True)
+            add_words(table, "algorithm")
+            add_numbers(table, "rate", *(f"{attack}{more}" for attack in attacks))
             for name in algorithms:
                 some = part[part["algorithm"] == name].set_index("attack")
                 if refused[name] is not None:

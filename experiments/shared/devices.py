@@ -12,7 +12,7 @@ def prepare_devices(*, keep_programs: bool = True) -> None:
     """One CPU device a core, so that runs spread over them; compiled programs kept between
     starts, if wanted, in the folder that JAX was told (JAX_COMPILATION_CACHE_DIR) or in ours.
     """
-    jax.config.update("jax_num_cpu_devices", _cores())
+    jax.config.update("jax_num_cpu_devices", cores())
     if not keep_programs or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     try:
@@ -24,9 +24,6 @@ def prepare_devices(*, keep_programs: bool = True) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def _cores() -> int:
-    if hasattr(
-        os, "sched_getaffinity"
-    ):  # the cores of this process, fewer in a container or under taskset
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cores() -> int:
+    """Those of this process, fewer in a container or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

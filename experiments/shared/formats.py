@@ -11,7 +11,7 @@ import itertools
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -136,6 +136,18 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+def add_words(table: Table, *names: str) -> None:
+    """Columns of words that are not broken."""
+    for name in names:
+        table.add_column(name, no_wrap=True)
+
+
+def add_numbers(table: Table, *names: str) -> None:
+    """Columns of numbers: to the right, and not broken."""
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
 def columns_of(table: Table) -> dict[str, list[str]]:
     """The cells of a table by heading, each line of a cell in a column of its own."""
     columns: dict[str, list[str]] = {}
@@ -206,6 +218,14 @@ def as_markdown(table: Table) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     parts = [table.title, "\n".join(lines), table.caption]
     return "".join(f"{part}\n\n" for part in parts if part)
+
+
+def in_markdown(rows: Iterable[Mapping[str, object]]) -> str:
+    """A pipe table of rows with the same keys, which are its headings."""
+    rows = list(rows)
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def as_latex(table: Table) -> str:

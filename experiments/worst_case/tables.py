@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
 from rich.table import Table
 
-from experiments.shared.formats import Printer
+from experiments.shared.formats import add_numbers, add_words
 from experiments.worst_case.rules import bound_of, published_of
 from experiments.worst_case.search import REACH
 from simbyz.theory.robustness import coefficient_floor
@@ -58,9 +58,8 @@ def _above(row: dict) -> bool:
     return row["found"] > row["bound"] * (1 + ROUNDING)  # False where no bound is known
 
 
-def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
+def print_table(summary: pd.DataFrame, console: Console) -> None:
     """The summary, within 100 columns."""
-    console = Printer() if console is None else console
     table = Table(
         title="worst cases found",
         caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "
@@ -68,10 +67,9 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
         "proved never to be passed, beside it the published one; start: what the worst was climbed "
         "from",
     )
-    table.add_column("rule", no_wrap=True)
-    for name in ("n", "f", "d", "floor", "found", "of the floor", "bound", "published"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("start", no_wrap=True)
+    add_words(table, "rule")
+    add_numbers(table, "n", "f", "d", "floor", "found", "of the floor", "bound", "published")
+    add_words(table, "start")
     for row in summary.to_dict("records"):
         endless = row["found"] > UNBOUNDED
         table.add_row(

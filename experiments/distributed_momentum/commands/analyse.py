@@ -74,11 +74,8 @@ def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
             certificates.print_tables(part, title, Printer(options.format))
 
 
-def print_analysis(
-    runs: pd.DataFrame, console: Console | None = None, folder: Path | None = None
-) -> None:
+def print_analysis(runs: pd.DataFrame, console: Console, folder: Path | None) -> None:
     """Print what the runs say, and the commands that add to `folder` what they lack."""
-    console = Printer() if console is None else console
     say = functools.partial(_say, console)
     say(done_text(runs))
     for line in kind_lines(runs) + missing_lines(runs, folder):

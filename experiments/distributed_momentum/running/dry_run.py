@@ -10,7 +10,7 @@ from experiments.distributed_momentum.grid.footprint import device_memory, memor
 from experiments.distributed_momentum.grid.programs import Run, programs
 from experiments.distributed_momentum.running.campaign import Plan
 from experiments.distributed_momentum.running.estimate import TABLE
-from experiments.shared.formats import Printer
+from experiments.shared.formats import add_numbers
 from experiments.shared.progress import duration
 
 
@@ -18,15 +18,13 @@ def print_plan(
     plan: Plan,
     seconds: Callable[[Run], float],
     source: Callable[[Run], str],
-    console: Console | None = None,
+    console: Console,
 ) -> None:
     """One row a compiled program, then the totals, within 100 columns."""
-    console = Printer() if console is None else console
     table = Table(title="what would be run, one row a compiled program")
     for name in ("data set", "rule", "n", "f", "rates", "Nesterov"):
         table.add_column(name)
-    for name in ("cells", "runs", "time", "memory"):
-        table.add_column(name, justify="right", no_wrap=True)
+    add_numbers(table, "cells", "runs", "time", "memory")
     table.add_column("time by")
     devices, platform = jax.local_device_count(), jax.default_backend()
     groups = programs(plan.todo)
@@ -64,9 +62,8 @@ def print_plan(
     console.print("memory: on each device, at least, by arithmetic")
 
 
-def print_widths(todo: Sequence[Run], console: Console | None = None) -> None:
+def print_widths(todo: Sequence[Run], console: Console) -> None:
     """How many runs each program makes at once on a device, and the memory that takes."""
-    console = Printer() if console is None else console
     platform, memory = jax.default_backend(), device_memory()
     for group in programs(todo):
         cell, width = group[0].cell, width_of(group[0].cell)

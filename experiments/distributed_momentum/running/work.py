@@ -13,6 +13,7 @@ from experiments.distributed_momentum.running.campaign import Plan, plan
 from experiments.distributed_momentum.running.dry_run import print_plan, print_widths
 from experiments.distributed_momentum.running.processes import own_share
 from experiments.distributed_momentum.running.together import together
+from experiments.shared.formats import Printer
 from experiments.shared.hosts import leave_at_once, who
 from experiments.shared.mixing import kind_lines
 from simbyz import data, records
@@ -62,7 +63,7 @@ def carry_out(options: Any, prepared: Prepared, stop: Callable[[], bool]) -> int
     """List or run a plan, and say how it went; returns the exit code."""
     what = prepared.what
     if options.dry_run:
-        print_plan(what, prepared.seconds, prepared.source)
+        print_plan(what, prepared.seconds, prepared.source, Printer())
         return 0
     if not what.todo:
         print(f"nothing to run: {len(what.on_disk)} runs on disk, {len(what.recorded)} recorded")
@@ -74,7 +75,7 @@ def carry_out(options: Any, prepared: Prepared, stop: Callable[[], bool]) -> int
         print(f"note: {line}; tables of them will need --allow-mixed")
     print(f"{who()}{len(what.todo)} runs to do on {jax.local_device_count()} devices")
     if jax.default_backend() != "cpu":
-        print_widths(what.todo)
+        print_widths(what.todo, Printer())
     failures = campaign.execute(
         what,
         prepared.datasets,

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiments.distributed_momentum.analysis.again import CONFIDENCE, compare
-from experiments.distributed_momentum.write_up.markdown import table
+from experiments.shared.formats import in_markdown
 
 POINTS = (0.1, 0.5, 1.0, 2.0)  # of accuracy
 
@@ -34,7 +34,7 @@ def section(runs: pd.DataFrame, again: pd.DataFrame) -> str:
         f"{len(both)} of {len(runs)} runs, of {len(configurations)} configurations with seed"
         f"{'s' * (both['seed'].nunique() > 1)} {seeds}, were computed once more, by later code on "
         "another machine. Differences of highest accuracies, new less old, in points:\n\n"
-        + table(rows)
+        + in_markdown(rows)
         + "\nOf a configuration, the mean over the seeds that were computed again is off by more "
         f"than its spread over seeds allows ({100 * CONFIDENCE:g} % of pairs of such means are "
         f"closer) in {len(off)} of {len(configurations)}.\n"

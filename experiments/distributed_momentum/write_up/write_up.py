@@ -32,8 +32,8 @@ from experiments.distributed_momentum.grid.cells import paper_cells
 from experiments.distributed_momentum.grid.rules import DIVERGENT, PAPER_RULES
 from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.distributed_momentum.write_up import again as computed_again
-from experiments.distributed_momentum.write_up.markdown import table
 from experiments.distributed_momentum.write_up.prose import DEVIATIONS, HEAD, METHOD
+from experiments.shared.formats import in_markdown
 from experiments.shared.mixing import kind_lines
 
 LIMIT = 0.2  # of the accuracy that an attack costs, in the paper's claim
@@ -83,10 +83,10 @@ def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
                 "device": ", ".join(sorted(some["device_kind"].unique())) or "-",
             }
         )
-    text = "## What has been run\n\n" + table(rows) + _notices(grid)
+    text = "## What has been run\n\n" + in_markdown(rows) + _notices(grid)
     text += "".join(f"\nNote: {line}\n" for line in kind_lines(runs))
     text += "\nRuns done of each data set, learning rate and Nesterov setting, by rule:\n\n"
-    text += table(_done_by_rule(grid))
+    text += in_markdown(_done_by_rule(grid))
     return text + "\n" + "\n".join(f"- {line}" for line in diverged_lines(grid)) + "\n"
 
 
@@ -125,7 +125,7 @@ def _claims(pairs: pd.DataFrame, grid: pd.DataFrame) -> str:
     head = f"## The claim, sentence by sentence\n\nOn {len(pairs)} of the grid's {total} pairs.\n\n"
     missing = [name for name in PAPER if name not in set(pairs["dataset"])]
     note = f"\nThe paper's own counts include {', '.join(missing)}, of which no pair is in here.\n"
-    return head + table(rows) + note * bool(missing)
+    return head + in_markdown(rows) + note * bool(missing)
 
 
 def _without_gain(pairs: pd.DataFrame) -> str:
@@ -144,7 +144,7 @@ def _without_gain(pairs: pd.DataFrame) -> str:
     return (
         f"## Attacks that cost more than {100 * LIMIT:g} % and are not mended\n\n"
         "All pairs that gain nothing: highest accuracy in %, mean ± deviation over these pairs.\n\n"
-        + table(rows)
+        + in_markdown(rows)
         + f"\n{lost} of these {len(against)} pairs stay within {100 * NEAR:g} points of guessing "
         "at both places: the attack stops training altogether, and their gain is noise.\n"
     )
@@ -177,9 +177,9 @@ def _counts(pairs: pd.DataFrame) -> str:
     return (
         "## Effective attacks and gains\n\n"
         "*Of those*: of the pairs where the attack costs as much.\n\n"
-        + table(gains)
+        + in_markdown(gains)
         + "\n## Losses\n\nMomentum at the workers did worse than at the update.\n\n"
-        + table(losses)
+        + in_markdown(losses)
     )
 
 
@@ -218,7 +218,7 @@ def _published(pairs: pd.DataFrame, runs: pd.DataFrame) -> str:
             )
     text = "## Krum and Bulyan as published\n\nThe same configurations with Krum as the one row of "
     text += "lowest score by squared distances, and Bulyan picking rows one at a time.\n\n"
-    text += table(rows) + "\n"
+    text += in_markdown(rows) + "\n"
     for claim in claims(published, runs[runs["conventions"] == "published"])[1:3]:
         text += f"- **{claim.verdict}**: {claim.sentence} {claim.evidence}\n"
     return text
@@ -241,7 +241,7 @@ def _beside(runs: pd.DataFrame) -> str:
                 "part of": "the appendix" if appendix(some).iloc[0] else "none",
             }
         )
-    return "## Beside the grid\n\nNot counted above.\n\n" + table(rows) + _notices(others)
+    return "## Beside the grid\n\nNot counted above.\n\n" + in_markdown(rows) + _notices(others)
 
 
 def _notices(runs: pd.DataFrame) -> str:
@@ -272,7 +272,7 @@ def _per_configuration(pairs: pd.DataFrame) -> str:
     )
     return (
         "## Every configuration\n\n"
-        f"Highest accuracy in %, mean ± deviation over seeds{legend}.\n\n" + table(rows)
+        f"Highest accuracy in %, mean ± deviation over seeds{legend}.\n\n" + in_markdown(rows)
     )
 
 
