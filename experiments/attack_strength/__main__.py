@@ -14,7 +14,7 @@ main, plot = late(STUDY, "main"), late(STUDY, "plot")
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
+    """The command line: see `run_with` for exit codes."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     execute = functools.partial(late(STUDY, "execute"), given=given)
     return run(

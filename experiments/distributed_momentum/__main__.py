@@ -27,7 +27,7 @@ main, plot, prepare = (late(COMPARISON, name) for name in ("main", "plot", "prep
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
+    """The command line: see `run_with` for exit codes."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0].startswith("-"):
         try:

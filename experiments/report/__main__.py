@@ -71,7 +71,7 @@ def execute(options: Options, written: str, stop: object) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
+    """The command line: see `run_with` for exit codes."""
     return run(Options, arguments, "report", __doc__, prepare, execute, polled=False)
 
 

@@ -37,33 +37,22 @@ def run(
     description: str | None,
     prepare: Callable[[Any], Any],
     execute: Callable[[Any, Any, Stop], int | None],
-    *,
-    polled: bool = True,
-    stopped: str = "nothing was written",
-    leave: Callable[[int], int] = lambda code: code,
+    **ending: Any,
 ) -> int:
-    """Run a command to its exit code: 0 done, 2 the user's mistake, 130 or 143 stopped by SIGINT or
-    SIGTERM, 141 nobody reads its output any more, 1 anything else.
+    """Run a command to its exit code: see `run_with`.
 
     Args:
       options: a dataclass of options, see `parse`.
       arguments: of the command line; sys.argv if None.
       name: of the experiment, and of what it is asked to do.
       description: for --help.
-      prepare: options -> what `execute` needs; checks all that can be before the first step, and
-        raises a ValueError or OSError, told in one line, before anything is written.
-      execute: (options, prepared, stop) -> exit code, None for 0; its OSErrors are told in a line.
-      polled: whether `execute` looks at `stop`, until it calls `stop.interrupt` if it has more to
-        do then; else a signal interrupts it.
-      stopped: what a stop leaves, with the options' values by name; an exception's own text goes
-        before it.
-      leave: told the exit code where `execute` ends early, and gives it.
+      prepare, execute, ending: see `run_with`.
     """
     try:
         given = parse(options, arguments, name, description or "")
     except ValueError as error:
         return _say(f"error: {error}", 2)
-    return run_with(given, prepare, execute, polled=polled, stopped=stopped, leave=leave)
+    return run_with(given, prepare, execute, **ending)
 
 
 def run_with(
@@ -75,7 +64,20 @@ def run_with(
     stopped: str = "nothing was written",
     leave: Callable[[int], int] = lambda code: code,
 ) -> int:
-    """`run` with options that are known."""
+    """Run what options ask for to its exit code: 0 done, 2 the user's mistake, 130 or 143 stopped
+    by SIGINT or SIGTERM, 141 nobody reads its output any more, 1 anything else.
+
+    Args:
+      given: an instance of a dataclass of options.
+      prepare: options -> what `execute` needs; checks all that can be before the first step, and
+        raises a ValueError or OSError, told in one line, before anything is written.
+      execute: (options, prepared, stop) -> exit code, None for 0; its OSErrors are told in a line.
+      polled: whether `execute` looks at `stop`, until it calls `stop.interrupt` if it has more to
+        do then; else a signal interrupts it.
+      stopped: what a stop leaves, with the options' values by name; an exception's own text goes
+        before it.
+      leave: told the exit code where `execute` ends early, and gives it.
+    """
     stop = Stop()
     try:
         with stopping(polled=False, stop=stop), _passing("checking, and reading data"):
@@ -107,12 +109,12 @@ def command_of(study: str, options: ModuleType, stopped: str = "nothing was writ
     Args:
       study: its name, experiments.NAME.study, with `prepare` and `execute`: imported when called.
       options: the module of its `Options`, whose text is that of --help.
-      stopped: see `run`.
+      stopped: see `run_with`.
     """
     name = study.split(".")[1]
 
     def command(arguments: Sequence[str] | None = None) -> int:
-        """The command line: see `run` for exit codes."""
+        """The command line: see `run_with` for exit codes."""
         prepare, execute = late(study, "prepare"), late(study, "execute")
         return run(
             options.Options, arguments, name, options.__doc__, prepare, execute, stopped=stopped

@@ -12,7 +12,7 @@ WORK = "experiments.speed.commands"
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line: see `run` for exit codes."""
+    """The command line: see `run_with` for exit codes."""
     prepare, execute = late(WORK, "prepare"), late(WORK, "execute")
     return run(Options, arguments, "speed", options.__doc__, prepare, execute, polled=False)
 

@@ -78,7 +78,7 @@ def check_kind(name: str, value: Any, hint: Any) -> None:
     """Raises ValueError if an option that a notebook gives is not what a command line would make:
     one name in place of a tuple of them, an unknown one, text for a flag.
     """
-    allowed = [what for what in _leaves(hint) if what is not type(None)]
+    allowed = [what for what in leaves(hint) if what is not type(None)]
     several = isinstance(value, tuple | list)
     of_several = any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
     if of_several and not several and value is not None:
@@ -102,14 +102,14 @@ def _fits(value: Any, what: Any) -> bool:
     return isinstance(value, what)
 
 
-def _leaves(hint: Any) -> Iterator[Any]:
+def leaves(hint: Any) -> Iterator[Any]:
     """The types and values that a type hint of an option allows, of a tuple those in it."""
     if typing.get_origin(hint) is Literal:
         yield from typing.get_args(hint)
     elif parts := typing.get_args(hint):
         for part in parts:
             if part is not ...:
-                yield from _leaves(part)
+                yield from leaves(part)
     else:
         yield hint
 

@@ -55,7 +55,7 @@ def parse(options: Any, arguments: Sequence[str] | None, name: str, description:
     groups: list[Any] = [base for base in bases if dataclasses.is_dataclass(base)]
     # tyro makes a group of a field that is a dataclass.
     fields = [(base.__name__.lower(), base, base()) for base in groups]
-    given = translated(sys.argv[1:] if arguments is None else arguments, options)
+    given = translated(arguments, options)
     found = tyro.cli(
         dataclasses.make_dataclass(options.__name__, fields) if groups else options,
         args=given,

@@ -4,7 +4,9 @@ names.
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
+
+from experiments.shared.options.checks import leaves
 
 # The paper's program, this library, others.
 SYNONYMS = (
@@ -55,12 +57,5 @@ def _choices(options: Any) -> Iterator[tuple[str, frozenset[str]]]:
             yield from _choices(part)
         return
     for field in dataclasses.fields(options):
-        yield "--" + field.name.replace("_", "-"), frozenset(_values(field.type))
-
-
-def _values(kind: Any) -> Iterator[str]:
-    if get_origin(kind) is Literal:
-        yield from (value for value in get_args(kind) if isinstance(value, str))
-    else:
-        for part in get_args(kind):
-            yield from _values(part)
+        values = frozenset(value for value in leaves(field.type) if isinstance(value, str))
+        yield "--" + field.name.replace("_", "-"), values
