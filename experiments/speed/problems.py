@@ -62,6 +62,11 @@ def problem_of(cell: Cell, dataset: data.Dataset) -> Problem:
     )
 
 
+def attacked(dataset: str, rule: str, f: int, **changes) -> Cell:
+    """The one of `cells_of` a rule that is under attack."""
+    return cells_of(dataset, [rule], f, **changes)[-1]
+
+
 def cells_of(dataset: str, rules: Sequence[str], f: int, **changes) -> list[Cell]:
     """The paper's cells of a data set with momentum at the workers under *a little is enough*, the
     unattacked average first; all rules that (n, f) bears if none is named.

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,12 @@ class Overwriting:
 
     def __call__(self) -> object:
         return self.call()
+
+
+def child_environment() -> dict[str, str]:
+    """Of a process that finds the experiments where this one does."""
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path}
 
 
 def use_one_core() -> None:

@@ -25,6 +25,7 @@ from experiments.speed.gpu import (
 )
 from experiments.speed.gpu.journal import Journal, Result
 from experiments.speed.gpu.sizes import FULL, SMALL, Sizes
+from experiments.speed.timing import child_environment
 from simbyz.records.provenance import versions
 
 # Each part, and its share of the time; what one leaves goes to those behind it.
@@ -87,8 +88,7 @@ def _command(part: str, folder: Path, seconds: float, small: bool) -> list[str]:
 
 def _status(command: Sequence[str], seconds: float) -> int | None:
     """A command's exit status; None if it was killed, after so many seconds."""
-    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
-    child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path})
+    child = subprocess.Popen(command, env=child_environment())
     try:
         return child.wait(max(0.0, seconds))
     except subprocess.TimeoutExpired:

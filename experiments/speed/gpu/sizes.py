@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from experiments.distributed_momentum.grid.cells import Cell, cells
-from experiments.speed.problems import random_images
+from experiments.distributed_momentum.grid.cells import Cell
+from experiments.speed.problems import attacked, random_images
 from simbyz.data import Dataset, cache, load
 
 
@@ -102,15 +102,9 @@ def conv_images(sizes: Sizes) -> Dataset:
 
 def cell_of(sizes: Sizes, rule: str, **changes: Any) -> Cell:
     """A dense run under *a little is enough*, with momentum at the workers."""
-    return _attacked(sizes.dataset, rule, sizes.f, changes)
+    return attacked(sizes.dataset, rule, sizes.f, **changes)
 
 
 def conv_cell(sizes: Sizes, rule: str, f: int, **changes: Any) -> Cell:
     """The like for the convolutional network."""
-    return _attacked("cifar10", rule, f, sizes.conv | changes)
-
-
-def _attacked(dataset: str, rule: str, f: int, changes: dict[str, Any]) -> Cell:
-    return cells(dataset, rules=[rule], attacks=("little",), places=("worker",), f=(f,), **changes)[
-        0
-    ]
+    return attacked("cifar10", rule, f, **sizes.conv | changes)

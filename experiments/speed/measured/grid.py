@@ -5,13 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import pandas as pd
 
-from experiments.distributed_momentum.grid.cells import cells, paper_cells
+from experiments.distributed_momentum.grid.cells import paper_cells
 from experiments.distributed_momentum.grid.footprint import width_of
 from experiments.distributed_momentum.grid.programs import (
     Run,
@@ -20,9 +19,10 @@ from experiments.distributed_momentum.grid.programs import (
     simulator_of,
     task_of,
 )
-from experiments.distributed_momentum.grid.settings import PAPER
+from experiments.distributed_momentum.grid.settings import PAPER, SETTINGS
 from experiments.speed.options import Clock
-from experiments.speed.problems import random_images
+from experiments.speed.problems import attacked, random_images
+from experiments.speed.timing import child_environment
 from simbyz.data import Dataset
 from simbyz.sweeps import Lane, sweep
 from simbyz.sweeps.many_runs import CHUNK
@@ -132,22 +132,8 @@ print(*throughput(dataset, rule, int(steps), int(rounds)))
 
 def throughput(dataset: str, rule: str, steps: int, rounds: int) -> list[float]:
     """Runs a second of each of so many rounds on all devices, after one that compiles."""
-    images = random_images(dataset)
-    (group,) = programs(
-        [
-            Run(cell, 1)
-            for cell in cells(
-                dataset,
-                rules=[rule],
-                attacks=("little",),
-                places=("worker",),
-                f=PAPER[dataset].f[:1] if dataset in PAPER else None,
-                steps=steps,
-            )[:1]
-        ]
-    )
-    cell = group[0].cell
-    task = task_of(cell, images)
+    cell = attacked(dataset, rule, SETTINGS[dataset].f[0], steps=steps)
+    task = task_of(cell, random_images(dataset))
     simulator = simulator_of(cell, task)
     lanes = [
         Lane(seed, hyperparameters_of(cell)) for seed in range(1, jax.local_device_count() + 1)
@@ -168,7 +154,6 @@ def measure_devices(
     `over_one` of the last row is how well the cores are used: their number at best.
     """
     cores = sorted(os.sched_getaffinity(0))
-    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     rates: dict[int, list[float]] = {}
     for _ in range(repetitions):
         for some in ([cores[-1]], cores):
@@ -176,7 +161,7 @@ def measure_devices(
             done = subprocess.run(
                 [sys.executable, "-c", ROUNDS, *arguments],
                 check=True,
-                env=os.environ | {"PYTHONPATH": path},
+                env=child_environment(),
                 stdout=subprocess.PIPE,
                 text=True,
             )

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import pandas as pd
@@ -17,7 +16,7 @@ from experiments.distributed_momentum.grid.programs import hyperparameters_of, w
 from experiments.speed.measured.step import evaluation, gradients
 from experiments.speed.options import Clock
 from experiments.speed.problems import cells_of, problem_of, random_images
-from experiments.speed.timing import compiled, interleaved
+from experiments.speed.timing import child_environment, compiled, interleaved
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Simulator
 from simbyz.sweeps import Lane, sweep
@@ -91,10 +90,10 @@ from experiments.shared.devices import prepare_devices
 prepare_devices()
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 from experiments.distributed_momentum.grid.programs import simulator_of, task_of
-from experiments.speed.problems import cells_of, random_images
+from experiments.speed.problems import attacked, random_images
 from experiments.speed.measured.run import one_run
 dataset, rule, f = sys.argv[2:]
-cell = cells_of(dataset, [rule], int(f), steps=1)[-1]
+cell = attacked(dataset, rule, int(f), steps=1)
 task = task_of(cell, random_images(dataset))
 one_run(cell, simulator_of(cell, task), task.data)
 """
@@ -112,9 +111,8 @@ def measure_start(
         with tempfile.TemporaryDirectory() as folder:
             for cache in ("empty", "filled"):
                 command = [sys.executable, "-c", FIRST_STEP, folder, dataset, rule, str(f)]
-                path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
                 began, given = time.perf_counter(), _seconds_of_children()
-                subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
+                subprocess.run(command, check=True, env=child_environment())
                 rows.append(
                     {
                         "what": f"first step: {rule}, cache {cache}",
