@@ -116,16 +116,7 @@ def curves(
     joined = joined.dropna(subset=["accuracy"])
     rules = list(dict.fromkeys(runs["rule"]))
     for (graph, f, level), part in joined.groupby(names[:3], sort=False):
-        attacks = list(dict.fromkeys(part["attack"]))
-        figure, panels = _panels(len(attacks), paper)
-        for axes, attack in zip(panels, attacks, strict=True):
-            some = part[part["attack"] == attack]
-            for rule, color, _ in _lines(rules):
-                means = some[some["rule"] == rule].groupby("step")
-                means = means[["accuracy", "accuracy_worst"]].mean()
-                axes.plot(means["accuracy"], color=color)
-                axes.plot(means["accuracy_worst"], color=color, linestyle=":", linewidth=1)
-            _dress(axes, attack, "step", paper)
+        figure, _ = _by_attack(part, rules, "step", "accuracy", "accuracy_worst", paper)
         title = f"{graph.replace('_', ' ')}, f = {f}, {level}"
         _legend(figure, rules, title, paper)
         yield f"curves-{graph}-f_{f}-{level.replace(':', '_')}", figure
@@ -144,18 +135,10 @@ def by_attackers(
     for (graph, level), part in runs[runs["f"] > 0].groupby(levels, sort=False):
         if part["f"].nunique() < 2:
             continue
-        attacks = list(dict.fromkeys(part["attack"]))
-        figure, panels = _panels(len(attacks), paper)
-        for axes, attack in zip(panels, attacks, strict=True):
-            some = part[part["attack"] == attack]
-            for rule, color, marker in _lines(rules):
-                means = some[some["rule"] == rule].groupby("f")
-                means = means[["test_accuracy", "worst_accuracy"]].mean()
-                axes.plot(means["test_accuracy"], color=color, marker=marker, markersize=3.5)
-                axes.plot(means["worst_accuracy"], color=color, linestyle=":", linewidth=1)
+        figure, panels = _by_attack(part, rules, "f", "test_accuracy", "worst_accuracy", paper)
+        for axes in panels:
             if bounds[graph] / 2 <= part["f"].max():
                 axes.axvline(bounds[graph] / 2, color="0.4", linestyle="--", linewidth=0.8)
-            _dress(axes, attack, "f", paper)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         title = f"{graph.replace('_', ' ')}, {level}; dashed: 2f = μ₂ = {bounds[graph]:.3g}"
         _legend(figure, rules, title, paper)
@@ -201,6 +184,22 @@ def heatmap(summary: pd.DataFrame, paper: PaperName = "screen") -> Figure:
     title += "; ✕: some runs diverged" * bool(summary["diverged"].any())
     figure.suptitle(title, size=letters)
     return figure
+
+
+def _by_attack(
+    runs: pd.DataFrame, rules: Sequence[str], by: str, mean: str, worst: str, paper: PaperName
+) -> tuple[Figure, list[Axes]]:
+    """A panel an attack; by f, which few are of, with markers."""
+    attacks = list(dict.fromkeys(runs["attack"]))
+    figure, panels = _panels(len(attacks), paper)
+    for axes, attack in zip(panels, attacks, strict=True):
+        for rule, color, marker in _lines(rules):
+            some = runs[(runs["attack"] == attack) & (runs["rule"] == rule)]
+            means = some.groupby(by)[[mean, worst]].mean()
+            axes.plot(means[mean], color=color, marker=marker if by == "f" else "", markersize=3.5)
+            axes.plot(means[worst], color=color, linestyle=":", linewidth=1)
+        _dress(axes, attack, by, paper)
+    return figure, panels
 
 
 def _panels(count: int, paper: PaperName) -> tuple[Figure, list[Axes]]:

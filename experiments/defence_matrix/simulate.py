@@ -123,22 +123,15 @@ def simulate(
 
     for group in programs(runs):
         todo = unfinished(folder, group)
-        done = (len(group) - len(todo)) * first.steps
         text = f"{group[0].rule}, {group[0].pre}, f = {group[0].f}"
-        progress(done, text)
+        progress((len(group) - len(todo)) * first.steps, text)
         if not todo:
             continue
         function = defence(todo[0].rule, todo[0].pre)
         task = tasks[todo[0].root_examples]
         n, f = first.honest + todo[0].f, todo[0].f
         simulator = make_simulator(
-            Config(
-                n=n,
-                f=f,
-                evaluate_every=None,
-                certify=first.certify,
-                study=first.certify,
-            ),
+            Config(n=n, f=f, evaluate_every=None, certify=first.certify, study=first.certify),
             task,
             function,
             lanes.attack_of([todo[0].attack], function, first.evaluations),
@@ -147,8 +140,6 @@ def simulate(
         bound = coefficient_bound(todo[0].rule, todo[0].pre, n, f)
         for level in levels:
             some = [run for run in todo if run.heterogeneity == level]
-            if not some:
-                continue
             results = sweep(
                 simulator,
                 [Lane(run.seed, hyperparameters_of(run)) for run in some],
@@ -160,8 +151,10 @@ def simulate(
                 stop=stop,
             )
             for run, result in zip(some, results, strict=True):
-                summary: dict[str, object] = {"wall_seconds": result.seconds}
-                summary |= {"validation_accuracy": validate(result.parameters)}
+                summary: dict[str, object] = {
+                    "wall_seconds": result.seconds,
+                    "validation_accuracy": validate(result.parameters),
+                }
                 summary |= summary_of(result) | fixed | provenance()
                 if run.certify:
                     summary |= summarise(result.columns, bound)

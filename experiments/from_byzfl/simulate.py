@@ -123,9 +123,12 @@ def simulate(
                 stop=stop,
             )
             for run, result in zip(some, results, strict=True):
-                summary: dict[str, object] = {"wall_seconds": result.seconds}
-                summary |= {"notice": dataset.notice, "vmap_width": width_of(task)}
-                summary |= {"code_digest": code(), **provenance()}
+                summary = {
+                    "wall_seconds": result.seconds,
+                    "notice": dataset.notice,
+                    "vmap_width": width_of(task),
+                    "code_digest": code(),
+                } | provenance()
                 records.write_run(folder, run.name, run.configuration, result.columns, summary)
 
 
@@ -144,12 +147,12 @@ def data_of(runs: Sequence[Run], dataset: Dataset, task: Task) -> dict[tuple, Da
         parts[seed] = split(dataset, first.train_share, seed)
         labels = parts[seed][0].train_labels
         shares[level, seed] = share(level, labels, first.honest, seed)
-    size = len(task.data.train_labels)
-    found = {}
-    wide: dict[Any, Partition] = widened(shares, size)
+    module, found = NETWORKS[first.network].module(), {}
+    wide: dict[Any, Partition] = widened(shares, len(task.data.train_labels))
     for (level, seed), partition in wide.items():
         training, held = (
-            None if part is None else task_of_part(first, part, task) for part in parts[seed]
+            None if part is None else classification(part, module, batch_size=first.batch_size).data
+            for part in parts[seed]
         )
         assert training is not None
         found[first.honest, level, seed] = Data(
@@ -157,11 +160,6 @@ def data_of(runs: Sequence[Run], dataset: Dataset, task: Task) -> dict[tuple, Da
             None if held is None else held._replace(partition=None, train_images=None),
         )
     return found
-
-
-def task_of_part(run: Run, part: Dataset, task: Task) -> Any:
-    module = NETWORKS[run.network].module()
-    return classification(part, module, batch_size=run.batch_size).data
 
 
 def simulator_of(run: Run, task: Task) -> Simulator:
