@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import pkgutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -14,21 +13,13 @@ WIDTH = 100
 
 
 def experiments() -> Iterator[tuple[str, str]]:
-    """(name, question) of every module here that can be run, without importing any of them.
-
-    The question is the first line of its docstring, of a package that of the package itself.
+    """(name, question) of every package here that can be run, without importing any of them; the
+    question is the first line of its docstring.
     """
-    folder = Path(__file__).parent
-    for module in pkgutil.iter_modules([str(folder)]):
-        if module.ispkg:
-            runs = (folder / module.name / "__main__.py").exists()
-            source = folder / module.name / "__init__.py"
-        else:
-            source = folder / f"{module.name}.py"
-            runs = module.name != "__main__" and "__main__" in source.read_text(encoding="utf-8")
-        if runs:
-            docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-            yield module.name, docstring.partition("\n")[0]
+    for path in sorted(Path(__file__).parent.glob("*/__main__.py")):
+        source = path.with_name("__init__.py").read_text(encoding="utf-8")
+        docstring = ast.get_docstring(ast.parse(source)) or ""
+        yield path.parent.name, docstring.partition("\n")[0]
 
 
 def command(arguments: Sequence[str] | None = None) -> int:

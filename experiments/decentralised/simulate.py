@@ -89,10 +89,8 @@ def simulate(
 
     Args:
       runs: of one data set and setting.
-      dataset: the data.
       folder: of results, and of checkpoints in `checkpoints` below it.
       progress: told the steps done since the last call, summed over runs, and what goes on.
-      stop: asked after each chunk of steps whether to stop.
 
     Raises:
       Stopped: `stop` said so.

@@ -7,7 +7,6 @@ import jax
 
 from simbyz import aggregators, preaggregators
 from simbyz._arrays.calling import OF_ROOT, asks_for
-from simbyz.simulator import certificates
 
 # As ByzFL's benchmark configures it: few iterations, far from the smoothed median's own minimum.
 GEOMETRIC_MEDIAN = {"smoothing": 0.1, "iterations": 3}
@@ -24,16 +23,6 @@ RULES = aggregators.AGGREGATORS | aggregators.BY_ROOT
 def of_root(rule: str) -> list[str]:
     """What a rule asks for of the server's own examples."""
     return [name for name in OF_ROOT if asks_for(RULES[rule], name)]
-
-
-def selection(rule: str, pre: str) -> Callable[..., jax.Array]:
-    """(stack, f) -> the weight of each row in the defence's aggregate."""
-    return aggregators.selection_of(defence(rule, pre))
-
-
-def coefficient_bound(rule: str, pre: str, n: int, f: int) -> float | None:
-    """The proved κ of the defence's (f, κ)-robustness, if anything is proved."""
-    return certificates.coefficient_bound(defence(rule, pre), n, f)
 
 
 def defence(rule: str, pre: str) -> Callable[..., jax.Array]:

@@ -14,18 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.defence_matrix import lanes
-from experiments.defence_matrix.defences import coefficient_bound, defence, selection
+from experiments.defence_matrix.defences import defence
 from experiments.defence_matrix.runs import Run, shares_of
 from experiments.shared.runs import grouped, unfinished
 from simbyz import records
 from simbyz._arrays.calling import asked
 from simbyz._arrays.stacking import unraveller
-from simbyz.aggregators import Root
+from simbyz.aggregators import Root, selection_of
 from simbyz.data import Dataset, root
 from simbyz.data.host_random import generator
 from simbyz.records.provenance import code_digest, provenance
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.simulator.certificates import summarise
+from simbyz.simulator.certificates import coefficient_bound, summarise
 from simbyz.sweeps import Lane, Result, sweep
 from simbyz.tasks import Task, classification
 from simbyz.tasks.models import Dense
@@ -102,10 +102,7 @@ def simulate(
     Args:
       runs: of one data set, step number, batch size, network, split and number of honest workers,
         certified or not.
-      dataset: the data, validation part included.
-      folder: of results.
       progress: told the steps done since the last call, summed over runs, and what goes on.
-      stop: asked after each chunk of steps whether to stop.
 
     Raises:
       Stopped: `stop` said so.
@@ -135,9 +132,9 @@ def simulate(
             task,
             function,
             lanes.attack_of([todo[0].attack], function, first.evaluations),
-            selection=selection(todo[0].rule, todo[0].pre) if first.certify else None,
+            selection=selection_of(function) if first.certify else None,
         )
-        bound = coefficient_bound(todo[0].rule, todo[0].pre, n, f)
+        bound = coefficient_bound(function, n, f)
         for level in levels:
             some = [run for run in todo if run.heterogeneity == level]
             results = sweep(

@@ -11,15 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from experiments.misjudged_f.problems import DIMENSION, problem
 from experiments.worst_case.rules import rule_of
 from simbyz import aggregators, attacks
 from simbyz._arrays import moments
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.tasks.problems import Problem, quadratic
+from simbyz.tasks.problems import Problem
 from simbyz.theory import robustness
 
-DIMENSION = 10
-SMOOTHNESS, CONVEXITY = 1.0, 0.2
 LEARNING_RATE, MOMENTUM = 0.5, 0.9
 # How far the data of shifted workers are from everybody's, in units of ζ.
 SHIFT = 2.0
@@ -55,17 +54,7 @@ def attack(
 
 def problems(n: int, f: int, sigma: float) -> list[Problem]:
     """The quadratics of `DATA`, of ζ = 1: of one key, hence of one f, with other tilts."""
-    make = functools.partial(
-        quadratic,
-        jax.random.key(0),
-        n - f,
-        DIMENSION,
-        smoothness=SMOOTHNESS,
-        convexity=CONVEXITY,
-        noise=sigma,
-        heterogeneity=1.0,
-    )
-    return [make(minority=f), make()]
+    return [problem(n - f, 1.0, sigma, minority) for minority in (f, None)]
 
 
 def program(rule: str, n: int, f: int, steps: int, sigma: float) -> Callable:

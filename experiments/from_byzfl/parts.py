@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from experiments.byzfl_conformance.search import expand_then_shrink
 from experiments.from_byzfl.values import Number, did_you_mean
 from experiments.shared.options.checks import as_name
+from experiments.worst_case.rules import krum
 from simbyz import aggregators, attacks, preaggregators
 from simbyz._arrays.calling import asks_for
 from simbyz.aggregators.base import StatefulRule
@@ -39,13 +40,8 @@ class Part(NamedTuple):
         return dict(self.parameters)
 
 
-def krum(updates: jax.Array, f: int) -> jax.Array:
-    """The row with the smallest sum of squared distances to n - f - 1 others."""
-    return aggregators.krum(updates, f, neighbours=len(updates) - f - 1)
-
-
 def multi_krum(updates: jax.Array, f: int) -> jax.Array:
-    """The mean of the n - f rows of the smallest such sums."""
+    """The mean of the n - f rows of the smallest sums of squared distances to n - f - 1 others."""
     n = len(updates)
     return aggregators.multi_krum(updates, f, neighbours=n - f - 1, m=n - f)
 

@@ -42,6 +42,7 @@ class Learnt(NamedTuple):
 
 @functools.cache
 def problem(workers: int, zeta: float, sigma: float, minority: int | None) -> Problem:
+    """The quadratic; minority: how many workers share a tilt, if the others have the opposite."""
     return quadratic_of(
         jax.random.key(0),
         workers,

@@ -1,9 +1,11 @@
 """Accuracy against steps, gradients and bits: three pictures a rule."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiments.momentum_family.tables import SETTING
 
@@ -30,7 +32,7 @@ def curves(steps: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, Figur
     values = [column for column, _ in AXES.values()]
     means = joined.groupby([*names, "step"], sort=False)[["accuracy", *values[1:]]].mean()
     means = means.reset_index()
-    order = list(dict.fromkeys(runs["algorithm"]))
+    styles = {name: _style(place) for place, name in enumerate(dict.fromkeys(runs["algorithm"]))}
     for rule, part in means.groupby("rule", sort=False):
         settings = list(dict.fromkeys(map(tuple, part[SETTING[1:]].to_numpy().tolist())))
         attacks = list(dict.fromkeys(part["attack"]))
@@ -42,14 +44,10 @@ def curves(steps: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, Figur
                 here = (part["participation"] == participation) & (part["heterogeneity"] == level)
                 for axes, attack in zip(line, attacks, strict=True):
                     some = part[here & (part["attack"] == attack)]
-                    for number, algorithm in enumerate(order):
+                    for algorithm, style in styles.items():
                         one = some[some["algorithm"] == algorithm].sort_values(column)
-                        dashed = "--" if number >= len(COLORS) else "-"
-                        color = COLORS[number % len(COLORS)]
                         if len(one):
-                            axes.plot(
-                                one[column], one["accuracy"], dashed, color=color, linewidth=1
-                            )
+                            axes.plot(one[column], one["accuracy"], linewidth=1, **style)
                     axes.set(ylim=(0, 1))
                     axes.tick_params(labelsize=7)
                     axes.grid(alpha=0.3)
@@ -60,21 +58,13 @@ def curves(steps: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, Figur
                 axes.set_title(str(attack).replace("_", " "), size=9)
             figure.supxlabel(label, size=9)
             figure.supylabel("test accuracy", size=9)
-            _legend(figure, order)
+            handles = [Line2D([], [], **style) for style in styles.values()]
+            labels = [name.replace("_", " ") for name in styles]
+            figure.legend(handles, labels, loc="outside right center", fontsize=8)
             yield f"{rule}-{name}", figure
 
 
-def _legend(figure: Figure, order: list[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=COLORS[number % len(COLORS)],
-            linestyle="--" if number >= len(COLORS) else "-",
-        )
-        for number in range(len(order))
-    ]
-    labels = [name.replace("_", " ") for name in order]
-    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+def _style(place: int) -> dict[str, Any]:
+    """Of the line of an algorithm, by its place among those that are drawn."""
+    dashed = place >= len(COLORS)
+    return {"color": COLORS[place % len(COLORS)], "linestyle": "--" if dashed else "-"}

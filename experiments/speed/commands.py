@@ -60,7 +60,7 @@ def check(options) -> None:
     if kind == "Grid" and not options.dataset:
         raise ValueError("dataset must name at least one")
     if kind == "Searches":
-        searches.cells(_sizes(options), options.rule or PAPER_RULES)
+        searches.cells(_sizes(options, searches.SIZES), options.rule or PAPER_RULES)
     if kind == "Memory":
         if (options.n is None) != (options.d is None):
             raise ValueError("--n and --d make one size: give both")
@@ -95,7 +95,7 @@ def _known(names, known) -> None:
 
 def rules(options) -> None:
     frame = every_rule.measure(
-        every_rule.SIZES if options.n is None else ((options.n, options.d, options.f),),
+        _sizes(options, every_rule.SIZES),
         repetitions=options.repetitions,
         only=options.rule,
         beside_peers=options.peers,
@@ -157,13 +157,13 @@ def whole_grid(options) -> None:
     )
 
 
-def _sizes(options) -> tuple[tuple[int, int, int], ...]:
-    return searches.SIZES if options.n is None else ((options.n, options.d, options.f),)
+def _sizes(options, usual: tuple) -> tuple[tuple[int, int, int], ...]:
+    return usual if options.n is None else ((options.n, options.d, options.f),)
 
 
 def all_searches(options) -> None:
     frame = searches.measure(
-        _sizes(options),
+        _sizes(options, searches.SIZES),
         rules=options.rule or PAPER_RULES,
         repetitions=options.repetitions,
         clock=options.clock,

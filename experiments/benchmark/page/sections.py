@@ -1,5 +1,6 @@
 """The page, section by section: tables and sentences, each of the runs that it is given."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -38,18 +39,16 @@ def page(tables: Mapping[str, pd.DataFrame]) -> str:
         f"## {TITLES[first]}\n",
         _setting(whole),
         *_ranking(first, part_of(PARTS[RANKING], whole)),
-        f"### {PARTS['attacks'].question}\n",
-        _attacks(part_of(PARTS["attacks"], whole)),
-        f"### {PARTS['searched'].question}\n",
-        _searched(part_of(PARTS["searched"], whole)),
-        f"### {PARTS['climbed'].question}\n",
-        _climbed(part_of(PARTS["climbed"], whole)),
-        f"### {PARTS['mixing'].question}\n",
-        _gains(part_of(PARTS["mixing"], whole), "pre", "none"),
-        f"### {PARTS['momentum'].question}\n",
-        _gains(part_of(PARTS["momentum"], whole), "momentum", 0.0),
-        poisoned.section(part_of(PARTS["labels"], whole)),
     ]
+    for name, section in (
+        ("attacks", _attacks),
+        ("searched", _searched),
+        ("climbed", _climbed),
+        ("mixing", functools.partial(_gains, what="pre", base="none")),
+        ("momentum", functools.partial(_gains, what="momentum", base=0.0)),
+    ):
+        parts += [f"### {PARTS[name].question}\n", section(part_of(PARTS[name], whole))]
+    parts.append(poisoned.section(part_of(PARTS["labels"], whole)))
     for name, runs in others:
         parts += [f"## {TITLES[name]}\n", _setting(runs) + _lacking(runs), *_ranking(name, runs)]
         parts.append(_agreement(first, part_of(PARTS[RANKING], whole), runs))

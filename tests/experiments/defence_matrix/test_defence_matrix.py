@@ -11,13 +11,13 @@ import pytest
 from experiments.defence_matrix import pictures, tables
 from experiments.defence_matrix.__main__ import SMOKE, command, main
 from experiments.defence_matrix.choose import best_defences, matrix
-from experiments.defence_matrix.defences import coefficient_bound, defence
+from experiments.defence_matrix.defences import defence
 from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import hyperparameters_of, programs, split, width_of
 from experiments.defence_matrix.study import compute, prepare, runs_of
 from simbyz import attacks, records
 from simbyz.data import load
-from simbyz.simulator import Config, make_simulator
+from simbyz.simulator import Config, certificates, make_simulator
 from simbyz.simulator.certificates import realised_coefficient
 from simbyz.tasks import classification
 from simbyz.tasks.models import Dense
@@ -224,6 +224,10 @@ def test_rules_that_judge_by_the_server_s_examples(tmp_path):
 @pytest.mark.slower
 def test_only_what_is_proved_of_a_defence_is_its_bound():
     n, f = 14, 4
+
+    def coefficient_bound(rule, pre, n, f):
+        return certificates.coefficient_bound(defence(rule, pre), n, f)
+
     median = robustness.median_coefficient(n, f)
     assert coefficient_bound("median", "none", n, f) == median
     assert coefficient_bound("median", "arc", n, f) == median + 2 * 4 / 6
