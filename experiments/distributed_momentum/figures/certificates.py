@@ -17,7 +17,7 @@ from rich.table import Table
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
 from experiments.distributed_momentum.figures.panels import named, panels, surround
-from experiments.shared.formats import PaperName, Printer
+from experiments.shared.formats import PaperName, add_numbers, add_words
 from experiments.shared.options.checks import as_name
 from simbyz import records
 from simbyz.theory.robustness import coefficient_floor
@@ -66,15 +66,12 @@ def floor_of(n: int, f: int) -> float:
     return coefficient_floor(int(n), int(f)) if n > 2 * f else np.nan
 
 
-def print_tables(runs: pd.DataFrame, title: str, console: Console | None = None) -> None:
+def print_tables(runs: pd.DataFrame, title: str, console: Console) -> None:
     """Within 100 columns: a table a learning rate, Nesterov and unusual settings."""
-    console = Printer() if console is None else console
     for name, some in _kinds(table_of(runs)):
         table = Table(title=f"certificates, {title}, {name}", caption=CAPTION, box=HEAVY_HEAD)
-        for column in ("rule", "f", "attack", "at"):
-            table.add_column(column, no_wrap=True)
-        for column in ("κ realised", "bound", "floor", "certified", "accepted", "distance"):
-            table.add_column(column, justify="right", no_wrap=True)
+        add_words(table, "rule", "f", "attack", "at")
+        add_numbers(table, "κ realised", "bound", "floor", "certified", "accepted", "distance")
         for row in some.to_dict("records"):
             table.add_row(
                 row["rule"],

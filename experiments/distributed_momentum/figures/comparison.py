@@ -23,7 +23,7 @@ from experiments.distributed_momentum.figures.panels import (
     surround,
 )
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
-from experiments.shared.formats import PaperName, Printer
+from experiments.shared.formats import PaperName
 from simbyz import records
 from simbyz.records import divergence
 
@@ -72,34 +72,22 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     """
     by_name = {name: group.set_index("seed") for name, group in runs.groupby("name", observed=True)}
     rows: dict[tuple, dict] = {}
+    names = ("dataset", "f", "rule", "attack", "learning_rate", "nesterov")
     for cell in cells:
         found = by_name.get(cell.name)
         if cell.attack == "none" or found is None:
             continue
-        key = (cell.dataset, cell.f, cell.rule, cell.attack, cell.learning_rate, cell.nesterov)
-        row = rows.setdefault(
-            key,
-            dict(
-                zip(
-                    ("dataset", "f", "rule", "attack", "learning_rate", "nesterov"),
-                    key,
-                    strict=True,
-                )
-            ),
-        )
+        key = tuple(getattr(cell, name) for name in names)
+        row = rows.setdefault(key, dict(zip(names, key, strict=True)))
         reference = by_name.get(reference_of(cell).name)
-        if reference is not None:
-            row["unattacked"] = reference["highest_accuracy"].mean()
-            row["unattacked_deviation"] = reference["highest_accuracy"].std()
-            row["unattacked_final"] = reference["final_accuracy"].mean()
-            row["unattacked_final_deviation"] = reference["final_accuracy"].std()
-            row["unattacked_diverged"] = int(reference["diverged_step"].notna().sum())
         place = cell.momentum_at
-        row[place] = found["highest_accuracy"].mean()
-        row[f"{place}_deviation"] = found["highest_accuracy"].std()
-        row[f"{place}_final"] = found["final_accuracy"].mean()
-        row[f"{place}_final_deviation"] = found["final_accuracy"].std()
-        row[f"{place}_diverged"] = int(found["diverged_step"].notna().sum())
+        for name, some in (("unattacked", reference), (place, found)):
+            if some is not None:
+                row[name] = some["highest_accuracy"].mean()
+                row[f"{name}_deviation"] = some["highest_accuracy"].std()
+                row[f"{name}_final"] = some["final_accuracy"].mean()
+                row[f"{name}_final_deviation"] = some["final_accuracy"].std()
+                row[f"{name}_diverged"] = int(some["diverged_step"].notna().sum())
         row[f"{place}_ratio"] = np.exp(found["mean_log_honest_ratio"].mean())
         row.setdefault("by_seed", {})[place] = found["highest_accuracy"]
     for row in rows.values():
@@ -110,9 +98,8 @@ def compare(runs: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def print_table(comparison: pd.DataFrame, title: str, console: Console | None = None) -> None:
+def print_table(comparison: pd.DataFrame, title: str, console: Console) -> None:
     """The comparison, within 100 columns: a table a learning rate and Nesterov setting."""
-    console = Printer() if console is None else console
     several = [name for name in ("learning_rate", "nesterov") if comparison[name].nunique() > 1]
     if not several:
         console.print(_table(comparison, title))
