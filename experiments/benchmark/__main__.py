@@ -5,9 +5,8 @@ from experiments.benchmark.options import SMOKE as SMOKE
 from experiments.benchmark.options import Options as Options
 from experiments.shared.run import KEPT, command_of, late, start
 
-STUDY = "experiments.benchmark.study"
-main = late(STUDY, "main")
-command = command_of(STUDY, options, stopped=KEPT)
+main = late("experiments.benchmark.study", "main")
+command = command_of(options, stopped=KEPT)
 
 
 if __name__ == "__main__":

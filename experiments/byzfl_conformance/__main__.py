@@ -4,8 +4,7 @@ from experiments.byzfl_conformance import options
 from experiments.byzfl_conformance.options import Options as Options
 from experiments.shared.run import command_of, start
 
-STUDY = "experiments.byzfl_conformance.study"
-command = command_of(STUDY, options)
+command = command_of(options)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from experiments.defence_matrix.options import SMOKE as SMOKE
 from experiments.defence_matrix.options import Options as Options
 from experiments.shared.run import KEPT, command_of, late, start
 
-STUDY = "experiments.defence_matrix.study"
-main = late(STUDY, "main")
-command = command_of(STUDY, options, stopped=KEPT)
+main = late("experiments.defence_matrix.study", "main")
+command = command_of(options, stopped=KEPT)
 
 
 if __name__ == "__main__":

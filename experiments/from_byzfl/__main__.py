@@ -4,9 +4,8 @@ from experiments.from_byzfl import options
 from experiments.from_byzfl.options import Options as Options
 from experiments.shared.run import KEPT, command_of, late, start
 
-STUDY = "experiments.from_byzfl.study"
-main = late(STUDY, "main")
-command = command_of(STUDY, options, stopped=KEPT)
+main = late("experiments.from_byzfl.study", "main")
+command = command_of(options, stopped=KEPT)
 
 
 if __name__ == "__main__":

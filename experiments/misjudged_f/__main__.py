@@ -5,9 +5,8 @@ from experiments.misjudged_f.options import SMOKE as SMOKE
 from experiments.misjudged_f.options import Options as Options
 from experiments.shared.run import UNKEPT, command_of, late, start
 
-STUDY = "experiments.misjudged_f.study"
-main = late(STUDY, "main")
-command = command_of(STUDY, options, stopped=UNKEPT)
+main = late("experiments.misjudged_f.study", "main")
+command = command_of(options, stopped=UNKEPT)
 
 
 if __name__ == "__main__":

@@ -103,15 +103,16 @@ class Command(Protocol):
     def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
 
 
-def command_of(study: str, options: ModuleType, stopped: str = "nothing was written") -> Command:
+def command_of(options: ModuleType, stopped: str = "nothing was written") -> Command:
     """The `command` of an experiment `experiments.NAME` whose study is one module.
 
     Args:
-      study: its name, experiments.NAME.study, with `prepare` and `execute`: imported when called.
-      options: the module of its `Options`, whose text is that of --help.
+      options: the module of its `Options`, whose text is that of --help; beside it lies `study`,
+        with `prepare` and `execute`, which is imported when called.
       stopped: see `run_with`.
     """
-    name = study.split(".")[1]
+    package, _, _ = options.__name__.rpartition(".")
+    name, study = package.rpartition(".")[2], f"{package}.study"
 
     def command(arguments: Sequence[str] | None = None) -> int:
         """The command line: see `run_with` for exit codes."""

@@ -5,9 +5,8 @@ from experiments.worst_case import options
 from experiments.worst_case.options import SMOKE as SMOKE
 from experiments.worst_case.options import Options as Options
 
-STUDY = "experiments.worst_case.study"
-main = late(STUDY, "main")
-command = command_of(STUDY, options, stopped=KEPT)
+main = late("experiments.worst_case.study", "main")
+command = command_of(options, stopped=KEPT)
 
 
 if __name__ == "__main__":
