@@ -65,14 +65,13 @@ def fixed_attacks(f: int) -> dict[str, Callable]:
     found: dict[str, Callable] = {
         name: functools.partial(attack, **options.get(name, {})) for name, attack in ATTACKS.items()
     }
-    if "hidden_vulnerability" in found:
 
-        def one_coordinate(key: jax.Array, honest: jax.Array, num_byzantine: int) -> jax.Array:
-            """As far in one coordinate as an honest row lies from the mean in all."""
-            deviation = jnp.sqrt(jnp.sum(moments.variance(honest)))
-            return ATTACKS["hidden_vulnerability"](key, honest, num_byzantine, factor=deviation)
+    def one_coordinate(key: jax.Array, honest: jax.Array, num_byzantine: int) -> jax.Array:
+        """As far in one coordinate as an honest row lies from the mean in all."""
+        deviation = jnp.sqrt(jnp.sum(moments.variance(honest)))
+        return ATTACKS["hidden_vulnerability"](key, honest, num_byzantine, factor=deviation)
 
-        found["hidden_vulnerability"] = one_coordinate
+    found["hidden_vulnerability"] = one_coordinate
     return found
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmark.answers import ranking
 from experiments.distributed_momentum.analysis import bootstrap
 from experiments.momentum_family.algorithms import refusal
 from experiments.shared.formats import add_numbers, add_words
@@ -45,15 +46,8 @@ def with_costs(runs: pd.DataFrame, steps: pd.DataFrame, target: float) -> pd.Dat
 
 
 def chosen(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs at each algorithm's learning rate: that whose worst attack leaves the highest
-    validation accuracy, a mean over seeds; the earlier of equal ones.
-    """
-    kept = []
-    for _, group in runs.groupby([*SETTING, "algorithm"], sort=False):
-        means = group.groupby(["learning_rate", "attack"], sort=False)["validation_accuracy"].mean()
-        worst = means.groupby("learning_rate", sort=False).min()
-        kept.append(group[group["learning_rate"] == worst.idxmax()])
-    return pd.concat(kept, ignore_index=True)
+    """The runs at each algorithm's own learning rate, see `ranking.chosen`."""
+    return ranking.chosen(runs, [*SETTING, "algorithm"])
 
 
 def difference(runs: pd.DataFrame, algorithm: str, baseline: str) -> bootstrap.Mean:

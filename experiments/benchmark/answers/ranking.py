@@ -40,14 +40,14 @@ def interval(values: np.ndarray) -> Difference:
     return Difference(mean, mean - float(margin), mean + float(margin))
 
 
-def chosen(runs: pd.DataFrame) -> pd.DataFrame:
+def chosen(runs: pd.DataFrame, cell: Sequence[str] = CELL) -> pd.DataFrame:
     """The runs of each cell at the learning rate whose worst attack leaves the highest accuracy on
     the validation split, a mean over seeds; at the earlier of equal ones.
     """
-    keys = [*CELL, "learning_rate"]
+    keys = [*cell, "learning_rate"]
     means = runs.groupby([*keys, "attack"], sort=False)["validation_accuracy"].mean()
     worst = means.groupby(level=keys, sort=False).min()
-    best = worst.groupby(level=CELL, sort=False).idxmax()
+    best = worst.groupby(level=list(cell), sort=False).idxmax()
     taken = pd.DataFrame(list(best), columns=keys)
     return runs.merge(taken, on=keys, how="inner")
 
