@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments.speed.measured.memory import linear
+from experiments.speed.measured.memory import HYPERPARAMETERS, bytes_of, linear
 from simbyz import aggregators, attacks
 from simbyz.aggregators.base import Rule
-from simbyz.simulator import Config, Hyperparameters, Momentum, State, make_simulator
+from simbyz.simulator import Config, State, make_simulator
 from simbyz.sweeps.mesh import Sharded, mesh_of, padded, shard, shardings_of
 
 OPTIONS: dict[str, dict[str, Any]] = {"centered_clipping": {"radius": 1.0}}
@@ -25,7 +25,6 @@ class Problem(NamedTuple):
     sharded: Sharded
     mesh: jax.sharding.Mesh
     state: State  # shapes alone
-    hyperparameters: Hyperparameters
 
 
 def defence(rule: str) -> Rule:
@@ -41,13 +40,9 @@ def problem(n: int, f: int, d: int, rule: str, devices: Sequence[jax.Device]) ->
     mesh = mesh_of(devices)
     task = padded(linear(d), len(devices))
     config = Config(n=n, f=f, momentum_at=("worker",))
-
     simulator = make_simulator(config, task, defence(rule), attacks.a_little_is_enough)
-    hyperparameters = Hyperparameters(
-        learning_rate=0.1, clip=1.0, worker=Momentum(0.9), attack={"factor": -1.5}
-    )
     state = jax.eval_shape(simulator.initialise, jax.random.key(0))
-    return Problem(shard(simulator, config, task, mesh), mesh, state, hyperparameters)
+    return Problem(shard(simulator, config, task, mesh), mesh, state)
 
 
 def plan(n: int, f: int, d: int, rule: str, devices: Sequence[jax.Device]) -> dict[str, Any]:
@@ -63,11 +58,9 @@ def plan(n: int, f: int, d: int, rule: str, devices: Sequence[jax.Device]) -> di
     )
     key = jax.random.key(0)
     program = asked.sharded.advance.lower(  # type: ignore[attr-defined]  # of jax.jit
-        state, asked.hyperparameters, {}, key, jnp.int32(0), 1
+        state, HYPERPARAMETERS, {}, key, jnp.int32(0), 1
     ).compile()
-    memory: Any = program.memory_analysis()
-    shared = memory.alias_size_in_bytes
-    others = memory.argument_size_in_bytes + memory.output_size_in_bytes - 2 * shared
+    donated, others, temporaries = bytes_of(program)
     sent = pd.Series(0, COLLECTIVES)
     for kind, numbers in collectives(program.as_text()):
         sent[kind] += numbers
@@ -77,9 +70,9 @@ def plan(n: int, f: int, d: int, rule: str, devices: Sequence[jax.Device]) -> di
         "f": f,
         "d": d,
         "rule": rule,
-        "state_gb": shared / 1e9,
-        "temporaries_gb": memory.temp_size_in_bytes / 1e9,
-        "peak_gb": (shared + others + memory.temp_size_in_bytes) / 1e9,
+        "state_gb": donated / 1e9,
+        "temporaries_gb": temporaries / 1e9,
+        "peak_gb": (donated + others + temporaries) / 1e9,
         **{kind.replace("-", "_"): int(numbers) for kind, numbers in sent.items()},
     }
 
@@ -99,5 +92,5 @@ def run(
     asked = problem(n, f, d, rule, devices)
     key = jax.random.key(1)
     state = asked.sharded.initialise(key)
-    state, _ = asked.sharded.advance(state, asked.hyperparameters, {}, key, jnp.int32(0), steps)
+    state, _ = asked.sharded.advance(state, HYPERPARAMETERS, {}, key, jnp.int32(0), steps)
     return np.asarray(state.parameters)[:d]

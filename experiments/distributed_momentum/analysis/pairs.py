@@ -36,10 +36,7 @@ def subsets() -> list[Subset]:
         Subset("everything", of()),
         Subset("mnist, both", of("mnist", "fashion_mnist")),
         Subset("cifar, both", of("cifar10", "cifar100")),
-        Subset("mnist", of("mnist")),
-        Subset("fashion_mnist", of("fashion_mnist")),
-        Subset("cifar10", of("cifar10")),
-        Subset("cifar100", of("cifar100")),
+        *(Subset(name, of(name)) for name in PAPER),
     ]
     result += [Subset(f"f = {f}", of(f=f)) for f in (24, 12, 11, 5)]
     for name, setting in PAPER.items():

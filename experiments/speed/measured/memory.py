@@ -21,6 +21,7 @@ SIZES = (
     (51, 25_000_000),
 )
 RULES = ("average", "median", "krum")
+HYPERPARAMETERS = Hyperparameters(0.1, clip=1.0, worker=Momentum(0.9), attack={"factor": -1.5})
 
 
 def linear(d: int) -> Task:
@@ -85,18 +86,20 @@ def planned(n: int, d: int, f: int, rule: str) -> tuple[int, int, int]:
     simulator = make_simulator(
         config, task, aggregators.AGGREGATORS[rule], attacks.a_little_is_enough
     )
-    hyperparameters = Hyperparameters(
-        learning_rate=0.1, clip=1.0, worker=Momentum(0.9), attack={"factor": -1.5}
-    )
 
     def advance(state, hyperparameters, key):
         return simulator.advance(state, hyperparameters, {}, key, jnp.int32(0), 2)
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
     states = jax.eval_shape(jax.vmap(simulator.initialise), keys)
-    lanes = jax.tree.map(lambda _: jax.ShapeDtypeStruct((1,), jnp.float32), hyperparameters)
+    lanes = jax.tree.map(lambda _: jax.ShapeDtypeStruct((1,), jnp.float32), HYPERPARAMETERS)
     program = jax.jit(jax.vmap(advance), donate_argnums=0).lower(states, lanes, keys).compile()
+    return bytes_of(program)
+
+
+def bytes_of(program: jax.stages.Compiled) -> tuple[int, int, int]:
+    """Of its donated arguments, of the other arguments and results, and of temporaries."""
     plan: Any = program.memory_analysis()
-    shared = plan.alias_size_in_bytes
-    others = plan.argument_size_in_bytes + plan.output_size_in_bytes - 2 * shared
-    return shared, others, plan.temp_size_in_bytes
+    donated = plan.alias_size_in_bytes
+    others = plan.argument_size_in_bytes + plan.output_size_in_bytes - 2 * donated
+    return donated, others, plan.temp_size_in_bytes
