@@ -16,12 +16,8 @@ import jax.numpy as jnp
 from experiments.worst_case.options import RuleName
 from simbyz import aggregators
 from simbyz.preaggregators import nearest_neighbor_mixing
-from simbyz.theory.robustness import (
-    COEFFICIENT_BOUNDS,
-    mixing_coefficient,
-    multi_krum_coefficient,
-)
-from simbyz.theory.sharp import LEAST_KNOWN_COEFFICIENTS
+from simbyz.theory import robustness, sharp
+from simbyz.theory.robustness import multi_krum_coefficient
 
 
 def krum(updates: jax.Array, f: int) -> jax.Array:
@@ -60,20 +56,27 @@ def check_rules(names: Sequence[str], n: int, fs: Sequence[int]) -> None:
 def bound_of(name: str, n: int, f: int) -> float:
     """The least κ that is proved of a rule, NaN where none is known."""
     krum = functools.partial(multi_krum_coefficient, m=1, neighbours=n - f - 1)
-    return _bound(name, n, f, LEAST_KNOWN_COEFFICIENTS | {"krum": krum})
+    bounds = sharp.LEAST_KNOWN_COEFFICIENTS | {"krum": krum}
+    return _bound(name, n, f, bounds, sharp.mixing_coefficient)
 
 
 def published_of(name: str, n: int, f: int) -> float:
     """The published κ of a rule, NaN where none is known."""
-    return _bound(name, n, f, COEFFICIENT_BOUNDS)
+    return _bound(name, n, f, robustness.COEFFICIENT_BOUNDS, robustness.mixing_coefficient)
 
 
-def _bound(name: str, n: int, f: int, bounds: Mapping[str, Callable[[int, int], float]]) -> float:
+def _bound(
+    name: str,
+    n: int,
+    f: int,
+    bounds: Mapping[str, Callable[..., float]],
+    mixed: Callable[[int, int, float], float],
+) -> float:
     plain = name.removeprefix("mixed_")
     if plain not in bounds:
         return math.nan
     known = bounds[plain](n, f)
-    return known if plain == name else mixing_coefficient(n, f, known)
+    return known if plain == name else mixed(n, f, known)
 
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)

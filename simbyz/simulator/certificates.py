@@ -106,7 +106,7 @@ def least_coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float 
     behind pre-aggregators too: never more than `coefficient_bound`, which is the published one and
     what the runs' tables have. None where nothing is proved.
     """
-    return _bound(parts_of(rule), n, f, _least_coefficient, COEFFICIENTS_BEFORE)
+    return _bound(parts_of(rule), n, f, _least_coefficient, LEAST_BEFORE)
 
 
 def resilience_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
@@ -206,6 +206,7 @@ COEFFICIENTS_BEFORE: dict[Any, Callable[..., float]] = {
     adaptive_robust_clipping: robustness.adaptive_clipping_coefficient,
     bucketing: robustness.bucketing_coefficient,
 }
+LEAST_BEFORE = COEFFICIENTS_BEFORE | {nearest_neighbor_mixing: sharp.mixing_coefficient}
 # What is proved of mixing and of clipping is proved of κ.
 RESILIENCES_BEFORE: dict[Any, Callable[..., float]] = {bucketing: robustness.bucketing_resilience}
 

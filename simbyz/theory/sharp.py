@@ -1,4 +1,4 @@
-"""Sharp bounds: κ of medians, of trimmed means and of what is near them, some exact; and λ.
+"""Sharp bounds: κ of medians, trimmed means and what is near them, some exact; of mixing; and λ.
 
 What is published of these rules is several times what they can do (`simbyz.theory.robustness`).
 Here is what a few lines prove. In all of them S is any h = n - f of the rows, V = Σ_{i in S}
@@ -22,7 +22,7 @@ import functools
 import math
 from collections.abc import Callable
 
-from simbyz._arrays.checks import integer, require
+from simbyz._arrays.checks import integer, not_negative, require
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     coefficient_floor,
@@ -112,6 +112,31 @@ def meamed_coefficient(n: int, f: int, *, midpoint: bool = False) -> float:
 def phocas_coefficient(n: int, f: int) -> float:
     """4 f / (n - 2f): `nearest_values_coefficient` around the trimmed mean."""
     return nearest_values_coefficient(n, f, trimmed_mean_coefficient(n, f))
+
+
+def mixing_coefficient(n: int, f: int, bound: float) -> float:
+    """4 f / (n - f) · (κ + 1): nearest-neighbour mixing before a rule of coefficient κ.
+
+    Row i of S is mixed to y_i, a mean of h rows: beside rows of S the rows B_i from beside it, in
+    place of as many of S, M_i, of which none is nearer to x_i. So h (y_i - x̄_S) is the sum of
+    x_b - x_s over B_i and M_i, paired in any way: its square is at most Σ ||x_b - x_s||² over all b
+    of B_i and s of M_i, by pairing them at random. Take two rows i and s of S, D apart, and one b:
+    where s gives way to b for i alone, it is ||x_b - x_s||² ≤ 4 D²; where also i does for s, b is
+    within D of either, and both together are 2 D² at most. Summed over f rows b and all pairs of S,
+    Σ_i ||y_i - x̄_S||² ≤ 4 f V. That is h times the variance of the y_i and the square of what their
+    mean is off, which add up to no more than κ + 1 times both behind the rule.
+
+    It is reached before the trimmed mean, 4 f / (n - 2f): by f ones and n - 2f zeros in S, and f
+    rows a little above -1.
+
+    Raises:
+      ValueError: n < 2f + 1, or a bound that is negative or NaN.
+
+    Reference: the argument above; Allouah et al., AISTATS 2023, have twice as much.
+    """
+    coefficient_floor(n, f)
+    not_negative("mixing_coefficient", "bound", bound)
+    return 4 * f / (n - f) * (bound + 1)
 
 
 def widest(n: int, f: int, dimension: int | None = None) -> float:

@@ -136,7 +136,7 @@ def test_of_lambda_what_is_known_of_it():
     assert paired == pytest.approx(2 / 6 + 1 / 13)
     # Behind mixing there is what follows from κ, 8 f² / (n - f) without it.
     mixed = resilience_bound(chain(nearest_neighbor_mixing, minimum_diameter_averaging), 7, 2)
-    assert mixed == pytest.approx(math.sqrt(16 / 5 * (32 / 5 + 1) / 2 * 4 / 5))
+    assert mixed == pytest.approx(math.sqrt(8 / 5 * (32 / 5 + 1) / 2 * 4 / 5))
     assert resilience_bound(bulyan, 14, 1) is None
 
 

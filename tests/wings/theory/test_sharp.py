@@ -68,6 +68,12 @@ def geometric_median(rows, f):
     return point
 
 
+def mixed(rows, f):
+    apart = np.linalg.norm(rows[:, None] - rows[None], axis=2)
+    kept = np.argsort(apart, axis=1, kind="stable")[:, : len(rows) - f]
+    return rows[kept].mean(axis=1)
+
+
 def diameter(rows):
     return np.linalg.norm(rows[:, None] - rows[None], axis=2).max()
 
@@ -157,6 +163,30 @@ def least(resilience, n, f, d):
         return resilience(n, f)
 
 
+@pytest.mark.parametrize(("n", "f"), [(4, 1), (5, 1), (6, 2), (7, 2), (7, 3), (8, 3)])
+def test_mixing_is_no_worse_than_proved_and_may_be_as_bad(n, f):
+    """All of S together, mixed: Σ ||y_i - x̄_S||² ≤ 4 f V; and a trimmed mean behind it."""
+    generator = np.random.default_rng(n)
+
+    def spread(rows):  # over its bound, S the first
+        honest = rows[: n - f]
+        off = ((mixed(rows, f)[: n - f] - honest.mean(axis=0)) ** 2).sum()
+        return off / (4 * f * ((honest - honest.mean(axis=0)) ** 2).sum(axis=1).mean())
+
+    bad = np.array([0.0] * (n - 2 * f) + [1.0] * f + [1e-9 - 1] * f)[:, None]
+    assert spread(bad) == pytest.approx(1)
+    exact = sharp.mixing_coefficient(n, f, sharp.trimmed_mean_coefficient(n, f))
+    assert exact == pytest.approx(4 * f / (n - 2 * f))
+    made = realised(lambda rows, f: trimmed_mean(mixed(rows, f), f), bad, f)[0]
+    assert made == pytest.approx(exact)
+    for case in range(200):
+        rows = bad + 0.3 * generator.normal(size=(n, 1 + case % 3))
+        assert spread(rows) <= 1 + 1e-9
+        if case < 40:
+            worst = realised(lambda rows, f: trimmed_mean(mixed(rows, f), f), rows, f)[0]
+            assert worst <= exact * (1 + 1e-9)
+
+
 def test_by_hand():
     assert sharp.trimmed_mean_coefficient(10, 3) == pytest.approx(0.75)
     assert sharp.median_coefficient(10, 3) == pytest.approx(2.5)
@@ -167,6 +197,7 @@ def test_by_hand():
     assert sharp.meamed_coefficient(10, 3) == pytest.approx(12 / 7 * 3.5)
     assert sharp.phocas_coefficient(10, 3) == pytest.approx(3)
     assert sharp.least_diameter_coefficient(10, 3) == pytest.approx(72 / 7)
+    assert sharp.mixing_coefficient(10, 3, 2.5) == pytest.approx(6)
     assert sharp.trimmed_mean_resilience(7, 2, 3) == pytest.approx(0.4 * 3**0.5)
     assert sharp.trimmed_mean_resilience(7, 2, 9) == sharp.trimmed_mean_resilience(7, 2) == 0.8
     assert sharp.median_resilience(6, 1, 1) == pytest.approx(3 / 5)
@@ -197,7 +228,7 @@ def test_of_a_rule_as_it_is_configured():
         functools.partial(aggregators.meamed, midpoint=True), 10, 3
     ) == pytest.approx(12 / 7 * 7 / 3)
     mixed = aggregators.chain(nearest_neighbor_mixing, aggregators.trimmed_mean)
-    assert least_coefficient_bound(mixed, 10, 3) == pytest.approx(24 / 7 * 1.75)
+    assert least_coefficient_bound(mixed, 10, 3) == pytest.approx(12 / 7 * 1.75)
     assert least_coefficient_bound(mixed, 10, 3) < coefficient_bound(mixed, 10, 3)
     krum = functools.partial(aggregators.krum, neighbours=6)
     assert least_coefficient_bound(krum, 10, 3) == coefficient_bound(krum, 10, 3)
@@ -258,6 +289,8 @@ def test_refused(bound):
 def test_refused_numbers():
     with pytest.raises(ValueError, match="dimension must be at least 1, got 0"):
         sharp.median_resilience(7, 2, 0)
+    with pytest.raises(ValueError, match="needs bound >= 0, got bound=nan"):
+        sharp.mixing_coefficient(7, 2, math.nan)
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 3, got n=6, f=2"):
         sharp.krum_resilience(6, 2)
     with pytest.raises(ValueError, match="needs 1 <= m <= 5 and 2 <= neighbours <= 4, got m=6"):
