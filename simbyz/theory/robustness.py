@@ -118,7 +118,7 @@ def least_spread_coefficient(n: int, f: int) -> float:
     Let T be the n - f rows taken and S the honest ones. The mean of a part α of some rows is off
     the mean of all by at most √((1 - α) / α) of their deviation, in any direction. S and T share
     n - 2f rows or more: from x̄_S to the mean of these, and on to x̄_T, it is √(f / (n - 2f)) each,
-    in deviations of S at most, as T is the least spread.
+    in deviations of S at most, as T is the least spread. It is reached: `docs/worst-case.md`.
 
     Reference: the argument above; smea and its own analysis, of the deviation along one direction
       alone, are from Allouah et al., On the privacy-robustness-utility trilemma, ICML 2023.

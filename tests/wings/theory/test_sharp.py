@@ -187,6 +187,15 @@ def test_mixing_is_no_worse_than_proved_and_may_be_as_bad(n, f):
             assert worst <= exact * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("rule", [aggregators.minimum_variance_averaging, aggregators.smea])
+def test_the_least_spread_may_be_as_bad_as_proved(rule):
+    rows = np.array([0.0] * 3 + [1.0] * 2 + [1e-6 - 1] * 2)[:, None]
+    honest = rows[:5]
+    with jax.enable_x64(True):
+        off = float(compiled(rule, f=2)(rows)[0]) - honest.mean()
+    assert off**2 / honest.var() == pytest.approx(robustness.least_spread_coefficient(7, 2), 1e-5)
+
+
 def test_by_hand():
     assert sharp.trimmed_mean_coefficient(10, 3) == pytest.approx(0.75)
     assert sharp.median_coefficient(10, 3) == pytest.approx(2.5)
