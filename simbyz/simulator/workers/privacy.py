@@ -88,28 +88,31 @@ def epsilon(
     number("multiplier", multiplier, *NOT_NEGATIVE)
     if steps == 0:
         return 0.0
-    if multiplier == 0:
+    variance = float(multiplier) * float(multiplier)  # `** 2` of 1e200 is an error, this is inf
+    if variance == 0:
         return math.inf
 
     def at(order: int) -> float:
-        spent = steps * _log_moment(order, batch_size / examples, multiplier) / (order - 1)
+        spent = steps * _log_moment(order, batch_size / examples, variance) / (order - 1)
         return spent + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
 
     return max(0.0, min(at(order) for order in ORDERS))
 
 
-def _log_moment(order: int, share: float, multiplier: float) -> float:
-    """log A(order), its sum taken from the logarithms of its terms."""
+def _log_moment(order: int, share: float, variance: float) -> float:
+    """log A(order), its sum taken from the logarithms of its terms; variance: multiplier²."""
     if share == 1:
-        return (order**2 - order) / (2 * multiplier**2)
+        return (order**2 - order) / (2 * variance)
     logs = [
         math.lgamma(order + 1)
         - math.lgamma(k + 1)
         - math.lgamma(order - k + 1)
         + (order - k) * math.log1p(-share)
         + k * math.log(share)
-        + (k * k - k) / (2 * multiplier**2)
+        + (k * k - k) / (2 * variance)
         for k in range(order + 1)
     ]
     most = max(logs)
+    if most == math.inf:  # next to no noise: inf - inf below would be no number
+        return math.inf
     return most + math.log(sum(math.exp(log - most) for log in logs))

@@ -216,3 +216,15 @@ def test_epsilon_is_another_accountant_s(multiplier, batch_size, examples, steps
 def test_epsilon_without_noise_and_steps():
     assert epsilon(**PRIVATE | {"multiplier": 0.0}) == np.inf
     assert epsilon(**PRIVATE | {"steps": 0}) == 0
+
+
+@pytest.mark.parametrize("batch_size", [10, 100])
+def test_epsilon_of_next_to_no_noise_and_of_boundless_noise(batch_size):
+    # As of no noise: 1 / multiplier² is beyond what a float holds, or next to that.
+    for multiplier in (1e-154, 1e-160, 1e-170, 5e-324):
+        assert epsilon(**PRIVATE | {"multiplier": multiplier, "batch_size": batch_size}) > 1e300
+    # log A = 0: what the conversion to (ε, δ) costs is left, least of the largest order, 512.
+    left = np.log1p(-1 / 512) - np.log(1e-5 * 512) / 511
+    for multiplier in (1e150, 1e200, 1.7e308):
+        got = epsilon(**PRIVATE | {"multiplier": multiplier, "batch_size": batch_size})
+        np.testing.assert_allclose(got, left, rtol=1e-9)
