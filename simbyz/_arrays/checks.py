@@ -114,6 +114,20 @@ def number(name: str, value: Any, words: str, holds: Callable[[float], bool]) ->
         raise ValueError(f"{name} must be {words}, got {value}")
 
 
+# Steps and workers are counted in ints of 32 bits: beyond this none is ever reached.
+NEVER = 2**31 - 1
+
+
+def reached(name: str, value: Any) -> int:
+    """A number of a step, a worker or a period as an int that 32 bits hold: what is larger, such as
+    `sys.maxsize` for a step that never comes, is the largest of these, which never comes either.
+
+    Raises:
+      TypeError: it is no int.
+    """
+    return min(integer(name, value), NEVER)
+
+
 def random_key(of: str, key: Any) -> None:
     """Checks a key of random numbers.
 

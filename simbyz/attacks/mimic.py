@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import integer, number, random_key
+from simbyz._arrays.checks import integer, number, random_key, reached
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.attacks.base import StatefulAttack
@@ -98,6 +98,7 @@ def learned_mimic(
     stack, unravel = ravel(honest)
     rows = wide(stack)
     t = state.step.astype(rows.dtype)
+    warmup = reached("warmup", warmup) if isinstance(warmup, int) else warmup
     mean = (t * state.mean + moments.sure_mean(rows)) / (t + 1)
     offsets = rows - mean[None]
     along = jnp.matmul(offsets, state.direction, precision=jax.lax.Precision.HIGHEST)

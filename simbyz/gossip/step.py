@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.calling import asked, asks_for, name_of, require_known
+from simbyz._arrays.calling import asked, asks_for, name_of, require_known, require_of_updates
 from simbyz._arrays.checks import random_key, require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.scales import wide

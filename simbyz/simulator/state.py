@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import reached
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config, Hyperparameters, agree
 from simbyz.simulator.metrics import Metrics, Past
@@ -117,7 +118,7 @@ def simulator_of(
             if config.evaluate_every is not None:
                 # `step` is not batched in a sweep, so that this stays a branch.
                 told = jax.lax.cond(
-                    step % config.evaluate_every == 0,
+                    step % reached("evaluate_every", config.evaluate_every) == 0,
                     lambda: parts.evaluate(state, data, key, step),
                     lambda: told,
                 )

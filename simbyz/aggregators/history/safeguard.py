@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, number, require
+from simbyz._arrays.checks import integer, not_negative, number, reached, require
 from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
@@ -71,9 +71,10 @@ def safeguard(
     whole = [integer("windows", window) for window in windows]
     if not 1 <= whole[1] <= whole[0]:
         raise ValueError(f"windows must be two of at least 1, the longer one first, got {windows}")
-    longer, shorter = whole
+    longer, shorter = (reached("windows", window) for window in whole)
     if reset is not None and integer("reset", reset) < 1:
         raise ValueError(f"reset must be at least 1 or None, got {reset}")
+    reset = None if reset is None else reached("reset", reset)
     number("factor", factor, "at least 1", lambda one: one >= 1)
     if thresholds is not None:
         thresholds = _two("thresholds", thresholds, "(3.0, 1.0)")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, number
+from simbyz._arrays.checks import integer, not_negative, number, reached
 from simbyz._arrays.scales import length_of, own_lengths, unit_where_unusual
 from simbyz.attacks.base import StatefulAttack
 
@@ -62,6 +62,7 @@ def poisoned_fl(
     """
     if integer("period", period) < 1:
         raise ValueError(f"poisoned_fl needs period >= 1, got period={period}")
+    period = reached("period", period)
     for name, value in {"factor": factor, "shrink": shrink, "least": least}.items():
         not_negative("poisoned_fl", name, value)
     number("shrink", shrink, "from 0 to 1", lambda one: one <= 1)

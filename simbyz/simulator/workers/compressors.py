@@ -105,12 +105,13 @@ def quantise(levels: int) -> Compressor:
     where levels² <= d / 4, of a row of equal sizes, and less than ||x||² where not.
 
     Raises:
-      ValueError: levels < 1.
+      ValueError: levels < 1, or more than 31 bits hold.
 
     Reference: Alistarh, Grubic, Li, Tomioka and Vojnovic, QSGD, NeurIPS 2017. Bits are those of a
       float, and of a sign and a level a coordinate, without the paper's Elias code.
     """
-    _count("levels", levels)
+    if _count("levels", levels) > 2**31 - 1:
+        raise ValueError(f"levels must be at most 2^31 - 1, a sign and 31 bits, got {levels}")
 
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
         def one(worker: jax.Array, row: jax.Array) -> jax.Array:

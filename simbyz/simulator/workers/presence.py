@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import name_of, takes
-from simbyz._arrays.checks import integer, require_callable, require_shape
+from simbyz._arrays.checks import integer, reached, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.keys import PRESENCE, of_step
 from simbyz.simulator.participation import Round
@@ -41,6 +41,8 @@ def by_chance(probability: float | jax.Array, *, stream: int = 0) -> Present:
     in_unit("probability", probability)
     if integer("stream", stream) < 0:
         raise ValueError(f"stream must be at least 0, got {stream}")
+    if stream >= 2**32:
+        raise ValueError(f"stream must be below 2^32, as it is folded into a key, got {stream}")
 
     def present(key: jax.Array, step: jax.Array, workers: jax.Array) -> jax.Array:
         own = jax.random.fold_in(key, stream)
@@ -54,6 +56,7 @@ def until(step: int, count: int) -> Present:
     """Crash-stop: the first `count` workers never again from this step on."""
     if integer("step", step) < 0 or integer("count", count) < 0:
         raise ValueError(f"step and count must be at least 0, got {step}, {count}")
+    step, count = reached("step", step), reached("count", count)
     return lambda key, now, workers: (workers >= count) | (now < step)
 
 
@@ -61,6 +64,7 @@ def every(period: int, count: int) -> Present:
     """Stragglers: the first `count` workers in each `period`-th step only, from step 0."""
     if integer("period", period) < 1 or integer("count", count) < 0:
         raise ValueError(f"period must be at least 1, count at least 0, got {period}, {count}")
+    period, count = reached("period", period), reached("count", count)
     return lambda key, step, workers: (workers >= count) | (step % period == 0)
 
 

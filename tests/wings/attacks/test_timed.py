@@ -1,5 +1,7 @@
 """Attacks in time, in runs and by themselves."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from simbyz.attacks import (
     fall_of_empires,
     free_riding,
     intermittent,
+    mimicking,
     poisoned_fl,
     relocating,
     sign_flipping,
@@ -39,6 +42,27 @@ def test_on_and_off():
     on = [bool(np.isnan(one).all()) for one in rows]
     assert on == [False, True, True, False, True, True, False, True]
     np.testing.assert_array_equal(rows[0], HONEST[jnp.array([0, 1, 2, 0])])
+
+
+def test_what_never_comes_may_be_any_number():
+    def away(key, honest, num_byzantine):
+        return jnp.full((num_byzantine, 2), jnp.nan)
+
+    for period, active, first, expected in (
+        (sys.maxsize, 1, 0, [True, False, False]),
+        (sys.maxsize, sys.maxsize, 1, [False, True, True]),
+        (1, 1, sys.maxsize, [False, False, False]),
+    ):
+        rows = told(intermittent(away, period, active, first=first), 3)
+        assert [bool(np.isnan(one).all()) for one in rows] == expected
+
+
+@pytest.mark.slower
+def test_a_look_or_an_end_that_never_comes_may_be_at_any_step():
+    same = told(poisoned_fl(8.0, period=sys.maxsize), 4), told(poisoned_fl(8.0, period=99), 4)
+    np.testing.assert_array_equal(*same)
+    same = told(mimicking(warmup=sys.maxsize), 4), told(mimicking(warmup=99), 4)
+    np.testing.assert_array_equal(*same)
 
 
 def test_where_nobody_is_honest_what_was_computed_is_the_disguise():

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import sys
 
 import flax.linen as nn
 import jax
@@ -307,6 +308,13 @@ def test_parameters_keep_their_type(name):
     assert [end(dtype, 0.1) for dtype in (jnp.float16, jnp.bfloat16)] == [jnp.float16, jnp.bfloat16]
     with jax.enable_x64(True):
         assert end(jnp.float32, np.float64(0.1)) == jnp.float32
+
+
+def test_evaluations_that_never_come_but_at_the_start():
+    config = Config(n=2, f=0, momentum_at=(), evaluate_every=sys.maxsize, study=False)
+    given, task = Hyperparameters(0.1), quadratic(0.0)
+    _, metrics = run(config, given, aggregators.average, None, 3, task, jit=quick_jit)
+    assert np.isnan(metrics.accuracy).tolist()[:3] == [False, True, True]
 
 
 def test_a_run_in_half_precision_rounds_parameters_alone():

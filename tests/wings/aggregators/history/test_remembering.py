@@ -1,6 +1,7 @@
 """Rules that remember, against loops over steps, and what they do to whom they remember badly."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -171,7 +172,8 @@ def test_a_step_without_a_finite_row_takes_no_learned_weights():
 def test_what_reduces_to_the_mean():
     mean = STEPS.mean(axis=1)
     wide = safeguard((4, 2), thresholds=(1e6, 1e6))
-    for rule in (wide, fedlaw(0.0, nonzero=N), adaptive_federated_averaging(slack=1e6)):
+    never = safeguard((sys.maxsize, 2), thresholds=(1e6, 1e6), reset=sys.maxsize)
+    for rule in (wide, never, fedlaw(0.0, nonzero=N), adaptive_federated_averaging(slack=1e6)):
         np.testing.assert_allclose(follow(rule)[0], mean, rtol=1e-5, atol=1e-6)
     alike = np.repeat(STEPS[:, :1], N, axis=1)
     np.testing.assert_allclose(follow(foolsgold(), alike)[0], alike[:, 0], rtol=1e-5)

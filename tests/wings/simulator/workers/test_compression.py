@@ -1,6 +1,7 @@
 """Compressors and senders of what they make: laws, special cases, wrong settings."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -244,6 +245,11 @@ def test_time():
     got, _ = sent_by(when_present(every(3, 2)))
     np.testing.assert_array_equal(got[:, :2], ROWS[[0, 0, 0, 3, 3], :2])
     np.testing.assert_array_equal(got[:, 2], ROWS[:, 2])
+    # A step, a period and workers that are never reached may be any number.
+    got, _ = sent_by(when_present(until(sys.maxsize, sys.maxsize)))
+    np.testing.assert_array_equal(got, ROWS)
+    got, _ = sent_by(when_present(every(sys.maxsize, sys.maxsize)))
+    np.testing.assert_array_equal(got, ROWS[[0] * len(ROWS)])
     # Messages are lost; what each worker remembers is not.
     _, memory = sent_by(chain(average(0.3), when_present(by_chance(0.5))))
     np.testing.assert_allclose(memory[0], PLAIN[-1], rtol=1e-6)

@@ -98,6 +98,8 @@ WRONG = {
     ),
     "masks at a rate": (lambda: sent_by(feedback(rand_k(2), rate=0.7)), "a rate below 0.667, got"),
     "stream": (lambda: by_chance(0.5, stream=-1), "stream must be at least 0, got -1"),
+    "stream above": (lambda: by_chance(0.5, stream=2**32), r"stream must be below 2\^32, .* got"),
+    "levels above": (lambda: quantise(2**31), r"levels must be at most 2\^31 - 1, .* got 2147483"),
     "present": (lambda: sent_by(when_present(lambda key, step, w: w / 2)), "must return bools"),
     "noise after": (lambda: sent_by(chain(average(0.5), private_noise(1.0))), "after the clip"),
     "worker": (
