@@ -64,8 +64,18 @@ def require_rule(of: str, rule: Any, known: Collection[str] = ()) -> None:
       TypeError: it is no function.
       ValueError: it needs more, such as a key that is not bound.
     """
-    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_of_updates("rule", rule)
     require_known(f"the rule {name_of(rule)} of {of}", rule, known)
+
+
+def require_of_updates(what: str, rule: Any, example: str = "simbyz.aggregators.median") -> None:
+    """Raises TypeError where it is no function of (updates, f), such as one that makes a rule."""
+    require_callable(what, rule, example)
+    if not takes(rule, 2):
+        raise TypeError(
+            f"{what} must be a function of (updates, f), such as {example}, got {name_of(rule)}, "
+            "which takes fewer: call it, if it makes one"
+        )
 
 
 def signature_of_all(

@@ -322,7 +322,7 @@ def _check(
         raise TypeError(f"task must be a Task, got {type(task).__name__}")
     if isinstance(rule, StatefulRule):
         raise TypeError("a node's rule has no memory: give a function of (updates, f)")
-    require_callable("rule", rule, "simbyz.gossip.rules.gts, of (updates, f)")
+    require_of_updates("rule", rule, "simbyz.gossip.rules.gts")
     require_known(f"the rule {name_of(rule)}", rule, ASKED_AT_A_NODE)
     if selection is not None:
         require_callable("selection", selection, "simbyz.gossip.rules.gts_selection")

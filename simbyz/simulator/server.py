@@ -18,7 +18,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz._arrays.calling import ASKED, OF_ROOT, asked, asks_for, name_of, require_known
+from simbyz._arrays.calling import (
+    ASKED,
+    OF_ROOT,
+    asked,
+    asks_for,
+    name_of,
+    require_known,
+    require_of_updates,
+)
 from simbyz._arrays.checks import require_callable, require_floats, require_shape
 from simbyz._arrays.lengths import safe_sqrt
 from simbyz._arrays.scales import wide
@@ -49,7 +57,7 @@ def parts_of(rule: Rule | StatefulRule) -> list[Callable[..., Any]]:
 def check_rule(rule: Rule | StatefulRule, selection: Rule | None) -> None:
     """Raises TypeError where they are no functions, ValueError where they ask for what is not."""
     call = rule.aggregate if isinstance(rule, StatefulRule) else rule
-    require_callable("rule", call, "simbyz.aggregators.median, of (updates, f)")
+    require_of_updates("rule", call)
     require_known(f"the rule {name_of(call)}", call, ASKED)
     if selection is not None:
         require_callable("selection", selection, "simbyz.aggregators.median_selection")

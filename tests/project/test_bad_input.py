@@ -17,6 +17,7 @@ from simbyz.aggregators import AGGREGATORS, SELECTIONS, chain
 from simbyz.attacks import ATTACKS
 from simbyz.data import load, partition
 from simbyz.simulator.config import Config
+from simbyz.simulator.server import check_rule
 from simbyz.sweeps import checkpoints
 from simbyz.sweeps.checkpoints import Checkpoints
 
@@ -62,6 +63,36 @@ CALLS = {
         lambda: aggregators.in_layers(aggregators.safeguard(), lambda row: row),
         TypeError,
         r"rule must be a function, such as simbyz.aggregators.lasa, got StatefulRule\(",
+    ),
+    "what makes a rule, in a chain": (
+        lambda: aggregators.chain(aggregators.median, aggregators.safeguard),
+        TypeError,
+        r"each part of a chain must be a function of \(updates, f\), .* got safeguard, .* call it",
+    ),
+    "what makes a rule, drawn": (
+        lambda: aggregators.mixture([aggregators.median, aggregators.foolsgold]),
+        TypeError,
+        "each rule of a mixture must be a function of .* got foolsgold, .* call it",
+    ),
+    "what makes a rule, layer by layer": (
+        lambda: aggregators.layerwise(aggregators.bant),
+        TypeError,
+        "rule must be a function of .* such as simbyz.aggregators.median, got bant, .* call it",
+    ),
+    "what makes a rule, in layers": (
+        lambda: aggregators.in_layers(aggregators.fedlaw, lambda row: row),
+        TypeError,
+        "rule must be a function of .* such as simbyz.aggregators.lasa, got fedlaw, .* call it",
+    ),
+    "what makes a rule, within a rule": (
+        lambda: aggregators.median_of_means(ROWS, 2, rule=aggregators.safeguard),
+        TypeError,
+        "rule must be a function of .* got safeguard, .* call it",
+    ),
+    "what makes a rule, in a run": (
+        lambda: check_rule(aggregators.fldetector, None),
+        TypeError,
+        "rule must be a function of .* got fldetector, .* call it",
     ),
     "bytes": (
         lambda: aggregators.krum(jnp.zeros((9, 4), jnp.float8_e4m3fn), 2),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.calling import name_of
+from simbyz._arrays.calling import name_of, require_of_updates
 from simbyz._arrays.checks import (
     floor_of_product,
     not_negative,
@@ -66,7 +66,7 @@ def in_layers(
       ValueError: when called, the updates are no matrix, the leaves are not the row again, in its
         order, or the rule makes something else than one row, as a pre-aggregator does.
     """
-    require_callable("rule", rule, "simbyz.aggregators.lasa")
+    require_of_updates("rule", rule, "simbyz.aggregators.lasa")
     require_callable("unravel", unravel, "that of a simulator")
     core = core_of(rule)
 

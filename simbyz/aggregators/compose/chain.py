@@ -8,8 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import ASKED, asked, asks_for, name_of, require_known, signature_of_all
-from simbyz._arrays.checks import random_key, require_callable
+from simbyz._arrays.calling import (
+    ASKED,
+    asked,
+    asks_for,
+    name_of,
+    require_known,
+    require_of_updates,
+    signature_of_all,
+)
+from simbyz._arrays.checks import random_key
 from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.stacking import PyTree, ravel
 
@@ -52,7 +60,7 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
     if not parts:
         raise ValueError("chain needs at least one part, the rule")
     for part in parts:
-        require_callable("each part of a chain", part, "simbyz.aggregators.median")
+        require_of_updates("each part of a chain", part)
         require_known(f"the part {name_of(part)} of a chain", part, ASKED)
     signature = signature_of_all(parts, ("updates", "f"), ASKED)
     num_keys = sum(asks_for(part, "key") for part in parts)

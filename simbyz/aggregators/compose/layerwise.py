@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from simbyz._arrays.calling import name_of, needs
-from simbyz._arrays.checks import require_callable
+from simbyz._arrays.calling import name_of, needs, require_of_updates
 from simbyz._arrays.stacking import PyTree
 
 
@@ -33,7 +32,7 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
       ValueError: a rule that asks for `root`: a layer alone has no loss.
     """
 
-    require_callable("rule", rule, "simbyz.aggregators.median")
+    require_of_updates("rule", rule)
     if needs(rule, "root"):
         raise ValueError(
             f"layerwise can't give {name_of(rule)} the root that it asks for: the loss is of all "

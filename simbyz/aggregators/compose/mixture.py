@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.calling import asked, asks_for, name_of, require_known
-from simbyz._arrays.checks import one_number, random_key, require_callable
+from simbyz._arrays.calling import asked, asks_for, name_of, require_known, require_of_updates
+from simbyz._arrays.checks import one_number, random_key
 from simbyz._arrays.halves import Halves, halves, selection_of
 from simbyz._arrays.stacking import PyTree
 
@@ -45,7 +45,7 @@ def mixture(
     """
     rules = tuple(rules)
     for rule in rules:
-        require_callable("each rule of a mixture", rule, "simbyz.aggregators.median")
+        require_of_updates("each rule of a mixture", rule)
     for one in () if weights is None else weights:
         one_number("mixture", "each weight", one)
     shares = [1.0] * len(rules) if weights is None else [float(one) for one in weights]
