@@ -27,6 +27,7 @@ import numpy as np
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import asks_for, signature_of_all
+from simbyz._arrays.checks import flag, require_callable
 from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import Byzantine, Honest
 from simbyz.attacks.base import Attack
@@ -221,6 +222,7 @@ def searched(
       An attack (key, honest, num_byzantine, *, ...) that asks for what it needs.
 
     Raises:
+      TypeError: an attack or a search that is no function, equal_rows that is no bool.
       ValueError: evaluations < 1, an unknown symmetry.
 
     Cost: `evaluations` times the rule at each node; with the symmetry, one `in_span` and as
@@ -228,7 +230,9 @@ def searched(
     Convention: the program of Gaucher et al. takes the factor of largest ||result||², as it does
       not keep the difference that it computes.
     """
-    evaluations = at_least_one(evaluations)
+    require_callable("attack", attack, "simbyz.gossip.attacks.dissensus")
+    require_callable("search", search, "simbyz.attacks.searched.line_search.sequential")
+    evaluations, equal_rows = at_least_one(evaluations), flag("equal_rows", equal_rows)
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 

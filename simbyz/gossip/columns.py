@@ -185,10 +185,12 @@ def by_edge(network: Network) -> dict[str, Callable[..., jax.Array]]:
 
     def of(first: int, second: int) -> Callable[..., jax.Array]:
         def disagreement(*, parameters: jax.Array) -> jax.Array:
+            require_nodes(network, parameters)
             return jnp.linalg.norm(parameters[first] - parameters[second])
 
         return disagreement
 
+    require_network(network)
     numbers = [int(node) for node in network.honest]
     edges = _edges(network).tolist()
     return {f"disagreement_{numbers[i]}_{numbers[j]}": of(i, j) for i, j in edges}
@@ -201,11 +203,30 @@ def by_neighbourhood(network: Network) -> dict[str, Callable[..., jax.Array]]:
 
     def of(place: int) -> Callable[..., jax.Array]:
         def coefficient(*, coefficients: jax.Array) -> jax.Array:
+            require_nodes(network, coefficients)
             return coefficients[place]
 
         return coefficient
 
+    require_network(network)
     return {f"coefficient_{int(node)}": of(place) for place, node in enumerate(network.honest)}
+
+
+def require_network(network: object) -> None:
+    """Raises TypeError where it is no `Network`, such as neighbours that are sampled."""
+    if not isinstance(network, Network):
+        raise TypeError(f"columns of edges and nodes are of a Network, got {network!r}")
+
+
+def require_nodes(network: Network, values: jax.Array) -> None:
+    """Raises ValueError where a run has another number of honest nodes than the columns' network,
+    of which it would tell another's edges.
+    """
+    if len(values) != len(network.honest):
+        raise ValueError(
+            f"these columns are of a network of {len(network.honest)} honest nodes, the run has "
+            f"{len(values)}: make them of the network that it runs on"
+        )
 
 
 def check(columns: Mapping[str, object]) -> None:

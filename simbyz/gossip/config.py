@@ -11,6 +11,8 @@ from simbyz.simulator import Config
 
 Exchange = Literal["after", "before", "gradients"]
 EXCHANGES: tuple[Exchange, ...] = get_args(Exchange)
+# Those that `workers` does not pass on to be checked there.
+FLAGS = ("tracking", "aimed", "byzantine_gradients", "beyond_the_bound", "momentum", "study")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ class GossipConfig:
             raise TypeError("sampled neighbours are drawn in every step: give one Sampled alone")
         if self.exchange not in EXCHANGES:
             raise ValueError(f"exchange takes {', '.join(EXCHANGES)}, got {self.exchange!r}")
-        for name in ("tracking", "aimed", "byzantine_gradients", "beyond_the_bound", "momentum"):
+        for name in FLAGS:
             flag(name, getattr(self, name))
         if integer("rounds", self.rounds) < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.calling import asks_for, name_of
-from simbyz._arrays.checks import require_floats, require_shape
+from simbyz._arrays.checks import integer, random_key, require_floats, require_shape
 from simbyz._arrays.halves import selection_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, together
@@ -284,11 +284,14 @@ def who_hears_whom(
       options: of the attack.
 
     Raises:
-      TypeError: the attack has a memory.
+      TypeError: the attack has a memory; a config, key or step that is none.
       ValueError: a rule without a selection, neighbours that are sampled, vectors of another shape,
         Byzantine nodes without an attack, or one that asks for a node and attacks all.
     """
-    network = config.networks[step % len(config.networks)]
+    if not isinstance(config, GossipConfig):
+        raise TypeError(f"config must be a GossipConfig, got {type(config).__name__}")
+    random_key("who_hears_whom", key)
+    network = config.networks[integer("step", step) % len(config.networks)]
     if isinstance(network, Sampled):
         raise ValueError("who_hears_whom needs neighbours that are not sampled")
     if isinstance(attack, StatefulAttack):

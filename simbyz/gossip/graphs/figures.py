@@ -5,12 +5,13 @@ Spectra are of dense matrices, n² numbers on the host: for n of some thousands.
 
 import numpy as np
 
-from simbyz.gossip.graphs.graph import Graph
+from simbyz.gossip.graphs.graph import Graph, require_graph
 from simbyz.gossip.graphs.mixing import Mixing, require_arcs
 
 
 def is_connected(graph: Graph) -> bool:
     """Whether what each node knows reaches all others, along the arcs."""
+    require_graph(graph)
     return _reaches_all(graph, graph.arcs) and _reaches_all(graph, graph.arcs[:, ::-1])
 
 
@@ -20,6 +21,7 @@ def laplacian(graph: Graph, mixing: Mixing | None = None) -> np.ndarray:
     Raises:
       ValueError: a directed graph, or a mixing of another one.
     """
+    require_graph(graph)
     if graph.directed:
         raise ValueError(f"a Laplacian is of undirected graphs, {graph.name} is directed")
     matrix = np.zeros((graph.n, graph.n))
@@ -32,6 +34,7 @@ def laplacian(graph: Graph, mixing: Mixing | None = None) -> np.ndarray:
 
 def algebraic_connectivity(graph: Graph, mixing: Mixing | None = None) -> float:
     """μ_2, the second least eigenvalue of the Laplacian: 0 where the graph is not connected."""
+    require_graph(graph)
     return 0.0 if graph.n < 2 else float(np.linalg.eigvalsh(laplacian(graph, mixing))[1])
 
 
@@ -40,6 +43,7 @@ def fiedler_vector(graph: Graph) -> np.ndarray:
 
     Of its two signs the one in which node 0 is not negative. A graph of one node has the vector 0.
     """
+    require_graph(graph)
     if graph.n < 2:
         return np.zeros(graph.n)
     vector: np.ndarray = np.linalg.eigh(laplacian(graph))[1][:, 1]

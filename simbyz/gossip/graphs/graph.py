@@ -38,6 +38,7 @@ class Graph:
             raise TypeError(f"edges must be pairs of ints, got {arcs.dtype}")
         if arcs.ndim != 2 or arcs.shape[1] != 2:
             raise ValueError(f"edges must be pairs (m, 2), got shape {arcs.shape}")
+        arcs = arcs.astype(int)  # n times a node of 8 bits would not fit into these
         outside = arcs[(arcs < 0).any(axis=1) | (arcs >= self.n).any(axis=1)]
         if len(outside):
             raise ValueError(f"nodes are from 0 to {self.n - 1}, got the edge {_pair(outside)}")
@@ -84,9 +85,10 @@ class Graph:
         """The graph of some of the nodes, numbered anew in increasing order, with their arcs.
 
         Raises:
+          TypeError: nodes that are no ints, such as a mask.
           ValueError: no node, or one that is none.
         """
-        chosen = np.unique(np.fromiter(nodes, int))
+        chosen = np.unique(np.fromiter((integer("node", node) for node in nodes), int))
         if outside := [int(node) for node in chosen if not 0 <= node < self.n]:
             raise ValueError(f"nodes are from 0 to {self.n - 1}, got {outside[0]}")
         number = np.full(self.n, -1)
@@ -123,14 +125,18 @@ def from_adjacency(matrix: np.ndarray, *, directed: bool = False, name: str = "a
       ValueError: no square matrix of numbers, a self-loop, or one that is not symmetric, unless
         `directed`.
     """
-    given = np.asarray(matrix)
+    directed = flag("directed", directed)
+    try:
+        given = np.asarray(matrix)
+    except ValueError as error:
+        raise ValueError("an adjacency matrix is (n, n), got rows of unequal length") from error
     if given.dtype.kind not in "biuf" or np.isnan(given).any():
         raise ValueError("an adjacency matrix is of numbers, got one with others in it")
     linked = given != 0
     if linked.ndim != 2 or linked.shape[0] != linked.shape[1]:
         raise ValueError(f"an adjacency matrix is (n, n), got {linked.shape}")
     one_way = np.argwhere(linked & ~linked.T)
-    if len(one_way) and not flag("directed", directed):
+    if len(one_way) and not directed:
         receiver, sender = one_way[0]
         raise ValueError(
             f"the matrix is not symmetric: {receiver} hears {sender} but not the other way round; "
@@ -164,10 +170,20 @@ def to_networkx(graph: Graph) -> "networkx.Graph":
         import networkx
     except ImportError as error:
         raise ImportError("to_networkx needs networkx: pip install 'simbyz[gossip]'") from error
+    require_graph(graph)
     made: Any = networkx.DiGraph() if graph.directed else networkx.Graph()
     made.add_nodes_from(range(graph.n))
     made.add_edges_from(graph.arcs.tolist())
     return made
+
+
+def require_graph(graph: Any) -> None:
+    """Raises TypeError where a `Graph` is asked for, and something else is given."""
+    if not isinstance(graph, Graph):
+        raise TypeError(
+            "graph must be a Graph, such as simbyz.gossip.graphs.ring(20) gives, or from_networkx "
+            f"of that of networkx, got {type(graph).__name__}"
+        )
 
 
 def _pair(arcs: np.ndarray) -> str:

@@ -101,7 +101,9 @@ def random_geometric(key: jax.Array, n: int, radius: float) -> Graph:
       ValueError: a radius that is not positive, or no connected graph in 100 draws.
     """
     number("radius", radius, "positive", lambda length: length > 0)
-    first, second = np.triu_indices(integer("n", n), 1)
+    if integer("n", n) < 1:
+        raise ValueError(f"a graph needs n >= 1 nodes, got n={n}")
+    first, second = np.triu_indices(n, 1)
 
     def draw(rng: np.random.Generator) -> Graph:
         places = rng.random((n, 2))

@@ -10,7 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from simbyz.gossip.graphs.graph import Graph
+from simbyz._arrays.checks import number
+from simbyz.gossip.graphs.graph import Graph, require_graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,6 +20,10 @@ class Mixing:
 
     arcs: np.ndarray
     own: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("arcs", "own"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), float))
 
     def matrix(self, graph: Graph) -> np.ndarray:
         """W (n, n), w_ij at (receiver i, sender j).
@@ -33,7 +38,8 @@ class Mixing:
 
 
 def require_arcs(graph: Graph, weights: np.ndarray) -> None:
-    """Raises ValueError unless there is a weight for each of the graph's arcs."""
+    """Raises TypeError where there is no graph, ValueError unless each arc has a weight."""
+    require_graph(graph)
     if np.shape(weights) != (len(graph.arcs),):
         raise ValueError(f"{graph.name} has {len(graph.arcs)} arcs, got weights {weights.shape}")
 
@@ -91,6 +97,7 @@ def metropolis(graph: Graph) -> Mixing:
     Convention: the program of Gaucher et al. (ICML 2025) counts degrees among the honest nodes and
       adds the f attackers that each of them hears: where all hear f, its weights are these.
     """
+    require_graph(graph)
     if graph.directed:
         raise ValueError(f"metropolis weights are of undirected graphs, {graph.name} is directed")
     degrees = graph.degrees
@@ -102,11 +109,13 @@ def uniform(graph: Graph) -> Mixing:
 
     Doubly stochastic where all degrees are equal; else each row's sum is 1, and no more.
     """
+    require_graph(graph)
     return of_arcs(graph, 1 / (1 + graph.degrees[graph.arcs[:, 1]]))
 
 
 def max_degree(graph: Graph) -> Mixing:
     """w_ij = 1 / (1 + the largest degree), doubly stochastic on any undirected graph."""
+    require_graph(graph)
     return of_arcs(graph, np.full(len(graph.arcs), 1 / (1 + graph.degrees.max(initial=0))))
 
 
@@ -123,4 +132,5 @@ def scaled(graph: Graph, mixing: Mixing, step: float) -> Mixing:
     Raises:
       ValueError: as `of_arcs`.
     """
+    number("step", step, "at least 0", lambda one: one >= 0)
     return of_arcs(graph, step * mixing.arcs)

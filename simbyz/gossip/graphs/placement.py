@@ -6,7 +6,7 @@ import numpy as np
 from simbyz._arrays.checks import integer
 from simbyz.data.host_random import generator
 from simbyz.gossip.graphs.figures import is_connected
-from simbyz.gossip.graphs.graph import Graph
+from simbyz.gossip.graphs.graph import Graph, require_graph
 
 DRAWS = 1000  # of a placement with a bound, before it is given up
 
@@ -17,8 +17,8 @@ def at_random(key: jax.Array, graph: Graph, count: int) -> tuple[int, ...]:
     Raises:
       ValueError: count not from 0 to n - 1.
     """
-    chosen = generator(key, "a placement").permutation(graph.n)[: _count(graph, count)]
-    return tuple(sorted(map(int, chosen)))
+    rng, count = generator(key, "a placement"), _count(graph, count)
+    return tuple(sorted(map(int, rng.permutation(graph.n)[:count])))
 
 
 def most_central(graph: Graph, count: int) -> tuple[int, ...]:
@@ -29,9 +29,10 @@ def most_central(graph: Graph, count: int) -> tuple[int, ...]:
 
     Reference: Brandes, A faster algorithm for betweenness centrality, 2001.
     """
+    count = _count(graph, count)
     central = _betweenness(graph)
     order = np.lexsort((np.arange(graph.n), -central.round(9)))
-    return tuple(sorted(map(int, order[: _count(graph, count)])))
+    return tuple(sorted(map(int, order[:count])))
 
 
 def at_most(key: jax.Array, graph: Graph, count: int, *, b: int) -> tuple[int, ...]:
@@ -62,6 +63,7 @@ def at_most(key: jax.Array, graph: Graph, count: int, *, b: int) -> tuple[int, .
 
 
 def _count(graph: Graph, count: int) -> int:
+    require_graph(graph)
     if not 0 <= integer("count", count) < graph.n:
         raise ValueError(f"count must be from 0 to n - 1 = {graph.n - 1}, got {count}")
     return count

@@ -45,7 +45,8 @@ class Network:
             )
         object.__setattr__(self, "byzantine", nodes_of(self.graph.n, self.byzantine))
         given = self.widths[1] if self.f is None else self.f
-        several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+        several = isinstance(given, Sequence) or (isinstance(given, np.ndarray) and given.ndim > 0)
+        several = several and not isinstance(given, str)
         tolerated: list[Any] = list(given) if several else [given] * self.n  # type: ignore[arg-type]
         if len(tolerated) != self.n:
             raise ValueError(f"f is one number, or one for each of {self.n} nodes, got {given}")

@@ -20,6 +20,7 @@ the f heaviest neighbours if None. Most rules here are plain gossip with other w
 
 so that their selections tell each row's weight in the result. A row that is not finite has none,
 but in plain `gossip`. Weights carry no derivative: what a row's length does to it is left out.
+Weights or flags that are not one for each row are refused with a ValueError.
 """
 
 # ruff: noqa: F403, F405 (each module lists what it gives)

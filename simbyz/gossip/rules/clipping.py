@@ -12,6 +12,7 @@ from simbyz.gossip.rules.shares import (
     clipped,
     lengths_of,
     nearest,
+    of_rows,
     root_mean,
     up_to,
 )
@@ -46,6 +47,7 @@ def _self_centred_clipping(
     """
     stack, unravel = ravel(updates)
     require("self_centred_clipping", len(stack), f, 2, 1)
+    weights = of_rows("self_centred_clipping", "weights", weights, stack)
     not_negative("self_centred_clipping", "radius", radius)
     return clipped(stack, weights, lengths_of(stack), jnp.asarray(radius), unravel)
 
@@ -69,6 +71,8 @@ def _oracle_clipping(updates: Updates, f: int, *, weights: jax.Array, honest: ja
     """
     stack, unravel = ravel(updates)
     require("oracle_clipping", len(stack), f, 2, 1)
+    weights = of_rows("oracle_clipping", "weights", weights, stack)
+    honest = of_rows("oracle_clipping", "honest", honest, stack)
     lengths, delta = lengths_of(stack), jnp.sum(jnp.where(honest, 0, weights))
     radius = root_mean(lengths, jnp.where(honest, weights, 0), delta)
     return clipped(stack, weights, lengths, radius, unravel)
@@ -97,6 +101,7 @@ def _clipped_gossip(
     """
     stack, unravel = ravel(updates)
     require("clipped_gossip", len(stack), f, 2, 1)
+    weights = of_rows("clipped_gossip", "weights", weights, stack)
     near, bound = (
         nearest(lengths_of(stack), weights),
         bound_of(weights, f, byzantine_weight),
@@ -122,6 +127,7 @@ def _clipped_gossip_plus(
     """
     stack, unravel = ravel(updates)
     require("clipped_gossip_plus", len(stack), f, 2, 1)
+    weights = of_rows("clipped_gossip_plus", "weights", weights, stack)
     near, bound = (
         nearest(lengths_of(stack), weights),
         bound_of(weights, f, byzantine_weight),
@@ -153,6 +159,7 @@ def _remove_then_clip(
     """
     stack, unravel = ravel(updates)
     require("remove_then_clip", len(stack), f, 2, 1)
+    weights = of_rows("remove_then_clip", "weights", weights, stack)
     near, bound = (
         nearest(lengths_of(stack), weights),
         bound_of(weights, f, byzantine_weight),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import require
+from simbyz._arrays.checks import number, require, require_callable
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.redo import are_finite
 from simbyz._arrays.stacking import Updates, ravel
@@ -19,6 +19,7 @@ from simbyz.gossip.rules.shares import (
     lengths_of,
     mixed,
     nearest,
+    of_rows,
     with_shares,
 )
 
@@ -44,6 +45,7 @@ def _gossip(updates: Updates, f: int = 0, *, weights: jax.Array) -> Halves:
     """
     stack, unravel = ravel(updates)
     require("gossip", len(stack), f, 1, 1)
+    weights = of_rows("gossip", "weights", weights, stack)
     return mixed(stack, weights, unravel)
 
 
@@ -68,6 +70,7 @@ def _gts(
     """
     stack, unravel = ravel(updates)
     require("gts", len(stack), f, 2, 1)
+    weights = of_rows("gts", "weights", weights, stack)
     near, bound = (
         nearest(lengths_of(stack), weights),
         bound_of(weights, f, byzantine_weight),
@@ -95,6 +98,7 @@ def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
     """
     stack, unravel = ravel(updates)
     f = require("ios", len(stack), f, 2, 1)
+    weights = of_rows("ios", "weights", weights, stack)
     finite = are_finite(stack)
     rows = jax.lax.stop_gradient(jnp.where(finite[:, None], stack, 0))
 
@@ -158,10 +162,11 @@ def _ubar(
     Args:
       updates: parameters, not gradients.
       loss_of: (d,) -> loss on the node's own batch; of local steps on that of the first.
-      own_share: α, may be traced.
+      own_share: α, from 0 to 1; may be traced.
 
     Raises:
-      ValueError: n < 2f + 2: of n - 1 neighbours at most half may be Byzantine.
+      ValueError: n < 2f + 2: of n - 1 neighbours at most half may be Byzantine; an own_share out of
+        its range (if not traced).
 
     Cost: n losses.
     Reference: Guo et al., Byzantine-resilient decentralized stochastic gradient descent, IEEE
@@ -170,6 +175,8 @@ def _ubar(
     stack, unravel = ravel(updates)
     n = len(stack)
     f = require("ubar", n, f, 2, 2)
+    require_callable("loss_of of ubar", loss_of, "lambda parameters: loss on the node's batch")
+    number("own_share of ubar", own_share, "from 0 to 1", lambda one: 0 <= one <= 1)
     near = nearest(lengths_of(stack), jnp.ones(n) / n)
     chosen = near.order[: n - 1 - f]
     candidates = jnp.append(0, chosen)

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from simbyz._arrays.checks import not_negative
+from simbyz._arrays.checks import NUMBERS, not_negative
 from simbyz._arrays.halves import Halves
 from simbyz._arrays.scales import divided, wide
 from simbyz._arrays.stacking import PyTree
@@ -34,6 +35,24 @@ class Near(NamedTuple):
         return jnp.cumsum(self.weights)
 
 
+def of_rows(rule: str, name: str, values: ArrayLike, stack: jax.Array) -> jax.Array:
+    """Values of a node's rows, such as their weights, as an array (n,).
+
+    Raises:
+      TypeError: they are none.
+      ValueError: not one for each row.
+    """
+    if not isinstance(values, NUMBERS | list | tuple):
+        raise TypeError(f"{rule} needs a number for each row as {name}, got {values!r}")
+    given = jnp.asarray(values)
+    if given.shape != stack.shape[:1]:
+        raise ValueError(
+            f"{rule} needs {name} of shape {stack.shape[:1]}, one for each row and the node's own "
+            f"first, got {given.shape}"
+        )
+    return given
+
+
 def lengths_of(stack: jax.Array) -> jax.Array:
     """||x_j - x_0|| of all rows (n,), whatever their size; +inf where that is no float."""
     apart = jax.lax.stop_gradient(wide(stack) - wide(stack[:1]))
@@ -53,7 +72,7 @@ def bound_of(weights: jax.Array, f: int, byzantine_weight: Weight | None) -> jax
     """The weight of Byzantine neighbours tolerated, ()."""
     if byzantine_weight is not None:
         not_negative("the rule", "byzantine_weight", byzantine_weight)
-        return jnp.asarray(byzantine_weight, wide(weights).dtype)
+        return jnp.asarray(byzantine_weight).astype(wide(weights).dtype)
     return jnp.sum(wide(jax.lax.top_k(weights[1:], f)[0]))
 
 

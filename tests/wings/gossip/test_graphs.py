@@ -127,6 +127,9 @@ def test_where_byzantine_nodes_stand():
         (lambda: graphs.from_adjacency(np.eye(3)), "self-loop"),
         (lambda: graphs.from_adjacency(np.triu(np.ones((3, 3)), 1)), "not symmetric: 0 hears 1"),
         (lambda: graphs.from_adjacency(np.ones((2, 3))), r"\(n, n\), got \(2, 3\)"),
+        (lambda: graphs.from_adjacency([[0, 1], [1]]), r"\(n, n\), got rows of unequal length"),
+        (lambda: graphs.random_geometric(KEY, -2, 0.5), "n >= 1 nodes, got n=-2"),
+        (lambda: graphs.scaled(graphs.ring(5), graphs.uniform(graphs.ring(5)), -1), "at least 0"),
         (lambda: graphs.ring(5, 3), "even degree"),
         (lambda: graphs.torus(2, 5), "3 rows"),
         (lambda: graphs.two_worlds(8, 17), "links from 1 to 16"),
@@ -153,6 +156,14 @@ def test_what_is_no_graph_is_refused(make, line):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint64])
+def test_arcs_may_be_of_any_ints(dtype):
+    # 100 nodes have arcs of 8 bits, but no number of an arc that fits into these.
+    arcs = np.array([(i, j) for i in range(100) for j in range(100) if i != j], dtype)
+    assert not graphs.Graph(100, arcs).directed and graphs.Graph(100, arcs[1:]).directed
+    assert graphs.from_edges(300, np.array([[0, 1]], dtype), directed=True).directed
+
+
 def test_directed_graphs_hear_along_the_arcs():
     graph = graphs.from_edges(3, [(0, 1), (1, 2), (2, 0)], directed=True)
     assert graph.directed and graph.heard(1).tolist() == [0] and graphs.is_connected(graph)
@@ -176,6 +187,22 @@ def test_directed_graphs_hear_along_the_arcs():
         (lambda: condition_of(rules.gts, Sampled(5, 3, 1)), r"a Network, .* got Sampled\(n=5"),
         (lambda: graphs.from_networkx([(0, 1)]), "a networkx graph, got list"),
         (lambda: graphs.from_networkx(networkx.Graph), "a networkx graph, got type"),
+        (lambda: graphs.from_adjacency(1 - np.eye(3), directed="no"), "directed must be True"),
+        (lambda: graphs.ring(5).among([0.5]), "node must be an int, got 0.5"),
+        (lambda: graphs.ring(5).among([True] * 5), "node must be an int, got True"),
+        (lambda: graphs.ring(5).among("12"), "node must be an int, got '1'"),
+        (lambda: graphs.metropolis(networkx.path_graph(3)), "a Graph, .* from_networkx .* Graph$"),
+        (lambda: graphs.uniform(np.eye(3)), "graph must be a Graph, .* got ndarray"),
+        (lambda: graphs.max_degree(5), "graph must be a Graph, .* got int"),
+        (lambda: graphs.scaled(graphs.ring(5), graphs.uniform(graphs.ring(5)), "1"), "a number"),
+        (lambda: graphs.laplacian(None), "graph must be a Graph, .* got NoneType"),
+        (lambda: graphs.algebraic_connectivity([]), "graph must be a Graph, .* got list"),
+        (lambda: graphs.fiedler_vector([]), "graph must be a Graph, .* got list"),
+        (lambda: graphs.is_connected([]), "graph must be a Graph, .* got list"),
+        (lambda: graphs.to_networkx([]), "graph must be a Graph, .* got list"),
+        (lambda: graphs.most_central(5, 1), "graph must be a Graph, .* got int"),
+        (lambda: graphs.at_random(KEY, 5, 1), "graph must be a Graph, .* got int"),
+        (lambda: graphs.at_most(KEY, 5, 1, b=1), "graph must be a Graph, .* got int"),
     ],
 )
 def test_other_kinds_are_refused(make, line):

@@ -60,6 +60,7 @@ def test_what_is_no_network_is_refused(make, line):
         (lambda: Network(RING, (1,), f=1.5), "an int, got 1.5"),
         (lambda: Network(RING, (1,), f="1"), "an int, got '1'"),
         (lambda: Network(RING, mixing=np.eye(8)), "a Mixing, .* got ndarray"),
+        (lambda: GossipConfig(Network(RING), study="no"), "study must be True or False, got 'no'"),
         (lambda: GossipConfig(Network(RING), beyond_the_bound="yes"), "True or False, got 'yes'"),
     ],
 )
@@ -72,6 +73,9 @@ def test_other_kinds_are_refused(make, line):
 def test_not_strict_runs_what_breaks_the_assumptions():
     assert Network(graphs.star(5), (0,), strict=False).tolerated == (1,) * 5
     assert Network(RING, (0,), f=np.full(8, 2)).tolerated == (2,) * 8
+    assert Network(RING, (0,), f=np.array(2)).tolerated == (2,) * 8
+    of_lists = graphs.Mixing([0.1] * 32, [0.6] * 8)
+    assert Network(RING, (0,), mixing=of_lists).byzantine_weight.max() == pytest.approx(0.1)
     assert Network(RING, (0, 1), f=1, strict=False).byzantine_weight.max() == pytest.approx(0.4)
 
 
