@@ -35,11 +35,11 @@ def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
     """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
 
     Raises:
-      TypeError: f is not an integer, or is traced.
+      TypeError: n or f is not an integer, or is traced.
       ValueError: f is negative, or the inequality does not hold.
     """
     try:
-        f = integer("f", f)
+        n, f = integer("n", n), integer("f", f)
     except TypeError as error:
         raise TypeError(f"{rule}: {error}") from error
     if f < 0:

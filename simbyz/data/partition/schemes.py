@@ -166,8 +166,9 @@ def dirichlet(
             f"{len(labels)} examples, got {minimum}"
         )
     owner = np.empty(len(labels), np.int64)
-    # Beyond this the draw would overflow; shares are equal to the last digit long before.
-    concentrations = np.full(n, min(float(alpha), 1e100))
+    # Beyond these the draw would overflow, or no longer be even; long before, shares are equal to
+    # the last digit, or a class is one worker's.
+    concentrations = np.full(n, min(max(float(alpha), 1e-300), 1e100))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         ends = (np.cumsum(rng.dirichlet(concentrations))[:-1] * len(members)).astype(int)

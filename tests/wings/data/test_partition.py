@@ -101,6 +101,16 @@ def test_gamma_is_iid_on_one_side_and_extreme_on_the_other():
     assert np.all(table[1.0] <= 25)  # 10 expected, standard deviation below 3
 
 
+def test_next_to_no_concentration_leaves_each_worker_the_same_chance():
+    labels, owners = np.zeros(40, int), np.zeros(4, int)
+    for seed in range(60):
+        made = partition.dirichlet(jax.random.key(seed), labels, 4, alpha=5e-324)
+        owners[made.counts.argmax()] += 1
+        assert made.counts.max() == 37  # of one worker, but for one example each
+    # 15 each on average; more than 28 or fewer than 3 have a chance of 1 in 10,000.
+    assert 3 <= owners.min() and owners.max() <= 28
+
+
 def test_dirichlet_shares_have_the_moments_of_the_distribution():
     """A share is Dirichlet: mean 1/n, variance (1/n)(1 - 1/n) / (nα + 1)."""
     labels, n, alpha = labels_of([2000, 2000]), 4, 0.7

@@ -25,6 +25,7 @@ from simbyz.theory.robustness import (
     resilience,
     trimmed_mean_coefficient,
 )
+from simbyz.theory.variance_norm import VARIANCE_NORM_BOUNDS
 from tests.support.compiled import compiled
 
 N, F, D = 9, 3, 3
@@ -149,6 +150,14 @@ def test_the_bound_of_multi_krum(n, f):
 def test_no_bound_of_multi_krum(n, options, words):
     with pytest.raises(ValueError, match=words):
         multi_krum_coefficient(n, 3, **options)
+
+
+@pytest.mark.parametrize("n", [5.5, float("nan"), "7", True])
+def test_workers_are_counted(n):
+    bounds = {**COEFFICIENT_BOUNDS, **VARIANCE_NORM_BOUNDS}
+    for bound in (*bounds.values(), multi_krum_coefficient, coefficient_floor):
+        with pytest.raises(TypeError, match="n must be an int, got"):
+            bound(n, 0)
 
 
 def test_realised_coefficient():
