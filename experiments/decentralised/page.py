@@ -22,7 +22,15 @@ from simbyz.records.checked_files import read_checked, write_checked
 KEPT = Path(__file__).parent / "data" / "mnist.parquet"
 DOCS = Path(__file__).parents[2] / "docs" / "without-a-server-mnist.md"
 SETTING = ["dataset", "graph", "honest", "friends", "placement", "heterogeneity", "partition_seed"]
-TRAINING = "steps batch_size learning_rate momentum hidden evaluations evaluate_every".split()
+TRAINING = [
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "hidden",
+    "evaluations",
+    "evaluate_every",
+]
 CASE = ["rule", "f", "attack", "seed"]
 OUTCOME = ["test_accuracy", "worst_accuracy", "best_accuracy", "consensus_distance"]
 OUTCOME += ["byzantine_share", "training_loss", "wall_seconds", "code_digest", "jax_version"]

@@ -12,8 +12,17 @@ Kind = Literal["grid", "sheet"]
 # What a script uses stands in those before it.
 SCRIPTS: dict[Kind, tuple[str, ...]] = {
     "grid": (
-        *("base.js", "grid/data.js", "grid/order.js", "filters.js", "heat.js", "plot.js"),
-        *("table.js", "grid/heatmap.js", "grid/curves.js", "grid/runs.js", "grid/main.js"),
+        "base.js",
+        "grid/data.js",
+        "grid/order.js",
+        "filters.js",
+        "heat.js",
+        "plot.js",
+        "table.js",
+        "grid/heatmap.js",
+        "grid/curves.js",
+        "grid/runs.js",
+        "grid/main.js",
     ),
     "sheet": ("base.js", "sheet/fields.js", "filters.js", "heat.js", "table.js", "sheet/main.js"),
 }

@@ -39,9 +39,16 @@ CONFIGURATION = {  # what defines a run, as far as the analysis asks; with what 
 # Of these, what each run of the experiment has, and none of another that has its steps' columns.
 OWN = ("dataset", "attack", "rule", "n", "f", "momentum_at", "nesterov", "learning_rate", "steps")
 RESULTS = (
-    *("highest_accuracy", "final_accuracy", "mean_log_sampled_ratio", "mean_log_honest_ratio"),
-    *("mean_log_sampled_deviation", "mean_log_honest_deviation"),
-    *("bound", "condition_steps", "counted_steps", "diverged_step"),
+    "highest_accuracy",
+    "final_accuracy",
+    "mean_log_sampled_ratio",
+    "mean_log_honest_ratio",
+    "mean_log_sampled_deviation",
+    "mean_log_honest_deviation",
+    "bound",
+    "condition_steps",
+    "counted_steps",
+    "diverged_step",
 )
 PROVENANCE = {
     "wall_seconds": math.nan,
@@ -57,8 +64,13 @@ PROVENANCE = {
 ADDED = ("code_digest", "settings")  # since the first tables; empty: unknown
 COLUMNS = ("file", "name", *CONFIGURATION, *RESULTS, *PROVENANCE)
 STEP_COLUMNS = (
-    *("loss", "sampled_deviation", "sampled_norm", "honest_deviation", "honest_norm"),
-    *("aggregate_norm", "distance_from_start"),
+    "loss",
+    "sampled_deviation",
+    "sampled_norm",
+    "honest_deviation",
+    "honest_norm",
+    "aggregate_norm",
+    "distance_from_start",
 )
 
 

@@ -26,8 +26,14 @@ from experiments.shared.formats import PaperName
 from simbyz import records
 
 STEP_COLUMNS = (
-    *("step", "accuracy", "loss", "honest_deviation", "honest_norm"),
-    *("sampled_deviation", "sampled_norm", "distance_from_start"),
+    "step",
+    "accuracy",
+    "loss",
+    "honest_deviation",
+    "honest_norm",
+    "sampled_deviation",
+    "sampled_norm",
+    "distance_from_start",
 )
 # Unusual settings that an unattacked run is not named by: see `reference_of`.
 OF_ATTACKED = re.compile(r"\b(published|total_\d+)\b ?")
