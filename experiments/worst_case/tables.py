@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -61,6 +62,8 @@ def _above(row: dict) -> bool:
 def print_table(summary: pd.DataFrame, console: Console) -> None:
     """The summary, within 100 columns."""
     table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
         title="worst cases found",
         caption="(f, κ)-coefficients. floor: f/(n - 2f), any rule's; found: by the search, a lower "
         f"bound on the rule's; ∞: over {UNBOUNDED:g}, it grows with the Byzantine rows; bound: "
@@ -68,7 +71,7 @@ def print_table(summary: pd.DataFrame, console: Console) -> None:
         "from",
     )
     add_words(table, "rule")
-    add_numbers(table, "n", "f", "d", "floor", "found", "of the floor", "bound", "published")
+    add_numbers(table, "n", "f", "d", "floor", "found", "× floor", "bound", "published")
     add_words(table, "start")
     for row in summary.to_dict("records"):
         endless = row["found"] > UNBOUNDED
@@ -79,7 +82,7 @@ def print_table(summary: pd.DataFrame, console: Console) -> None:
             str(row["d"]),
             f"{row['floor']:.3f}",
             "∞" if endless else f"{row['found']:.3f}" + "!" * _above(row),
-            "" if endless else f"{row['found'] / row['floor']:.2f} ×",
+            "" if endless else f"{row['found'] / row['floor']:.2f}",
             "-" if np.isnan(row["bound"]) else f"{row['bound']:.3f}",
             "-" if np.isnan(row["published"]) else f"{row['published']:.1f}",
             row["start"],
