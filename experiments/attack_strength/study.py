@@ -22,7 +22,7 @@ from experiments.shared.formats import Printer, beside, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, drawing
+from experiments.shared.progress import Ask, bar, drawing, never
 from experiments.shared.runs import Record, unfinished
 from simbyz import data, records
 from simbyz.records.provenance import code_digest, provenance
@@ -84,10 +84,7 @@ def main(options: Options) -> Results:
 
 
 def compute(
-    options: Options,
-    sizes: Sequence[Size],
-    dataset: data.Dataset,
-    stop: Callable[[], bool] = lambda: False,
+    options: Options, sizes: Sequence[Size], dataset: data.Dataset, stop: Ask = never
 ) -> Results:
     """Measures what is not on disk yet."""
 
@@ -177,11 +174,7 @@ def _title(options: Options) -> str:
 
 
 def execute(
-    options: Options,
-    prepared: tuple[list[Size], data.Dataset],
-    stop: Callable[[], bool],
-    *,
-    given: Sequence[str],
+    options: Options, prepared: tuple[list[Size], data.Dataset], stop: Ask, *, given: Sequence[str]
 ) -> None:
     """Measure what is missing; print and write all of it."""
     sizes, dataset = prepared

@@ -1,8 +1,9 @@
 """Study: what is asked for, trained, ranked, printed and drawn."""
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ from experiments.shared.options.checks import (
 )
 from experiments.shared.options.question import folder_of
 from experiments.shared.options.synonyms import named
-from experiments.shared.progress import Progress, drawing, duration
+from experiments.shared.progress import Ask, Progress, drawing, duration, never
 from simbyz import records
 from simbyz.aggregators import AGGREGATORS
 from simbyz.data import Dataset, load
@@ -237,7 +238,7 @@ def main(options: Options) -> dict[str, Outcome]:
     return compute(prepare(options))
 
 
-def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> dict[str, Outcome]:
+def compute(prepared: Prepared, stop: Ask = never) -> dict[str, Outcome]:
     """The tables of these runs by question, from their files; none while other shards have runs to
     compute.
     """
@@ -245,8 +246,7 @@ def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> dic
     work = {run: cost.seconds_of(run, dimension) for run in prepared.mine}
     fresh = set(prepared.results.missing(prepared.mine))
     done = _work((run for run in prepared.mine if run not in fresh), work)
-    progress = Progress(total=sum(work.values()), done=done)
-    try:
+    with contextlib.closing(Progress(total=sum(work.values()), done=done)) as progress:
         simulate(
             prepared.runs,
             prepared.mine,
@@ -255,8 +255,6 @@ def compute(prepared: Prepared, stop: Callable[[], bool] = lambda: False) -> dic
             lambda some, text: progress.add(_work([r for r in some if r in fresh], work), text),
             stop=stop,
         )
-    finally:
-        progress.close()
     results = prepared.results.again()
     if results.missing(prepared.runs):
         return {}
@@ -303,7 +301,7 @@ def write(options: Options, outcome: Outcome, folder: Path) -> list[Path]:
     return paths + save_figures(figures, folder)
 
 
-def execute(options: Options, prepared: Prepared, stop: Callable[[], bool]) -> None:
+def execute(options: Options, prepared: Prepared, stop: Ask) -> None:
     """Run what is missing; print and write all of it."""
     if options.dry_run:
         print(extent(prepared))

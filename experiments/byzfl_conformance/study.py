@@ -1,7 +1,6 @@
 """Study: runs of ByzFL's benchmark on both sides, and their table."""
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from experiments.byzfl_conformance.setting import Setting
 from experiments.shared.files import save_table
 from experiments.shared.formats import Printer, add_numbers, counted, tell_written
 from experiments.shared.options.checks import check_options
-from experiments.shared.progress import bar
+from experiments.shared.progress import Ask, bar, never
 from simbyz import records
 from simbyz.data import Dataset, load
 
@@ -32,9 +31,7 @@ def prepare(options: Options) -> Dataset:
     return dataset
 
 
-def compare(
-    options: Options, dataset: Dataset, stop: Callable[[], bool] = lambda: False
-) -> pd.DataFrame:
+def compare(options: Options, dataset: Dataset, stop: Ask = never) -> pd.DataFrame:
     """One row an attack; NaN in ByzFL's columns where it can't be imported."""
     rows = []
     missing = ""
@@ -108,7 +105,7 @@ def _accuracy(row: dict, side: str) -> str:
     return f"{100 * mean:.2f}{spread}" + (f" ✕{diverged:.0f}" if diverged > 0 else "")
 
 
-def execute(options: Options, dataset: Dataset, stop: Callable[[], bool]) -> None:
+def execute(options: Options, dataset: Dataset, stop: Ask) -> None:
     """Run what is asked for; print and write the table."""
     table = compare(options, dataset, stop)
     print_table(table, Printer(options.format))

@@ -16,6 +16,7 @@ from experiments.decentralised.networks import network_of
 from experiments.decentralised.options import RuleName
 from experiments.decentralised.runs import Run
 from experiments.defence_matrix.runs import share, shares_of
+from experiments.shared.progress import Ask, Tell
 from experiments.shared.runs import grouped, unfinished
 from simbyz import aggregators, records
 from simbyz.aggregators.base import Rule
@@ -77,20 +78,13 @@ def check(runs: Sequence[Run], dataset: Dataset, beyond_the_bound: bool) -> None
         jax.eval_shape(simulator.initialise, jax.random.key(0))
 
 
-def simulate(
-    runs: Sequence[Run],
-    dataset: Dataset,
-    folder: Path,
-    progress: Callable[[int, str], None] = lambda run_steps, text: None,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> None:
+def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, stop: Ask) -> None:
     """Compute the runs that the folder lacks, and write each as soon as its round is finished.
 
     Args:
       runs: of one data set and setting.
       folder: of results, and of checkpoints in `checkpoints` below it.
-      progress: told the steps done since the last call, summed over runs, and what goes on.
+      tell: of the steps done, summed over runs.
 
     Raises:
       Stopped: `stop` said so.
@@ -103,7 +97,7 @@ def simulate(
     for group in programs(runs):
         todo = unfinished(folder, group)
         text = f"{group[0].graph}, {group[0].rule}, f = {group[0].f}"
-        progress((len(group) - len(todo)) * first.steps, text)
+        tell((len(group) - len(todo)) * first.steps, text)
         if not todo:
             continue
         simulator = simulator_of(todo[0], task)
@@ -125,7 +119,7 @@ def simulate(
                 steps=first.steps,
                 width=WIDTH,
                 chunk=CHUNK,
-                progress=lambda steps, _, text=text: progress(steps, text),  # type: ignore[misc]
+                progress=lambda steps, _, text=text: tell(steps, text),  # type: ignore[misc]
                 stop=stop,
                 checkpoints=kept,
             )

@@ -1,8 +1,7 @@
 """Study: runs without a server, their summary, table and pictures."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from experiments.shared.formats import Printer, counted, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_hidden, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress, drawing
+from experiments.shared.progress import Ask, drawing, never, run_all
 from experiments.shared.runs import combinations
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -68,16 +67,9 @@ def main(options: Options) -> Results:
     return compute(options, *prepare(options))
 
 
-def compute(
-    options: Options,
-    runs: Sequence[Run],
-    dataset: Dataset,
-    stop: Callable[[], bool] = lambda: False,
-) -> Results:
+def compute(options: Options, runs: Sequence[Run], dataset: Dataset, stop: Ask = never) -> Results:
     """The runs, from their files, and their summary."""
-    records.clean(options.results)
-    with closing(Progress(total=len(runs) * options.steps)) as progress:
-        simulate(runs, dataset, options.results, progress.add, stop=stop)
+    run_all(simulate, runs, dataset, options.results, stop)
     found = records.read_runs(options.results, files=[run.file for run in runs])
     return Results(found, tables.summarise(found))
 
@@ -128,9 +120,7 @@ def write(options: Options, results: Results) -> list[Path]:
     return [table, *save_figures(pictured, folder, dpi=dpi)]
 
 
-def execute(
-    options: Options, prepared: tuple[list[Run], Dataset], stop: Callable[[], bool]
-) -> None:
+def execute(options: Options, prepared: tuple[list[Run], Dataset], stop: Ask) -> None:
     """Run what is missing; print and write all of it."""
     results = compute(options, *prepared, stop)
     conditions = {

@@ -16,6 +16,7 @@ import numpy as np
 from experiments.defence_matrix import lanes
 from experiments.defence_matrix.defences import defence
 from experiments.defence_matrix.runs import Run, shares_of
+from experiments.shared.progress import Ask, Tell
 from experiments.shared.runs import grouped, unfinished
 from simbyz import records
 from simbyz._arrays.calling import asked
@@ -89,20 +90,13 @@ def check(runs: Sequence[Run]) -> None:
         jax.eval_shape(aggregate, stack, key)
 
 
-def simulate(
-    runs: Sequence[Run],
-    dataset: Dataset,
-    folder: Path,
-    progress: Callable[[int, str], None] = lambda run_steps, text: None,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> None:
+def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, stop: Ask) -> None:
     """Compute the runs that the folder lacks, and write each as soon as its round is finished.
 
     Args:
       runs: of one data set, step number, batch size, network, split and number of honest workers,
         certified or not.
-      progress: told the steps done since the last call, summed over runs, and what goes on.
+      tell: of the steps done, summed over runs.
 
     Raises:
       Stopped: `stop` said so.
@@ -121,7 +115,7 @@ def simulate(
     for group in programs(runs):
         todo = unfinished(folder, group)
         text = f"{group[0].rule}, {group[0].pre}, f = {group[0].f}"
-        progress((len(group) - len(todo)) * first.steps, text)
+        tell((len(group) - len(todo)) * first.steps, text)
         if not todo:
             continue
         function = defence(todo[0].rule, todo[0].pre)
@@ -144,7 +138,7 @@ def simulate(
                 steps=first.steps,
                 width=width,
                 chunk=CHUNK,
-                progress=lambda steps, _, text=text: progress(steps, text),  # type: ignore[misc]
+                progress=lambda steps, _, text=text: tell(steps, text),  # type: ignore[misc]
                 stop=stop,
             )
             for run, result in zip(some, results, strict=True):

@@ -1,8 +1,7 @@
 """Study: the runs of the defence matrix, its table and heatmaps."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,7 @@ from experiments.shared.formats import Printer, counted, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_memory, check_options, refuse_unused
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Progress, drawing
+from experiments.shared.progress import Ask, drawing, never, run_all
 from experiments.shared.runs import combinations
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -77,15 +76,10 @@ def main(options: Options) -> pd.DataFrame:
 
 
 def compute(
-    options: Options,
-    runs: Sequence[Run],
-    dataset: Dataset,
-    stop: Callable[[], bool] = lambda: False,
+    options: Options, runs: Sequence[Run], dataset: Dataset, stop: Ask = never
 ) -> pd.DataFrame:
     """The matrix of these runs, from their files."""
-    records.clean(options.results)
-    with closing(Progress(total=len(runs) * options.steps)) as progress:
-        simulate(runs, dataset, options.results, progress.add, stop=stop)
+    run_all(simulate, runs, dataset, options.results, stop)
     files = [run.file for run in runs]
     found = records.read_runs(options.results, files=files)
     steps = records.read_steps(options.results, files=files, columns=COLUMNS)
@@ -101,9 +95,7 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     ]
 
 
-def execute(
-    options: Options, prepared: tuple[list[Run], Dataset], stop: Callable[[], bool]
-) -> None:
+def execute(options: Options, prepared: tuple[list[Run], Dataset], stop: Ask) -> None:
     """Run what is missing; print and write the matrix."""
     table = compute(options, *prepared, stop)
     tables.print_matrix(

@@ -1,7 +1,6 @@
 """Study: the error that rules end at beside the floor, its table and picture."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pandas as pd
@@ -13,7 +12,7 @@ from experiments.shared.files import save_figures, save_table
 from experiments.shared.formats import Printer, tell_written
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import FIRST, bar, drawing
+from experiments.shared.progress import FIRST, Ask, bar, drawing, never
 from experiments.worst_case.rules import check_rules
 from simbyz import records
 
@@ -38,7 +37,7 @@ def main(options: Options) -> Results:
     return compute(options)
 
 
-def compute(options: Options, stop: Callable[[], bool] = lambda: False) -> Results:
+def compute(options: Options, stop: Ask = never) -> Results:
     with bar(len(options.rule) * len(options.f), "program", stop) as progress:
         progress(0, FIRST)
         runs = measure(
@@ -54,7 +53,7 @@ def compute(options: Options, stop: Callable[[], bool] = lambda: False) -> Resul
     return Results(runs, tables.summarise(runs))
 
 
-def execute(options: Options, prepared: None, stop: Callable[[], bool]) -> None:
+def execute(options: Options, prepared: None, stop: Ask) -> None:
     """Run what is asked for; print and write all of it."""
     results = compute(options, stop)
     tables.print_table(

@@ -5,7 +5,7 @@ validation split, is other data given to the same program.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from experiments.defence_matrix.runs import share, widened
 from experiments.defence_matrix.simulate import width_of
 from experiments.from_byzfl.networks import NETWORKS
 from experiments.from_byzfl.runs import Run
+from experiments.shared.progress import Ask, Tell
 from experiments.shared.runs import grouped, unfinished
 from simbyz import records
 from simbyz._arrays.calling import asked
@@ -84,14 +85,7 @@ def check(runs: Sequence[Run]) -> None:
             raise ValueError(f"{error} ({', '.join(names)} under {attack})") from error
 
 
-def simulate(
-    runs: Sequence[Run],
-    dataset: Dataset,
-    folder: Path,
-    progress: Callable[[int, str], None] = lambda run_steps, text: None,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> None:
+def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, stop: Ask) -> None:
     """Compute the runs that the folder lacks, and write each as soon as its round is finished.
 
     Raises:
@@ -101,7 +95,7 @@ def simulate(
     for group in grouped(runs, lambda run: run.program):
         first, todo = group[0], unfinished(folder, group)
         text = f"{first.rule.label}, {first.pre_label}, {first.attack_label}, f = {first.f}"
-        progress((len(group) - len(todo)) * first.steps, text)
+        tell((len(group) - len(todo)) * first.steps, text)
         if not todo:
             continue
         task = task_of(first, dataset)
@@ -119,7 +113,7 @@ def simulate(
                 width=width_of(task),
                 # An evaluation on the validation images stands before each chunk.
                 chunk=first.evaluate_every,
-                progress=lambda steps, _, text=text: progress(steps, text),  # type: ignore[misc]
+                progress=lambda steps, _, text=text: tell(steps, text),  # type: ignore[misc]
                 stop=stop,
             )
             for run, result in zip(some, results, strict=True):

@@ -2,8 +2,6 @@
 
 import hashlib
 import sys
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +19,7 @@ from experiments.shared.files import save_figures, save_table
 from experiments.shared.formats import Printer, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_batch_size
-from experiments.shared.progress import Progress, drawing
+from experiments.shared.progress import Ask, drawing, never, run_all
 from simbyz import records
 from simbyz.data import Dataset, load
 from simbyz.records.whole_files import write_whole
@@ -76,13 +74,9 @@ def main(options: Options) -> pd.DataFrame:
     return compute(options, runs, dataset)
 
 
-def compute(
-    options: Options, runs: list[Run], dataset: Dataset, stop: Callable[[], bool] = lambda: False
-) -> pd.DataFrame:
+def compute(options: Options, runs: list[Run], dataset: Dataset, stop: Ask = never) -> pd.DataFrame:
     """The table of these runs, from their files."""
-    records.clean(options.results)
-    with closing(Progress(total=sum(one.steps for one in runs))) as progress:
-        simulate(runs, dataset, options.results, progress.add, stop=stop)
+    run_all(simulate, runs, dataset, options.results, stop)
     files = [one.file for one in runs]
     found = records.read_runs(options.results)
     digests = dict(zip(found["file"], found["digest"], strict=True))
@@ -100,9 +94,7 @@ def write(table: pd.DataFrame, benchmark: Benchmark, folder: Path) -> list[Path]
 
 
 def execute(
-    options: Options,
-    prepared: tuple[Benchmark, list[Run], Dataset, Path],
-    stop: Callable[[], bool],
+    options: Options, prepared: tuple[Benchmark, list[Run], Dataset, Path], stop: Ask
 ) -> None:
     """Run what is missing; print and write the tables."""
     benchmark, runs, dataset, folder = prepared

@@ -1,7 +1,6 @@
 """Study: rules told another number than are there, their tables and curves."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from experiments.shared.options.checks import (
     refuse_unused,
 )
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, drawing
+from experiments.shared.progress import Ask, bar, drawing, never
 from experiments.worst_case.rules import check_rules
 from simbyz import records
 from simbyz.data import Dataset, load
@@ -87,9 +86,7 @@ def main(options: Options) -> Results:
     return compute(options, prepare(options))
 
 
-def compute(
-    options: Options, datasets: dict[str, Dataset], stop: Callable[[], bool] = lambda: False
-) -> Results:
+def compute(options: Options, datasets: dict[str, Dataset], stop: Ask = never) -> Results:
     runs = runs_of(options)
     with bar(len(runs), "run", stop) as progress:
         found = measure(runs, options, datasets, progress)
@@ -99,13 +96,15 @@ def compute(
 def write(options: Options, results: Results) -> list[Path]:
     """Tables of runs and of cells, and a picture a problem."""
     folder = folder_of(options, Grid, Setting)
-    tables = {"runs": results.runs, "misjudged_f": results.summary}
     figures = ((name, pictures.curves(results.summary, name)) for name in options.problem)
-    paths = [save_table(table, folder / f"{name}.csv") for name, table in tables.items()]
-    return paths + save_figures(figures, folder)
+    return [
+        save_table(results.runs, folder / "runs.csv"),
+        save_table(results.summary, folder / "misjudged_f.csv"),
+        *save_figures(figures, folder),
+    ]
 
 
-def execute(options: Options, datasets: dict[str, Dataset], stop: Callable[[], bool]) -> None:
+def execute(options: Options, datasets: dict[str, Dataset], stop: Ask) -> None:
     """Run what is asked for; print and write all of it."""
     results = compute(options, datasets, stop)
     common = f"n = {options.n}, {options.steps} steps, {counted(len(options.seeds), 'seed')}"

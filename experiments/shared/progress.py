@@ -3,24 +3,32 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from experiments.shared.stopping import Stop
+from simbyz import records
 from simbyz.sweeps import Stopped
 
 ON_DISK = "found on disk"  # what is told of work that another start did; of none, nothing
+
+Tell = Callable[[int, str], None]  # told the work done since the last call, and what goes on
+Ask = Callable[[], bool]  # asked now and then whether to stop
 
 FIRST = "compiling"  # what every program begins with
 SOME = 0.01  # of the work: before, most of the time passed is that of compiling
 
 
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
 @contextlib.contextmanager
-def bar(
-    total: float, unit: str, stop: Callable[[], bool] = lambda: False
-) -> Iterator[Callable[[float, str], None]]:
+def bar(total: float, unit: str, stop: Ask = never) -> Iterator[Callable[[float, str], None]]:
     """A bar in a terminal, a plain line a minute elsewhere, as a function (work done since, text)
     that moves it on.
 
@@ -52,7 +60,7 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def drawing(stop: Callable[[], bool]) -> None:
+def drawing(stop: Ask) -> None:
     """Tells that a command draws its pictures, which a signal interrupts.
 
     Raises:
@@ -128,6 +136,13 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def run_all(simulate: Callable, runs: Sequence[Any], dataset: Any, folder: Path, stop: Ask) -> None:
+    """Compute what a folder lacks of these runs, beside a bar that counts their steps."""
+    records.clean(folder)
+    with contextlib.closing(Progress(total=sum(run.steps for run in runs))) as progress:
+        simulate(runs, dataset, folder, progress.add, stop=stop)
 
 
 def duration(seconds: float) -> str:

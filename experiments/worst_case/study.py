@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ from experiments.shared.formats import Printer, tell_written
 from experiments.shared.mixing import refuse_other_code
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, drawing
+from experiments.shared.progress import Ask, bar, drawing, never
 from experiments.shared.runs import Record, unfinished
 from experiments.worst_case import tables
 from experiments.worst_case.options import Climbing, Options, Search
@@ -48,9 +48,7 @@ def main(options: Options) -> pd.DataFrame:
     return compute(prepare(options), options.results)
 
 
-def compute(
-    searches: Sequence[Record], folder: Path, stop: Callable[[], bool] = lambda: False
-) -> pd.DataFrame:
+def compute(searches: Sequence[Record], folder: Path, stop: Ask = never) -> pd.DataFrame:
     with bar(len(searches), "search", stop) as progress:
         for one in searches:
             if unfinished(folder, [one]):
@@ -80,7 +78,7 @@ def _code() -> str:
     return code_digest(here.with_name("search.py"), here.with_name("rules.py"))
 
 
-def execute(options: Options, searches: list[Record], stop: Callable[[], bool]) -> None:
+def execute(options: Options, searches: list[Record], stop: Ask) -> None:
     """Search what is missing; print and write all of it."""
     summary = compute(searches, options.results, stop)
     tables.print_table(summary, Printer(options.format))

@@ -1,6 +1,6 @@
 """The small comparison: runs what is asked for, prints and draws it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from experiments.shared.formats import PaperName, Printer, beside
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import bar, drawing
+from experiments.shared.progress import Ask, bar, drawing
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
 
@@ -108,9 +108,7 @@ def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Pa
     return files
 
 
-def execute(
-    options: Options, prepared: tuple[list[Run], data.Dataset], stop: Callable[[], bool]
-) -> None:
+def execute(options: Options, prepared: tuple[list[Run], data.Dataset], stop: Ask) -> None:
     """Run what is missing; print and draw all of it."""
     runs, dataset = prepared
     told = beside(options.format)

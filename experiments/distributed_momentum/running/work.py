@@ -16,6 +16,7 @@ from experiments.distributed_momentum.running.together import together
 from experiments.shared.formats import Printer
 from experiments.shared.hosts import leave_at_once, who
 from experiments.shared.mixing import kind_lines
+from experiments.shared.progress import Ask
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
 
@@ -59,7 +60,7 @@ def prepare_work(options: Any, runs: Sequence[Run], *, here: bool = True) -> Pre
     return Prepared(what, seconds, source, datasets)
 
 
-def carry_out(options: Any, prepared: Prepared, stop: Callable[[], bool]) -> int:
+def carry_out(options: Any, prepared: Prepared, stop: Ask) -> int:
     """List or run a plan, and say how it went; returns the exit code."""
     what = prepared.what
     if options.dry_run:
