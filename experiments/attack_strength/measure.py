@@ -18,11 +18,7 @@ from simbyz.attacks.searched.adaptive import DIRECTIONS, search_factor
 from simbyz.attacks.searched.gradient_ascent import SYMMETRIES, Symmetry
 from simbyz.attacks.searched.line_search import bracketing, looking_ahead, sequential
 
-SEARCHES = {
-    "sequential": sequential,
-    "bracketing": bracketing,
-    "looking ahead": looking_ahead,
-}
+SEARCHES = {"sequential": sequential, "bracketing": bracketing, "looking ahead": looking_ahead}
 ASCENT = "gradient_ascent"
 
 

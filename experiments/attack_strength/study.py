@@ -133,11 +133,7 @@ def _measure(
     progress: Callable[[str], None],
 ) -> None:
     honest = record(
-        size.cell,
-        dataset,
-        options.at_step,
-        momentum=options.send == "momenta",
-        seed=options.seed,
+        size.cell, dataset, options.at_step, momentum=options.send == "momenta", seed=options.seed
     )
 
     def finished(rule: RuleName, rows: list[dict]) -> None:

@@ -60,9 +60,7 @@ def split(dataset: Dataset, part: float) -> tuple[Dataset, Validation]:
     order = generator(jax.random.key(0)).permutation(size)
     held, kept = np.sort(order[:number]), np.sort(order[number:])
     rest = dataclasses.replace(
-        dataset,
-        train_images=dataset.train_images[kept],
-        train_labels=dataset.train_labels[kept],
+        dataset, train_images=dataset.train_images[kept], train_labels=dataset.train_labels[kept]
     )
     return rest, Validation(dataset.train_images[held], dataset.train_labels[held])
 

@@ -232,9 +232,7 @@ def defence(rule: Part, pres: tuple[Part, ...]) -> Rule:
     if not asks_for(function, "state"):
         return function
     return StatefulRule(
-        function,
-        start=lambda zeros: zeros,
-        learn=lambda state, stack, aggregate: aggregate,
+        function, start=lambda zeros: zeros, learn=lambda state, stack, aggregate: aggregate
     )
 
 

@@ -110,12 +110,7 @@ def learnt_of(
     if name == QUADRATIC:
         return problems.quadratic(setting.n, setting.zeta, setting.sigma, cases)
     return problems.images(
-        datasets[name],
-        setting.n,
-        setting.hidden,
-        setting.batch_size,
-        setting.partition_seed,
-        cases,
+        datasets[name], setting.n, setting.hidden, setting.batch_size, setting.partition_seed, cases
     )
 
 

@@ -8,12 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from experiments.benchmark.answers import attacks, ranking
-from experiments.benchmark.entries.catalogue import (
-    ALL_ATTACKS,
-    ASCENT,
-    FAMILIES,
-    PREAGGREGATORS,
-)
+from experiments.benchmark.entries.catalogue import ALL_ATTACKS, ASCENT, FAMILIES, PREAGGREGATORS
 from experiments.benchmark.entries.parts import PARTS, RANKING, part_of
 from experiments.benchmark.options import SEEDS, Options
 from experiments.benchmark.page import poisoned, words

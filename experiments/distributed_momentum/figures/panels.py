@@ -167,11 +167,7 @@ def wrapped(text: str, figure: Figure, letters: float) -> str:
 
 
 def draw_band(
-    axes: Axes,
-    steps: pd.DataFrame,
-    values: pd.Series,
-    style: tuple,
-    logarithmic: bool = False,
+    axes: Axes, steps: pd.DataFrame, values: pd.Series, style: tuple, logarithmic: bool = False
 ) -> Line2D:
     """Mean and deviation over seeds by step, of the logarithm if so; what is not finite is left
     out.

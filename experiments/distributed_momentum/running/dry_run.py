@@ -15,10 +15,7 @@ from experiments.shared.progress import duration
 
 
 def print_plan(
-    plan: Plan,
-    seconds: Callable[[Run], float],
-    source: Callable[[Run], str],
-    console: Console,
+    plan: Plan, seconds: Callable[[Run], float], source: Callable[[Run], str], console: Console
 ) -> None:
     """One row a compiled program, then the totals, within 100 columns."""
     table = Table(title="what would be run, one row a compiled program")

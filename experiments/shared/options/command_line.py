@@ -108,11 +108,7 @@ def filled(text: str) -> str:
     width = min(WIDTH, shutil.get_terminal_size().columns)
     return "\n\n".join(
         textwrap.fill(
-            paragraph,
-            width,
-            initial_indent=" ",
-            subsequent_indent=" ",
-            break_on_hyphens=False,
+            paragraph, width, initial_indent=" ", subsequent_indent=" ", break_on_hyphens=False
         )
         for paragraph in text.strip().split("\n\n")
     )

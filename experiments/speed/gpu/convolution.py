@@ -127,11 +127,7 @@ def measure(sizes: Sizes, until: float, known: Sequence[Result]) -> Iterator[Res
 
 
 def _steps(
-    sizes: Sizes,
-    images: Dataset,
-    fastest: dict[str, tuple[float, str]],
-    steps: int,
-    until: float,
+    sizes: Sizes, images: Dataset, fastest: dict[str, tuple[float, str]], steps: int, until: float
 ) -> Iterator[Result]:
     order = itertools.product(("tf32", "bfloat16", "float32"), sizes.conv_f, sizes.rules)
     for precision, f, rule in order:
