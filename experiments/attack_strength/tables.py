@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from experiments.defence_matrix.pictures import write_into
 from experiments.shared.formats import add_numbers, in_markdown
 
 KINDS = ("fixed", "searched", "climbed")
@@ -122,18 +123,7 @@ def plot(summary: pd.DataFrame, title: str) -> Figure:
         finite = table.where(np.isfinite(table))
         share = (table / finite.max()).clip(upper=1)
         shown = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        for i, attack in enumerate(attacks):
-            for j, rule in enumerate(rules):
-                value = table.loc[attack, rule]
-                axes.text(
-                    j,
-                    i,
-                    _short(value),
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="black" if share.loc[attack, rule] > 0.55 else "white",
-                )
+        write_into(axes, table.map(_short).to_numpy(), share.to_numpy() > 0.55, 6)
         axes.set_title(f"n = {n}, f = {f}", fontsize=9)
         axes.set_xticks(range(len(rules)), rules, rotation=45, ha="right", fontsize=7)
         axes.set_yticks(range(len(attacks)), attacks, fontsize=7)

@@ -70,20 +70,20 @@ def _heatmap(
     )
     axes.set_xticks(range(grid.shape[1]), [f"f = {f}" for f in grid.columns], size=8)
     axes.set_yticks(range(grid.shape[0]), list(grid.index), size=8)
+    texts = np.full(values.shape, "", object)
     for (row, place), value in np.ndenumerate(values):
-        text = _number(float(value), accuracy) + ("✕" if lost[row, place] > 0 else "")
+        texts[row, place] = _number(float(value), accuracy) + "✕" * bool(lost[row, place] > 0)
         if labels is not None:
-            text += "\n" + labels[grid.index[row], grid.columns[place]]
-        light = value > 0.55 if accuracy else value < 0.45 * limit
-        axes.text(
-            place,
-            row,
-            text,
-            ha="center",
-            va="center",
-            size=8 if labels is None else 7,
-            color="black" if light else "white",
-        )
+            texts[row, place] += "\n" + labels[grid.index[row], grid.columns[place]]
+    light = values > 0.55 if accuracy else values < 0.45 * limit
+    write_into(axes, texts, light, 8 if labels is None else 7)
+
+
+def write_into(axes: Axes, texts: np.ndarray, light: np.ndarray, size: float) -> None:
+    """A text into each field of a heatmap, black where the field is light."""
+    for (row, place), text in np.ndenumerate(texts):
+        color = "black" if light[row, place] else "white"
+        axes.text(place, row, text, ha="center", va="center", size=size, color=color)
 
 
 def _number(value: float, accuracy: bool) -> str:

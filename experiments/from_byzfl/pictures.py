@@ -4,12 +4,13 @@ Attackers to the right, the heterogeneity that the file names last on top, a num
 """
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.defence_matrix.pictures import write_into
 from experiments.from_byzfl.reading import Benchmark
 
 # Light for good, dark for bad, told apart in grey and by the colour-blind.
@@ -96,17 +97,12 @@ def heatmap(
     axes.set(xlabel="Byzantine workers", ylabel="heterogeneity")
     # About 12 letters of 9 points to an inch.
     figure.suptitle(textwrap.fill(title, int(12 * size[0])), size=9)
-    show: Callable[[float], str] = percent if accuracy else loss
-    for (row, place), value in np.ndenumerate(values):
-        field = fields.get((levels[row], attackers[place]))
-        if field is None:
-            continue
-        text = show(float(value)) + ("✕" if field["diverged"] else "")
-        if named:
-            text += f"\n{field['rule']}"
-        light = value > 0.55 if accuracy else value < 0.45 * most
-        color = "black" if light else "white"
-        axes.text(place, row, text, ha="center", va="center", size=8, color=color)
+    texts = np.full(values.shape, "", object)
+    for (level, f), field in fields.items():
+        text = (percent if accuracy else loss)(field[column]) + "✕" * bool(field["diverged"])
+        text += f"\n{field['rule']}" * named
+        texts[levels.index(level), attackers.index(f)] = text
+    write_into(axes, texts, values > 0.55 if accuracy else values < 0.45 * most, 8)
     if part["diverged"].any():
         figure.supxlabel("✕: some runs diverged", size=8)
     return figure

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.benchmark.answers.ranking import order
+from experiments.defence_matrix.pictures import write_into
 from experiments.shared.options.checks import as_name
 
 # Light for good, dark for bad, told apart in grey and by the colour-blind.
@@ -51,9 +51,8 @@ def heatmap(attacked: pd.DataFrame, ranked: pd.DataFrame, title: str) -> Figure:
         range(grid.shape[1]), [str(a).replace("_", " ") for a in grid], rotation=90, size=8
     )
     axes.set_yticks(range(len(grid)), [_name(*defence) for defence in grid.index], size=7)
-    for (row, place), value in np.ndenumerate(grid.to_numpy()):
-        color = "black" if value > 0.55 else "white"
-        axes.text(place, row, f"{100 * value:.0f}", ha="center", va="center", size=6, color=color)
+    texts = grid.map(lambda accuracy: f"{100 * accuracy:.0f}").to_numpy()
+    write_into(axes, texts, grid.to_numpy() > 0.55, 6)
     axes.set_title(f"test accuracy, %: {title}", size=9)
     return figure
 
