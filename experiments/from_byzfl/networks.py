@@ -14,6 +14,7 @@ class Data(NamedTuple):
     name: str  # that `simbyz.data.load` knows it by
     size: int  # pixels along an edge
     channels: int
+    mirrored: bool = False  # at random, in training and when it is evaluated, by what ByzFL does
     note: str = ""
 
 
@@ -62,8 +63,10 @@ def uniform(fan_in: int) -> nn.initializers.Initializer:
 
 DATASETS = {
     "mnist": Data("mnist", 28, 1),
-    "fashionmnist": Data("fashion_mnist", 28, 1),
-    "cifar10": Data("cifar10", 32, 3, "cifar10 is mirrored at random; ByzFL also crops it"),
+    "fashionmnist": Data("fashion_mnist", 28, 1, mirrored=True),
+    # ByzFL sets the training images' transformation, then the validation images' on the same data
+    # set: what acts is the second, which neither crops nor mirrors.
+    "cifar10": Data("cifar10", 32, 3, note="cifar10 is neither cropped nor mirrored, as in ByzFL"),
     "digits": Data("digits", 8, 1),
 }
 BOTH = ("NLLLoss", "CrossEntropyLoss")

@@ -1,5 +1,6 @@
 """Study: the runs that a file of ByzFL asks for, its tables and heatmaps."""
 
+import dataclasses
 import hashlib
 import sys
 from pathlib import Path
@@ -49,7 +50,9 @@ def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset, Path]:
 
 def _load(benchmark: Benchmark, options: Options) -> Dataset:
     try:
-        return load(DATASETS[benchmark.dataset].name, data_dir=options.data_dir)
+        known = DATASETS[benchmark.dataset]
+        dataset = load(known.name, data_dir=options.data_dir)
+        return dataclasses.replace(dataset, flip=known.mirrored)
     except OSError as error:
         raise OSError(f"{error}: --dataset digits tries the file on them") from error
 

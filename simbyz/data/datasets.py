@@ -43,7 +43,7 @@ class Dataset:
       scale: the pixel value that is mapped to 1; 1 for floats.
       mean, deviation: one a channel or feature, or one for all; an input is (pixel / scale - mean)
         / deviation.
-      flip: whether training images are mirrored at random.
+      flip: whether images are mirrored at random, in training and when they are evaluated.
       notice: what every result made from this copy must say, empty when there is nothing to say.
 
     Raises:

@@ -14,7 +14,7 @@ from experiments.from_byzfl.runs import runs_of
 from experiments.from_byzfl.simulate import split
 from experiments.from_byzfl.study import prepare
 from simbyz import records
-from simbyz.data import load
+from simbyz.data import Dataset, load
 from tests.experiments.questions.byzfl_file import FILE, changed, written
 
 
@@ -107,6 +107,26 @@ def test_the_split_is_byzfls_size():
     assert len(held.test_labels) == 1437 - int(0.8 * 1437)
     assert split(dataset, 1.0, 0)[1] is None
     assert (split(dataset, 0.8, 1)[0].train_labels != training.train_labels).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "loss", "shape", "mirrored"),
+    [
+        ("fashionmnist", "fc_mnist", "NLLLoss", (28, 28, 1), True),
+        ("cifar10", "cnn_cifar", "CrossEntropyLoss", (32, 32, 3), False),
+    ],
+)
+def test_images_are_mirrored_where_byzfl_mirrors_them(
+    name, network, loss, shape, mirrored, tmp_path, monkeypatch
+):
+    """On CIFAR-10 the transformation that acts there is that of the test images."""
+    file = changed("model.dataset_name", name)
+    file["model"] |= {"name": network, "loss": loss}
+    images, labels = np.zeros((40, *shape), np.uint8), np.arange(40) % 10
+    loaded = Dataset(name, images, labels, images, labels, 10, 255.0, (0.0,), (1.0,), flip=True)
+    monkeypatch.setattr("experiments.from_byzfl.study.load", lambda *_, **__: loaded)
+    options = Options(written(tmp_path, file), results=tmp_path / "results")
+    assert prepare(options)[2].flip is mirrored
 
 
 @pytest.mark.slower
