@@ -86,7 +86,7 @@ RULES: dict[str, Known] = {
         lambda idx: functools.partial(aggregators.monna, index=idx),
     ),
     "Meamed": Known("meamed", {}, fixed(aggregators.meamed, midpoint=True)),
-    "CAF": Known("caf", {}, fixed(aggregators.caf), EXACT),
+    "CAF": Known("caf", {}, fixed(aggregators.caf), f"{EXACT}, and the largest τ of all rows"),
     "SMEA": Known("smea", {}, fixed(aggregators.smea), EXACT),
 }
 PREAGGREGATORS: dict[str, Known] = {

@@ -115,8 +115,8 @@ def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float
       ValueError: as `iid`, or gamma outside [0, 1].
 
     Reference: Karimireddy et al., SCAFFOLD, ICML 2020 (s % similarity).
-    Convention: ByzFL shares the first ⌊γN⌋ examples of the file at random, whatever their order,
-      and its first workers may get two examples more than its last.
+    Convention: ByzFL shares the first ⌊γN⌋ examples at random, whatever their order (its benchmark
+      gives them in a random one), and its first workers may get two examples more than its last.
     """
     rng, labels, n = start(key, labels, n)
     number("gamma", gamma, "from 0 to 1", lambda one: 0 <= one <= 1)
