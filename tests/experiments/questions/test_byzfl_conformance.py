@@ -65,7 +65,9 @@ def byzfl():
 def test_step_for_step(byzfl, attack, steps):
     """The same initial weights and the same batches: the same weights and losses to 1e-5."""
     _, torch = byzfl
-    setting = Setting(attack, f=2, gamma=0.5, steps=steps, honest=6, batch_size=8, evaluations=8)
+    sizes = {"honest": 6, "batch_size": 8, "evaluations": 8}
+    # A decay that would show in 1e-5 were it missing.
+    setting = Setting(attack, f=2, gamma=0.5, steps=steps, weight_decay=0.05, **sizes)
     dataset = small_mnist()
     task = ours.task_of(setting, dataset)
     key = jax.random.key(1)
