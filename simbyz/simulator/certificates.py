@@ -14,7 +14,7 @@ import numpy as np
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import name_of
-from simbyz._arrays.geometry import squared_distances
+from simbyz._arrays.geometry import distances_between
 from simbyz.aggregators import AGGREGATORS, krum, multi_krum
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.compose.chain import parts_of
@@ -39,8 +39,9 @@ def realised_coefficient(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
 
     Returns:
       A scalar, at least float32: 0 where the aggregate is the honest mean, +inf where it is not and
-      the honest rows agree, NaN where either is not finite. Distances count as long as their
-      squares are numbers: in float32 those from 1e-19 to 1e19.
+      the honest rows agree, NaN where either is not finite. Where they agree, what differs from
+      them by rounding is their mean. Distances count as long as their squares are numbers: in
+      float32 those from 1e-19 to 1e19.
 
     Cost: two passes over the honest rows.
     """
@@ -49,7 +50,8 @@ def realised_coefficient(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
     center = moments.mean(honest)
     distance = jnp.sum(jnp.square(aggregate - center))
     variance = jnp.sum(jnp.square(honest - center[None])) / len(honest)
-    return jnp.where(distance == 0, 0.0, distance / variance)
+    exact = (distance == 0) | _is_what_all_sent(aggregate, honest)
+    return jnp.where(exact, 0.0, distance / variance)
 
 
 def realised_lambda(*, aggregate: jax.Array, honest: jax.Array) -> jax.Array:
@@ -63,7 +65,8 @@ def realised_lambda(*, aggregate: jax.Array, honest: jax.Array) -> jax.Array:
 
     Returns:
       A scalar: 0 where the aggregate is the honest mean, +inf where it is not and the honest rows
-      agree, NaN where either is not finite, or nobody is honest.
+      agree, NaN where either is not finite, or nobody is honest. Where they agree, what differs
+      from them by rounding is their mean.
 
     Cost: one h × h × d matrix product.
     Reference: Farhadkhani et al., Byzantine machine learning made easy by resilient averaging of
@@ -72,11 +75,26 @@ def realised_lambda(*, aggregate: jax.Array, honest: jax.Array) -> jax.Array:
     if not len(honest):
         return jnp.float32(jnp.nan)
     dtype = jnp.promote_types(honest.dtype, jnp.float32)
-    distance = jnp.linalg.norm(aggregate.astype(dtype) - moments.mean(honest.astype(dtype)))
-    diameter = jnp.sqrt(jnp.max(squared_distances(honest)))
-    ratio = jnp.where(distance == 0, 0.0, distance / diameter)
+    aggregate, honest = aggregate.astype(dtype), honest.astype(dtype)
+    squares, unit = distances_between(honest)
+    distance = jnp.linalg.norm((aggregate - moments.mean(honest)) * unit)
+    exact = (distance == 0) | _is_what_all_sent(aggregate, honest)
+    ratio = jnp.where(exact, 0.0, distance / jnp.sqrt(jnp.max(squares)))
     finite = jnp.all(jnp.isfinite(honest)) & jnp.all(jnp.isfinite(aggregate))
     return jnp.where(finite, ratio, jnp.nan)
+
+
+def _is_what_all_sent(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
+    """Whether all honest rows are equal, and the aggregate (d,) is one of them but for rounding.
+
+    As nodes without a server are before their first step: a mean of equal rows may be off by as
+    many roundings as there are rows, and there is no variance to which that would be little.
+    """
+    if not len(honest):
+        return jnp.array(False)
+    rounding = len(honest) * jnp.finfo(honest.dtype).eps * jnp.abs(honest[0])
+    close = jnp.all(jnp.abs(aggregate - honest[0]) <= rounding)
+    return close & jnp.all(honest == honest[:1])
 
 
 def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:

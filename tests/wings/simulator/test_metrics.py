@@ -150,6 +150,9 @@ def test_lambda_is_the_distance_in_diameters():
     got = realised_lambda(aggregate=jnp.ones(3), honest=jnp.asarray(rows))
     expected = np.linalg.norm(1 - rows.mean(axis=0)) / diameter
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+    for scale in (1e-15, 1e15):  # where distances are taken in a unit of their own
+        got = realised_lambda(aggregate=jnp.full(3, scale), honest=jnp.asarray(rows * scale))
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
     alike = jnp.ones((3, 2))
     assert realised_lambda(aggregate=jnp.ones(2), honest=alike) == 0
     assert realised_lambda(aggregate=jnp.zeros(2), honest=alike) == np.inf

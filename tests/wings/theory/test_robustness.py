@@ -10,7 +10,7 @@ import pytest
 
 from simbyz import aggregators
 from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mixing
-from simbyz.simulator.certificates import realised_coefficient
+from simbyz.simulator.certificates import realised_coefficient, realised_lambda
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     adaptive_clipping_coefficient,
@@ -177,6 +177,16 @@ def test_realised_coefficient_where_it_is_degenerate():
     assert jnp.isnan(realised_coefficient(ones[0] * jnp.nan, ones))
     low = realised_coefficient(jnp.ones(3, jnp.bfloat16), jnp.eye(3, dtype=jnp.bfloat16))
     assert low.dtype == jnp.float32
+
+
+def test_equal_rows_realise_nothing_whatever_their_mean_is_rounded_to():
+    row = jnp.asarray(np.random.default_rng(0).normal(size=6), jnp.float32)
+    for count in (3, 7):
+        alike = jnp.tile(row, (count, 1))
+        assert realised_coefficient(row, alike) == 0
+        assert realised_coefficient(row.at[2].multiply(1 + 1e-7), alike) == 0
+        assert realised_coefficient(row.at[2].multiply(1 + 1e-5), alike) > 1e3
+        assert realised_lambda(aggregate=row, honest=alike) == 0
 
 
 @pytest.mark.slower
