@@ -150,7 +150,7 @@ def _lasa(
 ) -> Halves:
     """The mean, in each layer, of the rows whose norm and share of positive signs are usual there.
 
-    Rows are shortened to the lower median of all norms. Of each the largest values, a share
+    Rows are shortened to the lower median of the finite rows' norms. Of each the largest, a share
     1 - sparsity, are looked at: in a layer, their norm and the mean of their signs. A row is usual
     if both are less than so many deviations off the median of the finite rows'; if no row is, all
     are. The result is the mean of the usual rows, shortened, but with all their values.

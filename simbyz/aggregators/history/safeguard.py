@@ -34,8 +34,9 @@ def safeguard(
     """Safeguard: the mean of the workers that have not drifted away from the majority.
 
     Two sums of x_i / |good| run for each worker, and begin anew every `windows` steps. Of each, a
-    worker in the middle is one with more than half of all within the threshold. After the step, who
-    is good and farther than twice the threshold from the middle in either sum is good no more.
+    good worker in the middle is one with good ones within the threshold that are more than half of
+    all. After the step, who is good and farther than twice the threshold from the middle in either
+    sum is good no more.
 
         rule = safeguard((100, 10))
         make_simulator(config, task, rule, attack, selection=selection_of(rule.aggregate))
@@ -43,15 +44,16 @@ def safeguard(
     Args:
       windows: steps of the longer one and of the shorter; equal ones are the single safeguard.
       thresholds: of the longer and the shorter window, in the units of the rows. None: they follow
-        the workers; the middle is the worker whose ⌈(n + 1) / 2⌉-th nearest, itself counted, is
-        nearest, and who is farther than `factor` times that distance is dropped.
+        the workers; the middle is the good one whose ⌈(n + 1) / 2⌉-th nearest good one, itself
+        counted, is nearest, and who is farther than `factor` times that distance is dropped; nobody
+        is where fewer than so many are good.
       factor: 1 or more, so that the majority stays; of no use with thresholds. May be traced.
       reset: all are good again every so many steps; None: never back.
 
     Returns:
       A rule (updates, f, state) with a memory of (2, n, d). It takes the workers that are good
-      before the step, as the paper has it; a row that is not finite has weight 0, and its worker is
-      dropped. All workers have to take part in each step.
+      before the step, as the paper has it, zeros if none is; a row that is not finite has weight 0,
+      and its worker is dropped. All workers have to take part in each step.
 
     Raises:
       TypeError: windows or reset are no ints, a threshold or factor that is no number.
@@ -64,8 +66,8 @@ def safeguard(
       gradient descent, ICLR 2021. It is the non-convex form of ByzantineSGD, Alistarh, Allen-Zhu
       and Li, NeurIPS 2018.
     Convention: the paper adds Gaussian noise to the aggregate, here is none. Where nobody has more
-      than half within the threshold, the worker with the most is in the middle. The thresholds that
-      follow the workers are from memory of the paper's experiments.
+      than half within the threshold, the good one with the most is in the middle. The thresholds
+      that follow the workers are from memory of the paper's experiments.
     """
     windows = _two("windows", windows, "(100, 10)")
     whole = [integer("windows", window) for window in windows]

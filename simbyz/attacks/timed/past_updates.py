@@ -38,8 +38,8 @@ def poisoned_fl(
 
     All send c ||G|| v ∘ s, with G the last aggregate, v = |G - b ||G|| / ||b||| of length 1, and b
     what they sent last; s is drawn once. Every `period` steps they look whether the sum of the
-    aggregates has more of the signs s than 99 % of random ones have; if not, c ← shrink · c, down
-    to `least`.
+    aggregates since the last look has more of the signs s than 99 % of random ones have; if not,
+    c ← shrink · c, unless that is below `least`.
 
     Args:
       factor: c at first, 0 or more.
