@@ -11,6 +11,7 @@ from experiments.distributed_momentum.figures import certificates, comparison
 from experiments.distributed_momentum.figures.panels import named
 from experiments.distributed_momentum.grid.cells import Cell, cells
 from experiments.distributed_momentum.grid.programs import Run
+from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.distributed_momentum.options.compare import Comparison, Options, Setting
 from experiments.distributed_momentum.running.simulate import check, simulate
 from experiments.distributed_momentum.running.together import together
@@ -51,6 +52,7 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
         precision=options.precision,
         certify=options.certify,
     )
+    _require_borne(options, chosen)
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check(chosen, dataset)
     runs = [Run(cell, seed) for cell in chosen for seed in options.seeds]
@@ -59,6 +61,21 @@ def prepare(options: Options) -> tuple[list[Run], data.Dataset]:
     records.prepare_folder(options.results)
     records.clean(options.results)
     return runs, dataset
+
+
+def _require_borne(options: Options, chosen: Sequence[Cell]) -> None:
+    """Raises ValueError where an f is asked for, and no rule bears as many, so that nothing would
+    be attacked.
+    """
+    attacked = {cell.f for cell in chosen if cell.attack != "none"}
+    if set(options.attack) <= {"none"}:
+        return
+    if alone := [f for f in options.f if f not in attacked]:
+        n = SETTINGS[options.dataset].n if options.n is None else options.n
+        raise ValueError(
+            f"no rule bears f = {alone[0]} Byzantine workers of n = {n}: give a smaller --f, or "
+            "--n of more"
+        )
 
 
 def main(options: Options) -> Results:
@@ -97,6 +114,8 @@ def plot(results: Results, folder: Path, paper: PaperName = "screen") -> list[Pa
             ("accuracy", comparison.plot_accuracy),
             ("ratio", comparison.plot_ratio),
         ):
+            if what == "ratio" and not comparison.has_ratio(results.steps, shown):
+                continue
             some = [folder / f"{named(f'{name}-{what}', paper)}.{kind}" for kind in ("png", "pdf")]
             files += some
             if all(is_drawn(file, source) for file in some):

@@ -158,16 +158,26 @@ def plot_accuracy(
 
 
 def plot_ratio(steps: pd.DataFrame, cells: Sequence[Cell], paper: PaperName = "screen") -> Figure:
-    """Honest variance-norm ratio by step, panels as in `plot_accuracy`."""
-    with np.errstate(divide="ignore"):
-        ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
-    steps = steps.assign(ratio=ratio.where(np.isfinite(ratio))).dropna(subset=["ratio"])
-    return _panels(steps, cells, "ratio", "honest variance-norm ratio", _by_decades, paper)
+    """Honest variance-norm ratio by step, panels as in `plot_accuracy`; needs `has_ratio`."""
+    label = "honest variance-norm ratio"
+    return _panels(_with_ratio(steps), cells, "ratio", label, _by_decades, paper)
 
 
 def _by_decades(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # all eight take longer than the curves
+
+
+def has_ratio(steps: pd.DataFrame, cells: Sequence[Cell]) -> bool:
+    """Whether there is a ratio to draw: of one honest worker alone there is none."""
+    names = [cell.name for cell in cells]
+    return bool(_with_ratio(steps)["name"].isin(names).any())
+
+
+def _with_ratio(steps: pd.DataFrame) -> pd.DataFrame:
+    with np.errstate(divide="ignore"):
+        ratio = (steps["honest_deviation"] / steps["honest_norm"]) ** 2
+    return steps.assign(ratio=ratio.where(np.isfinite(ratio))).dropna(subset=["ratio"])
 
 
 def _panels(

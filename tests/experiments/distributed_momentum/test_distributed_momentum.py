@@ -198,6 +198,9 @@ class TestSmallRun:
         other = results.steps.assign(accuracy=1 - results.steps["accuracy"])
         plot(results._replace(steps=other), tmp_path)
         assert files[0].read_bytes() != before
+        # One honest worker has no deviation, and so no ratio to draw.
+        alone = results._replace(steps=results.steps.assign(honest_deviation=np.nan))
+        assert plot(alone, tmp_path / "alone") == [tmp_path / "alone" / f.name for f in files[:2]]
 
     def test_what_is_finished_is_not_run_again(self, finished, monkeypatch):
         options, results = finished
@@ -245,6 +248,10 @@ class TestBadInput:
             "krum needs n >= 2f + 3, got n=25, f=12",
         ),
         "f too large for bulyan": ("--rule bulyan --f 6", "bulyan needs n >= 4f + 3"),
+        "an f that no rule bears": (
+            "--f 3 13",
+            "no rule bears f = 13 Byzantine workers of n = 25: give a smaller --f, or --n of more",
+        ),
         "f = n": ("--f 25", "f must be from 0 to n - 1 = 24, got 25"),
         "negative f": ("--f -1", "f must be from 0 to n - 1 = 24, got -1"),
         "no worker": ("--n 0", "n must be at least 1, got 0"),
