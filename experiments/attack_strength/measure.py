@@ -49,9 +49,9 @@ def bears(name: RuleName, n: int, f: int) -> bool:
     return True
 
 
-def fixed_attacks(f: int) -> dict[str, Callable]:
+def fixed_attacks(f: int, n: int | None = None) -> dict[str, Callable]:
     """Every attack that needs neither the rule nor a memory, as (key, honest, num_byzantine) ->
-    rows.
+    rows; of n workers, those that can be made of so few honest ones.
     """
     options: dict[str, dict[str, Any]] = {
         "fang_krum": {"f": f},
@@ -68,7 +68,19 @@ def fixed_attacks(f: int) -> dict[str, Callable]:
         return ATTACKS["hidden_vulnerability"](key, honest, num_byzantine, factor=deviation)
 
     found["hidden_vulnerability"] = one_coordinate
+    if n is not None:
+        return {name: attack for name, attack in found.items() if _can_be_made(attack, n, f)}
     return found
+
+
+def _can_be_made(attack: Callable, n: int, f: int) -> bool:
+    """Whether the attack accepts n - f honest rows and f attackers; fang_krum needs n >= 2f + 2."""
+    honest = jax.ShapeDtypeStruct((n - f, 2), jnp.float32)
+    try:
+        jax.eval_shape(lambda honest: attack(jax.random.key(0), honest, f), honest)
+    except ValueError:
+        return False
+    return True
 
 
 def measure(
@@ -92,7 +104,7 @@ def measure(
     """
     key = jax.random.key(0)
     rows = {}
-    for name, attack in fixed_attacks(f).items():
+    for name, attack in fixed_attacks(f, n).items():
         program = jax.jit(lambda step, attack=attack: attack(key, step, f))
         rows[name] = [np.asarray(program(step)) for step in honest]
         progress(f"n = {n}, f = {f}: {name}")

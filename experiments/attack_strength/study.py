@@ -93,7 +93,9 @@ def compute(
 
     missing = [(size, [rule for rule in size.rules if is_missing(size, rule)]) for size in sizes]
     steps = len(options.at_step)
-    total = sum(len(fixed_attacks(size.f)) + steps * len(rules) for size, rules in missing if rules)
+    total = sum(
+        len(fixed_attacks(size.f, size.n)) + steps * len(rules) for size, rules in missing if rules
+    )
     with bar(total, "part", stop) as progress:
         for size, rules in missing:
             if rules:

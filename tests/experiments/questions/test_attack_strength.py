@@ -104,6 +104,9 @@ def test_a_stop_keeps_the_rules_that_are_done(tmp_path, monkeypatch, capsys):
 
 def test_every_attack_without_a_memory_is_measured():
     assert set(fixed_attacks(2)) == set(ATTACKS)
+    # n = 2f + 1, which medians bear and krum, whom `fang_krum` is made for, does not.
+    assert set(ATTACKS) - set(fixed_attacks(2, 5)) == {"fang_krum"}
+    assert set(fixed_attacks(2, 6)) == set(ATTACKS)
 
 
 def some_results():
