@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import pandas as pd
 
 from experiments.benchmark import cost
@@ -18,6 +19,7 @@ from experiments.benchmark.entries.catalogue import (
     FAMILIES,
     PREAGGREGATORS,
     SEARCHED,
+    attack_of,
     trusting,
 )
 from experiments.benchmark.entries.parts import PARTS, RANKING, Part
@@ -138,6 +140,7 @@ def prepare(options: Options) -> Prepared:
     runs = list(dict.fromkeys(run for some in parts.values() for run in some))
     if not runs:
         raise ValueError(f"no rule takes any f: {next(iter(refusals.values()))}")
+    _check_attacks(runs)
     searched = any(run.attack in SEARCHED for run in runs)
     refuse_unused(options, searched, f"the attacks {', '.join(SEARCHED)}", "evaluations")
     dataset = load(options.dataset, data_dir=options.data_dir)
@@ -184,6 +187,24 @@ def _refusals(asked: Sequence[Options]) -> Refusals:
     cells = dict.fromkeys(cell for each in asked for cell in itertools.product(each.pre, each.f))
     own_first = sorted(rules, key=own.is_own, reverse=True)
     return refusals_of(own_first, cells, attacks, asked[0].n)
+
+
+def _check_attacks(runs: Sequence[Run]) -> None:
+    """Raises ValueError where an attack can't be made of so few honest rows."""
+    for name, n, f in dict.fromkeys((run.attack, run.n, run.f) for run in runs):
+        if own.is_own(name):
+            continue  # checked with the rules
+        honest, rows = (jax.ShapeDtypeStruct((count, 2), jnp.float32) for count in (n - f, f))
+        try:
+            if name in SEARCHED and n - f < 2:
+                raise ValueError("a search needs at least 2 honest rows")
+            if name not in SEARCHED:
+                jax.eval_shape(attack_of(name, f), jax.eval_shape(jax.random.key, 0), honest, rows)
+        except ValueError as error:
+            raise ValueError(
+                f"attack {name} can't be made of n = {n}, f = {f}: {error}: leave it out, or give "
+                "a smaller --f or a larger --n"
+            ) from error
 
 
 def _check_root(options: Options, runs: Sequence[Run], most: int) -> None:

@@ -230,6 +230,14 @@ def test_all_rules_and_attacks_are_known():
         ("--root-examples 60", "root_examples acts only with rules that judge by the server's"),
         ("--evaluations 9", "evaluations acts only with the attacks adaptive_empire, "),
         ("--f 20", "f must be from 1 to below n = 20, got 20"),
+        (
+            "--rule median --n 5 --f 2 --attack none fang_krum",
+            "attack fang_krum can't be made of n = 5, f = 2: fang_krum needs n >= f + 3 and n >= 2",
+        ),
+        (
+            "--rule average --n 5 --f 4 --attack adaptive_little",
+            "attack adaptive_little can't be made of n = 5, f = 4: a search needs at least 2",
+        ),
         ("--rule krum --f 9", "no rule takes any f: krum needs n >= 2f + 3, got n=20, f=9"),
         ("--rule no_such_module_of_mine:rule", "there is no module no_such_module_of_mine"),
         ("--rule mine_that_fails:rule", "ModuleNotFoundError: No module named 'no_such_package"),
