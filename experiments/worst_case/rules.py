@@ -17,7 +17,6 @@ from experiments.worst_case.options import RuleName
 from simbyz import aggregators
 from simbyz.preaggregators import nearest_neighbor_mixing
 from simbyz.theory import robustness, sharp
-from simbyz.theory.robustness import multi_krum_coefficient
 
 
 def krum(updates: jax.Array, f: int) -> jax.Array:
@@ -55,7 +54,7 @@ def check_rules(names: Sequence[str], n: int, fs: Sequence[int]) -> None:
 
 def bound_of(name: str, n: int, f: int) -> float:
     """The least κ that is proved of a rule, NaN where none is known."""
-    krum = functools.partial(multi_krum_coefficient, m=1, neighbours=n - f - 1)
+    krum = functools.partial(sharp.krum_coefficient, neighbours=n - f - 1)
     bounds = sharp.LEAST_KNOWN_COEFFICIENTS | {"krum": krum}
     return _bound(name, n, f, bounds, sharp.mixing_coefficient)
 

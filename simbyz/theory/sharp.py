@@ -18,7 +18,6 @@ squared is at most twice the squares of what is off the mean at its two ends, wh
 and all coordinates are h V, and that is at most (h - 1) D² / 2.
 """
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -93,6 +92,34 @@ def geometric_median_coefficient(n: int, f: int) -> float:
     Raises, reference: as `trimmed_mean_coefficient`; published is 4 (1 + f / (n - 2f))².
     """
     return median_coefficient(n, f)
+
+
+def krum_coefficient(n: int, f: int, *, neighbours: int | None = None) -> float:
+    """(√ρ min(h / a, √(2 h / a)) + √((h - a) / a))² with ρ = q / (h - 1), a = q - f + 1, a bound
+    for `krum` of q neighbours.
+
+    Let r_i = ||x_i - x̄_S||, in units of √V, so that r_i² is 1 on average. A row of S is as near to
+    its q nearest others of S as ρ h (1 + r_i²) in squares at most, so the least score s is no more
+    than that of the least r_i². Of the row that has it and its neighbours, a are of S: let c be
+    their mean, u = ||c - x̄_S||, W = Σ ||x_j - c||² over them. Then
+
+        the row is within √((s - W) / a) of c
+        u² ≤ (h - a) (h - W) / (a h), as what the others of S have to make up for counts in V, too
+        the least r_i² is at most W / a + u², their average over the a rows, and at most 1
+
+    of which the sum of the first and of u is largest for W = 0.
+
+    Args:
+      neighbours: q, from f to n - f - 1; n - f - 2 if None.
+
+    Raises:
+      ValueError: n < 2f + 3, or neighbours out of range.
+
+    Reference: the argument above; published is 6 (1 + f / (n - 2f)), of n - f - 1 neighbours.
+    """
+    h, q, a = _neighbours("Krum's robustness", n, f, neighbours)
+    far = math.sqrt(q / (h - 1)) * min(h / a, math.sqrt(2 * h / a))
+    return (far + math.sqrt((h - a) / a)) ** 2
 
 
 def least_diameter_coefficient(n: int, f: int) -> float:
@@ -196,17 +223,22 @@ def krum_resilience(
     Reference: the argument above; Farhadkhani et al., ICML 2022, have 1 + √((n - f) / (n - 2f)),
       of n - f - 1 neighbours.
     """
-    f = require("Krum's resilience", n, f, 2, 3)
-    h = n - f
-    m = 1 if m is None else integer("m", m)
-    q = h - 2 if neighbours is None else integer("neighbours", neighbours)
-    if not (1 <= m <= h and max(f, 1) <= q <= h - 1):
-        raise ValueError(
-            f"this bound needs 1 <= m <= {h} and {max(f, 1)} <= neighbours <= {h - 1}, got m={m}, "
-            f"neighbours={q}"
-        )
-    a = q - f + 1
+    h, q, a = _neighbours("Krum's resilience", n, f, neighbours)
+    if not 1 <= (h if m is None else integer("m", m)) <= h:
+        raise ValueError(f"this bound needs 1 <= m <= {h}, got m={m}")
     return math.sqrt(q / a) + (h - a) / h
+
+
+def _neighbours(what: str, n: int, f: int, neighbours: int | None) -> tuple[int, int, int]:
+    """h, q, and how many of S are among a row and its q neighbours at least."""
+    f = require(what, n, f, 2, 3)
+    h = n - f
+    q = h - 2 if neighbours is None else integer("neighbours", neighbours)
+    if not max(f, 1) <= q <= h - 1:
+        raise ValueError(
+            f"this bound needs {max(f, 1)} <= neighbours <= {h - 1}, got neighbours={q}"
+        )
+    return h, q, q - f + 1
 
 
 def geometric_median_resilience(n: int, f: int) -> float:
@@ -231,7 +263,7 @@ LEAST_KNOWN_COEFFICIENTS: dict[str, Callable[..., float]] = COEFFICIENT_BOUNDS |
     "geometric_median": geometric_median_coefficient,
     "meamed": meamed_coefficient,
     "phocas": phocas_coefficient,
-    "krum": functools.partial(multi_krum_coefficient, m=1),
+    "krum": krum_coefficient,
     "multi_krum": multi_krum_coefficient,
     "minimum_diameter_averaging": least_diameter_coefficient,
 }

@@ -119,7 +119,12 @@ BOUNDED = {
         sharp.least_diameter_coefficient,
         robustness.least_diameter_resilience,
     ),
-    "krum": (multi_krum(**FEWER), None, sharp.krum_resilience),
+    "krum": (multi_krum(**FEWER), sharp.krum_coefficient, sharp.krum_resilience),
+    "krum, more": (
+        multi_krum(lambda n, f: 1, lambda n, f: n - f - 1),
+        lambda n, f: sharp.krum_coefficient(n, f, neighbours=n - f - 1),
+        lambda n, f: sharp.krum_resilience(n, f, neighbours=n - f - 1),
+    ),
     "multi_krum": (
         multi_krum(lambda n, f: n - f, lambda n, f: n - f - 1),
         None,
@@ -142,7 +147,7 @@ def test_no_configuration_passes_a_bound(name, n, f):
     for d in (1, 2, 4):
         bounds = [
             math.inf if coefficient is None else coefficient(n, f),
-            resilience(n, f) if name in ("krum", "multi_krum") else least(resilience, n, f, d),
+            least(resilience, n, f, d),
         ]
         for case in range(8 if name == "geometric_median" else 40):
             rows = generator.normal(size=(n, d))
@@ -205,6 +210,8 @@ def test_by_hand():
     assert sharp.geometric_median_coefficient(7, 2) == pytest.approx(1.5)
     assert sharp.meamed_coefficient(10, 3) == pytest.approx(12 / 7 * 3.5)
     assert sharp.phocas_coefficient(10, 3) == pytest.approx(3)
+    assert sharp.krum_coefficient(10, 1, neighbours=8) == pytest.approx((9 / 8 + 8**-0.5) ** 2)
+    assert sharp.krum_coefficient(7, 2) == pytest.approx((3.75**0.5 + 1.5**0.5) ** 2)  # a = 2
     assert sharp.least_diameter_coefficient(10, 3) == pytest.approx(72 / 7)
     assert sharp.mixing_coefficient(10, 3, 2.5) == pytest.approx(6)
     assert sharp.trimmed_mean_resilience(7, 2, 3) == pytest.approx(0.4 * 3**0.5)
@@ -222,8 +229,9 @@ def test_by_hand():
 def test_never_above_what_is_published_nor_below_the_floor(name, n, f):
     found = sharp.LEAST_KNOWN_COEFFICIENTS[name](n, f)
     assert robustness.coefficient_floor(n, f) <= found
-    if name != "krum":  # published of another number of neighbours
-        assert found <= robustness.COEFFICIENT_BOUNDS[name](n, f)
+    if name == "krum":  # what is published is of another number of neighbours
+        found = sharp.krum_coefficient(n, f, neighbours=n - f - 1)
+    assert found <= robustness.COEFFICIENT_BOUNDS[name](n, f)
     assert set(sharp.LEAST_KNOWN_COEFFICIENTS) | set(sharp.RESILIENCES) < set(
         aggregators.AGGREGATORS
     )
@@ -240,7 +248,7 @@ def test_of_a_rule_as_it_is_configured():
     assert least_coefficient_bound(mixed, 10, 3) == pytest.approx(12 / 7 * 1.75)
     assert least_coefficient_bound(mixed, 10, 3) < coefficient_bound(mixed, 10, 3)
     krum = functools.partial(aggregators.krum, neighbours=6)
-    assert least_coefficient_bound(krum, 10, 3) == coefficient_bound(krum, 10, 3)
+    assert least_coefficient_bound(krum, 10, 3) == pytest.approx((7 / 4 + 0.75**0.5) ** 2)
     assert resilience_bound(krum, 10, 3) == pytest.approx((6 / 4) ** 0.5 + 3 / 7)
     assert resilience_bound(aggregators.trimmed_mean, 10, 3) == pytest.approx(
         (0.375 * 6 / 7) ** 0.5
@@ -302,5 +310,7 @@ def test_refused_numbers():
         sharp.mixing_coefficient(7, 2, math.nan)
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 3, got n=6, f=2"):
         sharp.krum_resilience(6, 2)
-    with pytest.raises(ValueError, match="needs 1 <= m <= 5 and 2 <= neighbours <= 4, got m=6"):
+    with pytest.raises(ValueError, match="needs 1 <= m <= 5, got m=6"):
         sharp.krum_resilience(7, 2, m=6)
+    with pytest.raises(ValueError, match="needs 2 <= neighbours <= 4, got neighbours=5"):
+        sharp.krum_coefficient(7, 2, neighbours=5)
