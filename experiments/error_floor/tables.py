@@ -11,7 +11,7 @@ from rich.table import Table
 
 from experiments.error_floor.simulate import ATTACKS
 from experiments.shared.formats import add_numbers, add_words
-from experiments.worst_case.rules import bound_of
+from experiments.worst_case.rules import published_of
 from simbyz.theory.robustness import coefficient_floor
 
 # Okabe and Ito's colours, told apart by the colour-blind; the number of corners tells f.
@@ -42,7 +42,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
                 "deviation": deviation["minority", "majority"],
                 "worst": mean[worst],
                 "where": "{}, {}".format(*worst),
-                "bound": bound_of(rule, n, f),
+                "bound": published_of(rule, n, f),
             }
         )
     return pd.DataFrame(rows)
