@@ -75,7 +75,16 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
         ("sampling", "a participation below 1"),
     ):
         refuse_unused(options, any(getattr(run, name) is not None for run in runs), by, name)
-    check(options.rule, runs)
+    try:
+        check(options.rule, runs)
+    except ValueError as error:
+        shares = " ".join(f"{share:g}" for share in options.participation if share < 1)
+        if not shares:
+            raise
+        raise ValueError(
+            f"{error}: of n = {options.n}, f = {options.f} so many take part in a step with "
+            f"--participation {shares}: give a larger share, or 1, or more workers"
+        ) from error
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
     check_training(training, options.heterogeneity, options.n, options)

@@ -142,6 +142,10 @@ def test_lanes_are_the_attacks():
         ("--f 10", "f must be from 1 to below n / 2 = 10, got 10"),
         ("--participation 0", "participation must be above 0 and at most 1, got 0.0"),
         ("--participation 0.1", "n >= 2f + 1, got n=2, f=1"),
+        (
+            "--rule median --n 7 --f 2 --participation 1 0.2",
+            "of n = 7, f = 2 so many take part in a step with --participation 0.2: give a larger",
+        ),
         ("--kept 2", "kept must be above 0 and at most 1"),
         ("--bound 0", "bound must be above 0"),
         ("--algorithm worker_momentum --kept 0.2", "kept acts only with algorithms that compress"),
