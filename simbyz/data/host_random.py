@@ -17,4 +17,5 @@ def generator(key: jax.Array, what: str = "a partition") -> np.random.Generator:
     if isinstance(key, jax.core.Tracer):
         raise TypeError("this is made once on the host, from a key: call it outside jit and vmap")
     random_key(what, key)
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    with jax.ensure_compile_time_eval():  # within a trace of something else, too
+        return np.random.default_rng(np.asarray(jax.random.key_data(key)))

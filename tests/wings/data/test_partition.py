@@ -101,6 +101,17 @@ def test_gamma_is_iid_on_one_side_and_extreme_on_the_other():
     assert np.all(table[1.0] <= 25)  # 10 expected, standard deviation below 3
 
 
+def test_a_known_key_is_known_while_something_else_is_traced():
+    labels = labels_of([20, 20])
+
+    @jax.jit
+    def scaled(number):
+        return number * partition.dirichlet(KEY, labels, 3, alpha=0.5).counts
+
+    expected = 2 * partition.dirichlet(KEY, labels, 3, alpha=0.5).counts
+    np.testing.assert_array_equal(scaled(2), expected)
+
+
 def test_next_to_no_concentration_leaves_each_worker_the_same_chance():
     labels, owners = np.zeros(40, int), np.zeros(4, int)
     for seed in range(60):
