@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.scales import own_lengths
 from simbyz._arrays.stacking import PyTree
-from simbyz.simulator.config import momenta_of
+from simbyz.simulator.config import Momentum, momenta_of
 from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.sender import Sender, Sent, Take, either, no_memory
 
@@ -42,13 +42,13 @@ def momentum() -> Sender:
         return jnp.zeros((workers, parameters.size))
 
     def ahead(point: jax.Array, momenta: jax.Array, round: Round) -> jax.Array:
-        decay, _ = momenta_of(round.hyperparameters)["worker"]
+        decay, _ = _of_workers(round)
         return jnp.atleast_2d(point) - round.rate * decay * momenta
 
     def send(
         take: Take, point: jax.Array, momenta: jax.Array, round: Round
     ) -> tuple[Sent, jax.Array]:
-        decay, gain = momenta_of(round.hyperparameters)["worker"]
+        decay, gain = _of_workers(round)
         # A branch around the gradients: a point for all takes less time than a point for each.
         sent = either(
             round.ahead,
@@ -59,6 +59,17 @@ def momentum() -> Sender:
         return sent._replace(vectors=momenta), momenta
 
     return Sender(init, send, ahead)
+
+
+def _of_workers(round: Round) -> Momentum:
+    given = momenta_of(round.hyperparameters)
+    if "worker" not in given:
+        raise ValueError(
+            "momentum() takes its numbers from Hyperparameters(worker=...): give "
+            "Config(momentum_at=('worker',)), which puts this sender first, in its place, or "
+            "average(weight)"
+        )
+    return given["worker"]
 
 
 def server_momentum() -> Sender:

@@ -26,6 +26,7 @@ from simbyz.simulator.workers import (
     every,
     feedback,
     late,
+    momentum,
     normalised,
     optax_sender,
     private_noise,
@@ -106,6 +107,7 @@ WRONG = {
         lambda: advance(private_noise(1.0), Momentum(0.9), momentum_at=("worker",)),
         r"private_noise is .* with momentum_at=\(\), one local step",
     ),
+    "nowhere": (lambda: advance(momentum()), r"takes its numbers from Hyperparameters\(worker="),
     "local": (lambda: advance(private_noise(1.0), local_steps=2), "directly after the clip"),
     "two corrections": (
         lambda: advance(
