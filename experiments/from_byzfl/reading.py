@@ -142,12 +142,14 @@ class _Reader:
                         _check_key(section, key, KEYS[section])
 
     def _read(self, dataset: str | None) -> Benchmark:
-        notes: list[str] = []
         name, network, note = "", "", ""
         with self._gathering():
             name = dataset or self._word("model", "dataset_name", "mnist", DATASETS, "data set")
+        with self._gathering():
             network = self._word("model", "name", "cnn_mnist", NETWORKS, "network")
-            network, note = fitting(network, name)
+        with self._gathering():
+            if name and network:
+                network, note = fitting(network, name)
         self._check_training(network)
         rules = self._parts("aggregator", parts.RULES, "Average")
         pres = self._pre_aggregators()
@@ -160,8 +162,7 @@ class _Reader:
             for key in section
             if key in NO_EFFECT
         ]
-        notes += [note] if note else []
-        notes += [DATASETS[name].note] if name in DATASETS and DATASETS[name].note else []
+        notes = [text for text in (note, DATASETS[name].note if name else "") if text]
         for each, known in (
             *((rule, parts.RULES) for rule in rules),
             *((one, parts.PREAGGREGATORS) for pre in pres for one in pre),

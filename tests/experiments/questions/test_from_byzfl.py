@@ -86,6 +86,13 @@ def test_all_that_is_wrong_is_told_at_once_and_may_be_left_out(tmp_path, capsys)
         read(written(tmp_path, file), leave_out=True)
 
 
+def test_a_data_set_and_a_network_that_are_not_here_are_both_named(tmp_path, capsys):
+    file = changed("model.dataset_name", "emnist")
+    file["model"]["name"] = "ResNet18"
+    first, second = refused(tmp_path, file, capsys)
+    assert "the data set 'emnist'" in first and "the network 'ResNet18'" in second
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
