@@ -172,25 +172,27 @@ def draw_band(
     """Mean and deviation over seeds by step, of the logarithm if so; what is not finite is left
     out.
     """
-    values = np.log(values.where(values > 0)) if logarithmic else values
-    table = pd.DataFrame({"step": steps["step"], "seed": steps["seed"], "value": values})
-    table = table[np.isfinite(table["value"])]
-    by_step = table.groupby("step")["value"]
-    mean, deviation = by_step.mean(), by_step.std().fillna(0)
+    numbers = (np.log(values.where(values > 0)) if logarithmic else values).to_numpy(float)
+    there = np.isfinite(numbers)
+    numbers, taken = numbers[there], steps["step"].to_numpy()[there]
+    at, place, seeds = np.unique(taken, return_inverse=True, return_counts=True)
+    mean = np.bincount(place, numbers) / seeds
+    squares = np.bincount(place, (numbers - mean[place]) ** 2)
+    deviation = np.sqrt(squares / np.maximum(seeds - 1, 1))
     low, high = mean - deviation, mean + deviation
     if logarithmic:
         mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
     color, linestyle = style
-    axes.fill_between(mean.index, low, high, color=color, alpha=0.2, linewidth=0)
-    (line,) = axes.plot(mean.index, mean, color=color, linestyle=linestyle, linewidth=1.2)
+    axes.fill_between(at, low, high, color=color, alpha=0.2, linewidth=0)
+    (line,) = axes.plot(at, mean, color=color, linestyle=linestyle, linewidth=1.2)
     return line
 
 
 def draw_crosses(axes: Axes, steps: pd.DataFrame, color: str) -> None:
     """A cross near the lower edge at each step where a run of these stopped being finite."""
-    at = steps.groupby("digest", observed=True)["diverged_step"].first().dropna()
-    if at.empty:  # an empty set of them takes as long to draw as a curve
+    if steps["diverged_step"].isna().all():  # no crosses take as long to draw as a curve
         return
+    at = steps.groupby("digest", observed=True)["diverged_step"].first().dropna()
     axes.scatter(
         at,
         np.full(len(at), 0.03),
