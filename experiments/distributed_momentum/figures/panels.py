@@ -82,7 +82,10 @@ def panels(keys: Iterable[Key], paper: PaperName = "screen") -> tuple[Figure, di
             found[key] = axes
             between = "\n" if width else ", "
             title = f"{rule}{between}{attack}, f = {f}" if attack != "none" else rule
-            axes.set_title(title, fontsize=letters, y=1)  # else each drawing looks for ticks there
+            # Where it stands, and labels that there are none of, is said: each drawing would look.
+            axes.set_title(title, fontsize=letters, y=1)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_label_coords(0, 0)
             axes.grid(alpha=0.3)
             axes.tick_params(labelsize=8)
     # Where a row starts or a column ends beside empty places, ticks are labelled too.
