@@ -43,7 +43,7 @@ def told_of(attack: Attack | StatefulAttack | None, network: Network) -> dict[st
     """What the attack asks for about the network."""
     if attack is None or not asks_for(sending(attack), "fiedler"):
         return {}
-    return {"fiedler": jnp.asarray(fiedler_vector(network.honest_graph), jnp.float32)}
+    return {"fiedler": jnp.asarray(fiedler_vector(network.honest_graph), float)}
 
 
 def check_aim(attack: Attack | StatefulAttack, to_all: bool) -> None:

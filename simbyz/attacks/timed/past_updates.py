@@ -69,7 +69,7 @@ def poisoned_fl(
 
     def start(dimension: int) -> Consistent:
         zeros = jnp.zeros(dimension)
-        return Consistent(jnp.int32(0), zeros, zeros, zeros, zeros, jnp.float32(factor))
+        return Consistent(jnp.int32(0), zeros, zeros, zeros, zeros, jnp.asarray(factor, float))
 
     def send(
         key: jax.Array, honest: jax.Array, num_byzantine: int, state: Consistent

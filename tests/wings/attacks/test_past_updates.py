@@ -182,3 +182,8 @@ def test_what_makes_no_sense_is_refused(case):
     make, words = WRONG[case]
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_factor_has_all_digits_in_double_precision():
+    with jax.enable_x64(True):
+        assert float(poisoned_fl(factor=0.1).start(3).factor) == 0.1

@@ -31,17 +31,17 @@ def last_row(updates, f, *, which=-1):
     return updates[which]
 
 
-def sent(attack, which=-1, network=NETWORK, **options):
-    """The last (or another) row that meets at each node after one exchange of `VECTORS`."""
+def sent(attack, which=-1, network=NETWORK, vectors=VECTORS, **options):
+    """The last (or another) row that meets at each node after one exchange of the vectors."""
     task = quadratic(jax.random.key(0), H, D).task
     config = GossipConfig(network, momentum=False, evaluate_every=None, **options)
     rule = functools.partial(last_row, which=which)
     simulator = make_gossip(config, task, rule, attack)
-    zeros = np.zeros_like(VECTORS)
+    zeros = np.zeros_like(vectors)
 
     @quick_jit
     def one(key):
-        state = simulator.start(VECTORS, {})
+        state = simulator.start(vectors, {})
         return simulator.apply(state, Hyperparameters(0.0), key, 0, zeros, zeros[:, 0])[0]
 
     return np.asarray(one(KEY).parameters, float)
@@ -71,6 +71,15 @@ def test_attack_is_the_loop(name):
         meeting = [BY_NODE[j] for j in BY_NODE if j == node or j in GRAPH.heard(node)]
         expected = expected_of(name, node, meeting, 1.3)
         np.testing.assert_allclose(made[place], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_graph_has_all_digits_in_double_precision():
+    with jax.enable_x64(True):
+        made = sent(gossip_attacks.spectral_heterogeneity, vectors=VECTORS.astype(np.float64))
+    for place, node in enumerate(BY_NODE):
+        if len(NETWORK.liars_of(node)):
+            expected = expected_of("spectral_heterogeneity", node, None, 1.0)
+            np.testing.assert_allclose(made[place], expected, rtol=1e-11)
 
 
 def test_sandwich_holds_the_node_between_both():
