@@ -15,7 +15,7 @@ import numpy as np
 from simbyz._arrays import moments
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.geometry import distances_between
-from simbyz.aggregators import AGGREGATORS, krum, multi_krum
+from simbyz.aggregators import AGGREGATORS
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.compose.chain import parts_of
 from simbyz.preaggregators import adaptive_robust_clipping, bucketing, nearest_neighbor_mixing
@@ -173,23 +173,7 @@ def _configured(part: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
-    if rule in (krum, multi_krum):
-        return _of_krum({"m": 1, **options} if rule is krum else options, n, f)
-    name = name_of(rule)
-    if AGGREGATORS.get(name) is not rule or name not in robustness.COEFFICIENT_BOUNDS:
-        return None
-    if name == "geometric_median" or set(options) - {"midpoint"}:
-        return None
-    return robustness.COEFFICIENT_BOUNDS[name](n, f)
-
-
-def _of_krum(options: dict[str, Any], n: int, f: int) -> float | None:
-    if set(options) - {"m", "neighbours"}:
-        return None
-    try:
-        return robustness.multi_krum_coefficient(n, f, **options)
-    except ValueError:  # of other numbers nothing is proved
-        return None
+    return _known(PUBLISHED, rule, options, n, f)
 
 
 def _least_coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
@@ -219,6 +203,13 @@ def _known(
         return None
 
 
+# Of krum any number of neighbours is told by the bound for the mean of m rows; of the median the
+# published one is of either middle.
+PUBLISHED: dict[str, Callable[..., float]] = robustness.COEFFICIENT_BOUNDS | {
+    "median": lambda n, f, midpoint=False: robustness.median_coefficient(n, f),
+    "krum": functools.partial(robustness.multi_krum_coefficient, m=1),
+    "multi_krum": robustness.multi_krum_coefficient,
+}
 COEFFICIENTS_BEFORE: dict[Any, Callable[..., float]] = {
     nearest_neighbor_mixing: robustness.mixing_coefficient,
     adaptive_robust_clipping: robustness.adaptive_clipping_coefficient,

@@ -59,9 +59,8 @@ class Parts(NamedTuple):
     round: Callable[..., Round]
     # (state, round, take, *evaluated) -> the state after the step, and its columns
     step: Callable[..., tuple[Any, Metrics]]
-    evaluate: Callable[
-        ..., tuple[Any, ...]
-    ]  # (state, data, key, step) -> what `step` tells of the state
+    # (state, data, key, step) -> what `step` is told of the state
+    evaluate: Callable[..., tuple[Any, ...]]
     unevaluated: tuple[Any, ...]  # the same where a step is not evaluated
     finish: Callable[..., Metrics]
     points: Callable[..., jax.Array]

@@ -69,9 +69,13 @@ def nearest_values_coefficient(n: int, f: int, center: float) -> float:
     of the latter, s. So the mean is off by at most 2 / h Σ |s - c| over these, hence by 2 √f / h
     times √(h V + h |c - x̄_S|²).
 
-    Raises, reference: as `trimmed_mean_coefficient`.
+    Raises:
+      ValueError: n < 2f + 1, or a coefficient that is negative or NaN.
+
+    Reference: the argument above.
     """
     coefficient_floor(n, f)
+    not_negative("nearest_values_coefficient", "center", center)
     return 4 * f / (n - f) * (1 + center)
 
 

@@ -307,6 +307,8 @@ def test_refused_numbers():
         sharp.median_resilience(7, 2, 0)
     with pytest.raises(ValueError, match="needs bound >= 0, got bound=nan"):
         sharp.mixing_coefficient(7, 2, math.nan)
+    with pytest.raises(ValueError, match="needs center >= 0, got center=-1"):
+        sharp.nearest_values_coefficient(7, 2, -1.0)
     with pytest.raises(ValueError, match=r"needs n >= 2f \+ 3, got n=6, f=2"):
         sharp.krum_resilience(6, 2)
     with pytest.raises(ValueError, match="needs 1 <= m <= 5, got m=6"):
