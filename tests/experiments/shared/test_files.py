@@ -68,6 +68,15 @@ def test_short_numbers_keep_their_names(number, name):
     assert as_name(number) == name
 
 
+def test_no_letter_is_cut_in_a_picture_after_its_pdf(tmp_path):
+    figure = Figure(figsize=(3, 2), layout="constrained")
+    figure.subplots().set_yticks([0, 1], ["relocated_orthogonal_perturbation", ""], fontsize=7)
+    for ending in ("pdf", "png"):
+        save_figure(figure, tmp_path / f"picture.{ending}", dpi=110)
+    pixels = np.asarray(Image.open(tmp_path / "picture.png").convert("L"))
+    assert pixels[:, :2].min() == 255 and pixels.min() < 50
+
+
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 def test_a_picture_that_is_cut_or_changed_is_not_drawn(tmp_path, ending):
     path = tmp_path / f"picture.{ending}"
