@@ -2,6 +2,7 @@
 
 import functools
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +87,12 @@ def main(options: Options) -> Results:
 def compute(
     options: Options, sizes: Sequence[Size], dataset: data.Dataset, stop: Ask = never
 ) -> Results:
-    """Measures what is not on disk yet."""
+    """Measures what is not on disk yet; warns of attacks that no size of so few honest rows has."""
+    for size in sizes:
+        missed = fixed_attacks(size.f).keys() - fixed_attacks(size.f, size.n)
+        if missed:
+            told = f"n = {size.n}, f = {size.f} leaves too few honest rows for {', '.join(missed)}"
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
 
     def is_missing(size: Size, rule: RuleName) -> bool:
         return bool(unfinished(options.results, [record_of(options, size, rule)]))

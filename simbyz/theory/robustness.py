@@ -132,7 +132,8 @@ def mixing_coefficient(n: int, f: int, bound: float) -> float:
     """
     coefficient_floor(n, f)
     not_negative("mixing_coefficient", "bound", bound)
-    return 8 * f / (n - f) * (bound + 1)
+    # Not 0 times infinity without attackers: of equal rows, such a rule may give anything.
+    return math.inf if math.isinf(bound) else 8 * f / (n - f) * (bound + 1)
 
 
 def adaptive_clipping_coefficient(n: int, f: int, bound: float) -> float:

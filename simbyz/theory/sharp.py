@@ -167,7 +167,8 @@ def mixing_coefficient(n: int, f: int, bound: float) -> float:
     """
     coefficient_floor(n, f)
     not_negative("mixing_coefficient", "bound", bound)
-    return 4 * f / (n - f) * (bound + 1)
+    # Not 0 times infinity without attackers: of equal rows, such a rule may give anything.
+    return math.inf if math.isinf(bound) else 4 * f / (n - f) * (bound + 1)
 
 
 def widest(n: int, f: int, dimension: int | None = None) -> float:

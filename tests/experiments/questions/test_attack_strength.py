@@ -12,6 +12,7 @@ from experiments.attack_strength.__main__ import SMOKE, command, main, plot
 from experiments.attack_strength.measure import bears, fixed_attacks
 from simbyz import records
 from simbyz.attacks import ATTACKS
+from simbyz.sweeps import Stopped
 from tests.support.printed import assert_refused, printed
 
 
@@ -100,6 +101,14 @@ def test_a_stop_keeps_the_rules_that_are_done(tmp_path, monkeypatch, capsys):
     (run,) = records.read_runs(tmp_path).to_dict("records")
     assert run["rule"] == "krum" and run["measured"][0]["step"] == 20
     assert run["measured"][0]["strength"] == np.inf and np.isnan(run["measured"][0]["cosine"])
+
+
+def test_an_attack_that_cannot_be_made_is_named(tmp_path):
+    options = dataclasses.replace(SMOKE, n=(5,), f=(2,), results=tmp_path)
+    sizes, dataset = experiment.prepare(options)
+    with pytest.warns(RuntimeWarning, match="n = 5, f = 2 leaves too few .* for fang_krum"):
+        with pytest.raises(Stopped):
+            experiment.compute(options, sizes, dataset, stop=lambda: True)
 
 
 def test_every_attack_without_a_memory_is_measured():

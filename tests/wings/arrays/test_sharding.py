@@ -11,7 +11,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from simbyz import aggregators, attacks
 from simbyz.attacks.searched.line_search import Search, bracketing, looking_ahead, sequential
+from simbyz.gossip import GossipConfig, Network, graphs, make_gossip, rules
 from simbyz.preaggregators import nearest_neighbor_mixing
+from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
+from simbyz.tasks.problems import quadratic
 from tests.support.compiled import quick_jit
 from tests.support.rules import refer
 
@@ -175,3 +178,42 @@ def test_each_device_climbs(attack: Callable[..., jax.Array]) -> None:
     assert_same_on_each_device(
         functools.partial(attack, jax.random.key(0), num_byzantine=F), STACKS
     )
+
+
+RUNS = {
+    "with a server": lambda task: make_simulator(
+        Config(n=5, f=1, momentum_at=("worker",), local_steps=2, evaluate_every=2),
+        task,
+        aggregators.median,
+        attacks.free_riding(),
+    ),
+    "without": lambda task: make_gossip(
+        GossipConfig(Network(graphs.complete(5), (4,)), rounds=2, evaluate_every=2),
+        task,
+        rules.gts,
+        attacks.sign_flipping,
+    ),
+}
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize("name", RUNS)
+def test_each_device_runs_its_seeds(name: str) -> None:
+    """As docs/scale.md says: with `check_vma=False`."""
+    task = quadratic(jax.random.key(1), 4, D, noise=0.1, heterogeneity=1.0).task
+    simulator = RUNS[name](task)
+    given = Hyperparameters(0.1, worker=Momentum(0.9))
+
+    def run(key: jax.Array) -> jax.Array:
+        state = simulator.initialise(key)
+        state, columns = simulator.advance(state, given, task.data, key, jnp.int32(0), 4)
+        return state, columns
+
+    seeds = jax.random.split(jax.random.key(2), 2)
+    batch = PartitionSpec("device")
+    spread = jax.shard_map(
+        jax.vmap(run), mesh=mesh(), in_specs=batch, out_specs=batch, check_vma=False
+    )
+    got, alone = jax.jit(spread)(seeds), [jax.jit(run)(seed) for seed in seeds]
+    for leaf, *leaves in zip(*map(jax.tree.leaves, (got, *alone)), strict=True):
+        np.testing.assert_allclose(leaf, np.stack(leaves), rtol=1e-5, atol=1e-6)

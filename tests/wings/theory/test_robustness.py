@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +91,8 @@ def test_bounds_by_hand():
     assert multi_krum_coefficient(9, 0, m=9) == 0
     assert least_spread_coefficient(7, 2) == pytest.approx(8 / 3)
     assert mixing_coefficient(5, 1, trimmed_mean_coefficient(5, 1)) == pytest.approx(22 / 3)
+    assert mixing_coefficient(5, 0, 3.0) == 0
+    assert mixing_coefficient(5, 0, math.inf) == mixing_coefficient(5, 1, math.inf) == math.inf
     assert adaptive_clipping_coefficient(7, 3, 1.0) == pytest.approx(7)
     assert coefficient_floor(5, 0) == trimmed_mean_coefficient(5, 0) == 0
 
