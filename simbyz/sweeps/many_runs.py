@@ -21,7 +21,14 @@ from simbyz.simulator.config import check_numbers, one_place
 from simbyz.simulator.metrics import Metrics
 from simbyz.sweeps.checkpoints import Checkpoint, Checkpoints, discard
 from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_compiled, spread
-from simbyz.sweeps.resume import Keeper, digest_of, joined, latest_accuracy, restored
+from simbyz.sweeps.resume import (
+    Keeper,
+    digest_of,
+    digest_of_simulator,
+    joined,
+    latest_accuracy,
+    restored,
+)
 
 # Steps in one call of the compiled program, unless it is told otherwise: results come to the host,
 # and progress is told, in between.
@@ -92,8 +99,8 @@ def sweep(
         goes on from a checkpoint begins with all the steps before it.
       checkpoints: where to keep what is not finished, and to go on from; a run that goes on from
         there has the same bits as one that was never interrupted. One of a run of the same name
-        with another seed or other hyperparameters is not taken, and a warning says so. None:
-        nowhere.
+        with another seed, other hyperparameters or another simulator is not taken, and a warning
+        says so; data of the same shapes are not told apart. None: nowhere.
       stop: asked after each chunk of steps.
 
     Yields:
@@ -134,7 +141,9 @@ def sweep(
         names = [lane.name for lane in lanes]
         program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
         numbers = [digest_of(lane.seed, lane.hyperparameters, dtype) for lane in lanes]
-        keeper = Keeper(checkpoints, names, numbers, devices, **program)
+        any_lane = lanes[0].hyperparameters if lanes else None
+        simulated = functools.partial(digest_of_simulator, simulator, data, any_lane, dtype)
+        keeper = Keeper(checkpoints, names, numbers, devices, simulated, **program)
     return _rounds(
         _Asked(
             simulator=simulator,

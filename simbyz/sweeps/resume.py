@@ -1,10 +1,11 @@
 """Resuming: a sweep's state from chunk to chunk, to a checkpoint and back, bit for bit."""
 
 import dataclasses
+import functools
 import hashlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from simbyz._arrays.stacking import PyTree
 from simbyz.records.provenance import versions
 from simbyz.simulator.metrics import Metrics
+from simbyz.simulator.state import Simulator
 from simbyz.sweeps.checkpoints import Checkpoint, Checkpoints, Header, find, save
 from simbyz.sweeps.lanes import gathered
 
@@ -28,6 +30,7 @@ class Keeper:
         names: Sequence[str],
         numbers: Sequence[str],
         devices: Sequence[jax.Device],
+        simulator: Callable[[], str],
         **program: int | bool,
     ) -> None:
         """Args:
@@ -35,6 +38,7 @@ class Keeper:
           names: of all lanes.
           numbers: their digests, see `digest_of`.
           devices: of the sweep.
+          simulator: its digest, see `digest_of_simulator`.
           program: what else shapes the compiled program.
 
         Raises:
@@ -58,13 +62,23 @@ class Keeper:
         self.checkpoints = dataclasses.replace(
             checkpoints, program={**checkpoints.program, **compiled, **program}
         )
+        self._simulator = simulator
         self._numbers = dict(zip(names, numbers, strict=True))
         self._last: Path | None = None
         self._written = time.monotonic()
 
+    @functools.cached_property
+    def _of_simulator(self) -> Checkpoints:
+        """What tells simulators apart takes a second to find, and where nothing is kept, none."""
+        program = {**self.checkpoints.program, "simulator": self._simulator()}
+        return dataclasses.replace(self.checkpoints, program=program)
+
     def latest(self, names: Sequence[str]) -> Checkpoint | None:
         """The checkpoint to go on from with some of these runs."""
-        self._last, checkpoint = find(self.checkpoints, names, self._numbers)
+        if not self.checkpoints.folder.is_dir():
+            self._last = None
+            return None
+        self._last, checkpoint = find(self._of_simulator, names, self._numbers)
         return checkpoint
 
     def due(self) -> bool:
@@ -93,7 +107,9 @@ class Keeper:
         leaves = [gathered(_data(leaf)) for leaf in jax.tree.leaves(states)]
         arrays = [leaf[:count] for leaf in (*leaves, *jax.tree.leaves(joined(parts)))]
         numbers = {name: self._numbers[name] for name in names}
-        header = Header(tuple(names), step, steps, seconds, dict(self.checkpoints.program), numbers)
+        header = Header(
+            tuple(names), step, steps, seconds, dict(self._of_simulator.program), numbers
+        )
         try:
             self._last = save(self.checkpoints.folder, Checkpoint(header, arrays), self._last)
         except OSError as error:
@@ -111,6 +127,33 @@ def digest_of(seed: int, hyperparameters: PyTree, dtype: np.dtype) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
+def digest_of_simulator(
+    simulator: Simulator, data: PyTree, hyperparameters: PyTree, dtype: np.dtype
+) -> str:
+    """Digest of the programs of the first state and of a step: of the rule, the attack, the model
+    and their options. Data of the same shapes are not told apart.
+
+    Args:
+      simulator: of the sweep.
+      data: of the task.
+      hyperparameters: of a lane.
+      dtype: that they are given in.
+    """
+    key, step, look_ahead = jax.random.key(0), np.int32(0), np.bool_(True)
+    numbers = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), dtype), hyperparameters)
+    initialise, advance = (
+        jax.jit(simulator.initialise),
+        jax.jit(simulator.advance, static_argnums=5),
+    )
+    state, arrays = jax.eval_shape(initialise, key), jax.eval_shape(lambda: data)
+    programs = [
+        initialise.lower(key),
+        advance.lower(state, numbers, arrays, key, step, 1, look_ahead),
+    ]
+    text = "".join(program.as_text() for program in programs)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def restored(
     checkpoint: Checkpoint, names: Sequence[str], states: PyTree, metrics: Metrics
 ) -> tuple[PyTree, Metrics]:
@@ -121,30 +164,18 @@ def restored(
       names: a lane each, devices · width of them.
       states: of any such lanes: tells structure, shapes and types.
       metrics: likewise, for which columns there are.
-
-    Raises:
-      ValueError: the checkpoint is of other shapes.
     """
     rows = [checkpoint.header.runs.index(name) for name in names]
     leaves, structure = jax.tree.flatten(states)
-    columns, structure_of_columns = jax.tree.flatten(metrics)
     devices = leaves[0].shape[0]
     arrays: list[Any] = [
         array[rows].reshape(devices, len(rows) // devices, *array.shape[1:])
         for array in checkpoint.arrays
     ]
     carried, before = arrays[: len(leaves)], arrays[len(leaves) :]
-    expected = [(_data(leaf).shape, _data(leaf).dtype.itemsize) for leaf in leaves]
-    shapes = [(*leaf.shape, checkpoint.header.step) for leaf in columns]
-    if [(array.shape, array.dtype.itemsize) for array in carried] != expected or (
-        [array.shape for array in before] != shapes
-    ):
-        raise ValueError(
-            "the checkpoint is of another simulator: its arrays have other shapes; remove it, or "
-            "tell the simulators apart by the program of Checkpoints"
-        )
     typed = [_typed(array, leaf) for array, leaf in zip(carried, leaves, strict=True)]
-    return jax.tree.unflatten(structure, typed), jax.tree.unflatten(structure_of_columns, before)
+    columns = jax.tree.unflatten(jax.tree.structure(metrics), before)
+    return jax.tree.unflatten(structure, typed), columns
 
 
 def joined(parts: Sequence[Metrics]) -> Metrics:

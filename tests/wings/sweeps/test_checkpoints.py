@@ -1,5 +1,6 @@
 """Checkpoints: one can always be read, what is damaged is named, what was carried comes back."""
 
+import functools
 import itertools
 import os
 import re
@@ -196,16 +197,19 @@ def test_what_no_checkpoint_could_be_read_with_is_refused(tmp_path, changes, mes
 STEPS = 11
 
 
-@pytest.fixture(scope="module")
-def simulator():
+def simulator_of(rule=aggregators.median, attack=attacks.gaussian):
     problem = quadratic(
         jax.random.key(0), 4, 3, smoothness=1.0, convexity=0.5, noise=1.0, heterogeneity=1.0
     )
     config = Config(
         n=6, f=2, momentum_at=("worker", "server"), evaluate_every=2, curvature_window=3
     )
-    made = make_simulator(config, problem.task, aggregators.median, attacks.gaussian)
-    return made, problem.task.data
+    return make_simulator(config, problem.task, rule, attack), problem.task.data
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    return simulator_of()
 
 
 LANES = [
@@ -323,6 +327,22 @@ class TestResuming:
         with pytest.warns(RuntimeWarning, match="not taken: .*: run 0 had another seed or other h"):
             made = swept(simulator, other, checkpoints=where)
         assert_same_bits(swept(simulator, other), made)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"rule": aggregators.trimmed_mean},
+            {"attack": functools.partial(attacks.gaussian, scale=100.0)},
+        ],
+        ids=["rule", "option"],
+    )
+    def test_one_of_another_simulator_is_not_taken(self, simulator, tmp_path, chunks_of_3, change):
+        """Its state and columns have the same shapes; only the program tells."""
+        stopped(simulator, tmp_path, 2)
+        other, where = simulator_of(**change), Checkpoints(tmp_path, 0, {}, lambda run: False)
+        with pytest.warns(RuntimeWarning, match="not taken: .*: simulator was .*, is .* now"):
+            made = swept(other, LANES[:1], checkpoints=where)
+        assert_same_bits(swept(other, LANES[:1]), made)
 
     def test_one_from_before_numbers_were_kept_is_taken(self, simulator, tmp_path, chunks_of_3):
         stopped(simulator, tmp_path, 2)
