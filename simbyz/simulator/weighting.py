@@ -142,9 +142,9 @@ def _draws(config: Config, weights: Weighting) -> list[list[tuple[int, np.ndarra
 def masses_of(config: Config, weights: Weighting, part: Participants) -> jax.Array:
     """The masses of those who take part in a step, in the workers' order."""
     counts, claimed, cap = weights
-    masses = jnp.zeros(config.n).at[: len(counts)].set(jnp.asarray(counts, jnp.float32))
+    masses = jnp.zeros(config.n).at[: len(counts)].set(counts)
     if claimed is not None and config.byzantine:
-        masses = masses.at[part.identities.byzantine].set(jnp.asarray(claimed, jnp.float32))
+        masses = masses.at[part.identities.byzantine].set(claimed)
     return (masses if cap is None else jnp.minimum(masses, cap))[part.workers]
 
 

@@ -67,6 +67,15 @@ def test_a_step_through_a_chain():
         np.testing.assert_allclose(state.parameters, expected, rtol=1e-5)
 
 
+def test_shares_keep_their_digits_in_double_precision():
+    shares = np.array([0.1, 0.2, 0.3, 0.3, 0.7])  # none of which is a float32
+    config = Config(n=5, f=1)
+    with jax.enable_x64(True):
+        part = participants(config, jax.random.key(0), 0)
+        got = masses_of(config, by_counts(shares[:4], claimed=shares[4]), part)
+    np.testing.assert_allclose(got, shares, rtol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("claim", "cap", "masses"),
     [
