@@ -21,7 +21,7 @@ import numpy as np
 from simbyz._arrays.checks import integer, not_negative, random_key, require
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import mean_rows, means_of_chosen, sum_rows
+from simbyz._arrays.moments import means_of_chosen, sure_mean, sure_mean_rows
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import are_finite
 from simbyz._arrays.scales import OwnLengths, own_lengths
@@ -185,31 +185,18 @@ def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax
     Returns:
       (⌈n/s⌉, d); the last is the mean of the rows that are left.
     """
-    n, d = stack.shape
-    if n > MAX_NETWORK_ROWS:
-        ordered = stack[order]
-        full = n - n % bucket_size
-        whole = _sure_mean_over(1, ordered[:full].reshape(-1, bucket_size, d))
-        if full == n:
-            return whole
-        return jnp.concatenate([whole, _sure_mean_over(0, ordered[full:])[None]])
-    means = []
-    for start in range(0, n, bucket_size):
-        rows = [stack[member] for member in order[start : start + bucket_size]]
-        shares = [row / len(rows) for row in rows]
-        means.append(_where_finite(mean_rows(rows), sum_rows(shares).astype(stack.dtype)))
-    return jnp.stack(means)
 
+    def mean_of(members: jax.Array) -> jax.Array:
+        if len(members) > MAX_NETWORK_ROWS:
+            return sure_mean(stack[members])
+        return sure_mean_rows([stack[member] for member in members])
 
-def _sure_mean_over(axis: int, rows: jax.Array) -> jax.Array:
-    return _where_finite(jnp.mean(rows, axis), jnp.sum(rows / rows.shape[axis], axis))
-
-
-def _where_finite(mean: jax.Array, of_shares: jax.Array) -> jax.Array:
-    """The mean, and in its place the sum of shares where the sum of rows was no float. Both in one
-    pass, which takes less time than to look whether the second is needed.
-    """
-    return jnp.where(jnp.isfinite(mean), mean, of_shares)
+    n = len(stack)
+    full = n - n % bucket_size
+    # One after the other: written out, they take twice as long on a CPU, and five times to compile.
+    at_once = None if jax.default_backend() == "cpu" else n // bucket_size
+    whole = jax.lax.map(mean_of, order[:full].reshape(-1, bucket_size), batch_size=at_once)
+    return whole if full == n else jnp.concatenate([whole, mean_of(order[full:])[None]])
 
 
 def _shortened(

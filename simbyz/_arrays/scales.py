@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from simbyz._arrays.chunks import in_mesh
 from simbyz._arrays.redo import redo_if
@@ -19,6 +20,18 @@ LEAST, MOST = 2.0**-80, 2.0**80
 def wide(values: jax.Array) -> jax.Array:
     """The values in at least float32."""
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def part_of(n: int) -> float:
+    """Such a part of n floats, a power of two, that the sum of them is a float."""
+    return 0.5 ** (n.bit_length() + 1)
+
+
+def hidden_part(n: int, dtype: DTypeLike) -> jax.Array:
+    """`part_of` () behind a barrier: of a power of two that it knows, XLA multiplies the sum
+    instead, which then is none.
+    """
+    return jax.lax.optimization_barrier(jnp.asarray(part_of(n), dtype))
 
 
 def unit_of(size: jax.Array) -> jax.Array:

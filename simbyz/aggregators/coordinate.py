@@ -19,7 +19,7 @@ from simbyz._arrays import moments
 from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import bearable, in_part, mean_rows, weighted_mean
+from simbyz._arrays.moments import bearable, in_part, mean_rows, sure_mean_rows, weighted_mean
 from simbyz._arrays.ranks.closest import (
     bounds_of_closest,
     mean_of_closest,
@@ -96,21 +96,13 @@ def _median(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Halves:
 
     def rule(stack: jax.Array) -> jax.Array:
         rows = sorted_rows(stack, [low, high])
-        return rows[low] if low == high else mean_rows([rows[low], rows[high]])
-
-    def again(stack: jax.Array) -> jax.Array:
-        rows = sorted_by_columns(stack)
-        return mean_rows([rows[low], rows[high]])
-
-    def aggregate() -> jax.Array:
-        row = by_pieces(rule)(stack)
-        return row if low == high else repaired(row, lambda rows: in_part(again, rows), stack)
+        return rows[low] if low == high else sure_mean_rows([rows[low], rows[high]])
 
     def weights() -> jax.Array:
         rows = sorted_rows(stack, [low, high])
         return shares_between(stack, rows[low], rows[high])
 
-    return Halves(lambda: unravel(aggregate()), weights)
+    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
 
 
 median, median_selection = halves(_median)
@@ -138,17 +130,13 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
             stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
             return mean_of_ranks(stack, f, n - f - 1).astype(stack.dtype)
         rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
-        return mean_rows(rows[f : n - f])
-
-    def aggregate() -> jax.Array:
-        row = by_pieces(rule)(stack)
-        return repaired(row, lambda rows: trimmed_mean_by_sorting(rows, f), stack)
+        return sure_mean_rows(rows[f : n - f])
 
     def weights() -> jax.Array:
         rows = sorted_rows(stack, [f, n - f - 1])
         return shares_between(stack, rows[f], rows[n - f - 1])
 
-    return Halves(lambda: unravel(aggregate()), weights)
+    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
 
 
 trimmed_mean, trimmed_mean_selection = halves(_trimmed_mean)
@@ -311,11 +299,6 @@ def _closest_to(
     return Halves(lambda: unravel(aggregate()), weights)
 
 
-def trimmed_mean_by_sorting(stack: jax.Array, f: int) -> jax.Array:
-    """`trimmed_mean` (d,) of rows (n, d) that are too large for the sum of them."""
-    return in_part(lambda part: mean_rows(sorted_by_columns(part)[f : len(part) - f]), stack)
-
-
 def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: int) -> jax.Array:
     """`trimmed_mean` (d,) of the rows (n, d) and as many copies of one more (d,), by the network of
     the n rows alone.
@@ -327,13 +310,14 @@ def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: i
     n = len(stack)
     end = min(copies, f)
     low, middle, high = range(f - end, f), range(f, n - f), range(n - f, n - f + end)
+    row = jnp.where(jnp.isnan(row), jnp.inf, row)
     rows = sorted_rows(stack, [*low, *middle, *high], [middle])
     ends = [rows[rank] for rank in (*low, *high)]
     kept = [rows[rank] for rank in middle]
     for k in range(end, end + copies):
         value = row if k < copies else jnp.maximum(row, ends[k - copies])
         kept.append(jnp.minimum(ends[k], value) if k < 2 * end else value)
-    return mean_rows(kept)
+    return sure_mean_rows(kept)
 
 
 # Coordinates of a piece.

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.scales import hidden_part
 
 # Rows that one compiled expression adds up.
 BLOCK = 64
@@ -61,16 +62,18 @@ def _ranks_with_tangents(
 
 def mean_of_ranks(stack: jax.Array, first: int, last: int) -> jax.Array:
     """The mean of x_(first) ... x_(last) in each coordinate of an (n, d) stack without NaN, in at
-    least float32. Of equal values at an end, each counts with the same share.
+    least float32, with what `sure_mean_rows` says. Of equal values at an end, each counts with the
+    same share.
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    part = hidden_part(len(stack), dtype)
     low, high = values_of_ranks(jax.lax.stop_gradient(stack), (first, last))
 
     def number(chosen: Callable[[jax.Array], jax.Array]) -> jax.Array:
         return sum_of(lambda row: chosen(row).astype(jnp.int32), stack)
 
     def total(chosen: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        return sum_of(lambda row: jnp.where(chosen(row), row, 0).astype(dtype), stack)
+        return sum_of(lambda row: jnp.where(chosen(row), row, 0).astype(dtype) * part, stack)
 
     at_low, at_high = number(lambda row: row == low), number(lambda row: row == high)
     kept_low = jnp.minimum(number(lambda row: row <= low), last + 1) - first
@@ -81,7 +84,7 @@ def mean_of_ranks(stack: jax.Array, first: int, last: int) -> jax.Array:
     ends = ends + jnp.where(
         high > low, total(lambda row: row == high) * (kept_high / at_high).astype(dtype), 0
     )
-    return (inside + ends) / (last + 1 - first)
+    return (inside + ends) / ((last + 1 - first) * part)
 
 
 def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Array:

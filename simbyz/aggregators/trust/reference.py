@@ -27,14 +27,10 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import Lengths, lengths_to, safe_sqrt, whole_share
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.redo import redo_if, repaired
+from simbyz._arrays.redo import redo_if
 from simbyz._arrays.scales import are_usual, unit_of_rows, unit_where_unusual, wide
 from simbyz._arrays.stacking import Row, Updates, ravel, row_like
-from simbyz.aggregators.coordinate import (
-    trimmed_mean,
-    trimmed_mean_by_sorting,
-    trimmed_mean_with_copies,
-)
+from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_with_copies
 from simbyz.aggregators.spectral import draw_coordinates
 
 __all__ = [
@@ -178,18 +174,12 @@ def _foundation_fl(
     require_rule("foundation_fl", rule)
 
     def aggregate() -> jax.Array:
-        def of_all(
-            rule: Callable[[jax.Array, int], jax.Array], stack: jax.Array, middle: jax.Array
-        ) -> jax.Array:
-            copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
-            row = rule(jnp.concatenate([stack, copied]), f)
-            require_shape(f"the rule {name_of(rule)}", row, stack.shape[1:], "an aggregate (d,)")
-            return row
-
-        if rule is not trimmed_mean:
-            return of_all(rule, stack, middle)
-        row = trimmed_mean_with_copies(stack, stack[middle], copies, f)
-        return repaired(row, functools.partial(of_all, trimmed_mean_by_sorting), stack, middle)
+        if rule is trimmed_mean:
+            return trimmed_mean_with_copies(stack, stack[middle], copies, f)
+        copied = jnp.broadcast_to(stack[middle], (copies, stack.shape[1]))
+        row = rule(jnp.concatenate([stack, copied]), f)
+        require_shape(f"the rule {name_of(rule)}", row, stack.shape[1:], "an aggregate (d,)")
+        return row
 
     return Halves(
         lambda: unravel(aggregate()), lambda: jnp.ones(n).at[middle].add(copies) / (n + copies)
