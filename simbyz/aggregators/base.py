@@ -12,7 +12,7 @@ from simbyz._arrays.calling import asked
 from simbyz._arrays.checks import require as require
 from simbyz._arrays.halves import Halves, core_of, share_a_core
 from simbyz._arrays.halves import halves as halves
-from simbyz._arrays.moments import mean_of_chosen
+from simbyz._arrays.moments import mean_of_chosen, weighted_mean
 from simbyz._arrays.stacking import PyTree
 from simbyz._arrays.stacking import aggregate as aggregate
 from simbyz._arrays.stacking import ravel as ravel
@@ -59,6 +59,19 @@ def together(
         return rule(updates, f, **asked(rule, known)), weights
 
     return both
+
+
+def mean_by(
+    weights: jax.Array,
+    total: jax.Array | float,
+    stack: jax.Array,
+    unravel: Callable[[jax.Array], PyTree],
+) -> Halves:
+    """The halves of a rule that averages the rows by weights (n,) of a total ()."""
+    return Halves(
+        lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
+        lambda: weights / total,
+    )
 
 
 def mean_of_some(

@@ -71,7 +71,17 @@ def _geometric_median(
     """
     stack, unravel = ravel(updates)
     require("geometric_median", len(stack), f, 2, 1)
-    center, weights = _weiszfeld(stack, smoothing, iterations, start)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    if start == "zeros":
+        first = None
+    elif start == "mean":
+        finite = lengths_to(None, stack).finite
+        first = weighted_mean(stack, finite.astype(dtype), jnp.sum(finite))
+    elif start == "median":
+        first = middle_row(stack).astype(dtype)
+    else:
+        raise unknown_start("geometric_median", start)
+    center, weights = weiszfeld("geometric_median", stack, first, smoothing, iterations)
     return Halves(
         lambda: unravel(center.astype(stack.dtype)),
         lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
@@ -247,23 +257,6 @@ def _at_least_one(rule: str, iterations: int) -> int:
     return iterations
 
 
-def _weiszfeld(
-    stack: jax.Array, smoothing: float | jax.Array, iterations: int, start: str
-) -> tuple[jax.Array, jax.Array]:
-    """The last centre (d,), and the weights (n,) whose weighted mean it is."""
-    dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    if start == "zeros":
-        center = None
-    elif start == "mean":
-        finite = lengths_to(None, stack).finite
-        center = weighted_mean(stack, finite.astype(dtype), jnp.sum(finite))
-    elif start == "median":
-        center = middle_row(stack).astype(dtype)
-    else:
-        raise unknown_start("geometric_median", start)
-    return weiszfeld("geometric_median", stack, center, smoothing, iterations)
-
-
 def unknown_start(rule: str, start: str) -> ValueError:
     return ValueError(f'{rule} knows the starts "mean", "zeros" and "median", got {start!r}')
 
@@ -315,11 +308,22 @@ def clipped_around(
     """`centered_clipping` of a stack (n, d) around a row (d,), zero if None."""
     start = jnp.zeros_like(stack[0]) if center is None else center
     moved, kept = _clipped_steps(rule, stack, radius, iterations, start, center is None)
+    return moved_center(moved, kept, stack, unravel)
+
+
+def moved_center(
+    moved: jax.Array,
+    kept: jax.Array,
+    stack: jax.Array,
+    unravel: Callable[[jax.Array], PyTree],
+) -> Halves:
+    """The halves of a rule that moves a centre to (d,): the rows' weights are in proportion to
+    numbers (n,), equal ones if all of these are 0.
+    """
 
     def weights() -> jax.Array:
         total = jnp.sum(kept)
-        equal = 1 / len(stack)
-        shares = jnp.where(total > 0, kept / jnp.where(total > 0, total, 1), equal)
+        shares = jnp.where(total > 0, kept / jnp.where(total > 0, total, 1), 1 / len(stack))
         return jax.lax.stop_gradient(shares)
 
     return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)

@@ -8,8 +8,6 @@ product is enough for any number of weights, and eigenvectors are those of n × 
 Non-finite values: a row at a distance that is not finite from half of the others has weight 0.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +16,8 @@ from simbyz._arrays.checks import floor_of_product, integer, not_negative, rando
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import distances_between, squared_distances, squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_mean
-from simbyz._arrays.stacking import PyTree, Updates, ravel
+from simbyz._arrays.stacking import Updates, ravel
+from simbyz.aggregators.base import mean_by
 
 __all__ = ["caf", "caf_selection", "dnc", "dnc_selection", "filter_l2", "filter_l2_selection"]
 
@@ -48,7 +46,27 @@ def _caf(updates: Updates, f: int) -> Halves:
       it has no answer, here the mean.
     """
     stack, unravel = ravel(updates)
-    return _mean_by(_caf_weights(stack, f), stack, unravel)
+    n = len(stack)
+    f = require("caf", n, f, 2, 1)
+    squares, good = _clean(squared_distances(stack))
+    start = good.astype(squares.dtype)
+    Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+    def goes_on(carry: Carry) -> jax.Array:
+        weights, _, _, turn = carry
+        return (jnp.sum(weights) > n - 2 * f) & (turn < n)
+
+    def turn(carry: Carry) -> Carry:
+        weights, least, best, turn = carry
+        value, shares = _top_direction(squares, weights)
+        better = value < least
+        fewer = jnp.where(weights > 0, weights * (1 - shares), 0)
+        return fewer, jnp.where(better, value, least), jnp.where(better, weights, best), turn + 1
+
+    # A while_loop has no reverse-mode derivative, and needs none: its input carries no derivative.
+    infinity = first_carry(jnp.asarray(jnp.inf, squares.dtype), stack)
+    _, _, best, _ = jax.lax.while_loop(goes_on, turn, (start, infinity, start, jnp.asarray(0)))
+    return mean_by(best, jnp.sum(best), stack, unravel)
 
 
 caf, caf_selection = halves(_caf)
@@ -81,7 +99,29 @@ def _filter_l2(updates: Updates, f: int, *, deviation: float | jax.Array = 0.0) 
       the iterate of smallest λ instead of the last.
     """
     stack, unravel = ravel(updates)
-    return _mean_by(_filter_weights(stack, f, deviation), stack, unravel)
+    n = len(stack)
+    f = require("filter_l2", n, f, 2, 1)
+    not_negative("filter_l2", "deviation", deviation)
+    distances, unit = distances_between(stack)
+    squares, good = _clean(distances)
+    bound = jnp.asarray(deviation, squares.dtype) * unit  # whose square may be no float
+    Carry = tuple[jax.Array, jax.Array, jax.Array]
+
+    def goes_on(carry: Carry) -> jax.Array:
+        _, turn, stopped = carry
+        return ~stopped & (turn < n)
+
+    def turn(carry: Carry) -> Carry:
+        weights, turn, _ = carry
+        value, shares = _top_direction(squares, weights)
+        fewer = jnp.where(weights > 0, weights * (1 - shares), 0)
+        stops = ~(jnp.sqrt(value) > bound) | (jnp.sum(fewer) < n - 2 * f)
+        return jnp.where(stops, weights, fewer), turn + 1, stops
+
+    start = first_carry((good.astype(squares.dtype), jnp.asarray(False)), stack)
+    weights, _, _ = jax.lax.while_loop(goes_on, turn, (start[0], jnp.asarray(0), start[1]))
+    weights = jax.lax.stop_gradient(weights)
+    return mean_by(weights, jnp.sum(weights), stack, unravel)
 
 
 filter_l2, filter_l2_selection = halves(_filter_l2)
@@ -125,7 +165,40 @@ def _dnc(
       is not drawn; a large finite value is seen only if its coordinate is drawn.
     """
     stack, unravel = ravel(updates)
-    return _mean_by(_dnc_rows(stack, f, key, iterations, sample, c), stack, unravel)
+    n, d = stack.shape
+    f = require("dnc", n, f, 2, 1)
+    iterations, sample = integer("iterations", iterations), integer("sample", sample)
+    not_negative("dnc", "c", c)
+    random_key("dnc", key)
+    dropped = floor_of_product(c, f) if c < n else n
+    if iterations < 1 or sample < 1 or not 0 <= dropped < n:
+        raise ValueError(
+            "dnc needs iterations >= 1, sample >= 1 and 0 <= c f < n, got "
+            f"iterations={iterations}, sample={sample}, c={c}, n={n}, f={f}"
+        )
+    rows = jax.lax.stop_gradient(stack)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
+    finite = jnp.isfinite(squared_norms(rows).values)
+
+    def keep(rows: jax.Array) -> jax.Array:
+        """1 for the rows that this iteration keeps, 0 for the others, (n,)."""
+        squares, good = _clean(squared_distances(rows))
+        good = good & finite
+        _, shares = _top_direction(squares, good.astype(squares.dtype))
+        order = jnp.argsort(jnp.where(good, shares, jnp.inf))
+        return jnp.zeros(n, dtype).at[order[: n - dropped]].set(1)
+
+    def draw_and_keep(key: jax.Array) -> jax.Array:
+        return keep(rows[:, draw_coordinates(key, d, sample)])
+
+    if sample >= d:
+        kept = keep(rows)
+    else:
+        votes = jnp.sum(jax.lax.map(draw_and_keep, jax.random.split(key, iterations)), axis=0)
+        # Nor may a row that is not finite be kept least rarely, where c f is less than f.
+        votes = jnp.where(finite, votes, -1)
+        kept = (votes == jnp.max(votes)).astype(dtype)
+    return mean_by(kept, jnp.sum(kept), stack, unravel)
 
 
 dnc, dnc_selection = halves(_dnc)
@@ -143,16 +216,6 @@ def draw_coordinates(key: jax.Array, d: int, sample: int) -> jax.Array:
     starts, sizes = jnp.asarray(ends[:-1]), jnp.asarray(np.diff(ends))
     places = starts + jax.random.randint(within, (sample,), 0, sizes)
     return (places + jax.random.randint(around, (), 0, d)) % d
-
-
-def _mean_by(
-    weights: jax.Array, stack: jax.Array, unravel: Callable[[jax.Array], PyTree]
-) -> Halves:
-    total = jnp.sum(weights)
-    return Halves(
-        lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
-        lambda: weights / total,
-    )
 
 
 def _clean(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -183,90 +246,3 @@ def _top_direction(squares: jax.Array, weights: jax.Array) -> tuple[jax.Array, j
     # Exactly 1 for the farthest row: XLA may divide by multiplying with a rounded reciprocal.
     shares = jnp.where(along < largest, along / jnp.where(largest > 0, largest, 1), 1)
     return values[-1] * scale, jnp.square(shares)
-
-
-def _caf_weights(stack: jax.Array, f: int) -> jax.Array:
-    n = len(stack)
-    f = require("caf", n, f, 2, 1)
-    squares, good = _clean(squared_distances(stack))
-    start = good.astype(squares.dtype)
-    Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-
-    def goes_on(carry: Carry) -> jax.Array:
-        weights, _, _, turn = carry
-        return (jnp.sum(weights) > n - 2 * f) & (turn < n)
-
-    def turn(carry: Carry) -> Carry:
-        weights, least, best, turn = carry
-        value, shares = _top_direction(squares, weights)
-        better = value < least
-        fewer = jnp.where(weights > 0, weights * (1 - shares), 0)
-        return fewer, jnp.where(better, value, least), jnp.where(better, weights, best), turn + 1
-
-    # A while_loop has no reverse-mode derivative, and needs none: its input carries no derivative.
-    infinity = first_carry(jnp.asarray(jnp.inf, squares.dtype), stack)
-    _, _, best, _ = jax.lax.while_loop(goes_on, turn, (start, infinity, start, jnp.asarray(0)))
-    return best
-
-
-def _filter_weights(stack: jax.Array, f: int, deviation: float | jax.Array) -> jax.Array:
-    n = len(stack)
-    f = require("filter_l2", n, f, 2, 1)
-    not_negative("filter_l2", "deviation", deviation)
-    distances, unit = distances_between(stack)
-    squares, good = _clean(distances)
-    bound = jnp.asarray(deviation, squares.dtype) * unit  # whose square may be no float
-    Carry = tuple[jax.Array, jax.Array, jax.Array]
-
-    def goes_on(carry: Carry) -> jax.Array:
-        _, turn, stopped = carry
-        return ~stopped & (turn < n)
-
-    def turn(carry: Carry) -> Carry:
-        weights, turn, _ = carry
-        value, shares = _top_direction(squares, weights)
-        fewer = jnp.where(weights > 0, weights * (1 - shares), 0)
-        stops = ~(jnp.sqrt(value) > bound) | (jnp.sum(fewer) < n - 2 * f)
-        return jnp.where(stops, weights, fewer), turn + 1, stops
-
-    start = first_carry((good.astype(squares.dtype), jnp.asarray(False)), stack)
-    weights, _, _ = jax.lax.while_loop(goes_on, turn, (start[0], jnp.asarray(0), start[1]))
-    return jax.lax.stop_gradient(weights)
-
-
-def _dnc_rows(
-    stack: jax.Array, f: int, key: jax.Array, iterations: int, sample: int, c: float
-) -> jax.Array:
-    """1 for the rows that are averaged, 0 for the others, (n,)."""
-    n, d = stack.shape
-    f = require("dnc", n, f, 2, 1)
-    iterations, sample = integer("iterations", iterations), integer("sample", sample)
-    not_negative("dnc", "c", c)
-    random_key("dnc", key)
-    dropped = floor_of_product(c, f) if c < n else n
-    if iterations < 1 or sample < 1 or not 0 <= dropped < n:
-        raise ValueError(
-            "dnc needs iterations >= 1, sample >= 1 and 0 <= c f < n, got "
-            f"iterations={iterations}, sample={sample}, c={c}, n={n}, f={f}"
-        )
-    stack = jax.lax.stop_gradient(stack)
-    dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    finite = jnp.isfinite(squared_norms(stack).values)
-
-    def keep(rows: jax.Array) -> jax.Array:
-        squares, good = _clean(squared_distances(rows))
-        good = good & finite
-        _, shares = _top_direction(squares, good.astype(squares.dtype))
-        order = jnp.argsort(jnp.where(good, shares, jnp.inf))
-        return jnp.zeros(n, dtype).at[order[: n - dropped]].set(1)
-
-    if sample >= d:
-        return keep(stack)
-
-    def draw_and_keep(key: jax.Array) -> jax.Array:
-        return keep(stack[:, draw_coordinates(key, d, sample)])
-
-    votes = jnp.sum(jax.lax.map(draw_and_keep, jax.random.split(key, iterations)), axis=0)
-    # Nor may a row that is not finite be kept least rarely, where c f is less than f.
-    votes = jnp.where(finite, votes, -1)
-    return (votes == jnp.max(votes)).astype(dtype)

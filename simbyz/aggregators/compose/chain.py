@@ -74,8 +74,8 @@ def chain(*parts: Callable[..., PyTree]) -> Callable[..., PyTree]:
         keys = list(jax.random.split(key, num_keys)) if several else [key] * num_keys
         return _in_turn(parts, updates, f, keys, given)
 
-    core.__name__ = f"chain({', '.join(_name(part) for part in parts)})"
-    core.__doc__ = f"The rule {', then '.join(_name(part) for part in parts)}."
+    core.__name__ = f"chain({', '.join(name_of(part) for part in parts)})"
+    core.__doc__ = f"The rule {', then '.join(name_of(part) for part in parts)}."
     vars(core).update(__signature__=signature, parts=parts)  # what it asks for depends on its parts
     return halves(core)[0]
 
@@ -101,7 +101,7 @@ def _in_turn(
         try:
             yield
         except ValueError as error:
-            n, name = len(ravel(updates)[0]), _name(parts[number])
+            n, name = len(ravel(updates)[0]), name_of(parts[number])
             place = f"part {number + 1} of {len(parts)}, {name}, of a chain given n={n}"
             raise ValueError(f"{error} ({place})") from error
 
@@ -142,9 +142,3 @@ def _both(part: Callable[..., PyTree], updates: PyTree, f: int, options: dict[st
         raise ValueError("rows have weights in what is made by `halves` alone")
 
     return Halves(lambda: result, weights)
-
-
-def _name(part: Callable[..., Any]) -> str:
-    while isinstance(part, functools.partial):
-        part = part.func
-    return getattr(part, "__name__", repr(part))

@@ -61,7 +61,16 @@ def _clipped_clustering(
       row of NaN the distance 2 from all: it then fills one of the two clusters alone.
     """
     stack, unravel = ravel(updates)
-    norms, middle, chosen = _clustered(stack, f, history, linkage)
+    require("clipped_clustering", len(stack), f, 2, 1)
+    if linkage not in ("average", "single"):
+        raise ValueError(
+            f'clipped_clustering knows the linkages "average" and "single", got {linkage!r}'
+        )
+    lengths = lengths_to(None, stack)
+    norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
+    before = [] if history is None else [_known_norms(history).astype(norms.dtype) * lengths.unit]
+    chosen = _larger_cluster(_angles(stack, lengths), lengths.finite, linkage)
+    middle = median_of_known(jnp.concatenate([norms, *before]))
     return Halves(
         lambda: unravel(_mean_of_shortened(stack, norms, middle, chosen).astype(stack.dtype)),
         lambda: chosen / jnp.maximum(jnp.sum(chosen), 1),
@@ -165,24 +174,6 @@ def _known_norms(history: jax.Array | np.ndarray) -> jax.Array:
             f"{known.dtype} of shape {known.shape}"
         )
     return known
-
-
-def _clustered(
-    stack: jax.Array, f: int, history: jax.Array | np.ndarray | None, linkage: str
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The norms (n,), their median with the history's, in their unit, and which rows are averaged
-    (n,).
-    """
-    require("clipped_clustering", len(stack), f, 2, 1)
-    if linkage not in ("average", "single"):
-        raise ValueError(
-            f'clipped_clustering knows the linkages "average" and "single", got {linkage!r}'
-        )
-    lengths = lengths_to(None, stack)
-    norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
-    before = [] if history is None else [_known_norms(history).astype(norms.dtype) * lengths.unit]
-    chosen = _larger_cluster(_angles(stack, lengths), lengths.finite, linkage)
-    return norms, median_of_known(jnp.concatenate([norms, *before])), chosen
 
 
 def _mean_of_shortened(

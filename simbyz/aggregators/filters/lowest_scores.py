@@ -145,7 +145,22 @@ def _faba(updates: Updates, f: int) -> Halves:
     Convention: farthest from the mean with the row itself, or without it, is the same row.
     """
     stack, unravel = ravel(updates)
-    return mean_of_some(stack, _faba_rows(stack, f), unravel)
+    n = len(stack)
+    f = require("faba", n, f, 2, 1)
+    # With squared distances D, ||x_i - μ||² is the mean of D_ij over the rows j that are left,
+    # minus a number that is the same for all i: no other rows' digits enter.
+    squares = squared_distances(stack)
+    # A row that is not finite is far from all others, and the others from that row alone.
+    squares = jnp.minimum(squares, jnp.finfo(squares.dtype).max / n)
+
+    def remove(left: jax.Array, _: None) -> tuple[jax.Array, None]:
+        scores = jnp.sum(jnp.where(left[None, :], squares, 0), axis=1)
+        farthest = jnp.argmax(jnp.where(left, scores, -1))
+        return left.at[farthest].set(False), None
+
+    everyone = first_carry(jnp.ones(n, dtype=bool), stack)
+    left, _ = jax.lax.scan(remove, everyone, length=f)
+    return mean_of_some(stack, jnp.argsort(~left)[: n - f], unravel)
 
 
 faba, faba_selection = halves(_faba)
@@ -190,23 +205,3 @@ def lowest(scores: jax.Array, count: int) -> jax.Array:
     """The places (count,) of the lowest scores (n,), a NaN counting as +inf."""
     # A NaN would be sorted behind +inf: among bad rows, which is first must not depend on it.
     return jnp.argsort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[:count]
-
-
-def _faba_rows(stack: jax.Array, f: int) -> jax.Array:
-    """With squared distances D, ||x_i - μ||² is the mean of D_ij over the rows j that are left,
-    minus a number that is the same for all i: no other rows' digits enter.
-    """
-    n = len(stack)
-    f = require("faba", n, f, 2, 1)
-    squares = squared_distances(stack)
-    # A row that is not finite is far from all others, and the others from that row alone.
-    squares = jnp.minimum(squares, jnp.finfo(squares.dtype).max / n)
-
-    def remove(left: jax.Array, _: None) -> tuple[jax.Array, None]:
-        scores = jnp.sum(jnp.where(left[None, :], squares, 0), axis=1)
-        farthest = jnp.argmax(jnp.where(left, scores, -1))
-        return left.at[farthest].set(False), None
-
-    everyone = first_carry(jnp.ones(n, dtype=bool), stack)
-    left, _ = jax.lax.scan(remove, everyone, length=f)
-    return jnp.argsort(~left)[: n - f]

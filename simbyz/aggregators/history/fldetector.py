@@ -7,10 +7,9 @@ import jax.numpy as jnp
 
 from simbyz._arrays.checks import integer, require
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.base import StatefulRule, mean_by
 from simbyz.aggregators.history.records import finite_only
 
 EXACT = jax.lax.Precision.HIGHEST
@@ -78,10 +77,7 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
             )
         weights = wide((~state.found & finite_only(stack)[1]).astype(stack.dtype))
         total = jnp.maximum(jnp.sum(weights), 1)
-        return Halves(
-            lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
-            lambda: weights / total,
-        )
+        return mean_by(weights, total, stack, unravel)
 
     def learn(
         state: Trail,

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import divided, wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.base import StatefulRule, mean_by
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
 
 MOST = 0.99  # of a weight before its logarithm is taken
@@ -57,10 +56,7 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
         weights = jnp.where(jnp.any(weights > 0), weights, finite)
         total = jnp.sum(weights)
         total = jnp.where(total > 0, total, 1)
-        return Halves(
-            lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
-            lambda: weights / total,
-        )
+        return mean_by(weights, total, stack, unravel)
 
     def learn(
         state: jax.Array, stack: jax.Array, aggregate: jax.Array, *, workers: Workers = None

@@ -12,10 +12,9 @@ from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
-from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.base import StatefulRule, mean_by
 from simbyz.aggregators.history.records import Workers, kept, of
 
 
@@ -115,10 +114,7 @@ def adaptive_federated_averaging(
         shares, _, _ = found(jax.lax.stop_gradient(stack), state, workers)
         total = jnp.sum(shares)
         total = jnp.where(total > 0, total, 1)
-        return Halves(
-            lambda: unravel(weighted_mean(stack, shares, total).astype(stack.dtype)),
-            lambda: shares / total,
-        )
+        return mean_by(shares, total, stack, unravel)
 
     def learn(
         state: Reputation, stack: jax.Array, aggregate: jax.Array, *, workers: Workers = None

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from simbyz._arrays.checks import integer, not_negative, number, reached, require
 from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.base import StatefulRule, mean_by
 from simbyz.aggregators.history.records import finite_only
 
 
@@ -108,10 +107,7 @@ def safeguard(
             )
         weights = wide((state.good & finite_only(stack)[1]).astype(stack.dtype))
         total = jnp.maximum(jnp.sum(weights), 1)
-        return Halves(
-            lambda: unravel(weighted_mean(stack, weights, total).astype(stack.dtype)),
-            lambda: weights / total,
-        )
+        return mean_by(weights, total, stack, unravel)
 
     def learn(state: Watch, stack: jax.Array, aggregate: jax.Array) -> Watch:
         rows, finite = finite_only(wide(stack))

@@ -9,9 +9,7 @@ gradient flows through the chosen rows alone.
 """
 
 import math
-from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import require
@@ -62,7 +60,16 @@ def _minimum_diameter_averaging(updates: Updates, f: int) -> Halves:
       Genuinely distributed Byzantine machine learning, PODC 2020.
     Convention: also called Brute (the paper's program) and MDA (ByzFL); they enumerate subsets.
     """
-    return _mean_of_subset(_diameter_subset, updates, f)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = require("minimum_diameter_averaging", n, f, 2, 1)
+    if f > MOST_LEFT_OUT:
+        raise ValueError(
+            f"minimum_diameter_averaging needs f <= {MOST_LEFT_OUT}, got n={n}, f={f}:"
+            f" {math.comb(n, f):,} subsets"
+        )
+    chosen = first_subset_of_smallest_diameter(squared_distances(stack), n - f)
+    return mean_of_some(stack, jnp.flatnonzero(chosen, size=n - f), unravel)
 
 
 minimum_diameter_averaging, minimum_diameter_averaging_selection = halves(
@@ -89,7 +96,14 @@ def _minimum_variance_averaging(updates: Updates, f: int) -> Halves:
     Reference: LPD-EPFL's programs (robust-collaborative-learning, 2022); no paper of its own.
     Convention: they enumerate subsets.
     """
-    return _mean_of_subset(_variance_subset, updates, f)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = _require_few_subsets("minimum_variance_averaging", n, f)
+    distances = squared_distances(stack)
+    # No sum may overflow, nor meet inf · 0. Rows that far apart are never together.
+    largest = jnp.finfo(distances.dtype).max / n**2
+    chosen = first_subset_of_smallest_sum(jnp.minimum(distances, largest), n - f)
+    return mean_of_some(stack, jnp.flatnonzero(chosen, size=n - f), unravel)
 
 
 minimum_variance_averaging, minimum_variance_averaging_selection = halves(
@@ -119,36 +133,14 @@ def _smea(updates: Updates, f: int) -> Halves:
     Convention: the true eigenvalue. ByzFL takes one step of the power method from a random vector
       for it, and so chooses another subset, most often a worse one.
     """
-    return _mean_of_subset(_spectral_subset, updates, f)
+    stack, unravel = ravel(updates)
+    n = len(stack)
+    f = _require_few_subsets("smea", n, f)
+    chosen = subset_of_smallest_top_eigenvalue(squared_distances(stack), n - f)
+    return mean_of_some(stack, jnp.flatnonzero(chosen, size=n - f), unravel)
 
 
 smea, smea_selection = halves(_smea)
-
-
-def _diameter_subset(stack: jax.Array, f: int) -> jax.Array:
-    n = len(stack)
-    f = require("minimum_diameter_averaging", n, f, 2, 1)
-    if f > MOST_LEFT_OUT:
-        raise ValueError(
-            f"minimum_diameter_averaging needs f <= {MOST_LEFT_OUT}, got n={n}, f={f}:"
-            f" {math.comb(n, f):,} subsets"
-        )
-    return first_subset_of_smallest_diameter(squared_distances(stack), n - f)
-
-
-def _variance_subset(stack: jax.Array, f: int) -> jax.Array:
-    n = len(stack)
-    f = _require_few_subsets("minimum_variance_averaging", n, f)
-    distances = squared_distances(stack)
-    # No sum may overflow, nor meet inf · 0. Rows that far apart are never together.
-    largest = jnp.finfo(distances.dtype).max / n**2
-    return first_subset_of_smallest_sum(jnp.minimum(distances, largest), n - f)
-
-
-def _spectral_subset(stack: jax.Array, f: int) -> jax.Array:
-    n = len(stack)
-    f = _require_few_subsets("smea", n, f)
-    return subset_of_smallest_top_eigenvalue(squared_distances(stack), n - f)
 
 
 def _require_few_subsets(rule: str, n: int, f: int) -> int:
@@ -159,12 +151,3 @@ def _require_few_subsets(rule: str, n: int, f: int) -> int:
             f" {math.comb(n, f):,} subsets"
         )
     return f
-
-
-def _mean_of_subset(
-    subset: Callable[[jax.Array, int], jax.Array], updates: Updates, f: int
-) -> Halves:
-    """The halves of a rule that averages a subset, (n, d), f -> (n,) booleans, of n - f rows."""
-    stack, unravel = ravel(updates)
-    chosen = subset(stack, f)
-    return mean_of_some(stack, jnp.flatnonzero(chosen, size=len(stack) - f), unravel)

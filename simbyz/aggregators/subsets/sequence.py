@@ -17,7 +17,7 @@ from simbyz._arrays.lengths import (
 )
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
-from simbyz.aggregators.center import moved_by
+from simbyz.aggregators.center import moved_by, moved_center
 
 __all__ = ["sequential_centered_clipping", "sequential_centered_clipping_selection"]
 
@@ -92,13 +92,7 @@ def _sequential_centered_clipping(
 
     first = first_carry((start, jnp.zeros(n, dtype)), stack)
     moved, kept = jax.lax.fori_loop(0, buckets, move, first)
-
-    def weights() -> jax.Array:
-        total = jnp.sum(kept)
-        shares = jnp.where(total > 0, kept / jnp.where(total > 0, total, 1), 1 / n)
-        return jax.lax.stop_gradient(shares)
-
-    return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)
+    return moved_center(moved, kept, stack, unravel)
 
 
 sequential_centered_clipping, sequential_centered_clipping_selection = halves(

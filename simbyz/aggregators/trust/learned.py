@@ -11,7 +11,7 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, Updates, ravel, row_like
-from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.base import StatefulRule, mean_by
 from simbyz.aggregators.history.records import Workers, finite_only, kept, of
 from simbyz.aggregators.trust.root import Root, loss_at, losses_after, require_root
 
@@ -74,10 +74,7 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
         rows = jax.lax.stop_gradient(stack)
         losses = losses_after(root, rows, unravel)
         _, weights = trust(state, rows, workers, losses)
-        return Halves(
-            lambda: unravel(weighted_mean(stack, weights, 1.0).astype(stack.dtype)),
-            lambda: weights,
-        )
+        return mean_by(weights, 1.0, stack, unravel)
 
     def learn(
         state: jax.Array,
@@ -91,10 +88,7 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
         trusted, _ = trust(state, stack, workers, losses)
         return kept(workers, state, trusted)
 
-    def start(zeros: jax.Array, *, n: int) -> jax.Array:
-        return jnp.full(n, 1 / n, wide(zeros).dtype)
-
-    return StatefulRule(halves(_bant)[0], start, learn)
+    return StatefulRule(halves(_bant)[0], _equal_trust, learn)
 
 
 def fedlaw(
@@ -170,10 +164,7 @@ def fedlaw(
         stack, unravel = ravel(updates)
         count = size(len(stack), f)
         weights = learned(state, jax.lax.stop_gradient(stack), root, workers, count, unravel)
-        return Halves(
-            lambda: unravel(weighted_mean(stack, weights, 1.0).astype(stack.dtype)),
-            lambda: weights,
-        )
+        return mean_by(weights, 1.0, stack, unravel)
 
     def learn(
         state: jax.Array,
@@ -190,10 +181,12 @@ def fedlaw(
         some = jnp.any(weights > 0)
         return kept(workers, state, jnp.where(some, weights * jnp.sum(old), old))
 
-    def start(zeros: jax.Array, *, n: int) -> jax.Array:
-        return jnp.full(n, 1 / n, wide(zeros).dtype)
+    return StatefulRule(halves(_fedlaw)[0], _equal_trust, learn)
 
-    return StatefulRule(halves(_fedlaw)[0], start, learn)
+
+def _equal_trust(zeros: jax.Array, *, n: int) -> jax.Array:
+    """In n workers before the first step, (n,)."""
+    return jnp.full(n, 1 / n, wide(zeros).dtype)
 
 
 def _most(cap: float | jax.Array, count: int) -> int:

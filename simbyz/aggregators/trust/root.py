@@ -23,6 +23,7 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.stacking import PyTree, Row, Updates, ravel, row_like
 from simbyz.aggregators.base import mean_of_some
 from simbyz.aggregators.coordinate import average
+from simbyz.aggregators.filters.lowest_scores import lowest
 
 __all__ = [
     "BY_ROOT",
@@ -98,7 +99,7 @@ def _zeno(updates: Updates, f: int, *, root: Root, penalty: float | jax.Array = 
     squares, unit = squared_norms(rows)
     # By a unit at a time, since its square may be no float, nor that of a row.
     scores = after + penalty / unit * squares / unit
-    return mean_of_some(stack, _lowest(scores, len(stack) - f), unravel)
+    return mean_of_some(stack, lowest(scores, len(stack) - f), unravel)
 
 
 zeno, zeno_selection = halves(_zeno)
@@ -146,7 +147,7 @@ def _loss_function_rejection(
 
     # The loss with all rows is the same of each. One that is lost without a row, too, is not its.
     losses = jax.lax.map(without, jnp.arange(n))
-    left = _lowest(-jnp.where(jnp.isnan(losses), jnp.inf, losses), n - f)
+    left = lowest(-jnp.where(jnp.isnan(losses), jnp.inf, losses), n - f)
     if rule is average:
         return mean_of_some(stack, left, unravel)
     return Halves(
@@ -160,7 +161,3 @@ loss_function_rejection, loss_function_rejection_selection = halves(_loss_functi
 BY_ROOT: dict[str, Callable[..., PyTree]] = {
     rule.__name__: rule for rule in (zeno, loss_function_rejection)
 }
-
-
-def _lowest(scores: jax.Array, count: int) -> jax.Array:
-    return jnp.argsort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[:count]

@@ -39,8 +39,6 @@ __all__ = [
     "weighted_median_selection",
 ]
 
-Start = Literal["mean", "zeros", "median"]
-
 
 def _weighted_average(updates: Updates, f: int = 0, *, masses: ArrayLike) -> Halves:
     """The weighted mean: Σ m_i x_i / Σ m_i. One bad row of any mass moves it anywhere.
@@ -114,7 +112,7 @@ def _weighted_geometric_median(
     masses: ArrayLike,
     smoothing: float | jax.Array = 0.1,
     iterations: int = 3,
-    start: Start = "zeros",
+    start: Literal["mean", "zeros", "median"] = "zeros",
 ) -> Halves:
     """The point of least Σ m_i ||x_i - z||, by smoothed Weiszfeld iterations.
 
@@ -143,7 +141,28 @@ def _weighted_geometric_median(
     stack, unravel = ravel(updates)
     require("weighted_geometric_median", len(stack), f, 2, 1)
     known = checked_masses("weighted_geometric_median", masses, len(stack), stack.dtype)
-    center, weights = _pulled(stack, known, smoothing, iterations, start)
+    # Lengths are in a unit of the middle row, whatever the masses: rows beside which most of the
+    # mass would have no squares are none.
+    lengths = own_lengths(jax.lax.stop_gradient(stack))
+    sizes = jnp.log2(lengths.values) - jnp.log2(lengths.units)
+    order = jnp.argsort(sizes)
+    up_to = jnp.cumsum(known[order])
+    middle = sizes[order][jnp.argmax(2 * up_to >= up_to[-1])]
+    reach = jnp.finfo(sizes.dtype).maxexp // 2
+    far = jnp.isfinite(middle) & ~(sizes < middle + reach)
+    near = jnp.where(far[:, None], jnp.nan, stack)
+    if start == "zeros":
+        first = None
+    elif start == "mean":
+        present = jnp.where(lengths_to(None, near).finite, known, 0)
+        first = weighted_mean(near, present, jnp.sum(present))
+    elif start == "median":
+        first = weighted_middle_row(near, known).astype(known.dtype)
+    else:
+        raise unknown_start("weighted_geometric_median", start)
+    center, weights = weiszfeld(
+        "weighted_geometric_median", near, first, smoothing, iterations, known
+    )
     return Halves(
         lambda: unravel(center.astype(stack.dtype)),
         lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
@@ -195,36 +214,6 @@ def checked_masses(
     # A quarter, as the inverse of the largest power there is would be flushed to 0.
     power = largest / (4 * mantissa)
     return known / jnp.where(power > 0, power, 1)
-
-
-def _pulled(
-    stack: jax.Array,
-    masses: jax.Array,
-    smoothing: float | jax.Array,
-    iterations: int,
-    start: Start,
-) -> tuple[jax.Array, jax.Array]:
-    """The last centre (d,) of Weiszfeld's iterations, and the weights (n,) that gave it."""
-    # Lengths are in a unit of the middle row, whatever the masses: rows beside which most of the
-    # mass would have no squares are none.
-    lengths = own_lengths(jax.lax.stop_gradient(stack))
-    sizes = jnp.log2(lengths.values) - jnp.log2(lengths.units)
-    order = jnp.argsort(sizes)
-    up_to = jnp.cumsum(masses[order])
-    middle = sizes[order][jnp.argmax(2 * up_to >= up_to[-1])]
-    reach = jnp.finfo(sizes.dtype).maxexp // 2
-    far = jnp.isfinite(middle) & ~(sizes < middle + reach)
-    stack = jnp.where(far[:, None], jnp.nan, stack)
-    if start == "zeros":
-        center = None
-    elif start == "mean":
-        present = jnp.where(lengths_to(None, stack).finite, masses, 0)
-        center = weighted_mean(stack, present, jnp.sum(present))
-    elif start == "median":
-        center = weighted_middle_row(stack, masses).astype(masses.dtype)
-    else:
-        raise unknown_start("weighted_geometric_median", start)
-    return weiszfeld("weighted_geometric_median", stack, center, smoothing, iterations, masses)
 
 
 WEIGHTED = {
