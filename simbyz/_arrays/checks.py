@@ -31,6 +31,27 @@ def integer(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an int, got {value!r}") from error
 
 
+def at_least(name: str, value: Any, least: int) -> int:
+    """The value as an int that is not below the least.
+
+    Raises:
+      TypeError: it is no int.
+      ValueError: it is below.
+    """
+    number = integer(name, value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def needs_at_least(of: str, name: str, value: Any, least: int) -> int:
+    """`at_least`, of what a rule or its like needs."""
+    number = integer(name, value)
+    if number < least:
+        raise ValueError(f"{of} needs {name} >= {least}, got {name}={number}")
+    return number
+
+
 def require(rule: str, n: int, f: int, slope: int, offset: int) -> int:
     """The checked f, if n >= slope · f + offset; these are static ints, so this runs at trace time.
 

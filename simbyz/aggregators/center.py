@@ -11,7 +11,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require
+from simbyz._arrays.checks import needs_at_least, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import Reached, middle_row, squared_distances_to, squared_norms
 from simbyz._arrays.halves import Halves, halves
@@ -250,13 +250,6 @@ def _fed_nga(updates: Updates, f: int) -> Halves:
 fed_nga, fed_nga_selection = halves(_fed_nga)
 
 
-def _at_least_one(rule: str, iterations: int) -> int:
-    iterations = integer("iterations", iterations)
-    if iterations < 1:
-        raise ValueError(f"{rule} needs iterations >= 1, got iterations={iterations}")
-    return iterations
-
-
 def unknown_start(rule: str, start: str) -> ValueError:
     return ValueError(f'{rule} knows the starts "mean", "zeros" and "median", got {start!r}')
 
@@ -275,7 +268,8 @@ def weiszfeld(
     Raises:
       ValueError: iterations < 1.
     """
-    iterations, dtype = _at_least_one(rule, iterations), jnp.promote_types(stack.dtype, jnp.float32)
+    iterations = needs_at_least(rule, "iterations", iterations, 1)
+    dtype = jnp.promote_types(stack.dtype, jnp.float32)
     reach = given_length("smoothing", rule, smoothing, dtype)
     if center is None:
         known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
@@ -340,7 +334,7 @@ def _clipped_steps(
     """The last centre (d,), and numbers (n,) in proportion to each row's coefficient in it, from a
     first one that is known to be zero or is not.
     """
-    iterations = _at_least_one(rule, iterations)
+    iterations = needs_at_least(rule, "iterations", iterations, 1)
     n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
     reach = given_length("radius", rule, radius, dtype)
 

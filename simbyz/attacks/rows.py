@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import name_of
-from simbyz._arrays.checks import integer, one_number
+from simbyz._arrays.checks import at_least, integer, one_number
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import PyTree, row_like
@@ -20,10 +20,7 @@ def count(num_byzantine: int) -> int:
       TypeError: not an integer, or traced.
       ValueError: negative.
     """
-    num_byzantine = integer("num_byzantine", num_byzantine)
-    if num_byzantine < 0:
-        raise ValueError(f"num_byzantine must be at least 0, got {num_byzantine}")
-    return num_byzantine
+    return at_least("num_byzantine", num_byzantine, 0)
 
 
 def repeat(row: jax.Array, num_byzantine: int) -> jax.Array:

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.checks import at_least, flag
 from simbyz.data import cache
 
 SPLITS = {"train": "train", "test": "test"}
@@ -65,9 +65,7 @@ class Dataset:
     notice: str = ""
 
     def __post_init__(self) -> None:
-        classes = integer("num_classes", self.num_classes)
-        if classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {classes}")
+        classes = at_least("num_classes", self.num_classes, 2)
         flag("flip", self.flip)
         for split in SPLITS:
             inputs, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.checks import at_least, flag, integer
 from simbyz.gossip.networks.network import Network
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.simulator import Config
@@ -71,8 +71,7 @@ class GossipConfig:
             raise ValueError(f"exchange takes {', '.join(EXCHANGES)}, got {self.exchange!r}")
         for name in FLAGS:
             flag(name, getattr(self, name))
-        if integer("rounds", self.rounds) < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        at_least("rounds", self.rounds, 1)
         if self.tracking and (self.exchange != "after" or self.momentum or self.local_steps > 1):
             raise ValueError(
                 'tracking needs exchange="after", momentum=False and local_steps=1: it exchanges '

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require_floats, require_shape
+from simbyz._arrays.checks import at_least, require_floats, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
 
@@ -21,8 +21,7 @@ def template_of(task: Task) -> tuple[PyTree, PyTree]:
       ValueError: `initialise` returns something else, or parameters that are not floats;
         batch_size is below 1.
     """
-    if integer("the task's batch_size", task.batch_size) < 1:
-        raise ValueError(f"the task's batch_size must be at least 1, got {task.batch_size}")
+    at_least("the task's batch_size", task.batch_size, 1)
     made = jax.eval_shape(task.initialise, jax.eval_shape(jax.random.key, 0))
     parameters, model_state = _pair("initialise", "(parameters, model_state)", made)
     leaves = jax.tree.leaves(parameters)

@@ -21,7 +21,7 @@ and all coordinates are h V, and that is at most (h - 1) D² / 2.
 import math
 from collections.abc import Callable
 
-from simbyz._arrays.checks import integer, not_negative, require
+from simbyz._arrays.checks import at_least, integer, not_negative, require
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     coefficient_floor,
@@ -178,10 +178,10 @@ def widest(n: int, f: int, dimension: int | None = None) -> float:
       ValueError: n < 2f + 1, or d < 1.
     """
     coefficient_floor(n, f)
-    if dimension is not None and integer("dimension", dimension) < 1:
-        raise ValueError(f"dimension must be at least 1, got {dimension}")
     across = math.sqrt(n - f - 1)
-    return across if dimension is None else min(across, math.sqrt(dimension))
+    if dimension is None:
+        return across
+    return min(across, math.sqrt(at_least("dimension", dimension, 1)))
 
 
 def trimmed_mean_resilience(n: int, f: int, dimension: int | None = None) -> float:

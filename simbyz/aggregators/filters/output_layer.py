@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require, require_callable
+from simbyz._arrays.checks import needs_at_least, require, require_callable
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to, safe_sqrt
@@ -65,9 +65,7 @@ def _lfighter(
     stack, unravel = ravel(updates)
     n = len(stack)
     require("lfighter", n, f, 2, 1)
-    iterations = integer("iterations", iterations)
-    if iterations < 1:
-        raise ValueError(f"lfighter needs iterations >= 1, got iterations={iterations}")
+    iterations = needs_at_least("lfighter", "iterations", iterations, 1)
     if neurons is None:
         vectors = stack[:, :, None]
     else:

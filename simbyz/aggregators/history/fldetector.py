@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require
+from simbyz._arrays.checks import needs_at_least, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Updates, ravel
@@ -62,10 +62,8 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
     Convention: the paper starts training anew without whom it found; here it goes on. The gap
       statistic is Tibshirani's for one cluster against two, with squared distances.
     """
-    if integer("window", window) < 1:
-        raise ValueError(f"fldetector needs window >= 1, got window={window}")
-    if integer("references", references) < 2:
-        raise ValueError(f"fldetector needs references >= 2, got references={references}")
+    needs_at_least("fldetector", "window", window, 1)
+    needs_at_least("fldetector", "references", references, 2)
 
     def _fldetector(updates: Updates, f: int = 0, *, state: Trail) -> Halves:
         stack, unravel = ravel(updates)

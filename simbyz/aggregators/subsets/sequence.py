@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import integer, random_key, require
+from simbyz._arrays.checks import needs_at_least, random_key, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
@@ -65,11 +65,7 @@ def _sequential_centered_clipping(
     stack, unravel = ravel(updates)
     n = len(stack)
     require("sequential_centered_clipping", n, f, 2, 1)
-    bucket_size = integer("bucket_size", bucket_size)
-    if bucket_size < 1:
-        raise ValueError(
-            f"sequential_centered_clipping needs bucket_size >= 1, got bucket_size={bucket_size}"
-        )
+    bucket_size = needs_at_least("sequential_centered_clipping", "bucket_size", bucket_size, 1)
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     start = jnp.zeros_like(stack[0]) if center is None else row_like(center, updates, stack)
     start = start.astype(dtype)

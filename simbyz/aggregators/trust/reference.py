@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import name_of, require_rule
 from simbyz._arrays.checks import (
     integer,
+    needs_at_least,
     not_negative,
     number,
     random_key,
@@ -299,9 +300,7 @@ def _most_central(stack: jax.Array, f: int, m: int | None) -> tuple[jax.Array, i
     """The row farthest from the nearer extreme, and the number of copies."""
     n = len(stack)
     require("foundation_fl", n, f, 2, 1)
-    m = n // 2 if m is None else integer("m", m)
-    if m < 0:
-        raise ValueError(f"foundation_fl needs m >= 0, got m={m}")
+    m = n // 2 if m is None else needs_at_least("foundation_fl", "m", m, 0)
     stack = wide(jax.lax.stop_gradient(stack))
     finite = jnp.isfinite(squared_norms(stack).values)
     highest = _extreme(jnp.maximum, stack, finite, -jnp.inf)

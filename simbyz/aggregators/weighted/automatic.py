@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require
+from simbyz._arrays.checks import needs_at_least, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import middle_row
 from simbyz._arrays.halves import Halves, halves
@@ -58,9 +58,7 @@ def _autogm(
     stack, unravel = ravel(updates)
     n = len(stack)
     require("autogm", n, f, 2, 1)
-    rounds = integer("rounds", rounds)
-    if rounds < 1:
-        raise ValueError(f"autogm needs rounds >= 1, got rounds={rounds}")
+    rounds = needs_at_least("autogm", "rounds", rounds, 1)
     center = wide(middle_row(stack))
     scale = jax.lax.stop_gradient(middle_length(lengths_to(center, stack)))
     if penalty is None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import OF_ROOT, require_rule, signature_of_all
-from simbyz._arrays.checks import integer, number
+from simbyz._arrays.checks import at_least, number
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import mean_and_deviation
@@ -60,9 +60,7 @@ def sensitivity_curve(
     """
     require_rule("sensitivity_curve", rule, OF_ROOT)
     number("reach", reach, "positive and finite", lambda one: 0 < one < math.inf)
-    evaluations = integer("evaluations", evaluations)
-    if evaluations < 1:
-        raise ValueError(f"evaluations must be at least 1, got {evaluations}")
+    evaluations = at_least("evaluations", evaluations, 1)
 
     def attack(key: jax.Array, honest: PyTree, num_byzantine: int, **known: Any) -> PyTree:
         del key

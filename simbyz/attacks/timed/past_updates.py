@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, number, reached
+from simbyz._arrays.checks import needs_at_least, not_negative, number, reached
 from simbyz._arrays.scales import length_of, own_lengths, unit_where_unusual
 from simbyz.attacks.base import StatefulAttack
 
@@ -60,9 +60,7 @@ def poisoned_fl(
     Convention: there G is the change of the model, here its gradient, the signs being random;
       programs send what they computed in the first step; the 99 % are by the normal approximation.
     """
-    if integer("period", period) < 1:
-        raise ValueError(f"poisoned_fl needs period >= 1, got period={period}")
-    period = reached("period", period)
+    period = reached("period", needs_at_least("poisoned_fl", "period", period, 1))
     for name, value in {"factor": factor, "shrink": shrink, "least": least}.items():
         not_negative("poisoned_fl", name, value)
     number("shrink", shrink, "from 0 to 1", lambda one: one <= 1)
@@ -129,8 +127,7 @@ def xfed(spread: float | jax.Array = 1.0, *, window: int = 10) -> StatefulAttack
       median and median absolute deviation of past updates and the direction is the inverse unit
       vector is said there; how they are put together could not be verified.
     """
-    if integer("window", window) < 1:
-        raise ValueError(f"xfed needs window >= 1, got window={window}")
+    needs_at_least("xfed", "window", window, 1)
     not_negative("xfed", "spread", spread)
 
     def start(dimension: int) -> tuple[jax.Array, jax.Array]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, number, reached
+from simbyz._arrays.checks import at_least, integer, number, reached
 from simbyz._arrays.stacking import PyTree
 from simbyz.attacks.base import Attack, StatefulAttack, check, with_memory
 
@@ -35,10 +35,8 @@ def intermittent(
     inner = with_memory(attack)
     if integer("period", period) < 1 or not 0 <= integer("active", active) <= period:
         raise ValueError(f"0 <= active <= period is needed, got period={period}, active={active}")
-    if integer("first", first) < 0:
-        raise ValueError(f"first must be at least 0, got {first}")
     period, active = reached("period", period), reached("active", active)
-    first = reached("first", first)
+    first = reached("first", at_least("first", first, 0))
 
     def start(dimension: int) -> tuple[jax.Array, PyTree]:
         return jnp.int32(0), inner.start(dimension)

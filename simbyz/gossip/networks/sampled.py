@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import at_least, integer
 from simbyz.gossip.networks.network import nodes_of
 
 
@@ -34,8 +34,7 @@ class Sampled:
             raise ValueError(
                 f"degree must be from 1 to n - 1 = {self.n - 1}, got degree={self.degree}"
             )
-        if integer("f", self.f) < 0:
-            raise ValueError(f"f must be at least 0, got {self.f}")
+        at_least("f", self.f, 0)
         object.__setattr__(self, "byzantine", nodes_of(self.n, self.byzantine))
 
     def draw(self, key: jax.Array, count: int | None = None) -> jax.Array:

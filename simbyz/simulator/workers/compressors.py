@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import flag, integer, number
+from simbyz._arrays.checks import at_least, flag, number
 from simbyz._arrays.ranks.long_rows import only_largest
 from simbyz._arrays.scales import divided, own_lengths, unit_of
 
@@ -32,12 +32,6 @@ class Compressor(NamedTuple):
     limit: Callable[[int], float] = lambda d: math.inf
 
 
-def _count(name: str, value: int) -> int:
-    if integer(name, value) < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return value
-
-
 def _fits(name: str, k: int, d: int) -> None:
     if k > d:
         raise ValueError(f"{name} keeps at most all d={d} coordinates, got k={k}")
@@ -51,7 +45,7 @@ def top_k(k: int) -> Compressor:
 
     Reference: Stich, Cordonnier and Jaggi, Sparsified SGD with memory, NeurIPS 2018.
     """
-    _count("k", k)
+    at_least("k", k, 1)
 
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:
         _fits("top_k", k, vectors.shape[1])
@@ -78,7 +72,7 @@ def rand_k(k: int, *, shared: bool = True, scaled: bool = True) -> Compressor:
     Reference: Stich, Cordonnier and Jaggi, NeurIPS 2018; one mask for all is of Gupta et al.,
       arXiv 2508.17129.
     """
-    _count("k", k)
+    at_least("k", k, 1)
     shared, scaled = flag("shared", shared), flag("scaled", scaled)
 
     def mask(key: jax.Array, d: int) -> jax.Array:
@@ -110,7 +104,7 @@ def quantise(levels: int) -> Compressor:
     Reference: Alistarh, Grubic, Li, Tomioka and Vojnovic, QSGD, NeurIPS 2017. Bits are those of a
       float, and of a sign and a level a coordinate, without the paper's Elias code.
     """
-    if _count("levels", levels) > 2**31 - 1:
+    if at_least("levels", levels, 1) > 2**31 - 1:
         raise ValueError(f"levels must be at most 2^31 - 1, a sign and 31 bits, got {levels}")
 
     def compress(key: jax.Array, workers: jax.Array, vectors: jax.Array) -> jax.Array:

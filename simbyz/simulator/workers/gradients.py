@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import asks_for
-from simbyz._arrays.checks import integer, random_key, require_callable, require_shape
+from simbyz._arrays.checks import at_least, random_key, require_callable, require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
@@ -86,8 +86,7 @@ def batches_of_steps(
       ValueError: num_steps below 0.
     """
     random_key("a run", key)
-    if integer("num_steps", num_steps) < 0:
-        raise ValueError(f"num_steps must be at least 0, got {num_steps}")
+    at_least("num_steps", num_steps, 0)
     k = config.local_steps
     batches = draw_batches(config, task, data, key, first_step * k, num_steps * k)
     if k == 1:

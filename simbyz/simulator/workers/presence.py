@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.calling import name_of, takes
-from simbyz._arrays.checks import integer, reached, require_callable, require_shape
+from simbyz._arrays.checks import at_least, integer, reached, require_callable, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.keys import PRESENCE, of_step
 from simbyz.simulator.participation import Round
@@ -39,9 +39,7 @@ def by_chance(probability: float | jax.Array, *, stream: int = 0) -> Present:
     independent of each other if their streams are different numbers.
     """
     in_unit("probability", probability)
-    if integer("stream", stream) < 0:
-        raise ValueError(f"stream must be at least 0, got {stream}")
-    if stream >= 2**32:
+    if at_least("stream", stream, 0) >= 2**32:
         raise ValueError(f"stream must be below 2^32, as it is folded into a key, got {stream}")
 
     def present(key: jax.Array, step: jax.Array, workers: jax.Array) -> jax.Array:
@@ -129,8 +127,7 @@ def late(steps: int) -> Sender:
     Cost: as many vectors a worker as steps.
     Reference: Agarwal and Duchi, Distributed delayed stochastic optimization, NeurIPS 2011.
     """
-    if integer("steps", steps) < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+    at_least("steps", steps, 0)
 
     def init(parameters: jax.Array, workers: int) -> jax.Array:
         return jnp.zeros((workers, steps, parameters.size))

@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, number
+from simbyz._arrays.checks import at_least, integer, number
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import NOT_NEGATIVE
 from simbyz.simulator.keys import NOISE, of_step
@@ -82,8 +82,7 @@ def epsilon(
     """
     if not 1 <= integer("batch_size", batch_size) <= integer("examples", examples):
         raise ValueError(f"1 <= batch_size <= examples is needed, got {batch_size}, {examples}")
-    if integer("steps", steps) < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+    at_least("steps", steps, 0)
     number("delta", delta, "in (0, 1)", lambda one: 0 < one < 1)
     number("multiplier", multiplier, *NOT_NEGATIVE)
     if steps == 0:

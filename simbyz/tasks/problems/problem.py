@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import at_least, integer
 from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
 
@@ -121,8 +121,7 @@ def _scaled(rows: np.ndarray, size: float) -> np.ndarray:
 
 
 def require_constants(*, dimension: int, smoothness: float, convexity: float, noise: float) -> None:
-    if integer("dimension", dimension) < 1:
-        raise ValueError(f"dimension must be at least 1, got {dimension}")
+    at_least("dimension", dimension, 1)
     if not 0 < convexity <= smoothness < np.inf:
         raise ValueError(
             "constants must satisfy 0 < convexity <= smoothness, got "
