@@ -26,10 +26,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.calling import asked, asks_for, name_of, require_known, require_of_updates
-from simbyz._arrays.checks import random_key, require_callable, require_shape
+from simbyz._arrays.calling import asks_for, name_of
+from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, in_types_of, unraveller
@@ -44,17 +43,14 @@ from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
 from simbyz.gossip.networks.conditions import check_conditions
 from simbyz.gossip.networks.sampled import Sampled
 from simbyz.gossip.state import GossipState, Tracking
-from simbyz.simulator import Hyperparameters, Simulator, metrics
-from simbyz.simulator.keys import EVALUATE, INITIALISE, WORKERS, of_step
+from simbyz.simulator import Simulator, metrics
+from simbyz.simulator.keys import EVALUATE, WORKERS, of_step
 from simbyz.simulator.metrics import Column, Metrics, metrics_of
-from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
+from simbyz.simulator.participation import Round, Schedule, batches_in_a_step
+from simbyz.simulator.server import check_rule
 from simbyz.simulator.state import Parts, simulator_of
 from simbyz.simulator.step import sender_of
-from simbyz.simulator.workers.gradients import (
-    Relabel,
-    check_relabel,
-    make_gradients,
-)
+from simbyz.simulator.workers.gradients import Relabel, check_relabel, make_gradients
 from simbyz.simulator.workers.sender import Sender, Sent, Take
 from simbyz.tasks.returned import checked_accuracy, template_of
 from simbyz.tasks.task import Task
@@ -135,11 +131,6 @@ def make_gossip(
     edges = told.edges_of(networks)
     model_state = {}
 
-    def initialise(key: jax.Array) -> Any:
-        random_key("a run", key)
-        parameters, _ = task.initialise(jax.random.fold_in(key, INITIALISE))
-        return start(ravel_pytree(parameters)[0], model_state)
-
     def start(parameters: jax.Array, model_state: PyTree) -> Any:
         given = jnp.asarray(parameters)
         shape = computing, dimension
@@ -158,24 +149,6 @@ def make_gossip(
         zeros = jnp.zeros(shape)
         tracking = Tracking(zeros, zeros, jnp.zeros((), bool)) if config.tracking else None
         return GossipState(points, points, sender.init(points[0], computing), memory, tracking)
-
-    def round(
-        state: GossipState,
-        hyperparameters: Hyperparameters,
-        key: jax.Array,
-        step: jax.Array,
-        look_ahead: jax.Array | bool = True,
-    ) -> Round:
-        return begin(
-            workers,
-            schedule,
-            hyperparameters,
-            key,
-            step,
-            look_ahead,
-            aggregate=None,
-            model_state=model_state,
-        )
 
     def mix(vectors: jax.Array, memory: PyTree, round: Round, first: int) -> Exchanged:
         """All exchanges of vectors (h, d) in a step, numbered from the first on."""
@@ -250,12 +223,9 @@ def make_gossip(
             "step": round.step,
             "hyperparameters": round.hyperparameters,
         }
-        own = {name: column(**asked(column, values)) for name, column in columns.items()}
-        for name, value in own.items():
-            require_shape(f"column {name!r}", value, (), "a scalar")
         known = describe(state, round.step, round.rate, accuracy)
         known[1].update(told.listening(heard) if config.study else {})
-        known[1].update({name: jnp.asarray(value, jnp.float32) for name, value in own.items()})
+        known[1].update(metrics.scalars(columns, values, columns))
         known[0]["loss"] = jnp.mean(sent.losses[:h])
         if config.certify:
             known[0]["coefficient"] = jnp.max(heard.coefficient)
@@ -296,15 +266,17 @@ def make_gossip(
             absent |= set(told.LISTENING)
         return metrics_of(workers, base, own | dict.fromkeys(absent, jnp.float32(jnp.nan)))
 
-    def points(state: GossipState, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
-        if not config.nesterov:
-            return state.parameters
-        now = round(state, hyperparameters, jax.random.key(0), step)
-        return sender.ahead(state.parameters, state.senders, now)
-
-    unevaluated = (np.full(h, np.nan, np.float32),)
-    parts = Parts(initialise, start, round, step, evaluate, unevaluated, finish, points)
-    return simulator_of(parts, workers, task, gradients, unravel, (computing, dimension))
+    parts = Parts(
+        start=start,
+        aggregate=lambda state: None,
+        step=step,
+        evaluate=evaluate,
+        unevaluated=(np.full(h, np.nan, np.float32),),
+        finish=finish,
+        ahead=lambda state, round: sender.ahead(state.parameters, state.senders, round),
+    )
+    shape = computing, dimension
+    return simulator_of(parts, workers, task, schedule, gradients, unravel, shape)
 
 
 def _check(
@@ -322,11 +294,7 @@ def _check(
         raise TypeError(f"task must be a Task, got {type(task).__name__}")
     if isinstance(rule, StatefulRule):
         raise TypeError("a node's rule has no memory: give a function of (updates, f)")
-    require_of_updates("rule", rule, "simbyz.gossip.rules.gts")
-    require_known(f"the rule {name_of(rule)}", rule, ASKED_AT_A_NODE)
-    if selection is not None:
-        require_callable("selection", selection, "simbyz.gossip.rules.gts_selection")
-        require_known(f"the selection {name_of(selection)}", selection, ASKED_AT_A_NODE)
+    check_rule(rule, selection, ASKED_AT_A_NODE, "simbyz.gossip.rules.gts")
     if asks_for(rule, "loss_of") and (config.exchange == "gradients" or config.tracking):
         raise ValueError(
             f"{name_of(rule)} compares losses of parameters, and here what nodes exchange is made "

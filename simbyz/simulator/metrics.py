@@ -135,12 +135,17 @@ def judged(
 ) -> dict[str, jax.Array]:
     """The columns that are of the test set."""
     known = dict(zip(OF_TEST_SET, (predicted, labels), strict=True))
-    return _scalars(columns, known, [name for name in columns if judges(columns[name])])
+    return scalars(columns, known, [name for name in columns if judges(columns[name])])
 
 
-def _scalars(
+def scalars(
     columns: Mapping[str, Column], values: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, jax.Array]:
+    """The values of these columns, of the values that each asks for.
+
+    Raises:
+      ValueError: one is no scalar.
+    """
     found = {name: columns[name](**asked(columns[name], values)) for name in names}
     for name, value in found.items():
         require_shape(f"column {name!r}", value, (), "a scalar")
@@ -356,7 +361,7 @@ def tell(
         of_kinds = (None, None) if weights is None else weights
         more_told = (honest, attack, *of_kinds, round.step, round.hyperparameters)
         values = seen._asdict() | dict(zip(TOLD, more_told, strict=True))
-        own = _scalars(more, values, [name for name in more if name not in of_test_set])
+        own = scalars(more, values, [name for name in more if name not in of_test_set])
         return metrics_of(config, columns, {**own, **of_test_set}), new
 
     return in_rounds(config, round.part, of)

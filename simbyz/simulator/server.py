@@ -11,7 +11,7 @@ of a gradient, and would go uphill: chain it with `optax.scale(-1.0)`. Weight de
 the optimiser, as in AdamW.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -54,14 +54,21 @@ def parts_of(rule: Rule | StatefulRule) -> list[Callable[..., Any]]:
     return [rule.aggregate, rule.learn] if isinstance(rule, StatefulRule) else [rule]
 
 
-def check_rule(rule: Rule | StatefulRule, selection: Rule | None) -> None:
-    """Raises TypeError where they are no functions, ValueError where they ask for what is not."""
+def check_rule(
+    rule: Rule | StatefulRule,
+    selection: Rule | None,
+    known: Collection[str] = ASKED,
+    example: str = "simbyz.aggregators.median",
+) -> None:
+    """Raises TypeError where they are no functions, ValueError where they ask for what is not
+    known.
+    """
     call = rule.aggregate if isinstance(rule, StatefulRule) else rule
-    require_of_updates("rule", call)
-    require_known(f"the rule {name_of(call)}", call, ASKED)
+    require_of_updates("rule", call, example)
+    require_known(f"the rule {name_of(call)}", call, known)
     if selection is not None:
-        require_callable("selection", selection, "simbyz.aggregators.median_selection")
-        require_known(f"the selection {name_of(selection)}", selection, ASKED)
+        require_callable("selection", selection, f"{example}_selection")
+        require_known(f"the selection {name_of(selection)}", selection, known)
 
 
 def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array, n: int) -> PyTree:

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.checks import reached
+from simbyz._arrays.checks import random_key, reached
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config, Hyperparameters, agree
+from simbyz.simulator.keys import INITIALISE
 from simbyz.simulator.metrics import Metrics, Past
-from simbyz.simulator.participation import Round, batches_in_a_step
+from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
 from simbyz.simulator.server import Memory
 from simbyz.simulator.workers.gradients import batches_of_steps
 from simbyz.simulator.workers.sender import Take, sent_as_it_is
@@ -53,23 +55,23 @@ class Simulator(NamedTuple):
 class Parts(NamedTuple):
     """What a kind of run does in its own way, with a server or without one."""
 
-    initialise: Callable[[jax.Array], Any]
     start: Callable[[jax.Array, PyTree], Any]
-    # (state, hyperparameters, key, step, look_ahead) -> without data and batches
-    round: Callable[..., Round]
+    # state -> the last aggregate (d,), which the server sends around; None if it doesn't
+    aggregate: Callable[[Any], Any]
     # (state, round, take, *evaluated) -> the state after the step, and its columns
     step: Callable[..., tuple[Any, Metrics]]
     # (state, data, key, step) -> what `step` is told of the state
     evaluate: Callable[..., tuple[Any, ...]]
     unevaluated: tuple[Any, ...]  # the same where a step is not evaluated
     finish: Callable[..., Metrics]
-    points: Callable[..., jax.Array]
+    ahead: Callable[[Any, Round], jax.Array]  # where momentum leads from a state (Nesterov)
 
 
 def simulator_of(
     parts: Parts,
     config: Config,
     task: Task,
+    schedule: Schedule,
     take: Take,
     unravel: Callable[[jax.Array], PyTree],
     shape: tuple[int, int],
@@ -78,9 +80,39 @@ def simulator_of(
 
     Args:
       config, task: of the workers.
+      schedule: of the learning rate.
       take: their gradients.
       shape: of those gradients, (w, d).
     """
+
+    def initialise(key: jax.Array) -> Any:
+        random_key("a run", key)
+        parameters, model_state = task.initialise(jax.random.fold_in(key, INITIALISE))
+        return parts.start(ravel_pytree(parameters)[0], model_state)
+
+    def round(
+        state: Any,
+        hyperparameters: Hyperparameters,
+        key: jax.Array,
+        step: jax.Array,
+        look_ahead: jax.Array | bool = True,
+    ) -> Round:
+        return begin(
+            config,
+            schedule,
+            hyperparameters,
+            key,
+            step,
+            look_ahead,
+            aggregate=parts.aggregate(state),
+            model_state=state.model_state,
+        )
+
+    def points(state: Any, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
+        if not config.nesterov:
+            return state.parameters
+        # The key decides who takes part: this is of all who ever do.
+        return parts.ahead(state, round(state, hyperparameters, jax.random.key(0), step))
 
     def apply(
         state: Any,
@@ -96,7 +128,7 @@ def simulator_of(
                 "apply takes one gradient a worker, got "
                 f"local_steps={config.local_steps}, variance_reduction={config.variance_reduction}"
             )
-        now = parts.round(state, hyperparameters, key, step)
+        now = round(state, hyperparameters, key, step)
         given = sent_as_it_is(gradients, losses, now.model_state, shape)
         return parts.step(state, now, lambda point, round: given, accuracy)
 
@@ -121,19 +153,19 @@ def simulator_of(
                     lambda: parts.evaluate(state, data, key, step),
                     lambda: told,
                 )
-            now = parts.round(state, hyperparameters, key, step, look_ahead)
+            now = round(state, hyperparameters, key, step, look_ahead)
             return parts.step(state, now._replace(data=data, batch=batch), take, *told)
 
         return jax.lax.scan(one, state, (first_step + jnp.arange(num_steps), batches))
 
     return Simulator(
-        initialise=parts.initialise,
+        initialise=initialise,
         start=parts.start,
         advance=advance,
         finish=parts.finish,
-        points=parts.points,
+        points=points,
         apply=apply,
-        round=parts.round,
+        round=round,
         step=parts.step,
         unravel=unravel,
         check=functools.partial(agree, config),

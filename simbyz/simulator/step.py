@@ -21,9 +21,8 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.checks import random_key, require_callable, require_shape
+from simbyz._arrays.checks import require_callable, require_shape
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, in_types_of, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
@@ -31,17 +30,13 @@ from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
 from simbyz.simulator import attackers, metrics, server, weighting
 from simbyz.simulator.attackers import Received, receive
 from simbyz.simulator.config import Config, Hyperparameters, Momentum
-from simbyz.simulator.keys import EVALUATE, INITIALISE, RULE, of_step
+from simbyz.simulator.keys import EVALUATE, RULE, of_step
 from simbyz.simulator.metrics import Column, Metrics, Seen, metrics_of, no_past, tell
-from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
+from simbyz.simulator.participation import Round, Schedule, batches_in_a_step
 from simbyz.simulator.server import defend
 from simbyz.simulator.state import Parts, Simulator, State, simulator_of
 from simbyz.simulator.weighting import Weighting
-from simbyz.simulator.workers.gradients import (
-    Relabel,
-    check_relabel,
-    make_gradients,
-)
+from simbyz.simulator.workers.gradients import Relabel, check_relabel, make_gradients
 from simbyz.simulator.workers.local_steps import local_steps
 from simbyz.simulator.workers.momentum import clip, momentum, server_momentum
 from simbyz.simulator.workers.sender import (
@@ -180,12 +175,6 @@ def make_simulator(
     everyone = sender_of(config, senders)
     sender = of_participants(config, everyone)
 
-    def initialise(key: jax.Array) -> State:
-        random_key("a run", key)
-        parameters, model_state = task.initialise(jax.random.fold_in(key, INITIALISE))
-        parameters, _ = ravel_pytree(parameters)
-        return start(parameters, model_state)
-
     def start(parameters: jax.Array, model_state: PyTree) -> State:
         given = jnp.asarray(parameters)
         if given.shape != (dimension,) or not jnp.issubdtype(given.dtype, jnp.floating):
@@ -202,24 +191,6 @@ def make_simulator(
             rule=server.start_of_rule(rule, jnp.zeros_like(parameters), config.n),
             server=server.start(config, optimizer, parameters),
             past=no_past(dimension, config.curvature_window) if config.study else None,
-        )
-
-    def round(
-        state: State,
-        hyperparameters: Hyperparameters,
-        key: jax.Array,
-        step: jax.Array,
-        look_ahead: jax.Array | bool = True,
-    ) -> Round:
-        return begin(
-            config,
-            schedule,
-            hyperparameters,
-            key,
-            step,
-            look_ahead,
-            aggregate=state.server.aggregate,
-            model_state=state.model_state,
         )
 
     unjudged = {name: jnp.float32(jnp.nan) for name in columns if metrics.judges(columns[name])}
@@ -313,15 +284,18 @@ def make_simulator(
         own = dict.fromkeys(columns, jnp.float32(jnp.nan)) | judged
         return metrics_of(config, describe(state, step, jnp.nan, accuracy), own)
 
-    def points(state: State, hyperparameters: Hyperparameters, step: jax.Array) -> jax.Array:
-        if not config.nesterov:
-            return state.parameters
-        # The key decides who takes part: this is of all who ever do.
-        now = round(state, hyperparameters, jax.random.key(0), step)
-        point = server.ahead(state.parameters, state.server, now)
-        return everyone.ahead(point, state.senders, now)
+    def ahead(state: State, round: Round) -> jax.Array:
+        point = server.ahead(state.parameters, state.server, round)
+        return everyone.ahead(point, state.senders, round)
 
-    unevaluated = (jnp.float32(jnp.nan), unjudged)
-    parts = Parts(initialise, start, round, step, evaluate, unevaluated, finish, points)
+    parts = Parts(
+        start=start,
+        aggregate=lambda state: state.server.aggregate,
+        step=step,
+        evaluate=evaluate,
+        unevaluated=(jnp.float32(jnp.nan), unjudged),
+        finish=finish,
+        ahead=ahead,
+    )
     shape = config.rounds[0].computing, dimension
-    return simulator_of(parts, config, task, gradients, unravel, shape)
+    return simulator_of(parts, config, task, schedule, gradients, unravel, shape)
