@@ -8,12 +8,11 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.gossip.rules.shares import (
     Weight,
-    bound_of,
     clipped,
     lengths_of,
-    nearest,
     of_rows,
     root_mean,
+    sorted_by_distance,
     up_to,
 )
 
@@ -100,12 +99,7 @@ def _clipped_gossip(
       what is kept exactly, as equal weights do but for rounding.
     """
     stack, unravel = ravel(updates)
-    require("clipped_gossip", len(stack), f, 2, 1)
-    weights = of_rows("clipped_gossip", "weights", weights, stack)
-    near, bound = (
-        nearest(lengths_of(stack), weights),
-        bound_of(weights, f, byzantine_weight),
-    )
+    weights, near, bound = sorted_by_distance("clipped_gossip", stack, f, weights, byzantine_weight)
     kept = jnp.where(up_to(near, bound), near.weights, 0)
     radius = root_mean(near.lengths, kept, bound)
     return clipped(stack, weights, near.all, radius, unravel)
@@ -126,11 +120,8 @@ def _clipped_gossip_plus(
     Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
     """
     stack, unravel = ravel(updates)
-    require("clipped_gossip_plus", len(stack), f, 2, 1)
-    weights = of_rows("clipped_gossip_plus", "weights", weights, stack)
-    near, bound = (
-        nearest(lengths_of(stack), weights),
-        bound_of(weights, f, byzantine_weight),
+    weights, near, bound = sorted_by_distance(
+        "clipped_gossip_plus", stack, f, weights, byzantine_weight
     )
     inside = up_to(near, 2 * bound) & jnp.isfinite(near.lengths) & near.there
     radius = jnp.max(jnp.where(inside, near.lengths, 0), initial=0)
@@ -158,11 +149,8 @@ def _remove_then_clip(
       says. They remove neighbours while their weight is at most b: with equal weights, f of them.
     """
     stack, unravel = ravel(updates)
-    require("remove_then_clip", len(stack), f, 2, 1)
-    weights = of_rows("remove_then_clip", "weights", weights, stack)
-    near, bound = (
-        nearest(lengths_of(stack), weights),
-        bound_of(weights, f, byzantine_weight),
+    weights, near, bound = sorted_by_distance(
+        "remove_then_clip", stack, f, weights, byzantine_weight
     )
     place = jnp.cumsum(near.there)  # among those that are there, from 1
     kept = jnp.where(place <= jnp.sum(near.there) - f, near.weights, 0)

@@ -15,11 +15,11 @@ from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
 from simbyz.gossip.rules.shares import (
     ROUNDING,
     Weight,
-    bound_of,
     lengths_of,
     mixed,
     nearest,
     of_rows,
+    sorted_by_distance,
     with_shares,
 )
 
@@ -69,12 +69,7 @@ def _gts(
       part to be dropped.
     """
     stack, unravel = ravel(updates)
-    require("gts", len(stack), f, 2, 1)
-    weights = of_rows("gts", "weights", weights, stack)
-    near, bound = (
-        nearest(lengths_of(stack), weights),
-        bound_of(weights, f, byzantine_weight),
-    )
+    _, near, bound = sorted_by_distance("gts", stack, f, weights, byzantine_weight)
     left = jnp.sum(near.weights) - bound - (near.sums - near.weights)
     # What rounding leaves would let a row of any length in.
     left = jnp.where(left > ROUNDING, left, 0)

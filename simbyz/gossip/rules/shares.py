@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from simbyz._arrays.checks import NUMBERS, not_negative
+from simbyz._arrays.checks import NUMBERS, not_negative, require
 from simbyz._arrays.halves import Halves
 from simbyz._arrays.scales import divided, wide
 from simbyz._arrays.stacking import PyTree
@@ -68,12 +68,22 @@ def nearest(lengths: jax.Array, weights: jax.Array) -> Near:
     return Near(order + 1, lengths[1:][order], wide(weights[1:])[order], lengths)
 
 
-def bound_of(weights: jax.Array, f: int, byzantine_weight: Weight | None) -> jax.Array:
-    """The weight of Byzantine neighbours tolerated, ()."""
-    if byzantine_weight is not None:
-        not_negative("the rule", "byzantine_weight", byzantine_weight)
-        return jnp.asarray(byzantine_weight).astype(wide(weights).dtype)
-    return jnp.sum(wide(jax.lax.top_k(weights[1:], f)[0]))
+def sorted_by_distance(
+    rule: str, stack: jax.Array, f: int, weights: ArrayLike, byzantine_weight: Weight | None
+) -> tuple[jax.Array, Near, jax.Array]:
+    """The weights (n,) of a node's rows (n, d), its neighbours by their distance, and the weight of
+    Byzantine ones tolerated, ().
+
+    Raises:
+      TypeError, ValueError: n < 2f + 1, or weights that are not one for each row.
+    """
+    require(rule, len(stack), f, 2, 1)
+    given = of_rows(rule, "weights", weights, stack)
+    near = nearest(lengths_of(stack), given)
+    if byzantine_weight is None:
+        return given, near, jnp.sum(wide(jax.lax.top_k(given[1:], f)[0]))
+    not_negative("the rule", "byzantine_weight", byzantine_weight)
+    return given, near, jnp.asarray(byzantine_weight).astype(wide(given).dtype)
 
 
 def up_to(near: Near, less: jax.Array) -> jax.Array:
