@@ -29,7 +29,6 @@ NO_NUMBERS = (
     "sweeps/checkpoints.py",
     "sweeps/mesh.py",
     "sweeps/resume.py",
-    "_arrays/shapes.py",
     "torch.py",
 )
 IMPORTED = re.compile(r'\{"imported":"(\w+)"\}')

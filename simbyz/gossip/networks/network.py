@@ -99,14 +99,6 @@ class Network:
         return self.graph.among(self.honest)
 
     @functools.cached_property
-    def honest_mixing(self) -> Mixing:
-        """The weights of the arcs among honest nodes, the rest for each node's own."""
-        own = ~np.isin(self.graph.arcs, self.byzantine).any(axis=1)
-        arcs = self.weights.arcs[own]
-        given = np.bincount(self.honest_graph.arcs[:, 1], arcs, minlength=len(self.honest))
-        return Mixing(arcs, 1 - given)
-
-    @functools.cached_property
     def widths(self) -> tuple[int, int]:
         """The most honest and the most Byzantine neighbours of an honest node."""
         return self.widths_of(self.honest)
