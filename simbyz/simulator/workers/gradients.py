@@ -14,7 +14,7 @@ from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.simulator.participation import Round
-from simbyz.simulator.workers.sender import Sent, Take, who_computes
+from simbyz.simulator.workers.sender import Sent, Take, numbers
 from simbyz.tasks.returned import checked_batches, checked_loss
 from simbyz.tasks.task import Task
 
@@ -162,7 +162,7 @@ def make_gradients(
         batches, model_state = round.batch, round.model_state
         byzantine = round.part.byzantine[: config.rounds[0].computing]
         if partial:
-            rows = who_computes(config, round)
+            rows = numbers(round, config.rounds[0].computing)
             keys = keys[rows]
             batches = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), batches)
         each: tuple[PyTree, ...] = (batches, keys)

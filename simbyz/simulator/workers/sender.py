@@ -186,20 +186,15 @@ def of_participants(config: Config, sender: Sender) -> Sender:
         return jax.tree.map(part, memory, *others, is_leaf=lambda one: isinstance(one, Shared))
 
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
-        rows = who_computes(config, round)
+        rows = numbers(round, config.rounds[0].computing)
         sent, new = sender.send(take, point, own(memory, lambda leaf: leaf[rows]), round)
         return sent, own(memory, lambda leaf, now: leaf.at[rows].set(now), new)
 
     return sender._replace(send=send)
 
 
-def who_computes(config: Config, round: Round) -> jax.Array:
-    """The numbers of those who compute in a step, among all that ever do."""
-    return round.part.workers[: config.rounds[0].computing]
-
-
 def numbers(round: Round, count: int) -> jax.Array:
-    """The numbers (count,) of those who compute in a step: `who_computes`, by how many they are."""
+    """The numbers (count,) of those who compute in a step, so many of all that ever do."""
     return round.part.workers[:count]
 
 
