@@ -116,7 +116,8 @@ def coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None
       geometric median of finitely many iterations), behind `clipping` of a given radius, and for
       n < 2f + 1.
     """
-    return _bound(parts_of(rule), n, f, _coefficient, COEFFICIENTS_BEFORE)
+    published = functools.partial(_known, PUBLISHED)
+    return _bound(parts_of(rule), n, f, published, COEFFICIENTS_BEFORE)
 
 
 def least_coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
@@ -124,7 +125,8 @@ def least_coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float 
     behind pre-aggregators too: never more than `coefficient_bound`, which is the published one and
     what the runs' tables have. None where nothing is proved.
     """
-    return _bound(parts_of(rule), n, f, _least_coefficient, LEAST_BEFORE)
+    least = functools.partial(_known, sharp.LEAST_KNOWN_COEFFICIENTS)
+    return _bound(parts_of(rule), n, f, least, LEAST_BEFORE)
 
 
 def resilience_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None:
@@ -172,16 +174,8 @@ def _configured(part: Any) -> tuple[Any, dict[str, Any]]:
     return part, {k: v for k, v in options.items() if k not in usual or usual[k].default is not v}
 
 
-def _coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
-    return _known(PUBLISHED, rule, options, n, f)
-
-
-def _least_coefficient(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
-    return _known(sharp.LEAST_KNOWN_COEFFICIENTS, rule, options, n, f)
-
-
 def _resilience(rule: Any, options: dict[str, Any], n: int, f: int) -> float | None:
-    coefficient = _least_coefficient(rule, options, n, f)
+    coefficient = _known(sharp.LEAST_KNOWN_COEFFICIENTS, rule, options, n, f)
     following = None if coefficient is None else robustness.resilience(n, f, coefficient)
     known = [following, _known(sharp.RESILIENCES, rule, options, n, f)]
     return min((bound for bound in known if bound is not None), default=None)
