@@ -61,6 +61,13 @@ def middle_of(values: jax.Array) -> jax.Array:
     return jnp.sort(jnp.where(jnp.isnan(values), jnp.inf, values))[(len(values) - 1) // 2]
 
 
+def median_of_chosen(values: jax.Array, chosen: jax.Array) -> jax.Array:
+    """The median () of the values (n,) that are chosen, (n,) booleans; +inf of none."""
+    ordered = jnp.sort(jnp.where(chosen, values, jnp.inf))
+    count = jnp.maximum(jnp.sum(chosen), 1)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+
+
 def are_usual(squares: jax.Array) -> jax.Array:
     """Whether the middle one of some squares (n,) is of usual size: not for most of them being 0,
     or infinite. What fewer than half of the rows are cannot change it.

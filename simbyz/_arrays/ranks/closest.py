@@ -24,18 +24,15 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     """
     slides = len(rows) - count
     if len(rows) > MAX_NETWORK_ROWS:
-        return _if_finite(center, mean_of_window(jnp.stack(rows), center, count))
-    kept = list(rows[:count])
-    for j in range(slides):
-        pays = rows[j + count] - center < center - rows[j]
-        kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
-    # Those that are kept anyway are summed first: they need not wait in registers for the others.
-    mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
-    return _if_finite(center, mean)
-
-
-def _if_finite(center: jax.Array, mean: jax.Array) -> jax.Array:
-    """The mean, NaN where no value can be compared with the centre."""
+        mean = mean_of_window(jnp.stack(rows), center, count)
+    else:
+        kept = list(rows[:count])
+        for j in range(slides):
+            pays = rows[j + count] - center < center - rows[j]
+            kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
+        # Those kept anyway are summed first: they need not wait in registers for the others.
+        mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
+    # No value can be compared with a centre that is none.
     return jnp.where(jnp.isfinite(center), mean, jnp.nan)
 
 

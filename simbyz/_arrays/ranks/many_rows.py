@@ -48,8 +48,8 @@ def values_of_ranks(stack: jax.Array, ranks: tuple[int, ...]) -> list[jax.Array]
     """The values x_(rank) (d,) of each coordinate of an (n, d) stack without NaN, for each rank,
     the smallest value having rank 0.
     """
-    keys = _ordered_keys(stack)
-    return [_values_of_keys(_key_of_rank(keys, rank), stack.dtype) for rank in ranks]
+    keys = ordered_keys(stack)
+    return [values_of_keys(_key_of_rank(keys, rank), stack.dtype) for rank in ranks]
 
 
 @values_of_ranks.defjvp
@@ -128,7 +128,7 @@ def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Arra
     return jnp.where(jnp.isfinite(farthest), whole / count, jnp.nan)
 
 
-def _ordered_keys(stack: jax.Array) -> jax.Array:
+def ordered_keys(stack: jax.Array) -> jax.Array:
     """Whole numbers with the order of the floats."""
     whole = jnp.dtype(f"int{8 * stack.dtype.itemsize}")
     bits = jax.lax.bitcast_convert_type(stack, whole)
@@ -136,7 +136,8 @@ def _ordered_keys(stack: jax.Array) -> jax.Array:
     return jnp.where(bits < 0, bits ^ jnp.iinfo(whole).max, bits)
 
 
-def _values_of_keys(keys: jax.Array, dtype: jnp.dtype) -> jax.Array:
+def values_of_keys(keys: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """The floats of these whole numbers."""
     bits = jnp.where(keys < 0, keys ^ jnp.iinfo(keys.dtype).max, keys)
     return jax.lax.bitcast_convert_type(bits, dtype)
 

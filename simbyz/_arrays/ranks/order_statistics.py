@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.ranks.many_rows import values_of_ranks
+from simbyz._arrays.ranks.many_rows import ordered_keys, values_of_keys, values_of_ranks
 
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
 # 128).
@@ -131,15 +131,7 @@ def sorted_columns(stack: jax.Array) -> jax.Array:
     By whole numbers of the same order, and along contiguous memory: XLA:CPU takes 5.5 times as long
     to sort the floats where they stand.
     """
-    whole = jnp.dtype(f"int{8 * stack.dtype.itemsize}")
-
-    def flipped(bits: jax.Array) -> jax.Array:
-        # The bits of negative floats, but for the sign, are in descending order.
-        return jnp.where(bits < 0, bits ^ jnp.iinfo(whole).max, bits)
-
-    keys = flipped(jax.lax.bitcast_convert_type(stack.T, whole))
-    ordered = flipped(jnp.sort(keys, axis=1))
-    return jax.lax.bitcast_convert_type(ordered, stack.dtype).T
+    return values_of_keys(jnp.sort(ordered_keys(stack.T), axis=1), stack.dtype).T
 
 
 @sorted_columns.defjvp

@@ -12,7 +12,7 @@ from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
-from simbyz._arrays.scales import wide
+from simbyz._arrays.scales import median_of_chosen, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import StatefulRule, mean_by
 from simbyz.aggregators.history.records import Workers, kept, of
@@ -95,7 +95,7 @@ def adaptive_federated_averaging(
             left, width, _ = last
             similar = cosines(left)
             mean = jnp.mean(similar, where=left)
-            middle = _median(similar, left)
+            middle = median_of_chosen(similar, left)
             reach = width * jnp.std(similar, where=left)
             low, high = similar < middle - reach, similar > middle + reach
             found = left & jnp.where(mean < middle, low, high)
@@ -131,9 +131,3 @@ def adaptive_federated_averaging(
         return Reputation(counts, counts)
 
     return StatefulRule(halves(_adaptive_federated_averaging)[0], start, learn)
-
-
-def _median(values: jax.Array, chosen: jax.Array) -> jax.Array:
-    ordered = jnp.sort(jnp.where(chosen, values, jnp.inf))
-    count = jnp.sum(chosen)
-    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import needs_at_least, not_negative, number, reached
-from simbyz._arrays.scales import length_of, own_lengths, unit_where_unusual
+from simbyz._arrays.scales import length_of, median_of_chosen, own_lengths, unit_where_unusual
 from simbyz.attacks.base import StatefulAttack
 
 
@@ -144,8 +144,8 @@ def xfed(spread: float | jax.Array = 1.0, *, window: int = 10) -> StatefulAttack
         step, norms = state
         rows = honest[jnp.arange(num_byzantine) % len(honest)] if own is None else own
         known = jnp.arange(window) < step
-        middle = _median(norms, known)
-        length = middle + spread * _median(jnp.abs(norms - middle), known)
+        middle = median_of_chosen(norms, known)
+        length = middle + spread * median_of_chosen(jnp.abs(norms - middle), known)
         # Both in units in which their product, and squares, are floats.
         unit = unit_where_unusual(length[None])
         lengths, units = (each[:, None] for each in own_lengths(rows))
@@ -160,8 +160,3 @@ def xfed(spread: float | jax.Array = 1.0, *, window: int = 10) -> StatefulAttack
         return step + 1, norms.at[step % window].set(length_of(aggregate))
 
     return StatefulAttack(start, send, learn)
-
-
-def _median(values: jax.Array, known: jax.Array) -> jax.Array:
-    ordered, count = jnp.sort(jnp.where(known, values, jnp.inf)), jnp.maximum(jnp.sum(known), 1)
-    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
