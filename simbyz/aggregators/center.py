@@ -300,8 +300,32 @@ def clipped_around(
     unravel: Callable[[jax.Array], PyTree] = lambda row: row,
 ) -> Halves:
     """`centered_clipping` of a stack (n, d) around a row (d,), zero if None."""
+    iterations = needs_at_least(rule, "iterations", iterations, 1)
+    n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
+    reach = given_length("radius", rule, radius, dtype)
     start = jnp.zeros_like(stack[0]) if center is None else center
-    moved, kept = _clipped_steps(rule, stack, radius, iterations, start, center is None)
+
+    known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
+    whole = whole_share(known.squares.unit)
+
+    def step(
+        at: jax.Array | None, carry: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        """From a centre, None where it is zero; with each row's coefficient in it so far, (n,)."""
+        center, weights = carry
+        lengths = lengths_to(at, stack, known)
+        bound = reach.times(lengths.unit * whole)
+        kept = jnp.where(lengths.finite, jnp.minimum(whole, bound / lengths.values), 0) / n
+        total = jnp.sum(kept) / whole
+        moved = moved_by(center, weighted_mean(stack, kept, whole), total)
+        return moved, weights * (1 - total) + kept
+
+    carry = first_carry((start.astype(dtype), jnp.zeros(n, dtype)), stack)
+    if center is None:
+        carry = step(None, carry)
+    moved, kept = jax.lax.fori_loop(
+        int(center is None), iterations, lambda _, carry: step(carry[0], carry), carry
+    )
     return moved_center(moved, kept, stack, unravel)
 
 
@@ -321,43 +345,6 @@ def moved_center(
         return jax.lax.stop_gradient(shares)
 
     return Halves(lambda: unravel(moved.astype(stack.dtype)), weights)
-
-
-def _clipped_steps(
-    rule: str,
-    stack: jax.Array,
-    radius: float | jax.Array | Length,
-    iterations: int,
-    center: jax.Array,
-    from_zero: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """The last centre (d,), and numbers (n,) in proportion to each row's coefficient in it, from a
-    first one that is known to be zero or is not.
-    """
-    iterations = needs_at_least(rule, "iterations", iterations, 1)
-    n, dtype = len(stack), jnp.promote_types(stack.dtype, jnp.float32)
-    reach = given_length("radius", rule, radius, dtype)
-
-    known = Reached(jnp.zeros_like(stack[0], dtype), squared_norms(stack))
-    whole = whole_share(known.squares.unit)
-
-    def step(
-        at: jax.Array | None, carry: tuple[jax.Array, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
-        center, weights = carry
-        lengths = lengths_to(at, stack, known)
-        bound = reach.times(lengths.unit * whole)
-        kept = jnp.where(lengths.finite, jnp.minimum(whole, bound / lengths.values), 0) / n
-        total = jnp.sum(kept) / whole
-        moved = moved_by(center, weighted_mean(stack, kept, whole), total)
-        return moved, weights * (1 - total) + kept
-
-    carry = first_carry((center.astype(dtype), jnp.zeros(n, dtype)), stack)
-    if from_zero:
-        carry = step(None, carry)
-    return jax.lax.fori_loop(
-        int(from_zero), iterations, lambda _, carry: step(carry[0], carry), carry
-    )
 
 
 def moved_by(center: jax.Array, pulled: jax.Array, total: jax.Array) -> jax.Array:

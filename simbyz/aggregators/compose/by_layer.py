@@ -26,7 +26,7 @@ from simbyz._arrays.checks import (
     share_below_one,
 )
 from simbyz._arrays.halves import Halves, core_of, halves
-from simbyz._arrays.lengths import Length, lengths_to, middle_length
+from simbyz._arrays.lengths import lengths_to, middle_length
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.scales import wide
@@ -269,11 +269,10 @@ def _layerwise_centered_clipping(
     start = None if center is None else row_like(center, updates, stack)
     of_layers = []
     for layer in _layers(updates, n):
-        own = None if start is None else start[layer]
-        reach = _middle_distance(stack[:, layer], own) if radius is None else radius
-        part = clipped_around(
-            "layerwise_centered_clipping", stack[:, layer], reach, iterations, own
-        )
+        rows, own = stack[:, layer], None if start is None else start[layer]
+        first = None if own is None else wide(own)
+        reach = middle_length(lengths_to(first, rows)) if radius is None else radius
+        part = clipped_around("layerwise_centered_clipping", rows, reach, iterations, own)
         of_layers.append((layer.stop - layer.start, part))
     return Halves(
         lambda: unravel(jnp.concatenate([part.result() for _, part in of_layers])),
@@ -284,10 +283,6 @@ def _layerwise_centered_clipping(
 layerwise_centered_clipping, layerwise_centered_clipping_selection = halves(
     _layerwise_centered_clipping
 )
-
-
-def _middle_distance(stack: jax.Array, center: jax.Array | None) -> Length:
-    return middle_length(lengths_to(None if center is None else wide(center), stack))
 
 
 def _layers(updates: PyTree, n: int) -> Iterator[slice]:

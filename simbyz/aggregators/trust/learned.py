@@ -151,8 +151,10 @@ def fedlaw(
         count = n - f if nonzero is None else integer("nonzero", nonzero)
         if not 1 <= count <= n:
             raise ValueError(f"fedlaw needs 1 <= nonzero <= n, got nonzero={count}, n={n}")
+        if isinstance(cap, jax.core.Tracer):
+            return count
         # A cap of 1 / 49 for 49 rows is 1 in sum, but for rounding.
-        if not isinstance(cap, jax.core.Tracer) and _most(cap, count) < 1:
+        if floor_of_product(np.minimum(np.asarray(cap), 1)[()], count) < 1:
             raise ValueError(
                 f"fedlaw needs nonzero · cap >= 1, or no weights add up to 1, got {count} · {cap}"
             )
@@ -187,12 +189,6 @@ def fedlaw(
 def _equal_trust(zeros: jax.Array, *, n: int) -> jax.Array:
     """In n workers before the first step, (n,)."""
     return jnp.full(n, 1 / n, wide(zeros).dtype)
-
-
-def _most(cap: float | jax.Array, count: int) -> int:
-    """The most that so many weights add up to, in whole numbers, rounding aside."""
-    known: int = floor_of_product(np.minimum(np.asarray(cap), 1)[()], count)
-    return known
 
 
 def sparse_capped_simplex(wanted: jax.Array, cap: float | jax.Array, count: int) -> jax.Array:

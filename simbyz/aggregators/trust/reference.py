@@ -25,7 +25,7 @@ from simbyz._arrays.checks import (
 from simbyz._arrays.chunks import sum_over_chunks
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.lengths import Lengths, lengths_to, safe_sqrt, whole_share
+from simbyz._arrays.lengths import lengths_to, safe_sqrt, whole_share
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import redo_if
@@ -72,7 +72,15 @@ def _fltrust(updates: Updates, f: int = 0, *, trusted: Row) -> Halves:
     scale = unit_where_unusual(trusted)
     trusted = trusted * scale
     length = safe_sqrt(jnp.sum(jnp.square(trusted)))
-    norms, weights = _trust(stack, trusted / length)
+    norms = lengths_to(None, stack)
+    # A row of zeros has no direction to turn.
+    directed = norms.finite & (norms.values > safe_sqrt(jnp.zeros_like(norms.values)))
+    norms = norms._replace(values=jnp.where(directed, norms.values, 1))
+    # By a vector of length 1, so that no product is larger than a norm.
+    along = _along(stack, trusted / length * norms.unit, directed)
+    cosines = jnp.maximum(along / norms.values, 0)
+    total = jnp.sum(cosines)
+    weights = cosines / jnp.where(total > 0, total, 1)
 
     def aggregate() -> jax.Array:
         whole = whole_share(norms.unit)
@@ -126,7 +134,27 @@ def _signguard(
       agree; without any attack up to half of the rows are dropped, as in fedlib.
     """
     stack, unravel = ravel(updates)
-    norms, middle, chosen = _usual_rows(stack, f, lower, upper, sample, key)
+    n, d = stack.shape
+    require("signguard", n, f, 2, 1)
+    if sample is not None and key is None:
+        raise ValueError("signguard takes a sample together with a key that draws it")
+    not_negative("signguard", "lower", lower)
+    not_negative("signguard", "upper", upper)
+    number("lower of signguard", lower, "at most 1", lambda one: one <= 1)
+    number("upper of signguard", upper, "at least 1", lambda one: one >= 1)
+    norms, _, finite = lengths_to(None, stack)
+    ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
+    middle = ordered[(n - 1) // 2]
+    usual_norm = finite & (lower * middle <= norms) & (norms <= upper * middle)
+    seen = jax.lax.stop_gradient(stack)
+    if sample is not None and key is not None:
+        random_key("signguard", key)
+        sample = integer("sample", sample)
+        if not 1 <= sample <= d:
+            raise ValueError(f"signguard needs 1 <= sample <= {d}, got sample={sample}")
+        seen = seen[:, draw_coordinates(key, d, sample)]
+    both = usual_norm & _larger_cluster(_counts_of_signs(seen), finite)
+    chosen = jnp.where(jnp.any(both), both, usual_norm)
     count = jnp.maximum(jnp.sum(chosen), 1)
 
     def aggregate() -> jax.Array:
@@ -190,20 +218,6 @@ def _foundation_fl(
 foundation_fl, foundation_fl_selection = halves(_foundation_fl)
 
 
-def _trust(stack: jax.Array, direction: jax.Array) -> tuple[Lengths, jax.Array]:
-    """The norms of the rows, and weights (n,) of sum 1, or all 0, by a vector of length 1, so that
-    no product is larger than a norm.
-    """
-    norms = lengths_to(None, stack)
-    # A row of zeros has no direction to turn.
-    directed = norms.finite & (norms.values > safe_sqrt(jnp.zeros_like(norms.values)))
-    norms = norms._replace(values=jnp.where(directed, norms.values, 1))
-    along = _along(stack, direction * norms.unit, directed)
-    cosines = jnp.maximum(along / norms.values, 0)
-    total = jnp.sum(cosines)
-    return norms, cosines / jnp.where(total > 0, total, 1)
-
-
 @jax.custom_jvp
 def _along(stack: jax.Array, direction: jax.Array, counted: jax.Array) -> jax.Array:
     """The product (n,) of each row that counts with a vector (d,), 0 of others.
@@ -224,40 +238,6 @@ def _along_moves(
     moves = wide(jnp.where(counted[:, None], moves, 0))
     change = jnp.sum(rows * turns[None], axis=1) + jnp.sum(moves * direction[None], axis=1)
     return _along(*primals), change
-
-
-def _usual_rows(
-    stack: jax.Array,
-    f: int,
-    lower: float | jax.Array,
-    upper: float | jax.Array,
-    sample: int | None,
-    key: jax.Array | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The norms (n,) of the rows and the median of those, in one unit, and which rows are chosen
-    (n,).
-    """
-    n, d = stack.shape
-    require("signguard", n, f, 2, 1)
-    if sample is not None and key is None:
-        raise ValueError("signguard takes a sample together with a key that draws it")
-    not_negative("signguard", "lower", lower)
-    not_negative("signguard", "upper", upper)
-    number("lower of signguard", lower, "at most 1", lambda one: one <= 1)
-    number("upper of signguard", upper, "at least 1", lambda one: one >= 1)
-    norms, _, finite = lengths_to(None, stack)
-    ordered = jnp.sort(jnp.where(finite, norms, jnp.inf))
-    middle = ordered[(n - 1) // 2]
-    usual_norm = finite & (lower * middle <= norms) & (norms <= upper * middle)
-    seen = jax.lax.stop_gradient(stack)
-    if sample is not None and key is not None:
-        random_key("signguard", key)
-        sample = integer("sample", sample)
-        if not 1 <= sample <= d:
-            raise ValueError(f"signguard needs 1 <= sample <= {d}, got sample={sample}")
-        seen = seen[:, draw_coordinates(key, d, sample)]
-    both = usual_norm & _larger_cluster(_counts_of_signs(seen), finite)
-    return norms, middle, jnp.where(jnp.any(both), both, usual_norm)
 
 
 def _counts_of_signs(rows: jax.Array) -> jax.Array:
