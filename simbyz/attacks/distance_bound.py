@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
 from simbyz._arrays.scales import unit_of, unit_where_unusual, wide
-from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
-from simbyz.attacks.rows import factors, kept, repeat, seen, unit
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
+from simbyz.attacks.rows import factors, kept, marked, repeat, seen, unit
 
 Direction = Literal["unit", "sign", "deviation"]
 
@@ -154,12 +154,9 @@ def sparse_optimised(
     factors("sparse_optimised", scale=scale)
     stack, unravel = ravel(honest)
     rows, mean, toward, unit_of_rows = _start("sparse_optimised", stack, "deviation")
-    marked = jnp.zeros_like(mean, bool)
-    if mask is not None:
-        given = jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask)
-        marked = row_like(given, honest, stack) != 0
-    large = jnp.where(marked, -scale * toward, 0)
-    small = jnp.where(marked, 0, toward)
+    few = marked(mask, honest, stack)
+    large = jnp.where(few, -scale * toward, 0)
+    small = jnp.where(few, 0, toward)
     squares = jnp.sum(jnp.square(rows - mean[None]), axis=1)
     limit = jnp.max(squares) if bound == "largest" else jnp.min(squares)
     left = jnp.maximum(limit - jnp.sum(jnp.square(large)), 0)

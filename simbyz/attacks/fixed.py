@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
 from simbyz._arrays.scales import wide
-from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
-from simbyz.attacks.rows import factors, repeat, seen
+from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
+from simbyz.attacks.rows import factors, marked, repeat, seen
 
 
 def a_little_is_enough(
@@ -83,11 +83,7 @@ def sparse(
     factors("sparse", factor=factor, scale=scale)
     stack, unravel = ravel(honest)
     mean, deviation = mean_and_deviation("sparse", stack)
-    shifts: jax.Array | float = factor
-    if mask is not None:
-        given = jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask)
-        marked = row_like(given, honest, stack)
-        shifts = jnp.where(marked != 0, scale, factor)
+    shifts = jnp.where(marked(mask, honest, stack), scale, factor)
     row = shifted(mean, shifts, deviation)
     return unravel(repeat(row.astype(stack.dtype), num_byzantine))
 

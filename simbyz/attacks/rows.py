@@ -57,6 +57,18 @@ def seen(stack: jax.Array, known: int | None) -> jax.Array:
     return stack[:known]
 
 
+def marked(mask: PyTree | None, honest: PyTree, stack: jax.Array) -> jax.Array:
+    """Booleans (d,) of a mask that is (d,) or a pytree like one honest update; none if None.
+
+    Raises:
+      ValueError: a mask of another shape.
+    """
+    if mask is None:
+        return jnp.zeros(stack.shape[1], bool)
+    given = jax.tree.map(lambda leaf: jnp.asarray(leaf, stack.dtype), mask)
+    return row_like(given, honest, stack) != 0
+
+
 def aggregate_of(
     rule: Callable[..., PyTree], made: PyTree, honest: PyTree, stack: jax.Array
 ) -> jax.Array:
