@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.participation import Round
-from simbyz.simulator.workers.sender import Sender, Sent, Take, in_unit
+from simbyz.simulator.workers.sender import Sender, Sent, Take, in_unit, zero_vectors
 from simbyz.simulator.workers.variance_reduction import Last
 
 
@@ -22,15 +22,12 @@ def average(weight: float | jax.Array) -> Sender:
     """
     in_unit("weight", weight)
 
-    def init(parameters: jax.Array, workers: int) -> jax.Array:
-        return jnp.zeros((workers, parameters.size))
-
     def send(take: Take, point: jax.Array, memory: PyTree, round: Round) -> tuple[Sent, PyTree]:
         sent = take(point, round)
         kept = (1 - weight) * memory + weight * sent.vectors
         return sent._replace(vectors=kept), kept
 
-    return Sender(init, send)
+    return Sender(zero_vectors, send)
 
 
 def corrected_average(weight: float | jax.Array) -> Sender:

@@ -9,7 +9,7 @@ from simbyz._arrays.scales import own_lengths
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Momentum, momenta_of
 from simbyz.simulator.participation import Round
-from simbyz.simulator.workers.sender import Sender, Sent, Take, either, no_memory
+from simbyz.simulator.workers.sender import Sender, Sent, Take, either, no_memory, zero_vectors
 
 
 def clip() -> Sender:
@@ -38,9 +38,6 @@ def momentum() -> Sender:
       stochastic gradient descent, ICLR 2021.
     """
 
-    def init(parameters: jax.Array, workers: int) -> jax.Array:
-        return jnp.zeros((workers, parameters.size))
-
     def ahead(point: jax.Array, momenta: jax.Array, round: Round) -> jax.Array:
         decay, _ = _of_workers(round)
         return jnp.atleast_2d(point) - round.rate * decay * momenta
@@ -58,7 +55,7 @@ def momentum() -> Sender:
         momenta = decay * momenta + gain * sent.vectors
         return sent._replace(vectors=momenta), momenta
 
-    return Sender(init, send, ahead)
+    return Sender(zero_vectors, send, ahead)
 
 
 def _of_workers(round: Round) -> Momentum:

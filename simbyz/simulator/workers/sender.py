@@ -98,6 +98,11 @@ def no_memory(parameters: jax.Array, workers: int) -> None:
     """The `init` of a sender that remembers nothing."""
 
 
+def zero_vectors(parameters: jax.Array, workers: int) -> jax.Array:
+    """The `init` of a sender that remembers a vector (d,) of each worker, (w, d)."""
+    return jnp.zeros((workers, parameters.size))
+
+
 def chain(*senders: Sender) -> Sender:
     """One sender after the other; its memory is the tuple of theirs.
 
