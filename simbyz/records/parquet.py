@@ -295,10 +295,8 @@ def _checked(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _paths(folder: str | os.PathLike[str], files: Sequence[str] | None) -> list[Path]:
     if isinstance(files, str):
         raise TypeError(f"files must be a list of names, got {files!r}")
-    return _files(folder) if files is None else [Path(folder) / file for file in files]
-
-
-def _files(folder: str | os.PathLike[str]) -> list[Path]:
+    if files is not None:
+        return [Path(folder) / file for file in files]
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}")
     return sorted(Path(folder).glob("*.parquet"))
