@@ -5,12 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import needs_at_least, require
+from simbyz._arrays.checks import needs_at_least
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.scales import unit_where_unusual, wide
-from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.base import StatefulRule, mean_by
-from simbyz.aggregators.history.records import finite_only
+from simbyz._arrays.stacking import Updates
+from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.history.records import finite_only, mean_of_good
 
 EXACT = jax.lax.Precision.HIGHEST
 
@@ -66,16 +66,7 @@ def fldetector(window: int = 10, *, references: int = 20) -> StatefulRule:
     needs_at_least("fldetector", "references", references, 2)
 
     def _fldetector(updates: Updates, f: int = 0, *, state: Trail) -> Halves:
-        stack, unravel = ravel(updates)
-        require("fldetector", len(stack), f, 2, 1)
-        if len(stack) != len(state.found):
-            raise ValueError(
-                f"fldetector follows {len(state.found)} workers, all in each step, got "
-                f"{len(stack)} rows"
-            )
-        weights = wide((~state.found & finite_only(stack)[1]).astype(stack.dtype))
-        total = jnp.maximum(jnp.sum(weights), 1)
-        return mean_by(weights, total, stack, unravel)
+        return mean_of_good("fldetector", updates, f, ~state.found)
 
     def learn(
         state: Trail,

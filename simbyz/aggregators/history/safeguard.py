@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, not_negative, number, reached, require
+from simbyz._arrays.checks import integer, not_negative, number, reached
 from simbyz._arrays.geometry import distances_between
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.scales import wide
-from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.base import StatefulRule, mean_by
-from simbyz.aggregators.history.records import finite_only
+from simbyz._arrays.stacking import Updates
+from simbyz.aggregators.base import StatefulRule
+from simbyz.aggregators.history.records import finite_only, mean_of_good
 
 
 class Watch(NamedTuple):
@@ -98,16 +98,7 @@ def safeguard(
         return good & (distances[:, jnp.argmax(counts)] <= 2 * threshold)
 
     def _safeguard(updates: Updates, f: int = 0, *, state: Watch) -> Halves:
-        stack, unravel = ravel(updates)
-        require("safeguard", len(stack), f, 2, 1)
-        if len(stack) != len(state.good):
-            raise ValueError(
-                f"safeguard watches {len(state.good)} workers, all in each step, got "
-                f"{len(stack)} rows"
-            )
-        weights = wide((state.good & finite_only(stack)[1]).astype(stack.dtype))
-        total = jnp.maximum(jnp.sum(weights), 1)
-        return mean_by(weights, total, stack, unravel)
+        return mean_of_good("safeguard", updates, f, state.good)
 
     def learn(state: Watch, stack: jax.Array, aggregate: jax.Array) -> Watch:
         rows, finite = finite_only(wide(stack))
