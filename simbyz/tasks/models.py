@@ -1,7 +1,7 @@
 """Image classifiers of the paper, as flax modules.
 
-Float images (B, height, width, channels) go in, LOGITS come out: the paper's networks end in a
-log-softmax, which is left to the cross-entropy of the loss. All are called as
+Float images (B, height, width, channels) go in, `num_classes` LOGITS come out: the paper's networks
+end in a log-softmax, which is left to the cross-entropy of the loss. All are called as
 `module.apply(variables, images, train=False)`, `train` being a static bool; as published, gradients
 too are computed in inference mode, the default.
 
@@ -65,7 +65,6 @@ class Conv(nn.Module):
     batch norm, after each convolution; dropout after both pools and before the last layer.
 
     Attributes:
-      num_classes: length of the logits.
       hidden: width of the dense layer; None: the paper's, 128 for up to ten classes, 256 for more.
       batch_norm: "frozen" keeps the initial statistics (mean 0, variance 1) for ever, a learned
         affine map: what the paper's program computes, being always in inference mode. "batch" is
@@ -112,7 +111,6 @@ class WideResNet(nn.Module):
     Attributes:
       depth: 6 k + 4, at least 10.
       width: factor of the channels.
-      num_classes: length of the logits.
       batch_norm, dropout: as in `Conv`.
 
     Raises:

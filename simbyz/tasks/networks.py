@@ -25,7 +25,6 @@ class ResNet(nn.Module):
 
     Attributes:
       depth: 18: four stages of two blocks, 64 to 512 channels; 20: three of three, 16 to 64.
-      num_classes: length of the logits.
       width: channels of the first stage; as published if None.
 
     Raises:
@@ -62,7 +61,6 @@ class VGG(nn.Module):
     9,225,610.
 
     Attributes:
-      num_classes: length of the logits.
       plan: channels of each convolution, and "pool", which halves the image while it can be.
 
     Reference: Simonyan and Zisserman, Very deep convolutional networks for large-scale image
@@ -94,7 +92,6 @@ class ViT(nn.Module):
     d = 810,890 on images of 32x32x3.
 
     Attributes:
-      num_classes: length of the logits.
       patch: side of a patch; it divides the image's.
       width, depth, heads: of the blocks; heads divide the width.
 

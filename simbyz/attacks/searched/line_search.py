@@ -1,9 +1,12 @@
 """Searches along a line: the factor x >= 0 at which a function is largest, for a number of
 evaluations.
 
-All take `function`, scalar -> scalar, and evaluate it at one place of the program only, inside a
-loop: what is searched is a whole aggregation rule, and every further place would compile it once
-more. A value that is NaN counts as -infinity: never better than another.
+All take `function`, scalar -> scalar, of dtype, and evaluate it at one place of the program only,
+inside a loop: what is searched is a whole aggregation rule, and every further place would compile
+it once more. A value that is NaN counts as -infinity: never better than another; of equal values
+the earlier probe wins. `evaluations`, at least 1, or ValueError, is how often it is called.
+`at_once` is how many probes of a round are evaluated together by `vmap`: all if None, for a GPU.
+One by one takes the least memory, and on a CPU the least time.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,16 +40,6 @@ def sequential(function: Function, evaluations: int, dtype: DTypeLike = jnp.floa
     that is an improvement. The first that is not ends this. From then on a probe is the last one +
     step if the last one lies left of the best, else the last one - step, moved halfway back to the
     last one until it is not negative; the step shrinks by 0.8 before each.
-
-    Args:
-      function: scalar -> scalar, of dtype.
-      evaluations: how often it is called, at least 1.
-
-    Returns:
-      The search; of equal values the earlier probe wins.
-
-    Raises:
-      ValueError: evaluations < 1.
 
     Reference: the released program of Distributed Momentum (ICLR 2021), step for step.
     """
@@ -82,18 +75,12 @@ def looking_ahead(
     stands for that neighbour; if nothing lies left of it, 0 does.
 
     Args:
-      function: scalar -> scalar, of dtype.
       evaluations: of the sequential search that it contains. Its own are twice as many, in half as
         many rounds.
-      at_once: probes of a round evaluated together by `vmap`: all if None, for a GPU. One by one
-        takes the least memory, and on a CPU the least time.
 
     Returns:
-      The search; of equal values the earlier probe wins. Its value is at least that of `sequential`
-      with as many evaluations, where rounding decides no comparison.
-
-    Raises:
-      ValueError: evaluations < 1.
+      The search. Its value is at least that of `sequential` with as many evaluations, where
+      rounding decides no comparison.
     """
     rounds = -(-at_least_one(evaluations) // 2)
 
@@ -143,14 +130,11 @@ def bracketing(
     times, 8 times ... the best. The probes of a round do not wait for each other.
 
     Args:
-      function: scalar -> scalar, of dtype.
       evaluations: how often it is called in all, a multiple of the grid's length.
       grid: two or more positive factors, the first round.
-      at_once: probes of a round evaluated together by `vmap`: all if None, for a GPU. One by one
-        takes the least memory, and on a CPU the least time.
 
     Returns:
-      The search; of equal values the earlier probe wins. Never worse than any factor of the grid.
+      The search. Never worse than any factor of the grid.
 
     Raises:
       ValueError: a grid that is too short, not positive, or does not divide the evaluations.
