@@ -124,6 +124,13 @@ def length_of(vector: jax.Array) -> jax.Array:
     return jnp.linalg.norm(wide(vector) * unit) / unit
 
 
+def unit(vector: jax.Array) -> jax.Array:
+    """A vector divided by its norm, whatever its size; zero stays zero."""
+    vector = vector * unit_where_unusual(vector)
+    norm = jnp.linalg.norm(vector)
+    return vector / jnp.where(norm > 0, norm, 1)
+
+
 class OwnLengths(NamedTuple):
     """Norms (n,) of rows, each in a unit (n,) of its own; +inf of a row that is not finite."""
 

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
-from simbyz._arrays.scales import unit_of, unit_where_unusual, wide
+from simbyz._arrays.scales import unit, unit_of, unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
-from simbyz.attacks.rows import factors, kept, marked, repeat, seen, unit
+from simbyz.attacks.rows import factors, kept, marked, repeat, seen
 
 Direction = Literal["unit", "sign", "deviation"]
 

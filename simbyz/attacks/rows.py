@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import at_least, integer, one_number
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import PyTree, row_like
 
 
@@ -94,10 +93,3 @@ def factors(attack: str, **given: float | jax.Array) -> None:
         one_number(attack, name, value)
         if not isinstance(value, jax.core.Tracer) and math.isnan(float(value)):
             raise ValueError(f"{attack} needs a number as {name}, got {value}")
-
-
-def unit(vector: jax.Array) -> jax.Array:
-    """A vector divided by its norm, whatever its size; zero stays zero."""
-    vector = vector * unit_where_unusual(vector)
-    norm = jnp.linalg.norm(vector)
-    return vector / jnp.where(norm > 0, norm, 1)

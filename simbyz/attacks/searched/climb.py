@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.geometry import gram
-from simbyz._arrays.scales import length_of, unit_where_unusual
-from simbyz.attacks.rows import unit
+from simbyz._arrays.scales import length_of, unit, unit_where_unusual
 
 Gain = Callable[[jax.Array], jax.Array]
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer
-from simbyz._arrays.scales import unit_of_rows, wide
+from simbyz._arrays.scales import unit, unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel, row_like
 from simbyz.attacks.base import StatefulAttack
 from simbyz.attacks.fixed import mean_and_deviation, shifted, z_max
-from simbyz.attacks.rows import count, factors, repeat, unit
+from simbyz.attacks.rows import count, factors, repeat
 
 ROP = "relocated_orthogonal_perturbation"
 

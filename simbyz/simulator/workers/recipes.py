@@ -11,11 +11,10 @@ elsewhere, as at a first gradient of a larger batch, a run here differs in its f
 """
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from simbyz._arrays.checks import number
-from simbyz._arrays.scales import unit_where_unusual
+from simbyz._arrays.scales import unit
 from simbyz.simulator.workers.averages import average, corrected_average
 from simbyz.simulator.workers.compression import compress, feedback
 from simbyz.simulator.workers.compressors import Compressor, clipped, rand_k
@@ -97,10 +96,6 @@ def normalised() -> optax.GradientTransformation:
     Reference: arXiv 2603.12512, which could not be read: that the step is the paper's is not
       verified.
     """
-
-    def unit(updates: jax.Array) -> jax.Array:
-        updates = updates * unit_where_unusual(updates)  # the square of 1e20 or 1e-25 is no float
-        length = jnp.linalg.norm(updates)
-        return -updates / jnp.where(length > 0, length, 1)
-
-    return optax.stateless(lambda updates, parameters: jax.tree.map(unit, updates))
+    return optax.stateless(
+        lambda updates, parameters: jax.tree.map(lambda vector: -unit(vector), updates)
+    )
