@@ -15,7 +15,7 @@ from simbyz.simulator.keys import INITIALISE
 from simbyz.simulator.metrics import Metrics, Past
 from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
 from simbyz.simulator.server import Memory
-from simbyz.simulator.workers.gradients import batches_of_steps
+from simbyz.simulator.workers.gradients import draw_batches
 from simbyz.simulator.workers.sender import Take, sent_as_it_is
 from simbyz.tasks.task import Task
 
@@ -141,7 +141,7 @@ def simulator_of(
         num_steps: int,
         look_ahead: jax.Array | bool = True,
     ) -> tuple[Any, Metrics]:
-        batches = batches_of_steps(config, task, data, key, first_step, num_steps)
+        batches = draw_batches(config, task, data, key, first_step, num_steps)
 
         def one(state: Any, inputs: tuple[jax.Array, PyTree]) -> tuple[Any, Metrics]:
             step, batch = inputs

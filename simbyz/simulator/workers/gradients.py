@@ -48,38 +48,11 @@ def draw_batches(
     first_step: jax.Array,
     num_steps: int,
 ) -> PyTree:
-    """Batches of all workers that compute: leaves (num_steps, config.computing, ...).
+    """Batches of all w workers that compute: leaves (num_steps, w, ...); with k local steps, which
+    read one each, (num_steps, k, w, ...).
 
     The first h workers read what they would read alone: where workers share a pass over the data,
     the others share another one.
-    """
-
-    def draw(purpose: int, count: int) -> PyTree:
-        own_key = jax.random.fold_in(key, purpose)
-        batches = task.batches(data, own_key, first_step, num_steps, count)
-        return checked_batches(batches, num_steps, count)
-
-    others = config.computing - config.honest
-    if not task.shared_pass or others == 0:
-        return draw(BATCHES, config.computing)
-    if config.honest == 0:
-        return draw(OTHER_BATCHES, others)
-    return jax.tree.map(
-        lambda first, second: jnp.concatenate([first, second], axis=1),
-        draw(BATCHES, config.honest),
-        draw(OTHER_BATCHES, others),
-    )
-
-
-def batches_of_steps(
-    config: Config,
-    task: Task,
-    data: PyTree,
-    key: jax.Array,
-    first_step: jax.Array,
-    num_steps: int,
-) -> PyTree:
-    """`draw_batches`; with k local steps, which read one each, leaves (num_steps, k, w, ...).
 
     Raises:
       TypeError: the key or num_steps is none.
@@ -88,7 +61,23 @@ def batches_of_steps(
     random_key("a run", key)
     at_least("num_steps", num_steps, 0)
     k = config.local_steps
-    batches = draw_batches(config, task, data, key, first_step * k, num_steps * k)
+
+    def draw(purpose: int, count: int) -> PyTree:
+        own_key = jax.random.fold_in(key, purpose)
+        batches = task.batches(data, own_key, first_step * k, num_steps * k, count)
+        return checked_batches(batches, num_steps * k, count)
+
+    others = config.computing - config.honest
+    if not task.shared_pass or others == 0:
+        batches = draw(BATCHES, config.computing)
+    elif config.honest == 0:
+        batches = draw(OTHER_BATCHES, others)
+    else:
+        batches = jax.tree.map(
+            lambda first, second: jnp.concatenate([first, second], axis=1),
+            draw(BATCHES, config.honest),
+            draw(OTHER_BATCHES, others),
+        )
     if k == 1:
         return batches
     return jax.tree.map(lambda leaf: leaf.reshape(num_steps, k, *leaf.shape[1:]), batches)
