@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import asked, asks_for, name_of
 from simbyz._arrays.checks import require_shape
 from simbyz._arrays.stacking import PyTree
-from simbyz.attacks.base import Attack, StatefulAttack, sending
+from simbyz.attacks.base import Attack, StatefulAttack, sending, with_memory
 from simbyz.gossip.graphs.figures import fiedler_vector
 from simbyz.gossip.networks.network import Network
 from simbyz.simulator.keys import ATTACK, of_step
@@ -99,10 +99,7 @@ def lies_to(
     )
     options = setting.options | asked(sending(attack), values)
     arguments = attack_key(setting), vectors[place.known], b
-    if isinstance(attack, StatefulAttack):
-        rows, memory = attack.send(*arguments, memory, **options)
-    else:
-        rows = attack(*arguments, **options)
+    rows, memory = with_memory(attack).send(*arguments, memory, **options)
     what = f"the attack {name_of(sending(attack))}"
     require_shape(what, rows, (b, d), "a row for each Byzantine neighbour, (b, d),")
     return rows, memory

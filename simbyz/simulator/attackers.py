@@ -15,7 +15,7 @@ from simbyz._arrays.checks import require_shape
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.stacking import PyTree, in_types_of
 from simbyz.attacks import base
-from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
+from simbyz.attacks.base import Attack, StatefulAttack, forges, sending, with_memory
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import ATTACK, of_step
 from simbyz.simulator.participation import Identities, Round, apart, in_rounds
@@ -87,11 +87,8 @@ def receive(
             known = {**of_root, "own": own} if one.byzantine_gradients else of_root
             options = round.hyperparameters.attack | asked(sending(attack), known)
             arguments = of_step(round.key, ATTACK, round.step), honest, one.byzantine
-            if isinstance(attack, StatefulAttack):
-                byzantine, learned = attack.send(*arguments, memory, **options)
-                learned = in_types_of(memory, learned)  # as where a step has no attackers
-            else:
-                byzantine = attack(*arguments, **options)
+            byzantine, learned = with_memory(attack).send(*arguments, memory, **options)
+            learned = in_types_of(memory, learned)  # as where a step has no attackers
             require_shape(
                 f"the attack {name_of(sending(attack))}",
                 byzantine,
