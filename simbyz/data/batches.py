@@ -1,5 +1,10 @@
 """Batches drawn, flipped and normalised inside the compiled step, from uint8 images on the
 device.
+
+What draws them takes the key of the whole run, and the number of the first one wanted, counted from
+the start of the run, which may be traced: a batch does not depend on where a program starts. Where
+each worker has examples of its own, counts (n,), at least 1 each, may be traced too, and a batch
+does not depend on the other workers.
 """
 
 import math
@@ -22,12 +27,6 @@ def shared_pass(
     Every example appears once a pass; the last batch of a pass is short where batch_size does not
     divide num_examples; then a new shuffle starts. Pass p is shuffled by key folded with p, so that
     batch b is the same wherever a program starts, and nothing has to be carried from step to step.
-
-    Args:
-      key: of the whole run.
-      first_batch: number of the first batch wanted, counted from the start of the run; may be
-      traced.
-      num_batches, num_examples, batch_size: ints.
 
     Returns:
       (num_batches, batch_size) int32 indices of examples; `num_examples` stands for none, in a
@@ -114,15 +113,10 @@ def own_passes(
     Every example of a worker appears once in each of its passes; a pass ends in a short batch where
     batch_size does not divide what the worker holds, and then a new shuffle starts, at different
     steps for workers that hold different numbers. A worker with fewer than batch_size examples has
-    all of them in every batch. A batch does not depend on where a program starts, nor on the other
-    workers.
+    all of them in every batch.
 
     Args:
-      key: of the whole run.
-      first_step: number of the first step wanted, counted from the start of the run; may be traced.
-      num_steps, batch_size: ints.
-      counts: (n,) examples that each worker holds, at least 1; may be traced.
-      largest: an int, at least the largest of them.
+      largest: an int, at least the largest of the counts.
 
     Returns:
       (num_steps, n, batch_size) int32 positions in each worker's own examples; `largest` stands for
@@ -163,14 +157,6 @@ def own_draws(
     key: jax.Array, first_step: jax.Array, num_steps: int, *, counts: jax.Array, batch_size: int
 ) -> jax.Array:
     """Batches drawn uniformly and with replacement from each worker's own examples.
-
-    A batch does not depend on where a program starts, nor on the other workers.
-
-    Args:
-      key: of the whole run.
-      first_step: number of the first step wanted, counted from the start of the run; may be traced.
-      num_steps, batch_size: ints.
-      counts: (n,) examples that each worker holds, at least 1; may be traced.
 
     Returns:
       (num_steps, n, batch_size) int32 positions in each worker's own examples.
