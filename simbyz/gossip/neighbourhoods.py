@@ -100,16 +100,12 @@ def check_sizes(players: Players, sizes: Iterable[tuple[int, int]]) -> None:
     for f, n in dict.fromkeys(sizes):
         place = Neighbourhood(*map(jnp.asarray, (0, [0], [0], [0], np.full(n, 1 / n, np.float32))))
         setting = Setting(jax.random.key(0), jnp.int32(0), 0, 1, {}, lambda node, point: point[0])
-        call = functools.partial(made_of, players, f)
+        at_a_node = functools.partial(
+            made_of, players, f, liars=np.zeros(n, bool), place=place, setting=setting
+        )
         rows = jax.ShapeDtypeStruct((n, players.dimension), jnp.float32)
-        honest = np.zeros(n, bool)
         try:
-            jax.eval_shape(
-                lambda rows, call=call, honest=honest, place=place, setting=setting: call(
-                    rows, honest, place, setting
-                ),
-                rows,
-            )
+            jax.eval_shape(at_a_node, rows)
         except ValueError as error:
             raise ValueError(f"at a node that hears {n - 1} neighbours: {error}") from error
 
@@ -129,7 +125,7 @@ def aimed_at(
     b = max(group.shape[1] for group in parts)
     if b == 0:
         return functools.partial(_rows_of, jnp.zeros((0, vectors.shape[1]))), memory
-    rows, memories = [], []
+    made = []
     for group in parts:
         liars = np.arange(1 + sum(group.shape)) > group.shape[0]
 
@@ -151,14 +147,9 @@ def aimed_at(
 
         theirs = jax.tree.map(lambda leaf, nodes=group.nodes: leaf[nodes], memory)
         each = places_of(group, vectors), theirs
-        made, kept = in_turns(of, each, players.config.nodes_at_once)
-        rows.append(made)
-        memories.append(kept)
+        made.append(in_turns(of, each, players.config.nodes_at_once))
     back = np.argsort(np.concatenate([group.nodes for group in parts]))
-    sent, memory = jax.tree.map(
-        lambda *leaves: jnp.concatenate(leaves)[back],
-        *zip(rows, memories, strict=True),
-    )
+    sent, memory = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *made)
     return lambda group: sent[group.nodes, : group.shape[1]], memory
 
 

@@ -223,14 +223,14 @@ def make_gossip(
             "step": round.step,
             "hyperparameters": round.hyperparameters,
         }
-        known = describe(state, round.step, round.rate, accuracy)
-        known[1].update(told.listening(heard) if config.study else {})
-        known[1].update(metrics.scalars(columns, values, columns))
-        known[0]["loss"] = jnp.mean(sent.losses[:h])
+        base, own = describe(state, round.step, round.rate, accuracy)
+        own |= told.listening(heard) if config.study else {}
+        own |= metrics.scalars(columns, values, columns)
+        base["loss"] = jnp.mean(sent.losses[:h])
         if config.certify:
-            known[0]["coefficient"] = jnp.max(heard.coefficient)
-            known[0]["distance"] = jnp.max(heard.distance)
-        return metrics_of(workers, *known)
+            base["coefficient"] = jnp.max(heard.coefficient)
+            base["distance"] = jnp.max(heard.distance)
+        return metrics_of(workers, base, own)
 
     def describe(
         state: GossipState, step: jax.Array, rate: jax.Array | float, accuracy: jax.Array | float
