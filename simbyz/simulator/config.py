@@ -9,23 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import flag, integer, number
+from simbyz._arrays.checks import at_least, flag, integer, number
 
 Place = Literal["worker", "update", "server"]
 PLACES: tuple[Place, ...] = get_args(Place)
-FLAGS = ("byzantine_gradients", "redraw", "nesterov", "certify", "study", "variance_reduction")
-# The fields of Config that are numbers, or None.
-COUNTS = (
-    "n",
-    "f",
-    "num_byzantine",
-    "evaluate_every",
-    "curvature_window",
-    "workers_at_once",
-    "local_steps",
-    "participants",
-    "byzantine_participants",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +60,15 @@ class Config:
     byzantine_participants: int | None = None
 
     def __post_init__(self) -> None:
-        for name in COUNTS:
-            value = getattr(self, name)
-            if value is not None or name in ("n", "f", "local_steps"):
-                integer(name, value)
-        for name in FLAGS:
-            flag(name, getattr(self, name))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is bool:
+                flag(field.name, value)
+            elif field.type is int or (field.type == int | None and value is not None):
+                integer(field.name, value)
         self._check_places()
-        if self.n < 1:
-            raise ValueError(f"n must be at least 1, got {self.n}")
-        if self.f < 0:
-            raise ValueError(f"f must be at least 0, got {self.f}")
+        at_least("n", self.n, 1)
+        at_least("f", self.f, 0)
         if not 0 <= self.byzantine <= self.n:
             raise ValueError(
                 f"num_byzantine (f if not given) must be from 0 to n = {self.n}, "
@@ -94,8 +79,7 @@ class Config:
                 f"with num_byzantine = n = {self.n} no worker computes anything: "
                 "set byzantine_gradients, or take fewer"
             )
-        if self.local_steps < 1:
-            raise ValueError(f"local_steps must be at least 1, got {self.local_steps}")
+        at_least("local_steps", self.local_steps, 1)
         self._check_variance_reduction()
         self._check_participants()
         for name in ("evaluate_every", "curvature_window", "workers_at_once"):
