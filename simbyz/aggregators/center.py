@@ -82,10 +82,7 @@ def _geometric_median(
     else:
         raise unknown_start("geometric_median", start)
     center, weights = weiszfeld("geometric_median", stack, first, smoothing, iterations)
-    return Halves(
-        lambda: unravel(center.astype(stack.dtype)),
-        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
-    )
+    return pulled_center(center, weights, stack, unravel)
 
 
 geometric_median, geometric_median_selection = halves(_geometric_median)
@@ -172,10 +169,7 @@ def _huber_center(
     own = middle_length(lengths_to(start, stack)) if radius is None else radius
     reach = given_length("radius", "huber_center", own, start.dtype)
     center, weights = weiszfeld("huber_center", stack, start, reach, iterations)
-    return Halves(
-        lambda: unravel(center.astype(stack.dtype)),
-        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
-    )
+    return pulled_center(center, weights, stack, unravel)
 
 
 huber_center, huber_center_selection = halves(_huber_center)
@@ -289,6 +283,19 @@ def weiszfeld(
 
     start_from = first_carry((known.center, jnp.zeros(len(stack), dtype)), stack)
     return jax.lax.fori_loop(0, iterations, step, start_from)
+
+
+def pulled_center(
+    center: jax.Array,
+    weights: jax.Array,
+    stack: jax.Array,
+    unravel: Callable[[jax.Array], PyTree],
+) -> Halves:
+    """The halves of a rule whose centre (d,) is the mean of the rows by weights (n,) of any sum."""
+    return Halves(
+        lambda: unravel(center.astype(stack.dtype)),
+        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
+    )
 
 
 def clipped_around(

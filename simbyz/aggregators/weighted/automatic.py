@@ -10,7 +10,7 @@ from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import Length, Lengths, given_length, lengths_to, middle_length
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.center import weiszfeld
+from simbyz.aggregators.center import pulled_center, weiszfeld
 
 __all__ = ["autogm", "autogm_selection"]
 
@@ -75,10 +75,7 @@ def _autogm(
         return weiszfeld("autogm", stack, center, near, iterations, masses)
 
     center, weights = jax.lax.fori_loop(0, rounds, turn, first)
-    return Halves(
-        lambda: unravel(center.astype(stack.dtype)),
-        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
-    )
+    return pulled_center(center, weights, stack, unravel)
 
 
 autogm, autogm_selection = halves(_autogm)

@@ -25,7 +25,7 @@ from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.ranks.closest import shares_between
 from simbyz._arrays.scales import own_lengths
 from simbyz._arrays.stacking import Updates, ravel
-from simbyz.aggregators.center import unknown_start, weiszfeld
+from simbyz.aggregators.center import pulled_center, unknown_start, weiszfeld
 from simbyz.aggregators.weighted.middle import weighted_middle_row
 
 __all__ = [
@@ -163,10 +163,7 @@ def _weighted_geometric_median(
     center, weights = weiszfeld(
         "weighted_geometric_median", near, first, smoothing, iterations, known
     )
-    return Halves(
-        lambda: unravel(center.astype(stack.dtype)),
-        lambda: jax.lax.stop_gradient(weights / jnp.sum(weights)),
-    )
+    return pulled_center(center, weights, stack, unravel)
 
 
 weighted_geometric_median, weighted_geometric_median_selection = halves(_weighted_geometric_median)
