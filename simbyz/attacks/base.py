@@ -38,7 +38,7 @@ def sending(attack: Attack | StatefulAttack) -> Callable[..., Any]:
 
 def check(attack: Any) -> None:
     """Raises TypeError where it is no attack, such as a function that makes one."""
-    call = attack.send if isinstance(attack, StatefulAttack) else attack
+    call = sending(attack)
     require_callable("attack", call, EXAMPLE)
     if not isinstance(attack, StatefulAttack) and not takes(call, 3):
         raise TypeError(
