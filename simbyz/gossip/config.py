@@ -11,8 +11,6 @@ from simbyz.simulator import Config
 
 Exchange = Literal["after", "before", "gradients"]
 EXCHANGES: tuple[Exchange, ...] = get_args(Exchange)
-# Those that `workers` does not pass on to be checked there.
-FLAGS = ("tracking", "aimed", "byzantine_gradients", "beyond_the_bound", "momentum", "study")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +67,9 @@ class GossipConfig:
             raise TypeError("sampled neighbours are drawn in every step: give one Sampled alone")
         if self.exchange not in EXCHANGES:
             raise ValueError(f"exchange takes {', '.join(EXCHANGES)}, got {self.exchange!r}")
-        for name in FLAGS:
-            flag(name, getattr(self, name))
+        for field in dataclasses.fields(self):
+            if field.type is bool:
+                flag(field.name, getattr(self, field.name))
         at_least("rounds", self.rounds, 1)
         if self.tracking and (self.exchange != "after" or self.momentum or self.local_steps > 1):
             raise ValueError(
