@@ -46,8 +46,6 @@ class Players(NamedTuple):
     selection: Rule | None
     attack: Attack | StatefulAttack | None
     dimension: int
-    # network -> what else the attack asks for of it
-    told: Callable[[Network], dict[str, Any]]
 
 
 Exchange = Callable[[jax.Array, PyTree, Setting], Exchanged]
@@ -73,7 +71,7 @@ def make_exchange(players: Players) -> Exchange:
 
 def on(players: Players, network: Network) -> Exchange:
     """An exchange in a network: what is sent to each node, then what its rule makes of it."""
-    told, config = players.told(network), players.config
+    told, config = told_of(players.attack, network), players.config
     parts = alike = groups(network, everybody=config.byzantine_gradients)
     check_sizes(players, ((group.f, 1 + sum(group.shape)) for group in parts))
     if asks_for(players.rule, "weights") and not config.certify:
@@ -299,8 +297,7 @@ def who_hears_whom(
     if attack is not None:
         check_aim(attack, not config.aimed)
     selection = selection_of(rule) if selection is None else selection
-    told = functools.partial(told_of, attack)
-    players = Players(config, rule, selection, attack, given.shape[1], told)
+    players = Players(config, rule, selection, attack, given.shape[1])
 
     def no_loss(node: jax.Array, point: jax.Array) -> jax.Array:
         raise ValueError(f"who_hears_whom has no losses, which {name_of(rule)} asks for")

@@ -19,7 +19,6 @@ What nodes compute and send are the workers of `simbyz.simulator`, and what come
 `Simulator`, so that sweeps, checkpoints and tables are those of runs with a server.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +35,7 @@ from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.attacks import base
 from simbyz.attacks.base import Attack, StatefulAttack, forges
 from simbyz.gossip import columns as told
-from simbyz.gossip.attackers import Setting, check_aim, told_of
+from simbyz.gossip.attackers import Setting, check_aim
 from simbyz.gossip.columns import Heard
 from simbyz.gossip.config import GossipConfig
 from simbyz.gossip.neighbourhoods import Exchanged, Players, make_exchange
@@ -125,9 +124,7 @@ def make_gossip(
         selection = selection_of(rule)
     if not config.study and not any(asks_for(one, "shares") for one in columns.values()):
         selection = None
-    exchange = make_exchange(
-        Players(config, rule, selection, attack, dimension, functools.partial(told_of, attack))
-    )
+    exchange = make_exchange(Players(config, rule, selection, attack, dimension))
     edges = told.edges_of(networks)
     model_state = {}
 

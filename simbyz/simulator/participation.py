@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import random_key, require_shape
 from simbyz._arrays.stacking import PyTree
-from simbyz.simulator.config import Config, Hyperparameters, agree
+from simbyz.simulator.config import Config, Hyperparameters
 from simbyz.simulator.keys import PARTICIPATE, REDRAW, of_step
 
 # (step, **Hyperparameters.schedule) -> what the learning rate is multiplied by in this step
@@ -59,42 +58,6 @@ class Round(NamedTuple):
     batch: PyTree = None  # leaves (w, ...) of all who ever compute, (k, w, ...) for k local steps
     # messages (w, d) -> those that arrive, and the attack's memory; None: nobody forges any
     forge: Callable[[jax.Array], tuple[jax.Array, PyTree]] | None = None
-
-
-def begin(
-    config: Config,
-    schedule: Schedule,
-    hyperparameters: Hyperparameters,
-    key: jax.Array,
-    step: jax.Array,
-    look_ahead: jax.Array | bool,
-    *,
-    aggregate: Any,
-    model_state: PyTree,
-) -> Round:
-    """The round of a step, without data and batches.
-
-    Raises:
-      TypeError: the key is none.
-      ValueError: `agree`'s, or a schedule that gives no factor.
-    """
-    random_key("a run", key)
-    agree(config, hyperparameters)
-    rate, local = hyperparameters.learning_rate, hyperparameters.local_learning_rate
-    factor = schedule(step, **hyperparameters.schedule)
-    require_shape("the schedule", factor, (), "a factor")
-    return Round(
-        hyperparameters=hyperparameters,
-        key=key,
-        step=step,
-        turn=step,
-        part=participants(config, key, step),
-        rate=rate * factor,
-        local_rate=(rate if local is None else local) * factor,
-        ahead=config.nesterov and look_ahead,
-        aggregate=aggregate,
-        model_state=model_state,
-    )
 
 
 def identities(config: Config, key: jax.Array) -> Identities:

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from simbyz._arrays.checks import random_key, reached
+from simbyz._arrays.checks import random_key, reached, require_shape
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator.config import Config, Hyperparameters, agree
 from simbyz.simulator.keys import INITIALISE
 from simbyz.simulator.metrics import Metrics, Past
-from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, begin
+from simbyz.simulator.participation import Round, Schedule, batches_in_a_step, participants
 from simbyz.simulator.server import Memory
 from simbyz.simulator.workers.gradients import draw_batches
 from simbyz.simulator.workers.sender import Take, sent_as_it_is
@@ -97,13 +97,26 @@ def simulator_of(
         step: jax.Array,
         look_ahead: jax.Array | bool = True,
     ) -> Round:
-        return begin(
-            config,
-            schedule,
-            hyperparameters,
-            key,
-            step,
-            look_ahead,
+        """Without data and batches.
+
+        Raises:
+          TypeError: the key is none.
+          ValueError: `agree`'s, or a schedule that gives no factor.
+        """
+        random_key("a run", key)
+        agree(config, hyperparameters)
+        rate, local = hyperparameters.learning_rate, hyperparameters.local_learning_rate
+        factor = schedule(step, **hyperparameters.schedule)
+        require_shape("the schedule", factor, (), "a factor")
+        return Round(
+            hyperparameters=hyperparameters,
+            key=key,
+            step=step,
+            turn=step,
+            part=participants(config, key, step),
+            rate=rate * factor,
+            local_rate=(rate if local is None else local) * factor,
+            ahead=config.nesterov and look_ahead,
             aggregate=parts.aggregate(state),
             model_state=state.model_state,
         )
