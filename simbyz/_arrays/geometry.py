@@ -108,6 +108,13 @@ def _keeps_digits(squares: jax.Array, norms: jax.Array) -> jax.Array:
     return 2 * jnp.sum(most & jnp.isfinite(norms)) > n
 
 
+def full_product(one: jax.Array, other: jax.Array) -> jax.Array:
+    """The matrix product, with all digits: by default a GPU might round the factors to TF32, of 10
+    bits.
+    """
+    return jnp.matmul(one, other, precision=jax.lax.Precision.HIGHEST)
+
+
 def gram(rows: jax.Array) -> jax.Array:
     """The inner products of the rows (n, d), all of them: (n, n)."""
     return mirrored(lower_gram(rows))
@@ -122,8 +129,7 @@ def lower_gram(rows: jax.Array) -> jax.Array:
     """
     n = len(rows)
     block = 16 * -(-n // 64)
-    # Without a transpose, of which vmap would make a copy. HIGHEST: the default would let a GPU
-    # round the factors to TF32, 10 bits.
+    # As `full_product`, without a transpose, of which vmap would make a copy.
     product = functools.partial(
         jax.lax.dot_general,
         dimension_numbers=(((1,), (1,)), ((), ())),
@@ -200,7 +206,7 @@ def squared_distances_to(
         known = Reached(jnp.zeros_like(center), squared_norms(stack))
     before, unit = known.squares
     way = (center - known.center) * unit
-    along = jnp.matmul(stack, way, precision=jax.lax.Precision.HIGHEST) * unit
+    along = full_product(stack, way) * unit
     length, offset = jnp.sum(jnp.square(way)), jnp.sum(known.center * unit * way)
     moved = before - 2 * (along - offset) + length
     # What rounding is proportional to: |x_i| is at most |known.center| + |x_i - known.center|.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.ranks.many_rows import sum_of
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.redo import are_finite, redo_if
@@ -84,7 +85,7 @@ def weighted_mean(stack: jax.Array, weights: jax.Array, total: jax.Array | float
     if stack.dtype != weights.dtype or in_mesh():
         return _mean_of_used(stack, weights, total)
     # It reads a stack faster than a sum of rows, but counts those of weight 0, by 0 · inf = NaN.
-    mean = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST) / total
+    mean = full_product(weights, stack) / total
     bad = ~are_finite(mean)
     return redo_if(bad, mean, _mean_of_used, stack, weights, total)
 
@@ -108,7 +109,7 @@ def _sum_of_used(stack: jax.Array, weights: jax.Array) -> jax.Array:
     used = weights > 0
     if len(stack) > MAX_NETWORK_ROWS:
         rows = jnp.where(used[:, None], stack, 0).astype(weights.dtype)
-        return jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        return full_product(weights, rows)
     return sum_rows([weights[i] * jnp.where(used[i], row, 0) for i, row in enumerate(stack)])
 
 
@@ -131,8 +132,7 @@ def means_of_chosen(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> j
     weights = _shares(stack, chosen)
     if stack.dtype != weights.dtype or in_mesh():
         return _means_of_finite(stack, chosen, finite)
-    # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-    means = jnp.matmul(weights, stack, precision=jax.lax.Precision.HIGHEST)
+    means = full_product(weights, stack)
     bad = ~jnp.all(finite)
     return redo_if(bad, means, _means_of_finite, stack, chosen, finite)
 
@@ -167,7 +167,7 @@ def _means_of_finite(stack: jax.Array, chosen: jax.Array, finite: jax.Array) -> 
         start = jnp.clip(turn * size, 0, d - size)
         rows = jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1)
         rows = jnp.where(jnp.isfinite(rows), rows, 0).astype(weights.dtype)
-        mixed = jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
+        mixed = full_product(weights, rows)
         mixed = jnp.where(spoiled[:, None], jnp.nan, mixed).astype(stack.dtype)
         return jax.lax.dynamic_update_slice_in_dim(means, mixed, start, axis=1)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.geometry import gram
+from simbyz._arrays.geometry import full_product, gram
 from simbyz._arrays.scales import unit, unit_of, unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.attacks.rows import factors, kept, marked, repeat, seen
@@ -53,7 +53,7 @@ def min_max(
     squares = jnp.diagonal(inner)
     largest = jnp.max(squares[:, None] + squares[None, :] - 2 * inner)
     square = jnp.sum(jnp.square(toward))
-    slopes = jnp.matmul(offsets, toward, precision=jax.lax.Precision.HIGHEST)
+    slopes = full_product(offsets, toward)
     # By powers of two, which rounds nothing: the product of two squares overflows at rows of 1e10,
     # and vanishes at rows of 1e-10.
     size, length = 1 / unit_of(jnp.sqrt(largest)), 1 / unit_of(jnp.sqrt(square))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer, number, random_key, reached
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
 from simbyz.attacks.base import StatefulAttack
@@ -98,11 +99,11 @@ def learned_mimic(
     warmup = reached("warmup", warmup) if isinstance(warmup, int) else warmup
     mean = (t * state.mean + moments.sure_mean(rows)) / (t + 1)
     offsets = rows - mean[None]
-    along = jnp.matmul(offsets, state.direction, precision=jax.lax.Precision.HIGHEST)
+    along = full_product(offsets, state.direction)
     along = along * unit_where_unusual(along)  # what matters is the direction of the sum
-    varied = jnp.matmul(along, offsets, precision=jax.lax.Precision.HIGHEST)
+    varied = full_product(along, offsets)
     direction = _unit_or(t * state.direction + _unit_or(varied, state.direction), state.direction)
-    reach = jnp.abs(jnp.matmul(rows, direction, precision=jax.lax.Precision.HIGHEST))
+    reach = jnp.abs(full_product(rows, direction))
     learned = MimicState(state.step, mean, direction, jnp.argmax(reach).astype(jnp.int32))
     state = jax.tree.map(lambda new, old: jnp.where(t < warmup, new, old), learned, state)
     sent = unravel(repeat(stack[state.worker], num_byzantine))

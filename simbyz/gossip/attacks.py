@@ -28,6 +28,7 @@ import numpy as np
 from simbyz._arrays import moments
 from simbyz._arrays.calling import asks_for, signature_of_all
 from simbyz._arrays.checks import flag, require_callable
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import Byzantine, Honest
 from simbyz.attacks.base import Attack
@@ -65,7 +66,7 @@ def dissensus(
     """
     del key, honest
     of_neighbours, of_liars = _split(weights, num_byzantine)
-    pull = _weighed(of_neighbours, neighbours - target[None])
+    pull = full_product(of_neighbours, neighbours - target[None])
     share = jnp.sum(of_liars)
     row = target - factor * pull / jnp.where(share > 0, share, 1)
     return repeat(row.astype(target.dtype), num_byzantine)
@@ -93,7 +94,7 @@ def spectral_heterogeneity(
     Reference: Gaucher et al., Unified breakdown analysis for Byzantine robust gossip, ICML 2025.
     """
     del key, honest
-    row = target + factor * fiedler[place] * _weighed(fiedler, everyone)
+    row = target + factor * fiedler[place] * full_product(fiedler, everyone)
     return repeat(row.astype(target.dtype), num_byzantine)
 
 
@@ -121,9 +122,9 @@ def bridge_splitting(
     del key, honest
     positive = fiedler >= 0
     side = (positive == positive[place]).astype(everyone.dtype)
-    own = _weighed(side, everyone) / jnp.sum(side)
+    own = full_product(side, everyone) / jnp.sum(side)
     others = jnp.sum(1 - side)
-    other = _weighed(1 - side, everyone) / jnp.where(others > 0, others, 1)
+    other = full_product(1 - side, everyone) / jnp.where(others > 0, others, 1)
     other = jnp.where(others > 0, other, own)
     row = target + factor * (own - other)
     return repeat(row.astype(target.dtype), num_byzantine)
@@ -241,7 +242,7 @@ def searched(
     ) -> jax.Array:
         target, neighbours, weights = told["target"], told["neighbours"], told["weights"]
         of_neighbours, _ = _split(weights, num_byzantine)
-        goal = target + _weighed(of_neighbours, neighbours - target[None])
+        goal = target + full_product(of_neighbours, neighbours - target[None])
         asked_for = {name: value for name, value in told.items() if asks_for(attack, name)}
         result: Callable[..., jax.Array] = told["result"]  # type: ignore[assignment]
 
@@ -264,7 +265,7 @@ def searched(
             parts = [jnp.concatenate([target[None], neighbours]), *ends]
             numbers, _ = in_span(jnp.concatenate(parts))
             few, begin, end = jnp.split(numbers, np.cumsum([len(p) for p in parts[:-1]]))
-            few_goal = few[0] + _weighed(of_neighbours, few[1:] - few[:1])
+            few_goal = few[0] + full_product(of_neighbours, few[1:] - few[:1])
 
             def worth(factor: jax.Array) -> jax.Array:
                 sent = begin + factor * (end - begin)
@@ -289,11 +290,6 @@ def _needs(
     result: Callable[..., jax.Array],
 ) -> None:
     """What a search asks for itself."""
-
-
-def _weighed(weights: jax.Array, rows: jax.Array) -> jax.Array:
-    """Σ_j w_j x_j (d,). HIGHEST: the default would let a GPU round the factors to TF32, 10 bits."""
-    return jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)
 
 
 def _split(weights: jax.Array, num_byzantine: int) -> tuple[jax.Array, jax.Array]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from simbyz._arrays.calling import (
     ASKED,
@@ -18,6 +17,7 @@ from simbyz._arrays.calling import (
     signature_of_all,
 )
 from simbyz._arrays.checks import random_key
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, core_of, halves
 from simbyz._arrays.stacking import PyTree, ravel
 
@@ -122,14 +122,10 @@ def _in_turn(
         for number, both in enumerate(done):
             with of_part(number):
                 of_parts.append(both.weights())
-        return functools.reduce(_through, reversed(of_parts))
+        # Weights of rows (m,) are weights (n,) of those that they are made of, by (m, n) weights.
+        return functools.reduce(full_product, reversed(of_parts))
 
     return Halves(result, weights)
-
-
-def _through(weights: jax.Array, of_rows: jax.Array) -> jax.Array:
-    """Weights of rows (m,) as weights (n,) of those that they are made of, by (m, n) weights."""
-    return jnp.matmul(weights, of_rows, precision=jax.lax.Precision.HIGHEST)
 
 
 def _both(part: Callable[..., PyTree], updates: PyTree, f: int, options: dict[str, Any]) -> Halves:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import floor_of_product, require, share_below_one
-from simbyz._arrays.geometry import gram, middle_row
+from simbyz._arrays.geometry import full_product, gram, middle_row
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import sum_rows
@@ -57,7 +57,7 @@ def _fedseca(updates: Updates, f: int, *, sparsity: float = 0.9) -> Halves:
     signs = jax.lax.stop_gradient(jnp.sign(rows))
     # n times ρ, whole numbers: in nths, votes that cancel leave what rounding makes of them.
     agreement = jnp.maximum(0, jnp.sum(jnp.sign(gram(signs)), axis=1))
-    elected = jnp.sign(jnp.matmul(agreement, signs, precision=jax.lax.Precision.HIGHEST))
+    elected = jnp.sign(full_product(agreement, signs))
 
     norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
     shortened = rows * jnp.minimum(1, middle_of(norms) / norms)[:, None]

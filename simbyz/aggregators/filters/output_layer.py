@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import needs_at_least, require, require_callable
-from simbyz._arrays.geometry import gram
+from simbyz._arrays.geometry import full_product, gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to, safe_sqrt
 from simbyz._arrays.moments import weighted_mean
@@ -126,7 +126,7 @@ def _two_means(inner: jax.Array, valid: jax.Array, iterations: int) -> jax.Array
         """Those nearer to the first mean: of ||x - mean||² what differs between two means."""
         weights = jnp.stack([first, valid & ~first]).astype(inner.dtype)
         weights = weights / jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1)
-        along = jnp.matmul(weights, inner, precision=jax.lax.Precision.HIGHEST)
+        along = full_product(weights, inner)
         own = jnp.sum(along * weights, axis=1)
         to = own[:, None] - 2 * along
         return valid & (to[0] <= to[1])

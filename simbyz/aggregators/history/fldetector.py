@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import needs_at_least
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Updates
 from simbyz.aggregators.base import StatefulRule
 from simbyz.aggregators.history.records import finite_only, mean_of_good
-
-EXACT = jax.lax.Precision.HIGHEST
 
 
 class Trail(NamedTuple):
@@ -124,17 +123,19 @@ def hessian_product(moves: jax.Array, turns: jax.Array, vector: jax.Array) -> ja
     moves, turns = moves * unit_of_moves, turns * unit_of_turns
     vector = vector * unit_of_moves
 
-    def times(one: jax.Array, other: jax.Array) -> jax.Array:
-        return jnp.matmul(one, other, precision=EXACT)
-
-    products = times(moves, turns.T)
-    scale = times(turns[-1], moves[-1]) / times(moves[-1], moves[-1])
+    products = full_product(moves, turns.T)
+    scale = full_product(turns[-1], moves[-1]) / full_product(moves[-1], moves[-1])
     lower = jnp.tril(products, -1)
     matrix = jnp.block(
-        [[scale * times(moves, moves.T), lower], [lower.T, -jnp.diag(jnp.diagonal(products))]]
+        [
+            [scale * full_product(moves, moves.T), lower],
+            [lower.T, -jnp.diag(jnp.diagonal(products))],
+        ]
     )
     both = jnp.concatenate([scale * moves, turns])
-    result = scale * vector - times(jnp.linalg.solve(matrix, times(both, vector)), both)
+    result = scale * vector - full_product(
+        jnp.linalg.solve(matrix, full_product(both, vector)), both
+    )
     result = result / unit_of_turns
     return jnp.where(jnp.all(jnp.isfinite(result)), result, 0)
 

@@ -1,6 +1,5 @@
 """Reputation: how often each worker was found good, as a weight, and a ban at last."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ from jax.scipy.special import betainc
 
 from simbyz._arrays.checks import not_negative, number, require
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.geometry import gram
+from simbyz._arrays.geometry import full_product, gram
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.scales import median_of_chosen, wide
@@ -79,13 +78,11 @@ def adaptive_federated_averaging(
         products = gram(rows)
         norms = jnp.sqrt(jnp.diagonal(products))
         shares = good / (good + bad)
-        # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-        product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
         def cosines(left: jax.Array) -> jax.Array:
             weights = shares * left
-            along = product(products, weights)
-            length = jnp.sqrt(jnp.maximum(product(weights, along), 0))
+            along = full_product(products, weights)
+            length = jnp.sqrt(jnp.maximum(full_product(weights, along), 0))
             both = norms * length
             return along / jnp.where(both > 0, both, 1)
 

@@ -13,6 +13,7 @@ from simbyz._arrays.checks import (
     require,
     require_shape,
 )
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, halves, selection_of
 from simbyz._arrays.moments import means_of_chosen
 from simbyz._arrays.redo import are_finite
@@ -76,7 +77,7 @@ def _median_of_means(
     def weights() -> jax.Array:
         shares = members / jnp.sum(members, axis=1, keepdims=True)
         of_groups = selection_of(rule)(means, f)
-        return jnp.matmul(of_groups, shares, precision=jax.lax.Precision.HIGHEST)
+        return full_product(of_groups, shares)
 
     def aggregate() -> jax.Array:
         row = rule(means, f)

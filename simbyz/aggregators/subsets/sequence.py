@@ -6,7 +6,7 @@ import numpy as np
 
 from simbyz._arrays.checks import needs_at_least, random_key, require
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.geometry import squared_norms
+from simbyz._arrays.geometry import full_product, squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import (
     given_length,
@@ -108,6 +108,6 @@ def _places(stack: jax.Array, center: jax.Array | None, key: jax.Array | None) -
     lengths = lengths_to(None, stack)
     rows = jnp.where(lengths.finite[:, None], stack, 0).astype(center.dtype) * lengths.unit
     own = safe_sqrt(jnp.sum(jnp.square(center * lengths.unit)))
-    along = jnp.matmul(rows, center * lengths.unit / own, precision=jax.lax.Precision.HIGHEST)
+    along = full_product(rows, center * lengths.unit / own)
     order = jnp.argsort(along / lengths.values, stable=True)
     return jnp.zeros(n, order.dtype).at[order].set(jnp.arange(n, dtype=order.dtype))

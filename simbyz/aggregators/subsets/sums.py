@@ -6,7 +6,6 @@ matrix for each choice from a half, the sums are entries of a matrix product, at
 multiplications a subset: 0.5 · 10^9 for all 30,045,015 ways to keep 20 rows of 30.
 """
 
-import functools
 import itertools
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.geometry import full_product
 
 # Sums computed at once: choices from the first half × choices from the second.
 TILE = (128, 512)
@@ -36,8 +36,6 @@ def first_subset_of_smallest_sum(distances: jax.Array, size: int) -> jax.Array:
     tiles = _tiles(np.sum(first, axis=1), np.sum(second, axis=1), size, height, width)
     # The barrier keeps XLA from computing with these constants while it compiles.
     first, second, tiles = jax.lax.optimization_barrier((first, second, tiles))
-    # HIGHEST: the default would let a GPU round the factors to TF32, 10 bits.
-    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
     def choices(tile: jax.Array) -> tuple[jax.Array, jax.Array]:
         a = jax.lax.dynamic_slice_in_dim(first, tile[0], height)
@@ -47,11 +45,11 @@ def first_subset_of_smallest_sum(distances: jax.Array, size: int) -> jax.Array:
     def sums(tile: jax.Array) -> jax.Array:
         """(height, width); inf for a pair of choices that does not hold the tile's numbers."""
         a, b = (choice.astype(distances.dtype) for choice in choices(tile))
-        within_a = jnp.sum(product(a, distances[:half, :half]) * a, axis=1) / 2
-        within_b = jnp.sum(product(b, distances[half:, half:]) * b, axis=1) / 2
+        within_a = jnp.sum(full_product(a, distances[:half, :half]) * a, axis=1) / 2
+        within_b = jnp.sum(full_product(b, distances[half:, half:]) * b, axis=1) / 2
         within_a = jnp.where(jnp.sum(a, axis=1) == tile[2], within_a, jnp.inf)
         within_b = jnp.where(jnp.sum(b, axis=1) == size - tile[2], within_b, jnp.inf)
-        across = product(product(a, distances[:half, half:]), b.T)
+        across = full_product(full_product(a, distances[:half, half:]), b.T)
         return across + within_a[:, None] + within_b[None, :]
 
     smallest = jax.lax.map(lambda tile: jnp.min(sums(tile)), tiles)

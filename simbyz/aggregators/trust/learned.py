@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.checks import floor_of_product, integer, not_negative, number, require
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import weighted_mean
 from simbyz._arrays.scales import wide
@@ -142,7 +143,7 @@ def fedlaw(
         point = row_like(root.parameters, jax.eval_shape(unravel, stack), stack)
         point = point - root.rate * weighted_mean(rows, old, 1.0)
         gradient = jax.grad(lambda point: loss_at(root, unravel(point)))(point)
-        moves = root.rate * jnp.matmul(rows, gradient, precision=jax.lax.Precision.HIGHEST)
+        moves = root.rate * full_product(rows, gradient)
         wanted = jnp.where(finite & jnp.isfinite(moves), old + rate * moves, -jnp.inf)
         return sparse_capped_simplex(wanted, cap, count)
 

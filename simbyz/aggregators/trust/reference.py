@@ -23,7 +23,7 @@ from simbyz._arrays.checks import (
     require_shape,
 )
 from simbyz._arrays.chunks import sum_over_chunks
-from simbyz._arrays.geometry import squared_norms
+from simbyz._arrays.geometry import full_product, squared_norms
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to, safe_sqrt, whole_share
 from simbyz._arrays.moments import weighted_mean
@@ -224,7 +224,7 @@ def _along(stack: jax.Array, direction: jax.Array, counted: jax.Array) -> jax.Ar
 
     One product of the whole stack: to blank the others before it would copy the stack.
     """
-    products = jnp.matmul(wide(stack), direction, precision=jax.lax.Precision.HIGHEST)
+    products = full_product(wide(stack), direction)
     return jnp.where(counted, products, 0)
 
 

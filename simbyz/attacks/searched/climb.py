@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.geometry import gram
+from simbyz._arrays.geometry import full_product, gram
 from simbyz._arrays.scales import length_of, unit, unit_where_unusual
 
 Gain = Callable[[jax.Array], jax.Array]
@@ -116,7 +116,7 @@ def climb(
             mix_key, share_key = jax.random.split(key)
             mix = jax.random.normal(mix_key, (b, h), rows.dtype) / jnp.sqrt(h - 1)
             mix = jnp.where(i % 2 == 1, mix[:1], mix)
-            noise = jnp.matmul(mix, centered, precision=jax.lax.Precision.HIGHEST)
+            noise = full_product(mix, centered)
             share = jax.random.uniform(share_key, maxval=1.5)
             move = jnp.where(i == 0, slope, share * slope + noise)
             candidate = rows + size[None] * move

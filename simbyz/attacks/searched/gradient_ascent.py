@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.calling import require_rule
 from simbyz._arrays.checks import integer
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.rows import count
@@ -151,7 +152,7 @@ def gradient_ascent(
         retreats = jnp.asarray(RETREATS, rows.dtype)[:, None, None]
         results = mean[None, None] + retreats * (result - mean[None])[None]
         if symmetry == "rotations":
-            results = jnp.matmul(results, basis, precision=jax.lax.Precision.HIGHEST)
+            results = full_product(results, basis)
         candidates = jnp.concatenate([results.astype(stack.dtype), given])
         in_full = worth_of(rule, honest, tolerated, objective)
         values = jax.lax.map(lambda rows: jnp.sum(in_full(unravel(rows))), candidates)

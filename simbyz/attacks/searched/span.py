@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import unit_where_unusual
 
 
@@ -36,7 +37,7 @@ def _in_turn(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
     def step(left: jax.Array, row: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         length = jnp.linalg.norm(left[row])
         direction = left[row] / jnp.where(length > 0, length, 1)
-        numbers = jnp.matmul(left, direction, precision=jax.lax.Precision.HIGHEST)
+        numbers = full_product(left, direction)
         return left - numbers[:, None] * direction[None], (numbers, direction)
 
     _, (columns, directions) = jax.lax.scan(step, vectors, jnp.arange(len(vectors)))

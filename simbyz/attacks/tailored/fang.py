@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer, random_key
-from simbyz._arrays.geometry import distances_between
+from simbyz._arrays.geometry import distances_between, full_product
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, ravel
 from simbyz.attacks.fixed import mean_and_deviation, shifted
@@ -77,7 +77,7 @@ def fang_krum(
     between, finer = distances_between(rows)
     between = between / finer / finer
     norms = jnp.sum(jnp.square(rows), axis=1)
-    along = jnp.matmul(rows, sign, precision=jax.lax.Precision.HIGHEST)
+    along = full_product(rows, sign)
     length = jnp.sum(jnp.square(sign))
 
     def score(squares: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import number, require, require_callable
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.redo import are_finite
 from simbyz._arrays.stacking import Updates, ravel
@@ -102,7 +103,7 @@ def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
         return counted / jnp.sum(counted)
 
     def cut(_: int, left: jax.Array) -> jax.Array:
-        center = jnp.matmul(share(left), rows, precision=jax.lax.Precision.HIGHEST)
+        center = full_product(share(left), rows)
         lengths = lengths_of(jnp.concatenate([center[None], rows]))[1:]
         lengths = jnp.where(finite, lengths, jnp.inf)
         # A neighbour of weight 0 is none, so that it is not cut off in the place of another.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from simbyz._arrays.checks import NUMBERS, not_negative, require
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves
 from simbyz._arrays.scales import divided, wide
 from simbyz._arrays.stacking import PyTree
@@ -127,6 +128,6 @@ def mixed(stack: jax.Array, shares: jax.Array, unravel: Callable[[jax.Array], Py
 
     def mean() -> jax.Array:
         rows = jnp.where(shares[:, None] > 0, stack, 0)
-        return jnp.matmul(shares, rows, precision=jax.lax.Precision.HIGHEST).astype(stack.dtype)
+        return full_product(shares, rows).astype(stack.dtype)
 
     return Halves(lambda: unravel(mean()), lambda: jax.lax.stop_gradient(shares))

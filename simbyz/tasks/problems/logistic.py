@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.checks import integer
+from simbyz._arrays.geometry import full_product
 from simbyz.data.host_random import generator
 from simbyz.tasks.problems.problem import Problem, dissimilarity, functions, require_constants
 
@@ -78,7 +79,7 @@ def logistic(
     data = LogisticData(*map(jnp.float32, (features, mean + changes, convexity, noise)))
 
     def local(data: LogisticData, number: jax.Array, parameters: jax.Array) -> jax.Array:
-        logits = jnp.matmul(data.features, parameters, precision=jax.lax.Precision.HIGHEST)
+        logits = full_product(data.features, parameters)
         losses = jax.nn.softplus(logits) - data.labels[number] * logits
         return jnp.mean(losses) + data.regularisation * jnp.sum(jnp.square(parameters)) / 2
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.checks import at_least, integer
+from simbyz._arrays.geometry import full_product
 from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
 
@@ -55,7 +56,7 @@ def functions(
         data: PyTree, parameters: jax.Array, model_state: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
         number, noise = batch
-        tilt = jnp.matmul(noise, parameters, precision=jax.lax.Precision.HIGHEST)
+        tilt = full_product(noise, parameters)
         return local(data, number, parameters) + data.noise * tilt, model_state
 
     def objective(data: PyTree, parameters: jax.Array) -> jax.Array:

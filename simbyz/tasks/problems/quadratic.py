@@ -1,6 +1,5 @@
 """Quadratics that differ between workers as much as they are told to."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays.checks import integer
+from simbyz._arrays.geometry import full_product
 from simbyz.data.host_random import generator
 from simbyz.tasks.problems.problem import Problem, dissimilarity, functions, require_constants
 
@@ -69,12 +69,10 @@ def quadratic(
         *map(jnp.float32, ((basis * spectrum) @ basis.T, optimum, scales, tilts, noise))
     )
 
-    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
     def local(data: QuadraticData, number: jax.Array, parameters: jax.Array) -> jax.Array:
         offset = parameters - data.optimum
-        curved = product(product(data.hessian, offset), offset)
-        return data.scales[number] * curved / 2 + product(data.tilts[number], offset)
+        curved = full_product(full_product(data.hessian, offset), offset)
+        return data.scales[number] * curved / 2 + full_product(data.tilts[number], offset)
 
     return Problem(
         *functions(data, local, h, dimension, least=0.0),
