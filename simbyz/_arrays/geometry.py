@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from simbyz._arrays.chunks import first_carry, in_mesh, sum_over_chunks
 from simbyz._arrays.ranks.order_statistics import sorted_columns, sorted_rows
 from simbyz._arrays.redo import redo_if
-from simbyz._arrays.scales import MOST, are_usual, unit_of_rows, wide
+from simbyz._arrays.scales import MOST, are_usual, nan_as_inf, unit_of_rows, wide
 
 # Coordinates by which a row to centre on is chosen.
 SAMPLE = 128
@@ -81,7 +81,7 @@ def _row_amid_the_others(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     some = stack[:, :: -(-d // SAMPLE)].astype(jnp.promote_types(stack.dtype, jnp.float32))
     apart = jnp.sum(jnp.abs(some[:, None] - some[None]), axis=2)
     broken = jnp.isnan(jnp.diagonal(apart))
-    middle = sorted_columns(jnp.where(jnp.isnan(apart), jnp.inf, apart))[n // 2]
+    middle = sorted_columns(nan_as_inf(apart))[n // 2]
     return jnp.argmin(middle), 2 * jnp.sum(broken) > n
 
 

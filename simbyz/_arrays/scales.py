@@ -34,6 +34,11 @@ def hidden_part(n: int, dtype: DTypeLike) -> jax.Array:
     return jax.lax.optimization_barrier(jnp.asarray(part_of(n), dtype))
 
 
+def nan_as_inf(values: jax.Array) -> jax.Array:
+    """The values with +inf in the place of NaN, which has no place in an order."""
+    return jnp.where(jnp.isnan(values), jnp.inf, values)
+
+
 def unit_of(size: jax.Array) -> jax.Array:
     """A power of two to multiply numbers of some size by, which brings them to between 1/2 and 1;
     1 where the size is 0 or not finite. As far as that power is a float: a size within 2^28 of the
@@ -58,7 +63,7 @@ def divided(values: jax.Array, sizes: jax.Array) -> jax.Array:
 
 def middle_of(values: jax.Array) -> jax.Array:
     """The lower median () of values (n,), NaN as +inf."""
-    return jnp.sort(jnp.where(jnp.isnan(values), jnp.inf, values))[(len(values) - 1) // 2]
+    return jnp.sort(nan_as_inf(values))[(len(values) - 1) // 2]
 
 
 def median_of_chosen(values: jax.Array, chosen: jax.Array) -> jax.Array:
@@ -99,7 +104,7 @@ def _one_if_usual(unit: jax.Array) -> jax.Array:
 def _unit_of_middle(stack: jax.Array) -> jax.Array:
     sizes = jnp.abs(wide(stack))
     # XLA:CPU's maximum of many values passes over NaN.
-    sizes = jnp.max(jnp.where(jnp.isnan(sizes), jnp.inf, sizes), axis=1)
+    sizes = jnp.max(nan_as_inf(sizes), axis=1)
     some = jnp.isfinite(sizes) & (sizes > 0)
     ordered, last = jnp.sort(jnp.where(some, sizes, jnp.inf)), jnp.maximum(jnp.sum(some) - 1, 0)
     unit = unit_of(ordered[last // 2])
@@ -166,7 +171,7 @@ def _own_squares(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
         stack: jax.Array, squares: jax.Array, usual: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         sizes = jnp.abs(wide(stack))
-        largest = jnp.max(jnp.where(jnp.isnan(sizes), jnp.inf, sizes), axis=1)
+        largest = jnp.max(nan_as_inf(sizes), axis=1)
         units = jnp.where(usual, 1, unit_of(largest))
         again = jnp.sum(jnp.square(wide(stack) * units[:, None]), axis=1)
         return jnp.where(usual, squares, again), units

@@ -34,7 +34,7 @@ from simbyz._arrays.ranks.order_statistics import (
     sorted_rows,
 )
 from simbyz._arrays.redo import are_finite, repaired
-from simbyz._arrays.scales import wide
+from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 
 __all__ = [
@@ -127,7 +127,7 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
 
     def rule(stack: jax.Array) -> jax.Array:
         if n > MAX_NETWORK_ROWS:
-            stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+            stack = nan_as_inf(stack)
             return mean_of_ranks(stack, f, n - f - 1).astype(stack.dtype)
         rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
         return sure_mean_rows(rows[f : n - f])
@@ -278,7 +278,7 @@ def _closest_to(
 
     def rule(stack: jax.Array) -> jax.Array:
         if len(stack) > MAX_NETWORK_ROWS:
-            stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+            stack = nan_as_inf(stack)
             return mean_of_nearest(stack, center_of_many(stack), count).astype(dtype)
         rows = to_wide(sorted_rows(stack, sets=sets))
         return mean_of_closest(rows, center(rows), count).astype(dtype)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.moments import sum_rows
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
-from simbyz._arrays.scales import wide
+from simbyz._arrays.scales import nan_as_inf, wide
 
 
 def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
@@ -69,7 +69,7 @@ def bounds_of_closest(
 
 def shares_between(stack: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """The weights (n,) of the rows (n, d) whose values lie between two bounds (d,)."""
-    values = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+    values = nan_as_inf(stack)
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
     between = ((values >= low[None]) & (values <= high[None])).astype(dtype)
     return jnp.mean(between / jnp.sum(between, axis=0, keepdims=True), axis=1)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.ranks.many_rows import ordered_keys, values_of_keys, values_of_ranks
+from simbyz._arrays.scales import nan_as_inf
 
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
 # 128).
@@ -91,7 +92,7 @@ def needed_outputs(
 
 def sorted_by_columns(stack: jax.Array) -> list[jax.Array]:
     """As `sorted_rows`, by a sort of each column, whose program is short whatever n."""
-    return list(sorted_columns(jnp.where(jnp.isnan(stack), jnp.inf, stack)))
+    return list(sorted_columns(nan_as_inf(stack)))
 
 
 def sorted_rows(
@@ -113,15 +114,13 @@ def sorted_rows(
         stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
         if len(ranks) > FEW_RANKS:
             return sorted_by_columns(stack)
-        stack = jnp.where(jnp.isnan(stack), jnp.inf, stack)
+        stack = nan_as_inf(stack)
         rows = list(stack)
         for rank, row in zip(ranks, values_of_ranks(stack, ranks), strict=True):
             rows[rank] = row
         return rows
     sets = tuple(map(tuple, sets)) if n > MAX_ORDERED_ROWS else ()
-    return _through_network(
-        ranks, sets, [jnp.where(jnp.isnan(row), jnp.inf, row) for row in updates]
-    )
+    return _through_network(ranks, sets, [nan_as_inf(row) for row in updates])
 
 
 @jax.custom_jvp

@@ -20,7 +20,7 @@ from simbyz._arrays.geometry import (
     usual_or_again,
 )
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.scales import wide
+from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
 
@@ -204,4 +204,4 @@ medoid, medoid_selection = halves(_medoid)
 def lowest(scores: jax.Array, count: int) -> jax.Array:
     """The places (count,) of the lowest scores (n,), a NaN counting as +inf."""
     # A NaN would be sorted behind +inf: among bad rows, which is first must not depend on it.
-    return jnp.argsort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[:count]
+    return jnp.argsort(nan_as_inf(scores))[:count]

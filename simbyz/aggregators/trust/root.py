@@ -20,6 +20,7 @@ from simbyz._arrays.calling import name_of, require_rule
 from simbyz._arrays.checks import not_negative, require, require_shape
 from simbyz._arrays.geometry import squared_norms
 from simbyz._arrays.halves import Halves, halves
+from simbyz._arrays.scales import nan_as_inf
 from simbyz._arrays.stacking import PyTree, Row, Updates, ravel, row_like
 from simbyz.aggregators.base import mean_of_some
 from simbyz.aggregators.coordinate import average
@@ -147,7 +148,7 @@ def _loss_function_rejection(
 
     # The loss with all rows is the same of each. One that is lost without a row, too, is not its.
     losses = jax.lax.map(without, jnp.arange(n))
-    left = lowest(-jnp.where(jnp.isnan(losses), jnp.inf, losses), n - f)
+    left = lowest(-nan_as_inf(losses), n - f)
     if rule is average:
         return mean_of_some(stack, left, unravel)
     return Halves(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, comparators
+from simbyz._arrays.scales import nan_as_inf
 
 
 @jax.custom_jvp
@@ -23,7 +24,7 @@ def weighted_middle_row(stack: jax.Array, masses: jax.Array) -> jax.Array:
     Returns:
       (d,), each coordinate one of the rows'; NaN where all masses are 0.
     """
-    values = _without_nan(stack)
+    values = nan_as_inf(stack)
     if len(stack) > MAX_NETWORK_ROWS:
         return _by_sorting(values, masses)
     return _by_network(list(values), list(masses))
@@ -37,14 +38,10 @@ def _with_tangents(
     (stack, masses), (moving, _) = primals, tangents
     # The barrier keeps the network from being computed again for each row that is compared.
     middle = jax.lax.optimization_barrier(weighted_middle_row(stack, masses))
-    holds = (_without_nan(stack) == middle[None]) & (masses > 0)[:, None]
+    holds = (nan_as_inf(stack) == middle[None]) & (masses > 0)[:, None]
     first = jnp.argmax(holds, axis=0)
     chosen = jnp.arange(len(stack))[:, None] == first[None]
     return middle, jnp.sum(jnp.where(chosen, moving, 0), axis=0)
-
-
-def _without_nan(stack: jax.Array) -> jax.Array:
-    return jnp.where(jnp.isnan(stack), jnp.inf, stack)
 
 
 def _by_network(values: list[jax.Array], masses: list[jax.Array]) -> jax.Array:

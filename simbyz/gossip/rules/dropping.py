@@ -11,6 +11,7 @@ from simbyz._arrays.checks import number, require, require_callable
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.redo import are_finite
+from simbyz._arrays.scales import nan_as_inf
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
 from simbyz.gossip.rules.shares import (
@@ -177,7 +178,7 @@ def _ubar(
     chosen = near.order[: n - 1 - f]
     candidates = jnp.append(0, chosen)
     losses = jax.lax.map(loss_of, jax.lax.stop_gradient(stack)[candidates])
-    losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+    losses = nan_as_inf(losses)
     good = (losses[1:] <= losses[0]) & jnp.isfinite(near.lengths[: n - 1 - f])
     best = jnp.arange(len(chosen)) == jnp.argmin(losses[1:])
     good = jnp.where(jnp.any(good), good, best)
