@@ -78,7 +78,7 @@ def _row_amid_the_others(stack: jax.Array) -> tuple[jax.Array, jax.Array]:
     differences at every so many coordinates; and whether most rows are not finite even there.
     """
     n, d = stack.shape
-    some = stack[:, :: -(-d // SAMPLE)].astype(jnp.promote_types(stack.dtype, jnp.float32))
+    some = wide(stack[:, :: -(-d // SAMPLE)])
     apart = jnp.sum(jnp.abs(some[:, None] - some[None]), axis=2)
     broken = jnp.isnan(jnp.diagonal(apart))
     middle = sorted_columns(nan_as_inf(apart))[n // 2]

@@ -21,7 +21,7 @@ from simbyz._arrays.scales import LEAST, hidden_part, part_of, unit_of, unit_of_
 
 def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:
     """The sum of a list of arrays, in at least float32."""
-    total = rows[0].astype(jnp.promote_types(rows[0].dtype, jnp.float32))
+    total = wide(rows[0])
     for row in rows[1:]:
         total = total + row
     return total
@@ -36,8 +36,7 @@ def mean(stack: jax.Array) -> jax.Array:
     """The mean row (d,) of an (n, d) stack."""
     n = len(stack)
     if n > MAX_NETWORK_ROWS:
-        dtype = jnp.promote_types(stack.dtype, jnp.float32)
-        return (sum_of(lambda row: row.astype(dtype), stack) / n).astype(stack.dtype)
+        return (sum_of(wide, stack) / n).astype(stack.dtype)
     return mean_rows(list(stack))
 
 
@@ -182,8 +181,7 @@ def variance(stack: jax.Array) -> jax.Array:
         return jnp.full_like(stack[0], jnp.nan)
     center = mean(stack)
     if n > MAX_NETWORK_ROWS:
-        dtype = jnp.promote_types(stack.dtype, jnp.float32)
-        squares = sum_of(lambda row: jnp.square(row - center).astype(dtype), stack)
+        squares = sum_of(lambda row: wide(jnp.square(row - center)), stack)
         return (squares / (n - 1)).astype(stack.dtype)
     return (sum_rows([jnp.square(row - center) for row in stack]) / (n - 1)).astype(stack.dtype)
 

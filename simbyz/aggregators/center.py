@@ -165,7 +165,7 @@ def _huber_center(
     """
     stack, unravel = ravel(updates)
     require("huber_center", len(stack), f, 2, 1)
-    start = middle_row(stack).astype(jnp.promote_types(stack.dtype, jnp.float32))
+    start = wide(middle_row(stack))
     own = middle_length(lengths_to(start, stack)) if radius is None else radius
     reach = given_length("radius", "huber_center", own, start.dtype)
     center, weights = weiszfeld("huber_center", stack, start, reach, iterations)

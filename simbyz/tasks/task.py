@@ -12,6 +12,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from simbyz._arrays.calling import asked
 from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
 from simbyz.data.batches import (
     normalise,
@@ -181,7 +182,7 @@ def classification(
             )
         else:
             logits = forward(parameters, model_state, inputs, **inference)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = wide(logits)
         labels = jnp.take(labels, batch, mode="clip")
         labels = relabel(labels, **asked(relabel, {"logits": logits}))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)

@@ -23,6 +23,7 @@ from simbyz._arrays import moments
 from simbyz._arrays.calling import require_rule
 from simbyz._arrays.checks import integer
 from simbyz._arrays.geometry import full_product
+from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.rows import count
@@ -115,7 +116,7 @@ def gradient_ascent(
         given = jnp.stack([ravel(start(key, honest, num_byzantine))[0] for start in starts])
 
         # Where the climb takes place: all d coordinates, or an orthonormal basis of a few vectors.
-        rows = stack.astype(jnp.promote_types(stack.dtype, jnp.float32))
+        rows = wide(stack)
         place, place_given = rows, given.astype(rows.dtype)
         _, deviation = moments.mean_and_deviation(rows)
         if symmetry == "rotations":
