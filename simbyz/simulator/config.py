@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import at_least, flag, integer, number
+from simbyz._arrays.checks import NUMBERS, at_least, flag, integer, number
 
 Place = Literal["worker", "update", "server"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -264,7 +264,7 @@ def check_numbers(hyperparameters: Hyperparameters) -> None:
 
 def _numbers(name: str, value: Any) -> None:
     """Raises TypeError unless it is a number, or an array of them."""
-    if not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
+    if not isinstance(value, NUMBERS):
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import flag, integer, require_callable, require_devices
+from simbyz._arrays.checks import NUMBERS, flag, integer, require_callable, require_devices
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Hyperparameters, Simulator, State
 from simbyz.simulator.config import check_numbers, one_place
@@ -34,9 +34,6 @@ from simbyz.sweeps.resume import (
 # and progress is told, in between.
 CHUNK = 50
 LARGEST_SEED = 2**31 - 1  # JAX keeps 32 bits of a seed: larger ones would be others' again
-
-
-Arrays = int | float | np.generic | np.ndarray | jax.Array
 
 
 class Lane(NamedTuple):
@@ -129,7 +126,7 @@ def sweep(
     require_callable("stop", stop, "lambda: False")
     if not isinstance(simulator, Simulator):
         raise TypeError(f"simulator must be made by make_simulator, got {simulator!r}")
-    if not all(isinstance(leaf, Arrays) for leaf in jax.tree.leaves(data)):
+    if not all(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(data)):
         raise TypeError(f"data must be a task's arrays, task.data, got {type(data).__name__}")
     for lane in lanes:
         simulator.check(lane.hyperparameters)
