@@ -15,9 +15,7 @@ CONFIDENCE = 0.95
 
 
 class Again(NamedTuple):
-    runs: (
-        pd.DataFrame
-    )  # one row a run that both have; `difference` of highest accuracies, new - old
+    runs: pd.DataFrame  # one row a run of both; `difference` of highest accuracies, new - old
     configurations: pd.DataFrame  # by name: runs, mean difference, allowed
 
 
@@ -27,18 +25,13 @@ def compare(runs: pd.DataFrame, again: pd.DataFrame) -> Again:
     A configuration's mean may be off by as much as two means of `runs` seeds each are in 95 % of
     cases, √(2 / runs) · deviation over the old seeds · Student's t.
     """
-    columns = ["file", "name", "dataset", "seed", "highest_accuracy"]
-    both = runs[columns].merge(
-        again[["file", "highest_accuracy"]], on="file", suffixes=("", "_new")
-    )
+    old = runs[["file", "name", "dataset", "seed", "highest_accuracy"]]
+    new = again[["file", "highest_accuracy"]]
+    both = old.merge(new, on="file", suffixes=("", "_new"))
     both["difference"] = both["highest_accuracy_new"] - both["highest_accuracy"]
     spread = runs.groupby("name")["highest_accuracy"].agg(["std", "count"])
     found = both.groupby("name")["difference"].agg(["count", "mean"])
     t = stats.t.ppf((1 + CONFIDENCE) / 2, spread["count"].clip(lower=2) - 1)
     allowed = (t * spread["std"])[found.index] * (2 / found["count"]) ** 0.5
-    return Again(
-        both,
-        pd.DataFrame(
-            {"runs": found["count"], "difference": found["mean"], "allowed": allowed}
-        ).reset_index(),
-    )
+    columns = {"runs": found["count"], "difference": found["mean"], "allowed": allowed}
+    return Again(both, pd.DataFrame(columns).reset_index())

@@ -82,45 +82,37 @@ def percent(part: Share) -> str:
     return text + ")"
 
 
+def _verdict(supported: bool, refuted: bool) -> Verdict:
+    """Of what an interval says; one that is NaN, or on both sides, says nothing."""
+    return "supported" if supported else "not supported" if refuted else "not decided by this data"
+
+
 def _always(sentence: str, part: Share) -> Claim:
     if not part.total:
         return Claim(sentence, "not decided by this data", "no such case among the runs")
-    verdict: Verdict = "supported" if part.count == part.total else "not supported"
+    verdict = _verdict(part.count == part.total, part.count != part.total)
     return Claim(sentence, verdict, f"{percent(part)} gain")
 
 
 def _often(sentence: str, part: Share, threshold: float, what: str) -> Claim:
-    evidence = f"{percent(part)} {what}"
-    if not part.total or math.isnan(part.low):
-        verdict: Verdict = "not decided by this data"
-    elif part.low > threshold:
-        verdict = "supported"
-    elif part.high <= threshold:
-        verdict = "not supported"
-    else:
-        verdict = "not decided by this data"
-    return Claim(sentence, verdict, evidence)
+    verdict = _verdict(part.low > threshold, part.high <= threshold)
+    return Claim(sentence, verdict, f"{percent(part)} {what}")
 
 
 def _above_zero(sentence: str, found: Mean, what: str) -> Claim:
-    if not found.total or math.isnan(found.low) or found.low <= 0 <= found.high:
-        verdict: Verdict = "not decided by this data"
-    else:
-        verdict = "supported" if found.low > 0 else "not supported"
-    if not found.total:
-        return Claim(sentence, verdict, "no such run")
-    low, value, high = (math.exp(x) for x in (found.low, found.value, found.high))
-    return Claim(
-        sentence,
-        verdict,
-        f"{value:.3g} {what} (geometric mean of {found.total} runs, {low:.3g} to {high:.3g})",
-    )
+    return Claim(sentence, _verdict(found.low > 0, found.high < 0), _factor(found, what))
 
 
 def _below_zero(sentence: str, found: Mean, what: str) -> Claim:
-    opposite: dict[Verdict, Verdict] = {"supported": "not supported", "not supported": "supported"}
-    claim = _above_zero(sentence, found, what)
-    return claim._replace(verdict=opposite.get(claim.verdict, claim.verdict))
+    return Claim(sentence, _verdict(found.high < 0, found.low > 0), _factor(found, what))
+
+
+def _factor(found: Mean, what: str) -> str:
+    """A mean of logarithms in words."""
+    if not found.total:
+        return "no such run"
+    low, value, high = (math.exp(x) for x in (found.low, found.value, found.high))
+    return f"{value:.3g} {what} (geometric mean of {found.total} runs, {low:.3g} to {high:.3g})"
 
 
 def _seldom(runs: pd.DataFrame) -> Claim:
@@ -131,10 +123,5 @@ def _seldom(runs: pd.DataFrame) -> Claim:
     ever, steps = condition(runs)
     if not ever.total:
         return Claim(sentence, "not decided by this data", "no run of a rule with a known bound")
-    verdict: Verdict = "not decided by this data"
-    if ever.high < 0.5:
-        verdict = "supported"
-    elif ever.low >= 0.5:
-        verdict = "not supported"
     evidence = f"it holds at some step of {percent(ever)} runs, at {steps.count} of {steps.total}"
-    return Claim(sentence, verdict, f"{evidence} steps")
+    return Claim(sentence, _verdict(ever.high < 0.5, ever.low >= 0.5), f"{evidence} steps")

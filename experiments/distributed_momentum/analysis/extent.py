@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.distributed_momentum.analysis.bootstrap import Mean, mean
 from experiments.distributed_momentum.analysis.claims import condition, percent
-from experiments.distributed_momentum.analysis.pairs import expected_runs
+from experiments.distributed_momentum.analysis.pairs import appendix, expected_runs
 from experiments.distributed_momentum.grid.settings import PAPER
 
 # Options of `grid`, and the columns that have their values.
@@ -22,18 +22,12 @@ def in_grid(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["in_paper"] & runs["dataset"].isin(list(PAPER)) & ~appendix(runs)]
 
 
-def appendix(runs: pd.DataFrame) -> pd.Series:
-    return runs["name"].str.contains("-lr_pow", regex=False)
-
-
 def done_text(runs: pd.DataFrame) -> str:
     """Which part of the grid this is."""
     grid = in_grid(runs)
     seeds = sorted(grid["seed"].unique().tolist())
-    parts = []
-    for name in PAPER:
-        some = grid[grid["dataset"] == name]
-        parts.append(f"{name} {len(some)} of {expected_runs(name)}")
+    counts = grid["dataset"].value_counts()
+    parts = [f"{name} {counts.get(name, 0)} of {expected_runs(name)}" for name in PAPER]
     total = sum(expected_runs(name) for name in PAPER)
     others = len(runs) - len(grid)
     text = f"runs: {', '.join(parts)}; {len(grid)} of {total} of the grid, seeds {seeds}"

@@ -2,46 +2,47 @@
 the attacked one with momentum at the update (upd), and with momentum at the workers (wrk).
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from experiments.distributed_momentum.analysis.bootstrap import Share, share
-from experiments.distributed_momentum.grid.cells import Cell, paper_cells
+from experiments.distributed_momentum.grid.cells import paper_cells
 from experiments.distributed_momentum.grid.settings import PAPER
 
 EFFECTIVE = (0.1, 0.2, 0.4)
 LOST = (0.0, 0.02, 0.05)
 STAYS_BELOW = (0.05, 0.1)
+SEEDS = 5  # of the paper
 KEY = ["dataset", "attack", "rule", "conventions", "n", "f", "nesterov", "learning_rate", "seed"]
+
+
+def appendix(runs: pd.DataFrame) -> pd.Series:
+    return runs["name"].str.contains("-lr_pow", regex=False)
 
 
 class Subset(NamedTuple):
     label: str
-    holds: Callable[[pd.DataFrame], pd.Series]  # of rows with a dataset and an f
+    datasets: Sequence[str] = tuple(PAPER)
+    f: int | None = None  # any if None
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of the rows, which have a dataset and an f."""
+        rows = rows[rows["dataset"].isin(list(self.datasets))]
+        return rows if self.f is None else rows[rows["f"] == self.f]
 
 
 def subsets() -> list[Subset]:
     """Everything; the released program's nine; and each data set at each f."""
-
-    def of(*names: str, f: int | None = None) -> Callable[[pd.DataFrame], pd.Series]:
-        def holds(rows: pd.DataFrame) -> pd.Series:
-            chosen = rows["dataset"].isin(names or list(PAPER))
-            return chosen if f is None else chosen & (rows["f"] == f)
-
-        return holds
-
-    result = [
-        Subset("everything", of()),
-        Subset("mnist, both", of("mnist", "fashion_mnist")),
-        Subset("cifar, both", of("cifar10", "cifar100")),
-        *(Subset(name, of(name)) for name in PAPER),
+    return [
+        Subset("everything"),
+        Subset("mnist, both", ("mnist", "fashion_mnist")),
+        Subset("cifar, both", ("cifar10", "cifar100")),
+        *(Subset(name, (name,)) for name in PAPER),
+        *(Subset(f"f = {f}", f=f) for f in (24, 12, 11, 5)),
+        *(Subset(f"{name}, f = {f}", (name,), f) for name in PAPER for f in PAPER[name].f),
     ]
-    result += [Subset(f"f = {f}", of(f=f)) for f in (24, 12, 11, 5)]
-    for name, setting in PAPER.items():
-        result += [Subset(f"{name}, f = {f}", of(name, f=f)) for f in setting.f]
-    return result
 
 
 def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +60,7 @@ def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
     """
     # A name beside the grid (fewer steps, say) has no counterpart here.
     runs = runs[runs["in_paper"] | (runs["unusual"] == "published")]
-    runs = runs[runs["dataset"].isin(list(PAPER)) & ~runs["name"].str.contains("-lr_pow")]
+    runs = runs[runs["dataset"].isin(list(PAPER)) & ~appendix(runs)]
     honest = runs.assign(honest=runs["n"] - runs["f"])
     reference = honest[honest["attack"] == "none"]
     on = ["dataset", "honest", "nesterov", "learning_rate", "seed"]
@@ -88,23 +89,20 @@ def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 def subsets_of(pairs: pd.DataFrame) -> list[tuple[Subset, pd.DataFrame]]:
     """The subsets that have any pair, and their pairs."""
-    parts = [(subset, pairs[subset.holds(pairs)]) for subset in subsets()]
+    parts = [(subset, subset.of(pairs)) for subset in subsets()]
     return [(subset, part) for subset, part in parts if len(part)]
 
 
-def expected(subset: Subset, seeds: int = 5) -> int:
+def expected(subset: Subset) -> int:
     """How many pairs the whole grid has in a subset."""
-    rows = pd.DataFrame([{"dataset": cell.dataset, "f": cell.f} for cell in _at_worker()])
-    return int(subset.holds(rows).sum()) * seeds
+    cells = [cell for name in PAPER for cell in paper_cells(name)]
+    counted = [cell for cell in cells if cell.attack != "none" and cell.momentum_at == "worker"]
+    rows = pd.DataFrame([{"dataset": cell.dataset, "f": cell.f} for cell in counted])
+    return len(subset.of(rows)) * SEEDS
 
 
-def expected_runs(dataset: str, seeds: int = 5) -> int:
-    return len(paper_cells(dataset)) * seeds
-
-
-def _at_worker() -> list[Cell]:
-    grid = [cell for name in PAPER for cell in paper_cells(name)]
-    return [cell for cell in grid if cell.attack != "none" and cell.momentum_at == "worker"]
+def expected_runs(dataset: str) -> int:
+    return len(paper_cells(dataset)) * SEEDS
 
 
 def counts(pairs: pd.DataFrame) -> dict[str, Share]:

@@ -95,8 +95,7 @@ def results_of(steps: pd.DataFrame, rule: str, n: int, f: int) -> dict[str, floa
     bound = VARIANCE_NORM_BOUNDS[rule](n, f) if rule in VARIANCE_NORM_BOUNDS else math.nan
 
     def mean_log_ratio(kind: str) -> float:
-        logarithms = 2 * (before[f"{kind}_deviation"] - before[f"{kind}_norm"])
-        return float(np.mean(logarithms)) if end else math.nan
+        return _mean(2 * (before[f"{kind}_deviation"] - before[f"{kind}_norm"]))
 
     return {
         "mean_log_sampled_ratio": mean_log_ratio("sampled"),

@@ -10,7 +10,6 @@ import pandas as pd
 from experiments.distributed_momentum.analysis.bootstrap import Share
 from experiments.distributed_momentum.analysis.claims import claims, percent
 from experiments.distributed_momentum.analysis.extent import (
-    appendix,
     condition_lines,
     diverged_lines,
     in_grid,
@@ -19,7 +18,9 @@ from experiments.distributed_momentum.analysis.extent import (
 from experiments.distributed_momentum.analysis.pairs import (
     EFFECTIVE,
     LOST,
+    SEEDS,
     STAYS_BELOW,
+    appendix,
     counts,
     expected,
     expected_runs,
@@ -59,10 +60,7 @@ def write_up(
     grid, pairs = in_grid(runs), pairs_of(runs)
     released = pairs[pairs["conventions"] == "released"]
     parts = [HEAD, _extent(runs, grid), METHOD, _claims(released, grid), _without_gain(released)]
-    parts.append(_counts(released))
-    parts.append(_ratios(released, runs))
-    parts.append(_published(pairs, runs))
-    parts.append(_beside(runs))
+    parts += [_counts(released), _ratios(released, runs), _published(pairs, runs), _beside(runs)]
     parts.append("" if again is None else computed_again.section(runs, again))
     parts += [_picture(title, path, folder) for title, path in pictures.items()]
     parts += [DEVIATIONS, _per_configuration(released)]
@@ -78,7 +76,7 @@ def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
             {
                 "data set": name,
                 "runs": f"{len(some)} of {expected_runs(name)}",
-                "configurations begun": f"{cells} of {expected_runs(name, 1)}",
+                "configurations begun": f"{cells} of {len(paper_cells(name))}",
                 "steps": ", ".join(map(str, sorted(some["steps"].unique()))) or "-",
                 "device": ", ".join(sorted(some["device_kind"].unique())) or "-",
             }
@@ -90,7 +88,7 @@ def _extent(runs: pd.DataFrame, grid: pd.DataFrame) -> str:
     return text + "\n" + "\n".join(f"- {line}" for line in diverged_lines(grid)) + "\n"
 
 
-def _done_by_rule(grid: pd.DataFrame, seeds: int = 5) -> list[dict[str, str]]:
+def _done_by_rule(grid: pd.DataFrame) -> list[dict[str, str]]:
     """How many runs there are, of how many, so that what is missing shows."""
 
     def key(dataset: str, rate: float, nesterov: bool) -> str:
@@ -104,12 +102,12 @@ def _done_by_rule(grid: pd.DataFrame, seeds: int = 5) -> list[dict[str, str]]:
     found = Counter(
         (key(row["dataset"], row["learning_rate"], row["nesterov"]), row["rule"])
         for row in grid.to_dict("records")
-        if row["seed"] <= seeds
+        if row["seed"] <= SEEDS
     )
     return [
         {"setting": setting}
         | {
-            rule: f"{found[setting, rule]} of {seeds * wanted[setting, rule]}"
+            rule: f"{found[setting, rule]} of {SEEDS * wanted[setting, rule]}"
             for rule in ("average", *PAPER_RULES)
         }
         for setting in dict.fromkeys(setting for setting, _ in wanted)
