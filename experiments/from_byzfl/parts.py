@@ -57,51 +57,52 @@ def centered_clipping(L: int, tau: float) -> Callable[..., jax.Array]:
     return rule
 
 
-def fixed(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """A part without parameters."""
-    return lambda: functools.partial(function, **options)
+def library(
+    function: Any, parameters: Mapping[str, tuple[str, Number]] = {}, note: str = "", **options: Any
+) -> Known:
+    """A function of this library, by its own name.
+
+    Args:
+      parameters: ByzFL's, each with what it is called here.
+      note: see `Known`.
+      options: what is set here.
+    """
+
+    def make(**given: float) -> Any:
+        named = {parameters[name][0]: value for name, value in given.items()}
+        return functools.partial(function, **options, **named)
+
+    numbers = {name: number for name, (_, number) in parameters.items()}
+    return Known(function.__name__, numbers, make, note)
 
 
 EXACT = "takes the eigenvector itself; ByzFL one step of the power method from a random start"
 RULES: dict[str, Known] = {
-    "Average": Known("average", {}, fixed(aggregators.average)),
-    "Median": Known("median", {}, fixed(aggregators.median, midpoint=True)),
-    "TrMean": Known("trimmed_mean", {}, fixed(aggregators.trimmed_mean)),
-    "GeometricMedian": Known(
-        "geometric_median",
-        {"nu": Number(0.1, least=0), "T": Number(3, least=1)},
-        lambda nu, T: functools.partial(aggregators.geometric_median, smoothing=nu, iterations=T),
+    "Average": library(aggregators.average),
+    "Median": library(aggregators.median, midpoint=True),
+    "TrMean": library(aggregators.trimmed_mean),
+    "GeometricMedian": library(
+        aggregators.geometric_median,
+        {"nu": ("smoothing", Number(0.1, least=0)), "T": ("iterations", Number(3, least=1))},
     ),
-    "Krum": Known("krum", {}, fixed(krum)),
-    "MultiKrum": Known("multi_krum", {}, fixed(multi_krum)),
+    "Krum": library(krum),
+    "MultiKrum": library(multi_krum),
     "CenteredClipping": Known(
         "centered_clipping",
         {"L": Number(1, least=1), "tau": Number(100.0, least=0)},
         centered_clipping,
     ),
-    "MDA": Known("minimum_diameter_averaging", {}, fixed(aggregators.minimum_diameter_averaging)),
-    "MoNNA": Known(
-        "monna",
-        {"idx": Number(0, least=0)},
-        lambda idx: functools.partial(aggregators.monna, index=idx),
-    ),
-    "Meamed": Known("meamed", {}, fixed(aggregators.meamed, midpoint=True)),
-    "CAF": Known("caf", {}, fixed(aggregators.caf), f"{EXACT}, and the largest τ of all rows"),
-    "SMEA": Known("smea", {}, fixed(aggregators.smea), EXACT),
+    "MDA": library(aggregators.minimum_diameter_averaging),
+    "MoNNA": library(aggregators.monna, {"idx": ("index", Number(0, least=0))}),
+    "Meamed": library(aggregators.meamed, midpoint=True),
+    "CAF": library(aggregators.caf, note=f"{EXACT}, and the largest τ of all rows"),
+    "SMEA": library(aggregators.smea, note=EXACT),
 }
 PREAGGREGATORS: dict[str, Known] = {
-    "NNM": Known("nearest_neighbor_mixing", {}, fixed(preaggregators.nearest_neighbor_mixing)),
-    "Bucketing": Known(
-        "bucketing",
-        {"s": Number(1, least=1)},
-        lambda s: functools.partial(preaggregators.bucketing, bucket_size=s),
-    ),
-    "Clipping": Known(
-        "clipping",
-        {"c": Number(2.0, least=0)},
-        lambda c: functools.partial(preaggregators.clipping, radius=c),
-    ),
-    "ARC": Known("adaptive_robust_clipping", {}, fixed(preaggregators.adaptive_robust_clipping)),
+    "NNM": library(preaggregators.nearest_neighbor_mixing),
+    "Bucketing": library(preaggregators.bucketing, {"s": ("bucket_size", Number(1, least=1))}),
+    "Clipping": library(preaggregators.clipping, {"c": ("radius", Number(2.0, least=0))}),
+    "ARC": library(preaggregators.adaptive_robust_clipping),
 }
 
 
@@ -115,15 +116,8 @@ def manipulation(
 def optimal(direction: str | Attack) -> Callable[..., Attack]:
     """The attacks that search their factor through the defence."""
 
-    def make(
-        rule: Callable[..., jax.Array],
-        tolerated: int,
-        evals: int,
-        start: float,
-        delta: float,
-        ratio: float,
-    ) -> Attack:
-        search = functools.partial(expand_then_shrink, start=start, delta=delta, ratio=ratio)
+    def make(rule: Callable[..., jax.Array], tolerated: int, evals: int, **line: Any) -> Attack:
+        search = functools.partial(expand_then_shrink, **line)
 
         def attack(key: jax.Array, honest: jax.Array, num_byzantine: int) -> jax.Array:
             # Against a rule that draws random numbers, with a draw of the attacker's own.
@@ -155,23 +149,13 @@ SEARCH = {
     "ratio": Number(0.8, least=0.5, most=1.0),
 }
 ATTACKS: dict[str, Known] = {
-    "SignFlipping": Known("sign_flipping", {}, fixed(attacks.sign_flipping)),
-    "InnerProductManipulation": Known(
-        "inner_product_manipulation",
-        {"tau": Number(2.0)},
-        lambda tau: functools.partial(attacks.inner_product_manipulation, tau=tau),
+    "SignFlipping": library(attacks.sign_flipping),
+    "InnerProductManipulation": library(
+        attacks.inner_product_manipulation, {"tau": ("tau", Number(2.0))}
     ),
-    "ALittleIsEnough": Known(
-        "a_little_is_enough",
-        {"tau": Number(1.5)},
-        lambda tau: functools.partial(attacks.a_little_is_enough, factor=tau),
-    ),
-    "Mimic": Known(
-        "mimic",
-        {"epsilon": Number(0, least=0)},
-        lambda epsilon: functools.partial(attacks.mimic, worker=epsilon),
-    ),
-    "Inf": Known("inf", {}, fixed(attacks.inf)),
+    "ALittleIsEnough": library(attacks.a_little_is_enough, {"tau": ("factor", Number(1.5))}),
+    "Mimic": library(attacks.mimic, {"epsilon": ("worker", Number(0, least=0))}),
+    "Inf": library(attacks.inf),
     "Gaussian": Known("gaussian", {"mu": Number(0.0), "sigma": Number(1.0, least=0)}, gaussian),
     "Optimal_ALittleIsEnough": Known("adaptive_little", SEARCH, optimal("little")),
     "Optimal_InnerProductManipulation": Known(

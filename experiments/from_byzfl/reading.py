@@ -15,7 +15,6 @@ from typing import Any
 from experiments.from_byzfl import parts
 from experiments.from_byzfl.networks import DATASETS, NETWORKS, fitting
 from experiments.from_byzfl.parts import Part
-from experiments.from_byzfl.setting import Setting
 from experiments.from_byzfl.values import Number, did_you_mean
 from experiments.shared.options.checks import LARGEST, as_name
 
@@ -42,6 +41,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         *("store_per_client_metrics", "store_models", "data_folder", "results_directory"),
     ),
 }
+# Where a key stands; "name" is the network's, as other sections are lists.
+SECTIONS = {key: section for section in reversed(KEYS) for key in KEYS[section]}
 # What is chosen here by options, or always so.
 NO_EFFECT = (
     *("device", "nb_labels", "batch_size_evaluation", "evaluate_on_test"),
@@ -58,6 +59,20 @@ LOSSES = ("NLLLoss", "CrossEntropyLoss")
 
 class Refused(ValueError):
     """Something of the file that is wrong or not here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What all runs of a file share."""
+
+    dataset: str
+    network: str
+    steps: int
+    batch_size: int
+    evaluate_every: int
+    train_share: float
+    learning_rate_decay: float
+    milestones: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +159,9 @@ class _Reader:
     def _read(self, dataset: str | None) -> Benchmark:
         name, network, note = "", "", ""
         with self._gathering():
-            name = dataset or self._word("model", "dataset_name", "mnist", DATASETS, "data set")
+            name = dataset or self._word("dataset_name", "mnist", DATASETS, "data set")
         with self._gathering():
-            network = self._word("model", "name", "cnn_mnist", NETWORKS, "network")
+            network = self._word("name", "cnn_mnist", NETWORKS, "network")
         with self._gathering():
             if name and network:
                 network, note = fitting(network, name)
@@ -154,14 +169,9 @@ class _Reader:
         rules = self._parts("aggregator", parts.RULES, "Average")
         pres = self._pre_aggregators()
         attacks = self._parts("attack", parts.ATTACKS, "NoAttack")
-        f = self._numbers("benchmark_config", "f", SEED)
-        no_effect = [
-            key
-            for section in self._given.values()
-            if isinstance(section, dict)
-            for key in section
-            if key in NO_EFFECT
-        ]
+        f = self._numbers("f", SEED)
+        sections = [inside for inside in self._given.values() if isinstance(inside, dict)]
+        no_effect = [key for section in sections for key in section if key in NO_EFFECT]
         notes = [text for text in (note, DATASETS[name].note if name else "") if text]
         for each, known in (
             *((rule, parts.RULES) for rule in rules),
@@ -180,31 +190,23 @@ class _Reader:
         return Benchmark(
             dataset=name,
             network=network,
-            steps=self._number("benchmark_config", "nb_steps", Number(1000, 1, LARGEST)),
-            batch_size=self._number("honest_clients", "batch_size", Number(32, 1, LARGEST)),
-            evaluate_every=self._number(
-                "evaluation_and_results", "evaluation_delta", Number(50, 1, LARGEST)
-            ),
-            train_share=self._number("benchmark_config", "size_train_set", Number(0.8, 0, 1)),
-            learning_rate_decay=self._number("model", "learning_rate_decay", Number(1.0, 0, 1)),
+            steps=self._number("nb_steps", Number(1000, 1, LARGEST)),
+            batch_size=self._number("batch_size", Number(32, 1, LARGEST)),
+            evaluate_every=self._number("evaluation_delta", Number(50, 1, LARGEST)),
+            train_share=self._number("size_train_set", Number(0.8, 0, 1)),
+            learning_rate_decay=self._number("learning_rate_decay", Number(1.0, 0, 1)),
             milestones=self._milestones(),
-            honest=self._numbers("benchmark_config", "nb_honest_clients", Number(10, 1, LARGEST)),
-            honest_are_all=self._flag("benchmark_config", "set_honest_clients_as_clients"),
+            honest=self._numbers("nb_honest_clients", Number(10, 1, LARGEST)),
+            honest_are_all=self._flag("set_honest_clients_as_clients"),
             f=f,
-            tolerated=self._numbers("benchmark_config", "tolerated_f", SEED)
-            if self._has("benchmark_config", "tolerated_f")
-            else None,
+            tolerated=self._numbers("tolerated_f", SEED) if self._has("tolerated_f") else None,
             heterogeneity=self._distributions(),
             rules=rules,
             pres=pres,
             attacks=attacks if any(f) else (),
-            learning_rate=self._numbers(
-                "model", "learning_rate", Number(0.1, TINY, words="positive")
-            ),
-            momentum=self._numbers(
-                "honest_clients", "momentum", Number(0.9, 0, 1 - 1e-9, "from 0 to below 1")
-            ),
-            weight_decay=self._numbers("honest_clients", "weight_decay", Number(1e-4, 0)),
+            learning_rate=self._numbers("learning_rate", Number(0.1, TINY, words="positive")),
+            momentum=self._numbers("momentum", Number(0.9, 0, 1 - 1e-9, "from 0 to below 1")),
+            weight_decay=self._numbers("weight_decay", Number(1e-4, 0)),
             seeds=self._seeds("training_seed", "nb_training_seeds"),
             partition_seeds=self._seeds("data_distribution_seed", "nb_data_distribution_seeds"),
             notes=tuple(dict.fromkeys(notes)),
@@ -213,7 +215,7 @@ class _Reader:
 
     def _check_training(self, network: str) -> None:
         with self._gathering():
-            algorithm = self._get("benchmark_config", "training_algorithm", {"name": "DSGD"})
+            algorithm = self._get("training_algorithm", {"name": "DSGD"})
             for each in _listed(algorithm):
                 name = each.get("name", "DSGD") if isinstance(each, dict) else each
                 if name == "FedAvg":
@@ -225,69 +227,61 @@ class _Reader:
                     raise Refused(
                         f"training_algorithm {name!r} is not known: expected DSGD or FedAvg"
                     )
+        if (optimizer := self._get("optimizer_name", "SGD")) != "SGD":
+            self._wrong.append(f"optimizer_name {optimizer!r} is not here: SGD alone is")
         with self._gathering():
-            if (optimizer := self._get("model", "optimizer_name", "SGD")) != "SGD":
-                raise Refused(f"optimizer_name {optimizer!r} is not here: SGD alone is")
-        with self._gathering():
-            self._word("model", "loss", "NLLLoss", LOSSES, "loss")
-        with self._gathering():
-            loss = self._get("model", "loss", "NLLLoss")
-            if network in NETWORKS and loss not in NETWORKS[network].losses and loss in LOSSES:
+            loss = self._word("loss", "NLLLoss", LOSSES, "loss")
+            if network and loss not in NETWORKS[network].losses:
                 raise Refused(
                     f"loss {loss} of {network} is no cross-entropy, the one loss here: ByzFL's "
                     f"{network} ends in {NETWORKS[network].ends_in}"
                 )
 
-    def _has(self, section: str, key: str) -> bool:
-        inside = self._given.get(section)
+    def _has(self, key: str) -> bool:
+        inside = self._given.get(SECTIONS[key])
         return isinstance(inside, dict) and inside.get(key) is not None
 
-    def _get(self, section: str, key: str, default: Any) -> Any:
-        return self._given[section][key] if self._has(section, key) else default
+    def _get(self, key: str, default: Any) -> Any:
+        return self._given[SECTIONS[key]][key] if self._has(key) else default
 
-    def _word(self, section: str, key: str, default: str, known: Any, what: str) -> str:
-        word = self._get(section, key, default)
+    def _word(self, key: str, default: str, known: Any, what: str) -> str:
+        word = self._get(key, default)
         if not isinstance(word, str) or word not in known:
-            raise Refused(
-                f"{section}.{key}: the {what} {word!r} is not here: "
-                f"{did_you_mean(str(word), known)}"
-            )
+            meant = did_you_mean(str(word), known)
+            raise Refused(f"{SECTIONS[key]}.{key}: the {what} {word!r} is not here: {meant}")
         return word
 
-    def _flag(self, section: str, key: str) -> bool:
-        flag = self._get(section, key, False)
-        with self._gathering():
-            if not isinstance(flag, bool):
-                raise Refused(f"{section}.{key} must be true or false, got {flag!r}")
+    def _flag(self, key: str) -> bool:
+        flag = self._get(key, False)
+        if not isinstance(flag, bool):
+            self._wrong.append(f"{SECTIONS[key]}.{key} must be true or false, got {flag!r}")
         return bool(flag)
 
-    def _numbers(self, section: str, key: str, number: Number) -> tuple[Any, ...]:
+    def _numbers(self, key: str, number: Number) -> tuple[Any, ...]:
         found = []
-        values = _listed(self._get(section, key, number.default))
+        values = _listed(self._get(key, number.default))
         for value in values:
             with self._gathering():
-                found.append(number.read(f"{section}.{key}", value))
-        with self._gathering():
-            if not values:
-                raise Refused(f"{section}.{key} must name at least one")
+                found.append(number.read(f"{SECTIONS[key]}.{key}", value))
+        if not values:
+            self._wrong.append(f"{SECTIONS[key]}.{key} must name at least one")
         return tuple(dict.fromkeys(found))
 
-    def _number(self, section: str, key: str, number: Number) -> Any:
-        values = self._numbers(section, key, number)
-        with self._gathering():
-            if len(values) > 1:
-                raise Refused(
-                    f"{section}.{key} must be one number, as ByzFL's tables, too, ask for: got "
-                    f"{list(values)}"
-                )
+    def _number(self, key: str, number: Number) -> Any:
+        values = self._numbers(key, number)
+        if len(values) > 1:
+            self._wrong.append(
+                f"{SECTIONS[key]}.{key} must be one number, as ByzFL's tables, too, ask for: got "
+                f"{list(values)}"
+            )
         return values[0] if values else number.default
 
     def _seeds(self, first: str, count: str) -> tuple[int, ...]:
-        start = self._number("benchmark_config", first, SEED)
-        return tuple(start + seed for seed in range(self._number("benchmark_config", count, COUNT)))
+        start = self._number(first, SEED)
+        return tuple(start + seed for seed in range(self._number(count, COUNT)))
 
     def _milestones(self) -> tuple[int, ...]:
-        values = self._get("model", "milestones", [])
+        values = self._get("milestones", [])
         with self._gathering():
             if not isinstance(values, list):
                 raise Refused(f"model.milestones must be a list of steps, got {values!r}")
@@ -296,7 +290,7 @@ class _Reader:
 
     def _distributions(self) -> tuple[tuple[str, str], ...]:
         found, before = [], len(self._wrong)
-        for entry in _listed(self._get("benchmark_config", "data_distribution", {"name": "iid"})):
+        for entry in _listed(self._get("data_distribution", {"name": "iid"})):
             with self._gathering(removable=True):
                 _check_entry("data_distribution", entry, ("name", "distribution_parameter"))
                 name = entry["name"]
@@ -334,7 +328,7 @@ class _Reader:
         return tuple(dict.fromkeys(found))
 
     def _attacked(self) -> bool:
-        return any(value != 0 for value in _listed(self._get("benchmark_config", "f", 0)))
+        return any(value != 0 for value in _listed(self._get("f", 0)))
 
     def _pre_aggregators(self) -> tuple[tuple[Part, ...], ...]:
         given = self._given.get("pre_aggregators") or []
@@ -352,9 +346,8 @@ class _Reader:
         return parts.part("pre-aggregator", parts.PREAGGREGATORS, name, _parameters(entry))
 
     def _check_left(self, section: str, found: list, before: int) -> None:
-        with self._gathering():
-            if not found and len(self._wrong) == before:
-                raise Refused(f"{section} must name at least one that is here")
+        if not found and len(self._wrong) == before:
+            self._wrong.append(f"{section} must name at least one that is here")
 
 
 def _listed(value: Any) -> list[Any]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.from_byzfl.parts import Part, Rule, attack_of, defence
-from experiments.from_byzfl.reading import Benchmark
-from experiments.from_byzfl.setting import Setting
+from experiments.from_byzfl.reading import Benchmark, Setting
 from experiments.shared.runs import file_of
 from simbyz.simulator import Config
 
