@@ -3,7 +3,7 @@
 import functools
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments.misjudged_f.problems import DIMENSION, problem
+from experiments.error_floor.options import Runs
+from experiments.misjudged_f.problems import DIMENSION, falling, problem
 from experiments.worst_case.rules import rule_of
 from simbyz import aggregators, attacks
 from simbyz._arrays import moments
@@ -67,8 +68,7 @@ def program(rule: str, n: int, f: int, steps: int, sigma: float) -> Callable:
         task,
         RULES[rule],
         attack,
-        # The rate falls to zero in the second half, and with it what is left of the noise.
-        schedule=lambda step: jnp.minimum(1.0, 2 * (1 - step / steps)),
+        schedule=falling(steps),
     )
     direction = jnp.full(DIMENSION, DIMENSION**-0.5)
 
@@ -88,21 +88,12 @@ def program(rule: str, n: int, f: int, steps: int, sigma: float) -> Callable:
     return run
 
 
-def measure(
-    rules: Sequence[str],
-    n: int,
-    f: Sequence[int],
-    zetas: Sequence[float],
-    seeds: Sequence[int],
-    *,
-    sigma: float,
-    steps: int,
-    progress: Callable[[str], None] = lambda text: None,
-) -> pd.DataFrame:
+def measure(asked: Runs, progress: Callable[[str], None]) -> pd.DataFrame:
     """One row a run: its setting, the squared gradient norm at its end (infinite if it diverged),
     and the floor.
     """
-    lanes = list(itertools.product(zetas, range(len(DATA)), range(len(ATTACKS)), seeds))
+    n, sigma, steps = asked.n, asked.sigma, asked.steps
+    lanes = itertools.product(asked.zeta, range(len(DATA)), range(len(ATTACKS)), asked.seeds)
     zeta, kind, which, seed = (np.array(column) for column in zip(*lanes, strict=True))
     keys = jax.vmap(jax.random.key)(seed)
     # The arrays are tiny: a fifth of the time to compile for a CPU, and as fast to run.
@@ -131,4 +122,4 @@ def measure(
 
     # Nearly all of the time goes into compiling, which threads do side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return pd.concat(pool.map(one, itertools.product(rules, f)), ignore_index=True)
+        return pd.concat(pool.map(one, itertools.product(asked.rule, asked.f)), ignore_index=True)

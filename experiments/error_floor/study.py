@@ -40,16 +40,7 @@ def main(options: Options) -> Results:
 def compute(options: Options, stop: Ask = never) -> Results:
     with bar(len(options.rule) * len(options.f), "program", stop) as progress:
         progress(0, FIRST)
-        runs = measure(
-            options.rule,
-            options.n,
-            options.f,
-            options.zeta,
-            options.seeds,
-            sigma=options.sigma,
-            steps=options.steps,
-            progress=functools.partial(progress, 1),
-        )
+        runs = measure(options, functools.partial(progress, 1))
     return Results(runs, tables.summarise(runs))
 
 

@@ -1,7 +1,7 @@
 """What is learnt: a quadratic of known constants, or images; data of several kinds as one array."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -53,6 +53,13 @@ def problem(workers: int, zeta: float, sigma: float, minority: int | None) -> Pr
         heterogeneity=zeta,
         minority=minority,
     )
+
+
+def falling(steps: int) -> Callable[[jax.Array], jax.Array]:
+    """The factor of the rate at a step: it falls to zero in the second half of them, and with it
+    what is left of the noise.
+    """
+    return lambda step: jnp.minimum(1.0, 2 * (1 - step / steps))
 
 
 def quadratic(n: int, zeta: float, sigma: float, cases: Sequence[Case]) -> Learnt:

@@ -73,8 +73,7 @@ def program(
         learnt.task,
         rule_by_lane(rule, tolerated),
         lanes.attack,
-        # The rate falls to zero in the second half, and with it what is left of the noise.
-        schedule=lambda step: jnp.minimum(1.0, 2 * (1 - step / setting.steps)),
+        schedule=problems.falling(setting.steps),
     )
 
     def run(
