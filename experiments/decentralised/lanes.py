@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.calling import asked
 from simbyz.attacks.base import Attack
 from simbyz.gossip import attacks
 
@@ -20,10 +21,6 @@ DIRECTIONS: dict[str, Attack] = {
     "empire_around": attacks.empire_around,
     "bridge_splitting": attacks.bridge_splitting,
 }
-
-
-def _row(key: jax.Array, honest: jax.Array, attack: Attack, **told: jax.Array) -> jax.Array:
-    return attack(key, honest, 1, factor=1.0, **told)
 
 
 def number(attack: str) -> int:
@@ -45,17 +42,11 @@ def _along(
     factor: jax.Array | float,
 ) -> jax.Array:
     """target + factor · (the direction of this number)."""
-    around = functools.partial(_row, key, honest, target=target, everyone=everyone)
-    along = functools.partial(around, place=place, fiedler=fiedler)
-    away = attacks.dissensus(
-        key, honest, num_byzantine, target=target, neighbours=neighbours, weights=weights
-    )
+    known = {"target": target, "neighbours": neighbours, "weights": weights}
+    known |= {"everyone": everyone, "place": place, "fiedler": fiedler}
     rows = [
-        along(attacks.spectral_heterogeneity),
-        away[:1],
-        around(attacks.little_around),
-        around(attacks.empire_around),
-        along(attacks.bridge_splitting),
+        attack(key, honest, num_byzantine, factor=1.0, **asked(attack, known))[:1]
+        for attack in DIRECTIONS.values()
     ]
     chosen = jnp.arange(len(rows)) == which
     direction = jnp.sum(jnp.where(chosen[:, None], jnp.concatenate(rows) - target[None], 0), axis=0)

@@ -103,34 +103,28 @@ def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, st
         simulator = simulator_of(todo[0], task)
         accuracies = accuracies_of(task, simulator)
         for level in levels:
-            some = [run for run in todo if run.heterogeneity == level]
-            by_name = {lane_name(run): run for run in some}
+            some = {run.file: run for run in todo if run.heterogeneity == level}
 
-            def finished(name: str, by_name: dict[str, Run] = by_name) -> bool:
-                run = by_name.get(name)
-                return run is not None and not unfinished(folder, [run])
+            def finished(file: str, some: dict[str, Run] = some) -> bool:
+                return file in some and not unfinished(folder, [some[file]])
 
             program = {"code": code(), "level": level, "program": text}
-            kept = Checkpoints(folder / "checkpoints", EVERY, program, finished)
             results = sweep(
                 simulator,
-                [Lane(run.seed, hyperparameters_of(run), lane_name(run)) for run in some],
+                [Lane(run.seed, hyperparameters_of(run), file) for file, run in some.items()],
                 task.data._replace(partition=shares[level]),
                 steps=first.steps,
                 width=WIDTH,
                 chunk=CHUNK,
                 progress=lambda steps, _, text=text: tell(steps, text),  # type: ignore[misc]
                 stop=stop,
-                checkpoints=kept,
+                checkpoints=Checkpoints(folder / "checkpoints", EVERY, program, finished),
             )
+            waiting = list(some.values())
             for result in results:
-                run = some[result.index]
+                run = waiting[result.index]
                 summary = summary_of(result, accuracies) | fixed | provenance()
                 records.write_run(folder, run.name, run.configuration, result.columns, summary)
-
-
-def lane_name(run: Run) -> str:
-    return run.file.removesuffix(".parquet")
 
 
 def hyperparameters_of(run: Run) -> Hyperparameters:

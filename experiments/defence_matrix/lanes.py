@@ -6,7 +6,7 @@ have programs of their own.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -119,8 +119,3 @@ def searched(rule: Rule, evaluations: int) -> Attack:
     signature = signature_of_all([rule], ("key", "honest", "num_byzantine"), OF_ROOT)
     vars(attack).update(__signature__=signature)  # who searches through it knows what it is given
     return attack
-
-
-def attack_of(names: Sequence[str], rule: Rule, evaluations: int) -> Attack:
-    """The attack function of a program, whose lanes run these attacks, all of one kind."""
-    return fixed if kind(names[0]) == "fixed" else searched(rule, evaluations)

@@ -1,5 +1,6 @@
 """One run of the matrix: all that defines it, and its place on disk."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -67,16 +68,13 @@ def parse_heterogeneity(text: str) -> tuple[str, float]:
     Raises:
       ValueError: none of the schemes, or a number that is not.
     """
-    scheme, colon, number = text.partition(":")
-    if scheme in ("iid", "extreme") and not colon:
-        return scheme, math.nan
-    if scheme in ("gamma", "dirichlet") and colon:
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value):
-            return scheme, value
+    if text in ("iid", "extreme"):
+        return text, math.nan
+    scheme, _, number = text.partition(":")
+    if scheme in ("gamma", "dirichlet"):
+        with contextlib.suppress(ValueError):
+            if math.isfinite(value := float(number)):
+                return scheme, value
     raise ValueError(
         "heterogeneity must be iid, extreme, gamma:SIMILARITY or dirichlet:ALPHA, such as "
         f"gamma:0.5, got {text!r}"
@@ -106,14 +104,10 @@ def shares_of(levels: Iterable[str], labels: np.ndarray, n: int, seed: int) -> d
 def widened(shares: dict[str, Partition], num_examples: int) -> dict[str, Partition]:
     """The same partitions with rows of one length, so that all go through one program."""
     length = max(np.shape(one.indices)[1] for one in shares.values())
-    return {
-        name: Partition(
-            np.pad(
-                one.indices,
-                ((0, 0), (0, length - np.shape(one.indices)[1])),
-                constant_values=num_examples,
-            ),
-            one.counts,
-        )
-        for name, one in shares.items()
-    }
+
+    def wide(one: Partition) -> Partition:
+        missing = length - np.shape(one.indices)[1]
+        rows = np.pad(one.indices, ((0, 0), (0, missing)), constant_values=num_examples)
+        return one._replace(indices=rows)
+
+    return {name: wide(one) for name, one in shares.items()}

@@ -108,7 +108,7 @@ def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, st
     shares = shares_of(levels, training.train_labels, first.honest, first.partition_seed)
     validate = accuracy_on(task, validation)
     width = width_of(task)
-    fixed = {"notice": dataset.notice, "vmap_width": width, "code_digest": code()}
+    common = {"notice": dataset.notice, "vmap_width": width, "code_digest": code()}
 
     for group in programs(runs):
         todo = unfinished(folder, group)
@@ -119,11 +119,12 @@ def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, st
         function = defence(todo[0].rule, todo[0].pre)
         task = tasks[todo[0].root_examples]
         n, f = first.honest + todo[0].f, todo[0].f
+        fixed = todo[0].attack in lanes.FIXED
         simulator = make_simulator(
             Config(n=n, f=f, evaluate_every=None, certify=first.certify, study=first.certify),
             task,
             function,
-            lanes.attack_of([todo[0].attack], function, first.evaluations),
+            lanes.fixed if fixed else lanes.searched(function, first.evaluations),
             selection=selection_of(function) if first.certify else None,
         )
         bound = coefficient_bound(function, n, f)
@@ -144,7 +145,7 @@ def simulate(runs: Sequence[Run], dataset: Dataset, folder: Path, tell: Tell, st
                     "wall_seconds": result.seconds,
                     "validation_accuracy": validate(result.parameters),
                 }
-                summary |= summary_of(result) | fixed | provenance()
+                summary |= summary_of(result) | common | provenance()
                 if run.certify:
                     summary |= summarise(result.columns, bound)
                 records.write_run(folder, run.name, run.configuration, result.columns, summary)
