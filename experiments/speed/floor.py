@@ -4,7 +4,7 @@ What is timed has to fill the device. On a CPU's core one small product and one 
 the product is larger, and as many stacks are taken at once as leave every cache.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,6 @@ from simbyz.tasks.models import Dense
 # Bytes of stacks at once, where one is too small to be timed.
 FILLING = 2**30
 MOST_LANES = 64
-# How float32 factors of a product are rounded, as JAX calls it; None: as is usual on the device.
-Precision = Literal["tensorfloat32", "float32"]
 
 
 def side() -> int:
@@ -68,9 +66,9 @@ def products(
     ]
 
 
-def square_product(a: jax.Array, precision: Precision | None = None) -> jax.Array:
+def square_product(a: jax.Array) -> jax.Array:
     """Its time tells the rate of matrix products: `rate`."""
-    return jnp.matmul(a, a, precision=precision)
+    return jnp.matmul(a, a)
 
 
 def rate(seconds: float) -> float:

@@ -14,12 +14,11 @@ from experiments.speed.options import Clock
 
 
 class Timing(NamedTuple):
-    """Seconds: the median of the repetitions, and their range; to compile, where that was seen."""
+    """Seconds: the median of the repetitions, and their range."""
 
     median: float
     least: float
     most: float
-    compile: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """Ceilings of the device: the rates of a copy and of large matrix products."""
 
 import functools
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -10,6 +8,7 @@ import jax.numpy as jnp
 
 from experiments.speed.gpu.journal import Result
 from experiments.speed.gpu.sizes import Sizes
+from experiments.speed.timing import interleaved
 from simbyz._arrays.stacking import PyTree
 
 REPETITIONS = 5
@@ -23,13 +22,8 @@ PRECISIONS = {
 
 def seconds(call: Callable[[], object], repetitions: int = REPETITIONS) -> float:
     """The median, after one call to warm up."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(repetitions):
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    calls = {"it": lambda: jax.block_until_ready(call())}
+    return interleaved(calls, repetitions)["it"].median
 
 
 def ceilings(sizes: Sizes) -> Iterator[Result]:

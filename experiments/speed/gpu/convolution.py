@@ -77,16 +77,13 @@ def with_kernel_gradient(
     return convolution
 
 
-# The convolution, and how many workers' gradients are taken at once (all if None).
-METHODS: dict[str, tuple[Convolution, int | None]] = {
-    "grouped": (plain, None),
-    "products": (convolve_same, None),
-    "columns": (with_kernel_gradient(_kernel_gradient_by_columns), None),
-    "folded": (
-        with_kernel_gradient(jax.custom_batching.sequential_vmap(_kernel_gradient_of_one)),
-        None,
-    ),
-    "one by one": (plain, 1),
+ONE_BY_ONE = "one by one"  # the workers; of all other methods their gradients are taken at once
+METHODS: dict[str, Convolution] = {
+    "grouped": plain,
+    "products": convolve_same,
+    "columns": with_kernel_gradient(_kernel_gradient_by_columns),
+    "folded": with_kernel_gradient(jax.custom_batching.sequential_vmap(_kernel_gradient_of_one)),
+    ONE_BY_ONE: plain,
 }
 
 
@@ -162,7 +159,7 @@ def _gradients(
 ) -> tuple[Result, np.ndarray]:
     """Their seconds, and those of the last step, (h · d,)."""
     cell = problem.cell
-    function, arguments = gradients(problem, steps, METHODS[method][1])
+    function, arguments = gradients(problem, steps, 1 if method == ONE_BY_ONE else None)
     program, seconds = compile_by(function, arguments, method, precision)
     _, made = program(*arguments)
     leaves = [np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(made)]
@@ -193,7 +190,7 @@ def compile_by(
     Raises:
       ValueError: it has none.
     """
-    convolution, replaced = METHODS[method][0], []
+    convolution, replaced = METHODS[method], []
 
     def intercept(call, arguments, options, context):
         module = context.module

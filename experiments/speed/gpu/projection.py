@@ -26,12 +26,10 @@ def project(sizes: Sizes, known: Sequence[Result]) -> Iterator[Result]:
     others = [dataset for dataset in PAPER if dataset not in HALF]
     for precision in ("float32", "tf32", "bfloat16"):
         hours = [_conv_hours(sizes, known, dataset, precision) for dataset in others]
-        yield {"what": "CIFAR half", "precision": precision, "runs": _count(others)} | {
-            "hours": _sum(hours)
-        }
-        yield {"what": "whole grid", "precision": precision, "runs": _count(PAPER)} | {
-            "hours": _sum([half, *hours])
-        }
+        common = {"precision": precision, "runs": _count(others), "hours": _sum(hours)}
+        yield {"what": "CIFAR half"} | common
+        whole = {"runs": _count(PAPER), "hours": _sum([half, *hours])}
+        yield {"what": "whole grid"} | common | whole
 
 
 def _dense_hours(sizes: Sizes, known: Sequence[Result], dataset: str) -> float | None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.attack_strength.measure import fixed_attacks
 from experiments.speed.gpu.journal import Result
 from experiments.speed.gpu.sizes import Sizes
 from experiments.speed.measured.rules import bound
@@ -129,7 +130,6 @@ def functions_of(n: int, f: int) -> dict[str, Function]:
     """
     masses = jnp.arange(1, n + 1, dtype=jnp.float32)
     found: dict[str, Function] = dict(bound(n, f))
-    found["fltrust"] = lambda stack: aggregators.fltrust(stack, f, trusted=stack[0])
     for name, rule in aggregators.WEIGHTED.items():
         found[name] = functools.partial(rule, f=f, masses=masses)
     for name, attack in attacks_of(f).items():
@@ -139,16 +139,8 @@ def functions_of(n: int, f: int) -> dict[str, Function]:
 
 def attacks_of(f: int) -> dict[str, Callable[..., jax.Array]]:
     """Every attack, (key, honest, num_byzantine) -> rows, with options where it needs some."""
-    options: dict[str, dict[str, Any]] = {
-        "inner_product_manipulation": {"tau": 1.0},
-        "hidden_vulnerability": {"factor": 10.0},
-        "anti_cge": {"f": f},
-        "fang_krum": {"f": f},
-    }
-    found: dict[str, Callable[..., Any]] = {
-        name: functools.partial(attack, **options.get(name, {}))
-        for name, attack in attacks.ATTACKS.items()
-    }
+    far = functools.partial(attacks.hidden_vulnerability, factor=10.0)
+    found: dict[str, Callable[..., Any]] = fixed_attacks(f) | {"hidden_vulnerability": far}
     for rule in ("median", "krum"):
         found[f"adaptive, {rule}"] = attacks.adaptive("little", AGGREGATORS[rule], evaluations=8)
     found["learned_mimic"] = _learned_mimic

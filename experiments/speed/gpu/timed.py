@@ -38,7 +38,10 @@ def measure(sizes: Sizes, until: float, known: Sequence[Result]) -> Iterator[Res
     rate.
     """
     copied = ceilings.of(known).get("copy", float("nan"))
-    steps, runs, rules = _steps(sizes), _runs(sizes), _rules(sizes, copied)
+    few = 50 if sizes is FULL else 2
+    steps = _of_rules("step", sizes, step.measure, steps=few, repetitions=3)
+    runs = _of_rules("run", sizes, run.measure, steps=sizes.timed_steps, repetitions=2)
+    rules = _rules(sizes, copied)
     some = 4 * len(sizes.timed)
     order = [*steps[:1], *rules[:some], *steps[1:], *runs, *rules[some:]]
     for number, (what, work) in enumerate(order):
@@ -51,24 +54,15 @@ def measure(sizes: Sizes, until: float, known: Sequence[Result]) -> Iterator[Res
             yield {"what": what, "error_message": f"{type(error).__name__}: {error}"[:300]}
 
 
-def _steps(sizes: Sizes) -> list[Work]:
-    count = 50 if sizes is FULL else 2
+def _of_rules(
+    kind: str, sizes: Sizes, measure: Callable[..., pd.DataFrame], **options: int
+) -> list[Work]:
+    """Steps or runs, of one rule each."""
 
     def work(rule: str) -> Iterator[Result]:
-        frame = step.measure(sizes.dataset, (sizes.f,), rules=(rule,), steps=count, repetitions=3)
-        return _results("step", frame)
+        return _results(kind, measure(sizes.dataset, (sizes.f,), rules=(rule,), **options))
 
-    return [(f"step: {rule}", functools.partial(work, rule)) for rule in sizes.rules]
-
-
-def _runs(sizes: Sizes) -> list[Work]:
-    def work(rule: str) -> Iterator[Result]:
-        frame = run.measure(
-            sizes.dataset, (sizes.f,), rules=(rule,), steps=sizes.timed_steps, repetitions=2
-        )
-        return _results("run", frame)
-
-    return [(f"run: {rule}", functools.partial(work, rule)) for rule in sizes.rules]
+    return [(f"{kind}: {rule}", functools.partial(work, rule)) for rule in sizes.rules]
 
 
 def _rules(sizes: Sizes, copied: float) -> list[Work]:
