@@ -22,15 +22,8 @@ from simbyz.records.checked_files import read_checked, write_checked
 KEPT = Path(__file__).parent / "data" / "mnist.parquet"
 DOCS = Path(__file__).parents[2] / "docs" / "without-a-server-mnist.md"
 SETTING = ["dataset", "graph", "honest", "friends", "placement", "heterogeneity", "partition_seed"]
-TRAINING = [
-    "steps",
-    "batch_size",
-    "learning_rate",
-    "momentum",
-    "hidden",
-    "evaluations",
-    "evaluate_every",
-]
+TRAINING = ["steps", "batch_size", "learning_rate", "momentum", "hidden"]
+TRAINING += ["evaluations", "evaluate_every"]
 CASE = ["rule", "f", "attack", "seed"]
 OUTCOME = ["test_accuracy", "worst_accuracy", "best_accuracy", "consensus_distance"]
 OUTCOME += ["byzantine_share", "training_loss", "wall_seconds", "code_digest", "jax_version"]
@@ -210,7 +203,7 @@ def _free(runs: pd.DataFrame) -> float:
 
 def _worst_cases(runs: pd.DataFrame, bound: float) -> str:
     summary = tables.summarise(runs[runs["f"] > 0]).set_index(["f", "rule"])
-    rules = [rule for rule in NAMES if rule in set(runs["rule"])]
+    rules = _rules(runs)
     rows = []
     for f in sorted(set(runs["f"]) - {0}):
         sign = "below" if 2 * f < bound - 1e-6 else "above" if 2 * f > bound + 1e-6 else "equal"
@@ -240,7 +233,7 @@ def _command(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
     lists = " ".join(map(str, sorted(runs["f"].unique())))
     by_seeds: dict[str, list[str]] = {}
-    for rule in (rule for rule in NAMES if rule in set(runs["rule"])):
+    for rule in _rules(runs):
         seeds = sorted(runs.loc[runs["rule"] == rule, "seed"].unique())
         by_seeds.setdefault(" ".join(map(str, seeds)), []).append(rule)
     return "\n".join(
@@ -256,13 +249,13 @@ def _command(runs: pd.DataFrame) -> str:
 
 def _seeds(runs: pd.DataFrame) -> str:
     """How many seeds each rule has, in words."""
-    counts = {
-        NAMES[rule]: runs.loc[runs["rule"] == rule, "seed"].nunique()
-        for rule in NAMES
-        if rule in set(runs["rule"])
-    }
-    words = (f"{name} {count}" for name, count in counts.items())
-    return f"Seeds: {', '.join(words)}."
+    counts = runs.groupby("rule")["seed"].nunique()
+    return f"Seeds: {', '.join(f'{NAMES[rule]} {counts[rule]}' for rule in _rules(runs))}."
+
+
+def _rules(runs: pd.DataFrame) -> list[str]:
+    """Those that were run, in the order of the page."""
+    return [rule for rule in NAMES if rule in set(runs["rule"])]
 
 
 def _span(values: pd.Series) -> str:

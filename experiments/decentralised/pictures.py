@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from experiments.defence_matrix.pictures import write_into
 from experiments.distributed_momentum.figures.panels import PAPERS
 from experiments.shared.formats import PaperName
 from simbyz.gossip import Network
@@ -169,12 +170,13 @@ def heatmap(summary: pd.DataFrame, paper: PaperName = "screen") -> Figure:
             [[some["test_accuracy"].get(cell, np.nan) for cell in row] for row in cells]
         )
         axes.imshow(values, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
+        texts = np.full(values.shape, "-", object)
         for (row, place), value in np.ndenumerate(values):
-            worst = some["worst_node"].get(cells[row][place], np.nan)
-            lost = "✕" * bool(some["diverged"].get(cells[row][place], 0))
-            text = "-" if np.isnan(value) else f"{100 * value:.0f}{lost}\n({100 * worst:.0f})"
-            color = "white" if value <= 0.55 else "black"
-            axes.text(place, row, text, ha="center", va="center", size=letters - 1.5, color=color)
+            if not np.isnan(value):
+                found = some.loc[cells[row][place]]
+                lost = "✕" * bool(found["diverged"])
+                texts[row, place] = f"{100 * value:.0f}{lost}\n({100 * found['worst_node']:.0f})"
+        write_into(axes, texts, ~(values <= 0.55), letters - 1.5)
         names = [rule.replace("_", " ") for rule in rules]
         axes.set_yticks(range(len(rules)), names, size=letters - 1)
         words = [f"{graph.replace('_', ' ')}, f = {f}" for graph, f in cases]

@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from experiments.defence_matrix.tables import initials
+from experiments.defence_matrix.tables import accuracy, initials, legend
 from experiments.shared.formats import Printer, add_numbers, add_words
 
-DIVERGED = "✕"
 CELL = ["graph", "rule", "f", "heterogeneity"]
 
 
@@ -49,9 +48,7 @@ def print_table(summary: pd.DataFrame, conditions: dict, title: str, console: Pr
     shown = Table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, mean and worst honest node, under the "
-        "worst attack; apart: distance to consensus. Attacks by initials: "
-        + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
-        + (f"; {DIVERGED}: some runs diverged" if summary["diverged"].any() else ""),
+        "worst attack; apart: distance to consensus. " + legend(attacks, summary),
     )
     add_words(shown, "graph", "f", "data", "rule")
     add_numbers(shown, "mean", "worst", "apart")
@@ -59,11 +56,10 @@ def print_table(summary: pd.DataFrame, conditions: dict, title: str, console: Pr
     for (graph, f, level), group in summary.groupby(["graph", "f", "heterogeneity"], sort=False):
         names = [str(graph), str(f), str(level)]
         for row in group.to_dict("records"):
-            spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
             shown.add_row(
                 *names,
                 row["rule"],
-                f"{100 * row['test_accuracy']:.1f}{DIVERGED * (row['diverged'] > 0)}{spread}",
+                accuracy(row),
                 f"{100 * row['worst_node']:.1f}",
                 "∞" if np.isinf(apart := row["consensus_distance"]) else f"{apart:.2g}",
                 attacks[row["worst_attack"]],

@@ -35,7 +35,7 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
     if "diverged_step" in runs:
         runs["lost"] |= runs["diverged_step"].notna()
     # A folder may hold certified runs beside these: then the columns are there, and empty.
-    certified = "certify" in runs and runs["certify"].eq(True).all()
+    certified = CERTIFIED if "certify" in runs and runs["certify"].eq(True).all() else {}
     rows = []
     for cell, group in runs.groupby(CELL, sort=False):
         best = None
@@ -54,11 +54,7 @@ def matrix(runs: pd.DataFrame) -> pd.DataFrame:
                 "training_loss": by_attack["training_loss"].mean().max(),
                 "seeds": part["seed"].nunique(),
                 "diverged": int(part["lost"].sum()),
-                **(
-                    {name: part[name].agg(how) for name, how in CERTIFIED.items()}
-                    if certified
-                    else {}
-                ),
+                **{name: part[name].agg(how) for name, how in certified.items()},
             }
         rows.append(dict(zip(CELL, cell, strict=True)) | (best or {}))
     return pd.DataFrame(rows)

@@ -16,7 +16,7 @@ NAMES = {"test_accuracy": "test accuracy, worst attack", "training_loss": "train
 
 def figures(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """(name of the file, figure) of every rule, and of the best defence."""
-    limit = _loss_limit(table)
+    limit = loss_limit(table["training_loss"].to_numpy())
     for rule, group in table.groupby("rule", sort=False):
         pres = list(dict.fromkeys(group["pre"]))
         figure, axes = _panels(len(NAMES), len(pres), table)
@@ -96,7 +96,7 @@ def _number(value: float, accuracy: bool) -> str:
     return f"{value:#.2g}" if value < 10 else f"{value:.0f}" if value < 1e4 else f"{value:.0e}"
 
 
-def _loss_limit(table: pd.DataFrame) -> float:
+def loss_limit(losses: np.ndarray) -> float:
     """The loss of the darkest colour: that of a guess among ten classes, whatever diverged."""
-    finite = table["training_loss"][np.isfinite(table["training_loss"])]
-    return float(min(np.log(10), finite.max())) if len(finite) else float(np.log(10))
+    most = np.max(losses, initial=0, where=np.isfinite(losses))
+    return float(min(np.log(10), most)) if most > 0 else float(np.log(10))

@@ -20,9 +20,8 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console) -> None:
     shown = Table(
         title=title,
         caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
-        "hyperparameters whose worst attack is best on the validation split. Attacks by initials: "
-        + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
-        + ("; ✕: some runs diverged" if table["diverged"].any() else ""),
+        "hyperparameters whose worst attack is best on the validation split. "
+        + legend(attacks, table),
     )
     add_words(shown, "rule", "after", "data")
     for f in fs:
@@ -52,12 +51,22 @@ def _add(
 
 
 def _cell(row: dict, briefly: Mapping[str, str], named: bool) -> str:
-    accuracy = f"{100 * row['test_accuracy']:.1f}" + "✕" * (row["diverged"] > 0)
     if named:  # "nnm, tm"
         before = "" if row["pre"] == "none" else f"{row['pre']}, "
-        return f"{accuracy} {before}{briefly[row['rule']]}"
+        return f"{accuracy(row | {'deviation': None})} {before}{briefly[row['rule']]}"
+    return f"{accuracy(row)} {briefly[row['worst_attack']]}"
+
+
+def accuracy(row: dict) -> str:
+    """Test accuracy in %, with a cross where runs diverged, and its deviation if it has one."""
     spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
-    return f"{accuracy}{spread} {briefly[row['worst_attack']]}"
+    return f"{100 * row['test_accuracy']:.1f}" + "✕" * (row["diverged"] > 0) + spread
+
+
+def legend(attacks: Mapping[str, str], table: pd.DataFrame) -> str:
+    """The end of a table's caption: what the initials of attacks stand for, and the cross."""
+    words = "Attacks by initials: " + ", ".join(f"{one} {name}" for name, one in attacks.items())
+    return words + ("; ✕: some runs diverged" if table["diverged"].any() else "")
 
 
 def initials(names: Iterable[str]) -> dict[str, str]:

@@ -10,11 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.defence_matrix.pictures import write_into
+from experiments.defence_matrix.pictures import ACCURACY, LOSS, loss_limit, write_into
 from experiments.from_byzfl.reading import Benchmark
-
-# Light for good, dark for bad, told apart in grey and by the colour-blind.
-ACCURACY, LOSS = "cividis", "cividis_r"
 
 
 def figures(table: pd.DataFrame, benchmark: Benchmark) -> Iterator[tuple[str, Figure]]:
@@ -82,7 +79,7 @@ def heatmap(
          for level in levels]
     )  # fmt: skip
     accuracy = column == "test_accuracy"
-    most = 1.0 if accuracy else _loss_limit(values)
+    most = 1.0 if accuracy else loss_limit(values)
     wide = 1.5 if named else 0.75
     size = (max(3.4, 1.8 + wide * len(attackers)), 1.3 + 0.55 * len(levels))
     figure = Figure(figsize=size, layout="constrained")
@@ -114,9 +111,3 @@ def percent(value: float) -> str:
 
 def loss(value: float) -> str:
     return "∞" if np.isinf(value) else f"{value:#.2g}" if value < 10 else f"{value:.0f}"
-
-
-def _loss_limit(values: np.ndarray) -> float:
-    """The loss of the darkest colour: that of a guess among ten classes, whatever diverged."""
-    finite = values[np.isfinite(values)]
-    return float(min(np.log(10), finite.max())) if len(finite) and finite.max() > 0 else np.log(10)

@@ -48,17 +48,14 @@ def curves(summary: pd.DataFrame, problem: str) -> Figure:
 
 def _line(axes: Axes, line: pd.DataFrame, f: object, color: str, top: float | None) -> None:
     f_hat, worst = line["tolerated"].to_numpy(), line["worst"].to_numpy()
-    if top is None:
-        axes.plot(f_hat, worst, color=color, marker="o", markersize=3, label=f"f = {f}")
-        lost = line["diverged"].to_numpy() > 0
-        axes.plot(f_hat[lost], worst[lost], color=color, marker="x", linestyle="", markersize=8)
-        return
-    shown = np.where(worst < top, worst, np.nan)
+    lost = line["diverged"].to_numpy() > 0 if top is None else ~(worst < top)
+    shown = worst if top is None else np.where(lost, np.nan, worst)
+    crosses = worst[lost] if top is None else np.full(lost.sum(), top)
+    size = 8 if top is None else 6
     axes.plot(f_hat, shown, color=color, marker="o", markersize=3, label=f"f = {f}")
-    lost = np.isnan(shown)
-    axes.plot(
-        f_hat[lost], np.full(lost.sum(), top), color=color, marker="x", linestyle="", markersize=6
-    )
+    axes.plot(f_hat[lost], crosses, color=color, marker="x", linestyle="", markersize=size)
+    if top is None:
+        return
     floor = line["floor"].to_numpy()
     floor = np.where(np.isfinite(floor) & (floor > 0), floor, np.nan)
     axes.plot(f_hat, floor, color=color, linestyle="--", linewidth=0.9)

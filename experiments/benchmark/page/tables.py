@@ -8,7 +8,7 @@ from rich.table import Table
 from experiments.benchmark.answers.ranking import DEFENCE, breakdown, order
 from experiments.benchmark.entries.catalogue import SAME_ROWS
 from experiments.benchmark.runs import Refusals
-from experiments.defence_matrix.tables import initials
+from experiments.defence_matrix.tables import accuracy, initials, legend
 from experiments.shared.formats import Printer
 
 NONE = "none"
@@ -29,9 +29,7 @@ def print_ranking(
             "learning rate whose worst attack is best on the validation split; the best mean over "
             "the columns first. breaks: the smallest f at which the worst accuracy is below half "
             "of the best unattacked one, on any data. µs: of a run's step on this machine, and of "
-            "compiling where a rule has too few runs to tell it apart. Attacks by initials: "
-            + ", ".join(f"{brief} {name}" for name, brief in attacks.items())
-            + ("; ✕: some runs diverged" if group["diverged"].any() else ""),
+            "compiling where a rule has too few runs to tell it apart. " + legend(attacks, group),
         )
         for name in ("rule", "after"):
             shown.add_column(name, overflow="fold")
@@ -101,8 +99,4 @@ def print_gains(gains: dict[str, pd.DataFrame], out: Printer) -> None:
 
 
 def _cell(row: dict | None, attacks: Mapping[str, str]) -> str:
-    if row is None:
-        return "refused"
-    spread = "" if pd.isna(row["deviation"]) else f" ± {100 * row['deviation']:.1f}"
-    lost = "✕" * bool(row["diverged"])
-    return f"{100 * row['test_accuracy']:.1f}{lost}{spread} {attacks[row['worst_attack']]}"
+    return "refused" if row is None else f"{accuracy(row)} {attacks[row['worst_attack']]}"
