@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from experiments.shared.formats import rows_in_markdown
+
 # Of one core, docs/speed-rules.md and docs/speed.md: a pass over a stack of 25 × 1,310,922 floats
 # in 8.4 ms; matrix products; a sort of 1,000 rows of 10,000 in 1.5 s, n log2 n comparisons each.
 BYTES_PER_SECOND = 4 * 25 * 1_310_922 / 8.4e-3
@@ -105,12 +107,8 @@ def duration(number: float) -> str:
     return f"{number:.2g} s"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
-
-
 def stacks() -> str:
-    return table(
+    return rows_in_markdown(
         (
             "n",
             "d",
@@ -142,7 +140,7 @@ def families() -> str:
             f"{duration(seconds(family, n, d, devices))}"
         )
 
-    return table(
+    return rows_in_markdown(
         ("family", *(f"n = {n:,}, d = {d:,}" for n, d in SIZES)),
         [(family.name, *(of(family, n, d) for n, d in SIZES)) for family in FAMILIES],
     )
@@ -154,7 +152,9 @@ def approximations() -> str:
         for error in (0.1, 0.3):
             m = sketch_rows(n, error)
             rows.append((f"{n:,}", f"{error}", f"{m:,}", f"{amount(4 * n * m)}B", f"{d / m:,.0f}"))
-    return table(("n", "ε of squared distances", "numbers a row, m", "all sketches", "d / m"), rows)
+    return rows_in_markdown(
+        ("n", "ε of squared distances", "numbers a row, m", "all sketches", "d / m"), rows
+    )
 
 
 def samples() -> str:
@@ -163,7 +163,7 @@ def samples() -> str:
         for error in (0.01, 0.05, 0.1):
             s = sampled_workers(d, error)
             rows.append((f"{d:,}", f"{error}", f"{s:,}", f"{amount(4 * s * d)}B"))
-    return table(("d", "ε of the rank", "workers drawn", "their stack"), rows)
+    return rows_in_markdown(("d", "ε of the rank", "workers drawn", "their stack"), rows)
 
 
 TABLES = (stacks, families, approximations, samples)
@@ -177,5 +177,5 @@ def command(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         epilog="sharded: what one run takes of many devices, by compiled programs.",
     ).parse_args(arguments)
-    print("\n\n".join(make() for make in TABLES))
+    print("\n".join(make() for make in TABLES), end="")
     return 0

@@ -56,6 +56,7 @@ IN_LATEX = {
     "→": r"$\to$",
     "←": r"$\gets$",
 }
+SIGNS = str.maketrans(IN_LATEX)
 HAT = "\N{COMBINING CIRCUMFLEX ACCENT}"
 
 
@@ -220,6 +221,12 @@ def as_markdown(table: Table) -> str:
     return "".join(f"{part}\n\n" for part in parts if part)
 
 
+def rows_in_markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table of rows under their headings."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def in_markdown(rows: Iterable[Mapping[str, object]]) -> str:
     """A pipe table of rows with the same keys, which are its headings."""
     rows = list(rows)
@@ -277,10 +284,5 @@ def _in_latex(text: str) -> str:
     """A letter with a hat is a letter and a sign behind it."""
     parts = re.split(rf"(\w{HAT})", text)
     return "".join(
-        rf"$\hat{{{part[0]}}}$" if part.endswith(HAT) else "".join(map(_sign_in_latex, part))
-        for part in parts
+        rf"$\hat{{{part[0]}}}$" if part.endswith(HAT) else part.translate(SIGNS) for part in parts
     )
-
-
-def _sign_in_latex(sign: str) -> str:
-    return IN_LATEX.get(sign, sign)

@@ -1,15 +1,9 @@
-"""Tables, names and numbers as the page writes them."""
+"""Names and numbers as the page writes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-
-
-def rows_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its last line ended."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def percent(share: float) -> str:

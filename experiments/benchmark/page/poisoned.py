@@ -5,7 +5,8 @@ import pandas as pd
 from experiments.benchmark.answers import poisoning
 from experiments.benchmark.entries.parts import PARTS
 from experiments.benchmark.page import words
-from experiments.benchmark.page.markdown import data_of, percent, rows_of, spoken
+from experiments.benchmark.page.markdown import data_of, percent, spoken
+from experiments.shared.formats import rows_in_markdown
 
 
 def section(runs: pd.DataFrame) -> str:
@@ -35,7 +36,7 @@ def section(runs: pd.DataFrame) -> str:
         f"of {len(labels)} settings, and none is better in {(labels['better'] == 0).sum()}: "
         f"{verdict(labels)}\n"
     )
-    return "\n".join([head, rows_of(heads, rows), says])
+    return "\n".join([head, rows_in_markdown(heads, rows), says])
 
 
 def verdict(labels: pd.DataFrame) -> str:

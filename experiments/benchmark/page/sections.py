@@ -12,10 +12,11 @@ from experiments.benchmark.entries.catalogue import ALL_ATTACKS, ASCENT, FAMILIE
 from experiments.benchmark.entries.parts import PARTS, RANKING, part_of
 from experiments.benchmark.options import SEEDS, Options
 from experiments.benchmark.page import poisoned, words
-from experiments.benchmark.page.markdown import data_of, name_of, percent, points, rows_of, spoken
+from experiments.benchmark.page.markdown import data_of, name_of, percent, points, spoken
 from experiments.benchmark.page.tables import reasons
 from experiments.benchmark.simulate import refusals_of
 from experiments.benchmark.study import AXES, named_in_full
+from experiments.shared.formats import rows_in_markdown
 from simbyz.aggregators import AGGREGATORS
 
 TITLES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -121,7 +122,7 @@ def _worst_cases(table: pd.DataFrame, costs: pd.DataFrame, cells: list, n: int) 
         found = [accuracy.get((rule, pre, *cell)) for cell in cells]
         shown = ["-" if one is None else percent(one) for one in found]
         rows.append([f"`{rule}`", *shown, percent(mean), f"{speed[rule, pre]:.0f}"])
-    return rows_of(["rule", *heads, "mean", "µs a step"], rows)
+    return rows_in_markdown(["rule", *heads, "mean", "µs a step"], rows)
 
 
 def _refused(runs: pd.DataFrame) -> str:
@@ -142,7 +143,7 @@ def _breakdown(table: pd.DataFrame, n: int) -> str:
             here = some["breakdown"].isna() if f is None else some["breakdown"] == f
             row.append(", ".join(f"`{rule}`" for rule in some[here]["rule"]))
         rows.append(row)
-    return rows_of(["f/n", *levels], rows)
+    return rows_in_markdown(["f/n", *levels], rows)
 
 
 def _says(runs: pd.DataFrame, table: pd.DataFrame, cells: list, n: int) -> list[str]:
@@ -175,7 +176,7 @@ def _attacks(runs: pd.DataFrame) -> str:
         [
             f"On how many rules an attack is the worst, of all {runs['attack'].nunique() - 1} that "
             f"do not search, on {level}; those that are of none are left out:\n",
-            rows_of(["attack", *(f"f/n = {f / n:.2g}" for f in fs)], rows),
+            rows_in_markdown(["attack", *(f"f/n = {f / n:.2g}" for f in fs)], rows),
             f"![Rules and attacks at f/n = {max(fs) / n:.2g}](benchmark-attacks.png)\n",
             "\n".join(
                 f"- **{data_of(row['f'], n, row['heterogeneity'])}**: all of them instead of one "
@@ -220,7 +221,7 @@ def _climbed(runs: pd.DataFrame) -> str:
         f"{_code(ASCENT)} looks for the rows that move a rule's aggregate farthest from the honest "
         "mean, and evaluates the rule about 4,000 times for that in each step. "
         f"{data_of(cell['f'], n, cell['heterogeneity'])}, accuracy in %:\n",
-        rows_of(["rule", "under the climb", "under the worst other", "which is"], rows),
+        rows_in_markdown(["rule", "under the climb", "under the worst other", "which is"], rows),
         f"It is the worst of all on {worst} of {len(rows)} rules"
         + (
             ": what moves an aggregate farthest in a step is not what costs most over all steps.\n"
@@ -251,7 +252,7 @@ def _gains(runs: pd.DataFrame, what: str, base: object) -> str:
         f"{percent(row['test_accuracy'])} %."
         for (f, level), row in _best(runs, what).items()
     ]
-    return rows_of(heads, rows) + "\n" + "\n".join(best) + "\n"
+    return rows_in_markdown(heads, rows) + "\n" + "\n".join(best) + "\n"
 
 
 def _best(runs: pd.DataFrame, what: str) -> dict[tuple, pd.Series]:
