@@ -41,12 +41,7 @@ def symmetry_of(name: RuleName) -> Symmetry | None:
 
 def bears(name: RuleName, n: int, f: int) -> bool:
     """Whether the rule accepts this (n, f)."""
-    stack = jax.ShapeDtypeStruct((n, 2), jnp.float32)
-    try:
-        jax.eval_shape(lambda stack: rule_named(name, n, f)(stack, f), stack)
-    except ValueError:
-        return False
-    return True
+    return _accepts(lambda stack: rule_named(name, n, f)(stack, f), n)
 
 
 def fixed_attacks(f: int, n: int | None = None) -> dict[str, Callable]:
@@ -68,16 +63,19 @@ def fixed_attacks(f: int, n: int | None = None) -> dict[str, Callable]:
         return ATTACKS["hidden_vulnerability"](key, honest, num_byzantine, factor=deviation)
 
     found["hidden_vulnerability"] = one_coordinate
-    if n is not None:
-        return {name: attack for name, attack in found.items() if _can_be_made(attack, n, f)}
-    return found
+    if n is None:
+        return found
+    return {  # fang_krum needs n >= 2f + 2
+        name: attack
+        for name, attack in found.items()
+        if _accepts(functools.partial(attack, jax.random.key(0), num_byzantine=f), n - f)
+    }
 
 
-def _can_be_made(attack: Callable, n: int, f: int) -> bool:
-    """Whether the attack accepts n - f honest rows and f attackers; fang_krum needs n >= 2f + 2."""
-    honest = jax.ShapeDtypeStruct((n - f, 2), jnp.float32)
+def _accepts(function: Callable, rows: int) -> bool:
+    """Whether a function takes so many rows."""
     try:
-        jax.eval_shape(lambda honest: attack(jax.random.key(0), honest, f), honest)
+        jax.eval_shape(function, jax.ShapeDtypeStruct((rows, 2), jnp.float32))
     except ValueError:
         return False
     return True
@@ -171,13 +169,8 @@ def _of_rule(
 
         def weighed(attack: str, kind: str, byzantine, step=step, rows=rows) -> dict:
             strength, cosine = map(float, weigh(rows, byzantine))
-            return {
-                "attack": attack,
-                "kind": kind,
-                "step": step,
-                "strength": strength,
-                "cosine": cosine,
-            }
+            found = {"attack": attack, "kind": kind, "step": step}
+            return found | {"strength": strength, "cosine": cosine}
 
         def searches(rows=rows):
             for search in SEARCHES:

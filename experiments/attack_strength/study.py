@@ -5,7 +5,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,9 +59,8 @@ def prepare(options: Options) -> tuple[list[Size], data.Dataset]:
             sizes.append(Size(n, f, rules, cell_of(options.dataset, n, f)))
     dataset = data.load(options.dataset, data_dir=options.data_dir)
     check([size.cell for size in sizes], dataset)
-    if not options.allow_mixed:
-        asked = [record_of(options, size, rule) for size in sizes for rule in size.rules]
-        refuse_other_code(asked, options.results, _code())
+    asked = [record_of(options, size, rule) for size in sizes for rule in size.rules]
+    refuse_other_code(asked, options, _code())
     records.prepare_folder(options.results)
     records.clean(options.results)
     return sizes, dataset
@@ -119,17 +118,9 @@ def compute(
 
 def record_of(options: Options, size: Size, rule: RuleName) -> Record:
     """All that the measurements of a rule depend on."""
-    configuration = {
-        "dataset": options.dataset,
-        "rule": rule,
-        "n": size.n,
-        "f": size.f,
-        "send": options.send,
-        "at_step": list(options.at_step),
-        "iterations": options.iterations,
-        "climbers": options.climbers,
-        "seed": options.seed,
-    }
+    names = ("dataset", "send", "iterations", "climbers", "seed")
+    configuration: dict[str, Any] = {name: getattr(options, name) for name in names}
+    configuration |= {"rule": rule, "n": size.n, "f": size.f, "at_step": list(options.at_step)}
     return Record("strength-{dataset}-{rule}-n_{n}-f_{f}".format(**configuration), configuration)
 
 

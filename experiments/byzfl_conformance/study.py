@@ -40,9 +40,9 @@ def compare(options: Options, dataset: Dataset, stop: Ask = never) -> pd.DataFra
             setting = Setting(attack, f=options.f, gamma=options.gamma, steps=options.steps)
             mine = ours.run(setting, dataset, options.seeds)
             progress(1, attack)
-            row: dict[str, Any] = {name: getattr(options, name) for name in ("f", "gamma", "steps")}
-            row = {"attack": attack, **row}
-            row |= {"seeds": len(options.seeds)} | described("simbyz", mine)
+            row: dict[str, Any] = {"attack": attack, "f": options.f, "gamma": options.gamma}
+            row |= {"steps": options.steps, "seeds": len(options.seeds)}
+            row |= described("simbyz", mine)
             try:
                 row |= described("byzfl", theirs.run(setting, dataset, options.seeds))
             except ImportError as error:

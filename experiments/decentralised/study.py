@@ -56,8 +56,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     dataset = load(options.dataset, data_dir=options.data_dir)
     check_hidden(options.hidden, options.honest + max(options.f), dataset.train_images.shape[1:])
     check(runs, dataset, options.beyond_the_bound)
-    if not options.allow_mixed:
-        refuse_other_code(runs, options.results, code())
+    refuse_other_code(runs, options, code())
     records.prepare_folder(options.results)
     return runs, dataset
 
@@ -89,14 +88,6 @@ def network(options: Options, graph: str, f: int) -> Network:
     return network_of(graph, options.honest, f, options.placement, options.friends)
 
 
-def bounds_of(options: Options) -> dict[str, float]:
-    """μ_2 of each graph's honest nodes, with the most attackers."""
-    return {
-        graph: algebraic_connectivity(network(options, graph, max(options.f)).honest_graph)
-        for graph in options.graph
-    }
-
-
 def write(options: Options, results: Results) -> list[Path]:
     """The table as CSV, and the pictures."""
     folder = folder_of(options, Grid, Nodes, Setting, but=("beyond_the_bound",))
@@ -106,7 +97,11 @@ def write(options: Options, results: Results) -> list[Path]:
     columns = ["step", "accuracy", "accuracy_worst"]
     steps = records.read_steps(options.results, files=list(runs["file"]), columns=columns)
     drawn += pictures.curves(steps, runs, options.paper)
-    drawn += pictures.by_attackers(runs, bounds_of(options), options.paper)
+    graphs = {name: network(options, name, max(options.f)).honest_graph for name in options.graph}
+    bounds: dict[str, float] = {
+        name: algebraic_connectivity(graph) for name, graph in graphs.items()
+    }
+    drawn += pictures.by_attackers(runs, bounds, options.paper)
     cells = ["graph", "rule", "f", "heterogeneity"]
     for (graph, rule, f, level), some in runs.groupby(cells, sort=False):
         worst = some.loc[some["test_accuracy"].idxmin()]

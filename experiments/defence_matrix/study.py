@@ -64,8 +64,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
             f"{training.name} without validation, got {options.root_examples}"
         )
     check_training(training, options.heterogeneity, options.honest, options)
-    if not options.allow_mixed:
-        refuse_other_code(runs, options.results, code())
+    refuse_other_code(runs, options, code())
     records.prepare_folder(options.results)
     return runs, dataset
 

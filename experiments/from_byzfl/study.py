@@ -40,8 +40,7 @@ def prepare(options: Options) -> tuple[Benchmark, list[Run], Dataset, Path]:
         labels, whose = training.train_labels, f"{dataset.name} without validation"
         check_batch_size(benchmark.batch_size, len(labels), whose)
         share(level, labels, honest, seed)
-    if not options.allow_mixed:
-        refuse_other_code(runs, options.results, code())
+    refuse_other_code(runs, options, code())
     folder = folder_of(options, file)
     records.prepare_folder(folder)
     write_whole(folder / KEPT, lambda kept: kept.write(file), "copy")

@@ -88,8 +88,7 @@ def prepare(options: Options) -> tuple[list[Run], Dataset]:
     dataset = load(options.dataset, data_dir=options.data_dir)
     training, _ = split(dataset, options.validation)
     check_training(training, options.heterogeneity, options.n, options)
-    if not options.allow_mixed:
-        refuse_other_code(runs, options.results, code())
+    refuse_other_code(runs, options, code())
     records.prepare_folder(options.results)
     return runs, dataset
 

@@ -6,6 +6,7 @@ recorded are of unknown code, all of them alike.
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,16 +17,17 @@ from simbyz.records.provenance import versions
 REMEDY = "leave one kind out, compute it again with the code of the other, or give --allow-mixed"
 
 
-def refuse_mixed(runs: pd.DataFrame) -> None:
+def refuse_mixed(runs: pd.DataFrame, *, allowed: bool = False) -> None:
     """Check that the runs may stand in one table.
 
     Args:
       runs: `name` and `file`; `code_digest`, `jax_version` and `settings` where known.
+      allowed: any may.
 
     Raises:
       ValueError: they are of different code, or one name stands for different settings.
     """
-    if runs.empty:
+    if runs.empty or allowed:
         return
     refuse_different_code(runs)
     if "settings" not in runs:
@@ -46,21 +48,23 @@ def refuse_different_code(runs: pd.DataFrame) -> None:
         raise ValueError(f"runs of different code: {', '.join(kinds)}; {REMEDY}")
 
 
-def refuse_other_code(runs: Sequence[Named], folder: Path, digest: str) -> None:
-    """Check that what a folder lacks of these runs would be of the code of those that it has.
+def refuse_other_code(runs: Sequence[Named], options: Any, digest: str) -> None:
+    """Check that what the folder of results lacks of these runs would be of the code of those that
+    it has, unless the options allow a mixture.
 
     Raises:
       ValueError: it would not.
     """
-    todo = {file_of(run): run.name for run in unfinished(folder, runs)}
-    refuse_different_code(completed(todo, set(map(file_of, runs)), folder, digest))
+    if not options.allow_mixed:
+        folder = options.results
+        todo = {file_of(run): run.name for run in unfinished(folder, runs)}
+        refuse_different_code(completed(todo, set(map(file_of, runs)), folder, digest))
 
 
 def kind_lines(runs: pd.DataFrame) -> list[str]:
     """The note beside a table of runs that are mixed; none if they are not."""
-    return (
-        [f"runs of different code: {', '.join(found)}"] if len(found := kinds_of(runs)) > 1 else []
-    )
+    found = kinds_of(runs)
+    return [f"runs of different code: {', '.join(found)}"] if len(found) > 1 else []
 
 
 def kinds_of(runs: pd.DataFrame) -> list[str]:

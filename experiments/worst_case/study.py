@@ -36,8 +36,7 @@ def prepare(options: Options) -> list[Record]:
         climbing = {"restarts": options.restarts, "steps": options.steps}
         name = "worst-{rule}-n_{n}-f_{f}-d_{d}".format(**size)
         searches += [Record(name, size | climbing | {"seed": seed}) for seed in options.seeds]
-    if not options.allow_mixed:
-        refuse_other_code(searches, options.results, _code())
+    refuse_other_code(searches, options, _code())
     records.prepare_folder(options.results)
     records.clean(options.results)
     return searches

@@ -50,8 +50,7 @@ def prepare(options: Options) -> pd.DataFrame:
     runs = gather(folders, tables)
     if runs.empty:
         raise ValueError("there is no run to analyse; `grid` runs some")
-    if not options.allow_mixed:
-        refuse_mixed(runs)
+    refuse_mixed(runs, allowed=options.allow_mixed)
     return runs
 
 

@@ -31,8 +31,7 @@ def prepare(options: Options) -> Collected:
     before = len(table)
     for folder in options.results:
         table = merge(table, rows_of(folder))
-    if not options.allow_mixed:
-        refuse_mixed(table)
+    refuse_mixed(table, allowed=options.allow_mixed)
     return Collected(table, before)
 
 
