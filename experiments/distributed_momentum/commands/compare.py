@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -20,7 +20,7 @@ from experiments.shared.formats import PaperName, Printer, beside
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.question import folder_of
-from experiments.shared.progress import Ask, bar, drawing
+from experiments.shared.progress import Ask, bar, drawing, never
 from simbyz import data, records
 from simbyz.sweeps.checkpoints import check_every
 
@@ -80,23 +80,26 @@ def _require_borne(options: Options, chosen: Sequence[Cell]) -> None:
 
 def main(options: Options) -> Results:
     """Run what is asked for and not on disk yet, and read all of it back."""
-    return compute(*prepare(options), options.results, **_simulation(options))
+    return compute(options, *prepare(options))
 
 
-def _simulation(options: Options) -> dict[str, Any]:
-    return {
-        "checkpoint_every": options.checkpoint_every,
-        "save_parameters": options.save_parameters,
-    }
-
-
-def compute(runs: Sequence[Run], dataset: data.Dataset, folder: Path, **simulation: Any) -> Results:
-    """The results of the runs; `simulation` are options of `simulate`."""
+def compute(
+    options: Options, runs: Sequence[Run], dataset: data.Dataset, stop: Ask = never
+) -> Results:
+    """The results of the runs, from their files."""
     total = sum(run.cell.steps for run in runs)
     with bar(total, "step") as progress:  # which `simulate` stops, with a checkpoint
-        simulate(runs, dataset, folder, progress, **simulation)
+        simulate(
+            runs,
+            dataset,
+            options.results,
+            progress,
+            checkpoint_every=options.checkpoint_every,
+            save_parameters=options.save_parameters,
+            stop=stop,
+        )
     chosen = list(dict.fromkeys(run.cell for run in runs))
-    table, steps = comparison.read(folder, chosen, list(dict.fromkeys(run.seed for run in runs)))
+    table, steps = comparison.read(options.results, chosen, options.seeds)
     return Results(table, steps, comparison.compare(table, chosen), chosen)
 
 
@@ -136,7 +139,7 @@ def execute(options: Options, prepared: tuple[list[Run], data.Dataset], stop: As
         print(f"not in the paper: {', '.join(names)}", file=told)
     if dataset.notice:
         print(f"note: {dataset.notice}", file=told)
-    results = compute(runs, dataset, options.results, **_simulation(options), stop=stop)
+    results = compute(options, runs, dataset, stop)
     title = f"{options.dataset}, seeds {options.seeds}"
     if options.conventions == "released" and any(cell.rule == "krum" for cell in results.cells):
         title += "; krum: multi_krum, by the program's conventions"

@@ -7,7 +7,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from experiments.distributed_momentum.analysis.extent import in_grid, missing_lines
-from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import merge, rows_of
 from experiments.distributed_momentum.figures import certificates, curves, overview
 from experiments.distributed_momentum.figures.panels import named
@@ -31,8 +30,7 @@ def prepare(options: Options) -> pd.DataFrame:
     runs = functools.reduce(merge, parts)
     if runs.empty:
         raise ValueError("there is no run to plot; `grid` runs some")
-    if not options.allow_mixed:
-        refuse_mixed(runs)
+    refuse_mixed(runs, allowed=options.allow_mixed)
     records.prepare_folder(options.figures, "figures")
     return runs
 
@@ -62,18 +60,6 @@ def draw_all(runs: pd.DataFrame, folder: Path, paper: PaperName = "screen") -> l
         figure = curves.draw(combination, paper)
         files += curves.save(figure, folder, named(combination.name, paper))
     tell("drawing what is over all of them")
-    files += draw_overviews(runs, folder)
-    return files
-
-
-def draw_overviews(runs: pd.DataFrame, folder: Path) -> list[Path]:
-    """The figures that need no steps, only rows of the table of runs."""
-    files = []
-    grid = in_grid(runs)
-    for name, figure in overview.boxes(grid):
+    for name, _, figure in overview.figures(in_grid(runs)):
         files += curves.save(figure, folder, name)
-    pairs = pairs_of(grid)
-    if len(pairs):
-        files += curves.save(overview.heatmap(pairs), folder, "gain")
-        files += curves.save(overview.scatter(pairs), folder, "ratio-and-gain")
     return files

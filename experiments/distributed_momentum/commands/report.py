@@ -10,7 +10,6 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from experiments.distributed_momentum.analysis.extent import in_grid
-from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.analysis.run_table import gather, read_table
 from experiments.distributed_momentum.figures import overview
 from experiments.distributed_momentum.options.report import Options
@@ -44,8 +43,7 @@ def prepare(options: Options) -> Prepared:
     runs = gather(options.results, (options.table,))
     if runs.empty:
         raise ValueError(f"there is no run in {options.table}; `collect` puts some there")
-    if not options.allow_mixed:
-        refuse_mixed(runs)
+    refuse_mixed(runs, allowed=options.allow_mixed)
     again = read_table(options.again)
     records.prepare_folder(options.figures, "figures")
     return Prepared(runs, again)
@@ -61,14 +59,8 @@ def execute(options: Options, prepared: Prepared, stop: object) -> None:
 
 def draw(runs: pd.DataFrame, folder: Path) -> dict[str, Path]:
     """The overview figures, by what they show."""
-    grid = in_grid(runs)
-    pairs = pairs_of(grid)
-    figures = {f"Highest accuracies, {name.split('-')[1]}": f for name, f in overview.boxes(grid)}
-    if len(pairs):
-        figures["Gain of every configuration"] = overview.heatmap(pairs)
-        figures["Reduction of the variance-norm ratio against the gain"] = overview.scatter(pairs)
     files = {}
-    for title, figure in figures.items():
+    for _, title, figure in overview.figures(in_grid(runs)):
         name = title.lower().replace(",", "").replace(" ", "-")
         files[title] = folder / f"{name}.png"
         drawn = io.BytesIO()

@@ -14,6 +14,7 @@ from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from experiments.defence_matrix.choose import CERTIFIED
 from experiments.distributed_momentum.figures.comparison import STYLES
 from experiments.distributed_momentum.figures.curves import save
 from experiments.distributed_momentum.figures.panels import named, panels, surround
@@ -45,18 +46,10 @@ def table_of(runs: pd.DataFrame) -> pd.DataFrame:
     Args:
       runs: certified runs, rows of `records.read_runs`.
     """
-    results = ["largest_coefficient", "coefficient_bound", "certified_share"]
-    results += ["mean_acceptance", "mean_distance"]
     attacked = _with_settings(runs[runs["attack"] != "none"])
-    attacked = attacked.astype(dict.fromkeys(results, float))
-    rows = attacked.groupby([*KIND, *PANEL, "momentum_at"], as_index=False, observed=True).agg(
-        n=("n", "first"),
-        largest_coefficient=("largest_coefficient", "max"),
-        coefficient_bound=("coefficient_bound", "first"),
-        certified_share=("certified_share", "mean"),
-        mean_acceptance=("mean_acceptance", "mean"),
-        mean_distance=("mean_distance", "mean"),
-    )
+    attacked = attacked.astype(dict.fromkeys(CERTIFIED, float))
+    groups = attacked.groupby([*KIND, *PANEL, "momentum_at"], as_index=False, observed=True)
+    rows = groups.agg({"n": "first", **CERTIFIED})
     floors = [floor_of(n, f) for n, f in zip(rows["n"], rows["f"], strict=True)]
     return rows.assign(floor=np.asarray(floors, float))
 

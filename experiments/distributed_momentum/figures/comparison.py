@@ -23,7 +23,7 @@ from experiments.distributed_momentum.figures.panels import (
     surround,
 )
 from experiments.distributed_momentum.grid.cells import Cell, reference_of
-from experiments.shared.formats import PaperName
+from experiments.shared.formats import PaperName, add_numbers
 from simbyz import records
 from simbyz.records import divergence
 
@@ -125,9 +125,8 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
     table = Table(title=title, caption=caption, box=box, padding=(0, padding))
     for name in ("attack", "rule", "f"):
         table.add_column(name)
-    for name in ("unattacked", *(f"at {place}" for place in places)):
-        table.add_column(f"{name}\nat the end", justify="right", no_wrap=True)
-    table.add_column("gain", justify="right", no_wrap=True)
+    columns = ("unattacked", *(f"at {place}" for place in places))
+    add_numbers(table, *(f"{name}\nat the end" for name in columns), "gain")
     for place in places:
         table.add_column(f"ratio at {place}", justify="right")
     for row in comparison.sort_values(["attack", "rule"], kind="stable").to_dict("records"):

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from experiments.defence_matrix.pictures import write_into
+from experiments.distributed_momentum.analysis.pairs import pairs_of
 from experiments.distributed_momentum.figures.comparison import DIVERGED, STYLES
 from experiments.distributed_momentum.figures.panels import in_percent
 from experiments.distributed_momentum.grid.rules import PAPER_RULES
@@ -29,6 +31,18 @@ MARKERS = {
     "meamed": ("#CC79A7", "D"),
     "bulyan": ("#D55E00", "X"),
 }
+
+
+def figures(runs: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
+    """(name of the file, what it shows, figure) of all that these runs of the grid allow; they need
+    no steps, only rows of the table of runs.
+    """
+    for name, figure in boxes(runs):
+        yield name, f"Highest accuracies, {name.removeprefix('overview-')}", figure
+    if len(pairs := pairs_of(runs)):
+        yield "gain", "Gain of every configuration", heatmap(pairs)
+        title = "Reduction of the variance-norm ratio against the gain"
+        yield "ratio-and-gain", title, scatter(pairs)
 
 
 def boxes(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
@@ -64,13 +78,14 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     lost = gains["diverged"].any().to_dict()
     gains = (100 * gains["gain"].mean()).to_dict()
     values = np.full((len(rows), len(columns)), np.nan)
-    crosses = np.full(values.shape, "", dtype=object)
+    texts = np.full(values.shape, "·", object)
     for i, (dataset, f, rule) in enumerate(rows):
         rates = [rate for rate, _ in PAPER[dataset].learning_rates]
         for j, (attack, number, nesterov) in enumerate(columns):
             key = (dataset, f, rule, attack, rates[number], nesterov)
-            values[i, j] = gains.get(key, np.nan)
-            crosses[i, j] = DIVERGED if lost.get(key) else ""
+            if np.isfinite(gain := gains.get(key, np.nan)):
+                values[i, j] = gain
+                texts[i, j] = f"{round(gain):+d}" + DIVERGED * bool(lost[key])
     figure, axes = plt.subplots(figsize=(7.5, 1.5 + 0.2 * len(rows)), layout="constrained")
     most = max(np.nanmax(np.abs(values), initial=0), 1)
     axes.set_facecolor("0.85")
@@ -78,11 +93,7 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     ends = [STYLES["update"][0], "#F6F6F4", STYLES["worker"][0]]
     shades = LinearSegmentedColormap.from_list("gain", ends, 21)
     picture = axes.imshow(values, cmap=shades, vmin=-most, vmax=most, aspect="auto")
-    for (i, j), value in np.ndenumerate(values):
-        known = np.isfinite(value)
-        color = "white" if known and abs(value) > 0.7 * most else "black"
-        text = f"{round(value):+d}{crosses[i, j]}" if known else "·"
-        axes.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
+    write_into(axes, texts, ~(np.abs(values) > 0.7 * most), 7)
     speeds = ("higher rate", "lower rate")
     axes.set_xticks(
         range(len(columns)),
@@ -97,7 +108,7 @@ def heatmap(pairs: pd.DataFrame) -> Figure:
     others = [dataset for dataset in PAPER if dataset not in run]
     notes = {
         "·: not run": np.isnan(values).any(),
-        f"{DIVERGED}: a run diverged": (crosses == DIVERGED).any(),
+        f"{DIVERGED}: a run diverged": any(lost.values()),
         f"nothing of {', '.join(others)} was run": others,
     }
     title = "momentum at the workers against at the update\n"
