@@ -101,12 +101,7 @@ def command_of(cell: Cell) -> str | None:
         options |= {"nesterov": "on" if cell.nesterov else "off", "n": cell.n}
         options |= {"learning_rate": cell.learning_rate}
     options |= {"f": f} | changes
-    module = (
-        "experiments.distributed_momentum appendix"
-        if cell.depth
-        else "experiments.distributed_momentum"
-    )
-    words = ["python", "-m", *module.split()]
+    words = ["python", "-m", "experiments.distributed_momentum", *["appendix"] * bool(cell.depth)]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     words += ["--certify"] * bool(certify)

@@ -1,5 +1,6 @@
 """Results folders to what the page embeds: configurations, runs, comparisons and their curves."""
 
+import contextlib
 import dataclasses
 import warnings
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.distributed_momentum.analysis.pairs import expected_runs
 from experiments.distributed_momentum.grid.cells import Cell, paper_names, reference_of
 from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.report.commands import cell_of, command_of
@@ -20,7 +22,6 @@ from simbyz import records
 FILES_AT_ONCE = 100
 SUMMARY = ("highest_accuracy", "final_accuracy")
 VERSIONS = ("simbyz_version", "jax_version", "device_kind", "code")
-SEEDS_OF_THE_PAPER = 5
 
 
 def gather(
@@ -66,8 +67,7 @@ def gather(
         names = ", ".join(map(str, folders))
         raise ValueError(f"no run of experiments.distributed_momentum in {names}")
     everywhere = everywhere[everywhere["digest"].isin(found)]
-    if not allow_mixed:
-        refuse_mixed(everywhere)
+    refuse_mixed(everywhere, allowed=allow_mixed)
     _tell_of_others(everywhere, tell)
     order = list(dict.fromkeys(cells[digest] for digest in found))
     number = {cell: i for i, cell in enumerate(order)}
@@ -75,7 +75,7 @@ def gather(
     return {
         "folders": [str(folder) for folder in folders],
         "grid": {
-            dataset: len(paper_names(dataset)) * SEEDS_OF_THE_PAPER
+            dataset: expected_runs(dataset)
             for dataset in PAPER
             if any(cell.dataset == dataset for cell in order)
         },
@@ -121,17 +121,13 @@ def _read_curves(found: dict[str, dict], tell: Callable[[str], None]) -> Iterato
                 yield digest, curves_of(one)
 
 
-class _telling(warnings.catch_warnings):
+@contextlib.contextmanager
+def _telling(tell: Callable[[str], None]) -> Iterator[None]:
     """Warnings on files that were skipped become lines."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__(record=False)
-        self.tell = tell
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *arguments, **options: self.tell(str(message))
+        warnings.showwarning = lambda message, *arguments, **options: tell(str(message))
+        yield
 
 
 def _configuration(cell: Cell) -> dict:

@@ -16,7 +16,7 @@ from experiments.benchmark.answers.ranking import comparable, worst_cases
 from experiments.benchmark.results import Results
 from experiments.benchmark.runs import FIELDS
 from experiments.decentralised.tables import summarise as decentralised
-from experiments.defence_matrix.choose import matrix
+from experiments.defence_matrix.choose import SETTING, matrix
 from experiments.shared.mixing import code_of, refuse_different_code
 from simbyz import records
 from simbyz.records.divergence import COLUMNS, diverged_steps
@@ -34,7 +34,7 @@ class Quantity(NamedTuple):
     percent: bool = False
     deviation: str | None = None
     colors: str = "high"
-    within: tuple[float, float] | None = None
+    within: list[float] | None = None
 
 
 class Sheet(NamedTuple):
@@ -45,7 +45,7 @@ class Sheet(NamedTuple):
       table: runs of one setting -> its rows.
       setting: columns of the runs in which those of one table agree.
       panel, down, across: keys of a row, in the setting's or the table's columns.
-      columns: further columns of the table, by their headings.
+      columns: further columns of the table.
     """
 
     title: str
@@ -58,7 +58,7 @@ class Sheet(NamedTuple):
     down: tuple[str, ...]
     across: tuple[str, ...]
     quantities: tuple[Quantity, ...]
-    columns: dict[str, str]
+    columns: tuple[str, ...]
 
 
 def _runs_and_divergence(folder: Path) -> pd.DataFrame:
@@ -88,12 +88,13 @@ def _told_apart(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(rule=runs["rule"].mask(several, named))
 
 
-ACCURACY = Quantity("test_accuracy", "test accuracy, %", True, "deviation", within=(0, 1))
+ACCURACY = Quantity("test_accuracy", "test accuracy, %", True, "deviation", within=[0, 1])
 LOSS = Quantity(
-    "training_loss", "training loss, worst attack", colors="low", within=(0, float(np.log(10)))
+    "training_loss", "training loss, worst attack", colors="low", within=[0, float(np.log(10))]
 )
 WORST = "Test accuracy, mean over seeds, under the attack that leaves least of it"
 TRAINING = ("dataset", "steps", "batch_size", "hidden", "evaluations", "partition_seed")
+DECENTRALISED = ("evaluate_every", "honest", "placement", "friends", "learning_rate", "momentum")
 SHEETS = (
     Sheet(
         title="The defence matrix",
@@ -107,14 +108,7 @@ SHEETS = (
         down=("pre", "heterogeneity"),
         across=("f",),
         quantities=(ACCURACY, LOSS),
-        columns={
-            "worst_attack": "worst attack",
-            "learning_rate": "learning rate",
-            "momentum": "momentum",
-            "weight_decay": "weight decay",
-            "seeds": "seeds",
-            "diverged": "diverged",
-        },
+        columns=("worst_attack", *SETTING, "seeds", "diverged"),
     ),
     Sheet(
         title="How far each attack moves each rule",
@@ -130,9 +124,9 @@ SHEETS = (
         across=("rule",),
         quantities=(
             Quantity("strength", "strength", deviation="strength_deviation"),
-            Quantity("cosine", "cosine", False, "cosine_deviation", "low", (-1, 1)),
+            Quantity("cosine", "cosine", False, "cosine_deviation", "low", [-1, 1]),
         ),
-        columns={"kind": "kind of attack"},
+        columns=("kind",),
     ),
     Sheet(
         title="Rules under their worst attack",
@@ -147,14 +141,9 @@ SHEETS = (
         across=("f", "heterogeneity"),
         quantities=(
             ACCURACY,
-            Quantity("unattacked", "accuracy unattacked, %", True, within=(0, 1)),
+            Quantity("unattacked", "accuracy unattacked, %", True, within=[0, 1]),
         ),
-        columns={
-            "worst_attack": "worst attack",
-            "learning_rate": "learning rate",
-            "rank": "rank",
-            "diverged": "diverged",
-        },
+        columns=("worst_attack", "learning_rate", "rank", "diverged"),
     ),
     Sheet(
         title="Without a server",
@@ -162,27 +151,20 @@ SHEETS = (
         made_by=frozenset({"graph", "placement"}),
         read=records.read_runs,
         table=decentralised,
-        setting=(
-            *TRAINING,
-            "evaluate_every",
-            "honest",
-            "placement",
-            "friends",
-            "learning_rate",
-            "momentum",
-        ),
+        setting=(*TRAINING, *DECENTRALISED),
         panel=("graph",),
         down=("rule", "heterogeneity"),
         across=("f",),
         quantities=(
             ACCURACY,
-            Quantity("worst_node", "accuracy of the worst node, %", True, within=(0, 1)),
+            Quantity("worst_node", "accuracy of the worst node, %", True, within=[0, 1]),
             Quantity("consensus_distance", "distance to consensus", colors="low"),
         ),
-        columns={"worst_attack": "worst attack", "seeds": "seeds"},
+        columns=("worst_attack", "seeds"),
     ),
 )
-KEYS = {"pre": "after", "heterogeneity": "data", "dataset": "data set"}
+# What columns are called, but for those that are called by their names.
+WORDS = {"pre": "after", "heterogeneity": "data", "dataset": "data set", "kind": "kind of attack"}
 VERSIONS = ("jax_version", "device_kind", "code")
 
 
@@ -269,7 +251,7 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
         "panel": list(panel),
         "down": list(sheet.down),
         "across": list(sheet.across),
-        "quantities": [_plain_quantity(quantity) for quantity in sheet.quantities],
+        "quantities": [quantity._asdict() for quantity in sheet.quantities],
         "columns": [*_columns(table, panel, sheet)],
         "rows": [
             {name: _json(value) for name, value in row.items()} for row in table.to_dict("records")
@@ -278,17 +260,12 @@ def gather(sheet: Sheet, folders: Sequence[Path], *, allow_mixed: bool = False) 
 
 
 def _columns(table: pd.DataFrame, panel: Sequence[str], sheet: Sheet) -> Iterator[dict]:
-    for name in (*panel, *sheet.down, *sheet.across):
-        yield {"name": name, "label": _words(name), "number": _is_number(table[name])}
-    for quantity in sheet.quantities:
-        yield _plain_quantity(quantity) | {"number": True}
-    for name, label in sheet.columns.items():
-        yield {"name": name, "label": label, "number": _is_number(table[name])}
+    def column(name: str) -> dict:
+        return {"name": name, "label": _words(name), "number": _is_number(table[name])}
 
-
-def _plain_quantity(quantity: Quantity) -> dict:
-    within = quantity.within
-    return quantity._asdict() | {"within": None if within is None else list(within)}
+    yield from map(column, (*panel, *sheet.down, *sheet.across))
+    yield from (quantity._asdict() | {"number": True} for quantity in sheet.quantities)
+    yield from map(column, sheet.columns)
 
 
 def _versions(runs: pd.DataFrame) -> list[str]:
@@ -301,7 +278,7 @@ def _versions(runs: pd.DataFrame) -> list[str]:
 
 
 def _words(name: str) -> str:
-    return KEYS.get(name, name.replace("_", " "))
+    return WORDS.get(name, name.replace("_", " "))
 
 
 def _is_number(column: pd.Series) -> bool:
