@@ -18,20 +18,14 @@ class Hosts:
 
 def check_hosts(hosts: Hosts) -> None:
     """Raises a ValueError unless all three options are given, and fit each other, or none is."""
-    given = {
-        "--coordinator": hosts.coordinator,
-        "--num-processes": hosts.num_processes,
-        "--process-id": hosts.process_id,
-    }
-    if all(value is None for value in given.values()):
+    values = (hosts.coordinator, hosts.num_processes, hosts.process_id)
+    if values == (None, None, None):
         return
     if hosts.coordinator is None or hosts.num_processes is None or hosts.process_id is None:
+        given = zip(("--coordinator", "--num-processes", "--process-id"), values, strict=True)
+        told = [f"no {name}" if value is None else f"{name} {value}" for name, value in given]
         raise ValueError(
-            "--coordinator, --num-processes and --process-id go together, got "
-            + ", ".join(
-                f"no {name}" if value is None else f"{name} {value}"
-                for name, value in given.items()
-            )
+            f"--coordinator, --num-processes and --process-id go together, got {', '.join(told)}"
         )
     port = re.fullmatch(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", hosts.coordinator)
     if port is None or not 1 <= int(port[1]) < 2**16:
