@@ -29,19 +29,11 @@ def with_costs(runs: pd.DataFrame, steps: pd.DataFrame, target: float) -> pd.Dat
       steps: theirs, with accuracy, gradients and megabits.
       target: accuracy.
     """
-    found = {}
-    for digest, one in steps.groupby("digest", observed=True, sort=False):
-        reached = one[one["accuracy"] >= target]
-        first = reached.iloc[0] if len(reached) else None
-        last = one.iloc[-1]
-        found[str(digest)] = {
-            **{name: last[name] for name in ("gradients", "megabits")},
-            **{
-                f"{name}_to": math.inf if first is None else first[name]
-                for name in ("gradients", "megabits")
-            },
-        }
-    costs = pd.DataFrame.from_dict(found, orient="index")
+    steps = steps.astype({"digest": str}).set_index("digest")[["accuracy", "gradients", "megabits"]]
+    spent = steps.drop(columns="accuracy")
+    reached = spent[steps["accuracy"] >= target].groupby("digest").head(1).add_suffix("_to")
+    costs = spent.groupby("digest").tail(1).join(reached)
+    costs = costs.fillna({name: math.inf for name in reached})
     return runs.reset_index(drop=True).join(costs, on="digest")
 
 
