@@ -13,8 +13,8 @@ from experiments.distributed_momentum.grid.cells import Cell, cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.settings import SETTINGS
 from experiments.distributed_momentum.options.compare import Comparison, Options, Setting
+from experiments.distributed_momentum.running.campaign import together
 from experiments.distributed_momentum.running.simulate import check, simulate
-from experiments.distributed_momentum.running.together import together
 from experiments.shared.files import is_drawn, save_figure, save_table
 from experiments.shared.formats import PaperName, Printer, beside
 from experiments.shared.mixing import refuse_mixed

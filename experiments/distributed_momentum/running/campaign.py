@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from experiments.distributed_momentum.grid.programs import Run, programs
-from experiments.distributed_momentum.running.simulate import is_finished, simulate
+from experiments.distributed_momentum.running.simulate import code, is_finished, simulate
+from experiments.shared.mixing import completed
 from experiments.shared.progress import Progress
 from simbyz.data import Dataset
 
@@ -48,6 +51,14 @@ def plan(
         else:
             result.todo.append(run)
     return result
+
+
+def together(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """The mixture that the folder will hold of these runs once all are run by the present code: a
+    row a run, as `refuse_mixed` asks for.
+    """
+    todo = {run.file: run.cell.name for run in runs if not is_finished(folder, run)}
+    return completed(todo, {run.file for run in runs}, folder, code())
 
 
 def execute(

@@ -9,10 +9,9 @@ import jax
 from experiments.distributed_momentum.analysis.run_table import recorded_files
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.running import campaign, estimate
-from experiments.distributed_momentum.running.campaign import Plan, plan
+from experiments.distributed_momentum.running.campaign import Plan, plan, together
 from experiments.distributed_momentum.running.dry_run import print_plan, print_widths
 from experiments.distributed_momentum.running.processes import own_share
-from experiments.distributed_momentum.running.together import together
 from experiments.shared.formats import Printer
 from experiments.shared.hosts import leave_at_once, who
 from experiments.shared.mixing import kind_lines

@@ -13,8 +13,8 @@ from experiments.distributed_momentum.commands.grid import select
 from experiments.distributed_momentum.grid.cells import cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.options.work import TABLE
+from experiments.distributed_momentum.running.campaign import together
 from experiments.distributed_momentum.running.simulate import code
-from experiments.distributed_momentum.running.together import together
 from experiments.report.__main__ import command as report
 from experiments.report.gather import gather
 from experiments.shared.mixing import refuse_mixed

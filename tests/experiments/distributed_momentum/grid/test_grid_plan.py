@@ -14,9 +14,8 @@ from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.programs import Run
 from experiments.distributed_momentum.grid.settings import PAPER
 from experiments.distributed_momentum.running import estimate
-from experiments.distributed_momentum.running.campaign import plan
+from experiments.distributed_momentum.running.campaign import plan, together
 from experiments.distributed_momentum.running.dry_run import print_widths
-from experiments.distributed_momentum.running.together import together
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.progress import Progress, duration
 from simbyz import records
