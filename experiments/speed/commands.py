@@ -17,7 +17,6 @@ from experiments.speed.measured import grid, memory, run, searches, step
 from experiments.speed.measured import rules as every_rule
 from experiments.speed.options import Common, Pack, Unpack
 from simbyz import records
-from simbyz.aggregators import AGGREGATORS
 
 
 def prepare(options: Common) -> None:
@@ -66,7 +65,7 @@ def check(options) -> None:
             raise ValueError("--n and --d make one size: give both")
         if options.n is not None and (options.n < 3 or options.d < 1):
             raise ValueError(f"n must be at least 3 and d 1, got n={options.n}, d={options.d}")
-        _known(options.rule, [name for name in AGGREGATORS if name in memory.RULES])
+        _known(options.rule, memory.RULES)
     if kind in ("Step", "Run"):
         _known(options.rule, PAPER_RULES)
         cells(options.dataset, f=options.f or None)
