@@ -11,7 +11,6 @@ import numpy as np
 from experiments.defence_matrix.runs import parse_heterogeneity, shares_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.data import Dataset
-from simbyz.data.partition import Partition
 from simbyz.tasks import Dense, Task, classification
 from simbyz.tasks.problems import Problem
 from simbyz.tasks.problems import quadratic as quadratic_of
@@ -87,10 +86,7 @@ def images(
     task = classification(
         dataset, Dense(hidden, dataset.num_classes), batch_size=batch_size, partition=some[0]
     )
-    stacked = Partition(
-        jnp.stack([jnp.asarray(one.indices) for one in some]),
-        jnp.stack([jnp.asarray(one.counts) for one in some]),
-    )
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *some)
     numbers = {case: levels.index(case.data) for case in cases}
     return Learnt(task, "partition", stacked, numbers)
 

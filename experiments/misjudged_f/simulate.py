@@ -170,8 +170,8 @@ def measure(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pd.concat(pool.map(one, groups), ignore_index=True)
     order = {run: place for place, run in enumerate(runs)}
-    places = rows[list(Run._fields)].apply(lambda row: order[Run(*row)], axis=1)
-    return rows.iloc[places.argsort()].reset_index(drop=True)
+    places = [order[run] for group in groups for run in group]
+    return rows.iloc[np.argsort(places)].reset_index(drop=True)
 
 
 def _rows(
