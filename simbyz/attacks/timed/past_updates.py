@@ -20,7 +20,7 @@ class Consistent(NamedTuple):
     """Memory of `poisoned_fl`."""
 
     step: jax.Array  # ()
-    signs: jax.Array  # (d,) of the whole run, drawn in its first step
+    signs: jax.Array  # (d,) of the whole run, drawn in the first step with attackers; 0 before
     sent: jax.Array  # (d,) last
     aggregate: jax.Array  # (d,) last
     moved: jax.Array  # (d,) sum of the aggregates since the last look
@@ -37,9 +37,9 @@ def poisoned_fl(
     """PoisonedFL: the same signs s in the whole run, so that what one step takes adds up.
 
     All send c ||G|| v ∘ s, with G the last aggregate, v = |G - b ||G|| / ||b||| of length 1, and b
-    what they sent last; s is drawn once. Every `period` steps they look whether the sum of the
-    aggregates since the last look has more of the signs s than 99 % of random ones have; if not,
-    c ← shrink · c, unless that is below `least`.
+    what they sent last; s is drawn once, in the first step in which any of them takes part. Every
+    `period` steps they look whether the sum of the aggregates since the last look has more of the
+    signs s than 99 % of random ones have; if not, c ← shrink · c, unless that is below `least`.
 
     Args:
       factor: c at first, 0 or more.
@@ -75,7 +75,8 @@ def poisoned_fl(
         def draw() -> jax.Array:
             return jax.random.rademacher(key, state.signs.shape, state.signs.dtype)
 
-        signs = jax.lax.cond(state.step == 0, draw, lambda: state.signs)
+        # Not by the number of the step: by chance the first one may be without attackers.
+        signs = jax.lax.cond(_drawn(state), lambda: state.signs, draw)
         # Each in a unit in which it has squares.
         unit, unit_sent = unit_where_unusual(state.aggregate), unit_where_unusual(state.sent)
         aggregate, sent = state.aggregate * unit, state.sent * unit_sent
@@ -90,7 +91,7 @@ def poisoned_fl(
         moved, step = state.moved + aggregate, state.step + 1
         count = moved.size
         by_chance = count / 2 + NormalDist().inv_cdf(0.99) * math.sqrt(count) / 2
-        failed = jnp.sum(jnp.sign(moved) == state.signs) < by_chance
+        failed = _drawn(state) & (jnp.sum(jnp.sign(moved) == state.signs) < by_chance)
         smaller = shrink * state.factor
         look = step % period == 0
         factor = jnp.where(look & failed & (smaller >= least), smaller, state.factor)
@@ -102,6 +103,10 @@ def poisoned_fl(
         )
 
     return StatefulAttack(start, send, learn)
+
+
+def _drawn(state: Consistent) -> jax.Array:
+    return state.signs[0] != 0
 
 
 def xfed(spread: float | jax.Array = 1.0, *, window: int = 10) -> StatefulAttack:

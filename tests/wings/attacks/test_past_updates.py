@@ -80,6 +80,20 @@ def test_who_succeeds_does_not_give_up():
     np.testing.assert_array_equal(rows[0], 0)
 
 
+def test_signs_are_drawn_in_the_first_step_with_attackers():
+    """With three of five workers in a step, none of whom is Byzantine in the first two."""
+    config = Config(n=5, f=1, participants=3, momentum_at=(), evaluate_every=None)
+    numbers = Hyperparameters(0.1)
+    attack = poisoned_fl(2.0, period=2, shrink=0.5)
+    _, metrics = run(config, numbers, aggregators.average, attack, 9, seed=12)
+    norms, there = np.asarray(metrics.aggregate_norm), ~np.isnan(metrics.attack_norm)
+    assert not there[:2].any() and there.sum() >= 2
+    first = np.flatnonzero(there)[0]
+    # Nothing was sent before, and who had no part has not failed: c is what it was.
+    np.testing.assert_allclose(metrics.attack_norm[first], 2 * norms[first - 1], rtol=1e-5)
+    assert np.all(np.asarray(metrics.attack_norm)[there] > 0)
+
+
 def test_own_vectors_turned_by_the_length_of_past_aggregates():
     own = RNG.normal(size=(4, D)).astype(np.float32)
     rows, _ = told(xfed(1.5, window=5), AGGREGATES, own=jnp.asarray(own))
