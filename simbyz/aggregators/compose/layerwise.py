@@ -1,13 +1,16 @@
 """A rule applied to each layer of a model alone."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from simbyz._arrays.calling import name_of, needs, require_of_updates
-from simbyz._arrays.stacking import PyTree
+from simbyz._arrays.stacking import PyTree, ravel, row_like
 
 
 def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -18,8 +21,9 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     but that a leaf (n,) is a layer of one number, and alone would be refused.
 
-    Every leaf is given the same f and options, a key too. Of a selection, the result is a pytree of
-    weights (n,), one for each leaf; the simulator, whose weights are (n,), takes no such selection.
+    Every leaf is given the same f and options, a key too, but of `trusted`, a row as `fltrust` asks
+    for, its own part. Of a selection, the result is a pytree of weights (n,), one for each leaf;
+    the simulator, whose weights are (n,), takes no such selection.
 
     Args:
       rule: (updates, f) -> aggregate, configured by functools.partial; a chain or a selection too.
@@ -43,11 +47,26 @@ def layerwise(rule: Callable[..., PyTree]) -> Callable[..., PyTree]:
     # selection of a rule is not that of the rule layer by layer.
     @functools.wraps(rule, updated=())
     def by_leaf(updates: PyTree, f: int, **options: Any) -> PyTree:
+        leaves, structure = jax.tree.flatten(updates)
+        own: list[dict[str, Any]] = [{}] * len(leaves)
+        if options.get("trusted") is not None:
+            parts = _parts(options["trusted"], updates)
+            own = [{"trusted": {"leaf": part}} for part in parts]
+
         # In a dict: an array (n,) alone might be one worker's update.
-        def of(leaf: Any) -> Any:
-            (made,) = jax.tree.leaves(rule({"leaf": leaf}, f, **options))
+        def of(leaf: Any, more: dict[str, Any]) -> Any:
+            (made,) = jax.tree.leaves(rule({"leaf": leaf}, f, **options | more))
             return made
 
-        return jax.tree.map(of, updates)
+        return jax.tree.unflatten(structure, map(of, leaves, own))
 
     return by_leaf
+
+
+def _parts(row: PyTree, updates: PyTree) -> list[jax.Array]:
+    """A row, (d,) or a pytree like one worker's update, in the leaves' shapes."""
+    stack, _ = ravel(updates)
+    shapes = [jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(updates)]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1].tolist()
+    parts = jnp.split(row_like(row, updates, stack), ends)
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

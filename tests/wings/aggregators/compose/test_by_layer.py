@@ -68,6 +68,28 @@ def test_a_rule_of_each_layer_in_rows():
     np.testing.assert_array_equal(compiled(whole, f=F)(rows), alone)
 
 
+@pytest.mark.parametrize("form", ["rows", "a tree", "a tree and a row"])
+def test_of_a_trusted_row_each_layer_has_its_own_part(form):
+    """As a run gives it, (d,), or like the aggregate."""
+    rows = gaussian_rows(4, N, CUTS[-1])
+    trusted = CENTER.astype(np.float32)
+    expected = []
+    for layer in LAYERS:
+        own, goal = rows[:, layer].astype(np.float64), CENTER[layer]
+        lengths = np.linalg.norm(own, axis=1, keepdims=True)
+        trust = np.maximum(own @ goal[:, None] / lengths, 0)
+        sizes = np.linalg.norm(goal) / lengths
+        expected.append(np.sum(trust * sizes * own, axis=0) / trust.sum())
+    rule = layerwise(aggregators.fltrust)
+    if form == "rows":
+        got = in_layers(rule, parts)(rows, F, trusted=trusted)
+    else:
+        given = parts(trusted) if form == "a tree" else trusted
+        made = rule(parts(rows), F, trusted=given)
+        got = np.concatenate([made[name] for name in SIZES])
+    np.testing.assert_allclose(got, np.concatenate(expected), rtol=1e-5, atol=1e-6)
+
+
 def test_a_rule_in_layers_tries_rows_on_the_servers_loss_of_rows():
     """In a run the root's parameters are a row (d,), and so are those that its loss is of."""
     rows, at = gaussian_rows(2, N, CUTS[-1]), np.full(CUTS[-1], 0.3, np.float32)
