@@ -33,7 +33,8 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
       any number of liars is borne if they resemble each other more than the honest do, as on data
       that differ; on equal data it is the honest who resemble each other. A row that is not finite
       has weight 0, and leaves no trace. If all weights are 0, all finite rows count alike. A sum
-      that is no float is kept as half of itself.
+      that is no float is kept as half of itself. What was sent, now and before, changes the weights
+      without a derivative.
 
     Raises:
       ValueError: a confidence that is negative or NaN (if not traced).
@@ -51,8 +52,9 @@ def foolsgold(confidence: float | jax.Array = 1.0) -> StatefulRule:
     ) -> Halves:
         stack, unravel = ravel(updates)
         require("foolsgold", len(stack), f, 1, 1)
-        rows, finite = finite_only(wide(jax.lax.stop_gradient(stack)))
-        weights = _weights(_longer(of(workers, state), rows), confidence) * finite
+        rows, finite = finite_only(wide(stack))
+        histories = jax.lax.stop_gradient(_longer(of(workers, state), rows))
+        weights = _weights(histories, confidence) * finite
         weights = jnp.where(jnp.any(weights > 0), weights, finite)
         total = jnp.sum(weights)
         total = jnp.where(total > 0, total, 1)
@@ -88,6 +90,7 @@ def _weights(histories: jax.Array, confidence: float | jax.Array) -> jax.Array:
     apart = jnp.clip(1 - jnp.max(similar, axis=1), 0, 1)
     apart = apart / jnp.where(jnp.any(apart > 0), jnp.max(apart), 1)
     apart = jnp.where(apart == 1, MOST, apart)
-    # The logarithm of 0 is -inf, which is 0 of a weight.
-    logits = jnp.log(apart / (1 - apart)) + 0.5
+    # The logarithm of 0 is -inf, which is 0 of a weight, but of its derivative by confidence NaN.
+    known = jnp.where(apart > 0, apart, MOST)
+    logits = jnp.log(known / (1 - known)) + 0.5
     return jnp.where(apart > 0, jnp.clip(confidence * logits, 0, 1), 0)

@@ -1,4 +1,7 @@
-"""Rules that learn over time whom to trust, from examples that the server holds itself."""
+"""Rules that learn over time whom to trust, from examples that the server holds itself.
+
+Rows, the server's parameters and its loss change the weights, now and later, without a derivative.
+"""
 
 from collections.abc import Callable
 
@@ -54,7 +57,7 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
         state: jax.Array, stack: jax.Array, workers: Workers, losses: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         """The trust (p,) in those present after this step, and their weights, of sum 1 or 0."""
-        before, after = losses
+        before, after = jax.lax.stop_gradient(losses)
         finite = finite_only(stack)[1]
         gains = jnp.where(finite, wide(before) - wide(after), 0)
         gains = jnp.where(jnp.isfinite(gains), jnp.maximum(gains, 0), 0)
@@ -72,9 +75,8 @@ def bant(rate: float | jax.Array = 0.1) -> StatefulRule:
     ) -> Halves:
         stack, unravel = ravel(updates)
         require("bant", len(stack), f, 1, 1)
-        rows = jax.lax.stop_gradient(stack)
-        losses = losses_after(root, rows, unravel)
-        _, weights = trust(state, rows, workers, losses)
+        losses = losses_after(root, stack, unravel)
+        _, weights = trust(state, stack, workers, losses)
         return mean_by(weights, 1.0, stack, unravel)
 
     def learn(
@@ -143,7 +145,7 @@ def fedlaw(
         point = row_like(root.parameters, jax.eval_shape(unravel, stack), stack)
         point = point - root.rate * weighted_mean(rows, old, 1.0)
         gradient = jax.grad(lambda point: loss_at(root, unravel(point)))(point)
-        moves = root.rate * full_product(rows, gradient)
+        moves = jax.lax.stop_gradient(root.rate * full_product(rows, gradient))
         wanted = jnp.where(finite & jnp.isfinite(moves), old + rate * moves, -jnp.inf)
         return sparse_capped_simplex(wanted, cap, count)
 
@@ -166,7 +168,7 @@ def fedlaw(
     ) -> Halves:
         stack, unravel = ravel(updates)
         count = size(len(stack), f)
-        weights = learned(state, jax.lax.stop_gradient(stack), root, workers, count, unravel)
+        weights = learned(state, stack, root, workers, count, unravel)
         return mean_by(weights, 1.0, stack, unravel)
 
     def learn(

@@ -160,6 +160,37 @@ def test_products_keep_all_digits_on_a_gpu(name):
     products_with_all_digits(lambda steps: follow(RULES[name], steps, jax.jit), STEPS)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_what_was_sent_changes_the_weights_without_a_derivative(name):
+    """Also where two send the same, whose weight by FoolsGold is 0 by the logarithm of 0."""
+    steps, along = STEPS.copy(), RNG.normal(size=(T, D)).astype(np.float32)
+    steps[:, -1] = steps[:, -2]
+
+    @jax.jit
+    def gradient(steps):
+        def along_all(steps):
+            aggregates, weights = follow(RULES[name], steps, lambda function: function)
+            return jnp.sum(aggregates * along), weights
+
+        return jax.grad(along_all, has_aux=True)(steps)
+
+    got, weights = jax.device_get(gradient(steps))
+    expected = np.einsum("tn,td->tnd", weights, along)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_of_zero_has_a_derivative_by_the_confidence():
+    rows = np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 1.0], [-1.0, 0.7]], np.float32)
+
+    def first(confidence):
+        rule = foolsgold(confidence)
+        return rule.aggregate(rows, 1, state=jnp.zeros((4, 2)))[0]
+
+    step = 1e-2
+    expected = (first(0.6 + step) - first(0.6 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(first)(0.6), expected, atol=1e-3)
+
+
 def test_a_step_without_a_finite_row_takes_no_learned_weights():
     rule, root = fedlaw(0.1), Root(jnp.asarray(START, jnp.float32), RATE, loss)
     learned = jnp.asarray([0.5, 0.25, 0.25] + [0.0] * (N - 3))
