@@ -58,6 +58,7 @@ class Round(NamedTuple):
     batch: PyTree = None  # leaves (w, ...) of all who ever compute, (k, w, ...) for k local steps
     # messages (w, d) -> those that arrive, and the attack's memory; None: nobody forges any
     forge: Callable[[jax.Array], tuple[jax.Array, PyTree]] | None = None
+    twice: bool = False  # whether a sender beyond asks for two gradients of a batch
 
 
 def identities(config: Config, key: jax.Array) -> Identities:

@@ -54,7 +54,7 @@ def corrected_average(weight: float | jax.Array) -> Sender:
             raise ValueError("corrected_average takes two gradients of a batch, apply is given one")
         before, (last, met) = memory
         points = jnp.stack(jnp.broadcast_arrays(point, last))
-        both = jax.vmap(lambda point: take(point, round))(points)
+        both = jax.vmap(lambda point: take(point, round._replace(twice=True)))(points)
         sent, then = jax.tree.map(lambda leaf: leaf[0], both), both.vectors[1]
         carried = (1 - weight) * (before - then) + sent.vectors
         kept = jnp.where(met[:, None], carried, weight * sent.vectors)

@@ -29,7 +29,8 @@ def private_noise(multiplier: float | jax.Array) -> Sender:
 
     Raises:
       ValueError: a multiplier below 0 or not finite; when traced, something between it and the
-        clip, of which the noise would promise less than `epsilon` says.
+        clip, or two noisy gradients in a step, as `corrected_average` takes, with one noise for
+        both: it would promise less than `epsilon` says.
 
     Reference: Abadi et al., Deep learning with differential privacy, CCS 2016, who clip each
       example's gradient, not the batch's.
@@ -42,6 +43,11 @@ def private_noise(multiplier: float | jax.Array) -> Sender:
             raise ValueError(
                 "private_noise is of clipped gradients, directly after the clip: first of the "
                 "senders, with momentum_at=(), one local step and no variance_reduction"
+            )
+        if round.twice:
+            raise ValueError(
+                "private_noise is of one gradient a step, of which epsilon tells; a sender that "
+                "takes two of a batch, as corrected_average, has one noise for both: take average"
             )
         key = of_step(round.key, NOISE, round.turn)
         drawn = jax.random.normal(key, sent.vectors.shape, sent.vectors.dtype)

@@ -103,6 +103,10 @@ WRONG = {
     "levels above": (lambda: quantise(2**31), r"levels must be at most 2\^31 - 1, .* got 2147483"),
     "present": (lambda: sent_by(when_present(lambda key, step, w: w / 2)), "must return bools"),
     "noise after": (lambda: sent_by(chain(average(0.5), private_noise(1.0))), "after the clip"),
+    "noise twice": (
+        lambda: advance(chain(private_noise(1.0), corrected_average(0.5))),
+        "private_noise is of one gradient a step, .* as corrected_average, has one noise for both",
+    ),
     "worker": (
         lambda: advance(private_noise(1.0), Momentum(0.9), momentum_at=("worker",)),
         r"private_noise is .* with momentum_at=\(\), one local step",
