@@ -170,7 +170,7 @@ class Past(NamedTuple):
 
     The sum is kept as one vector, P_t = Σ μ^i s̄_{t-1-i}, by P_{t+1} = s̄_t + μ P_t - μ^w s̄_{t-w}:
     O(d) a step for any window w. Without a window nothing leaves the sum, and no past vector has to
-    be kept.
+    be kept. A step without honest workers adds nothing: there s̄ is 0.
     """
 
     previous: jax.Array  # (d,) s̄_{t-1}; zero at the first step
@@ -221,8 +221,8 @@ def study(
       weights: (b,) of the Byzantine rows in the aggregate, or None where the rule does not tell.
 
     Returns:
-      Those that are defined, by their names in `Metrics`, and the mean (d,) of the sampled vectors,
-      NaN without any.
+      Those that are defined, by their names in `Metrics`, and the mean (d,) of the sampled vectors
+      for the past, 0 without any.
     """
     kinds = {"sampled": sampled, "honest": honest, "attack": attack}
     sent = {kind: stack for kind, stack in kinds.items() if len(stack)}
@@ -259,7 +259,7 @@ def study(
         columns["curvature"] = jnp.where(step > 0, momentum * inner[0, -1], jnp.nan)
     if weights is not None:
         columns["attack_acceptance"] = jnp.sum(weights)
-    return columns, means.get("sampled", jnp.full_like(aggregate, jnp.nan))
+    return columns, means.get("sampled", jnp.zeros_like(aggregate))
 
 
 class Seen(NamedTuple):

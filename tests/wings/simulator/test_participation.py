@@ -1,5 +1,7 @@
 """Partial participation against plain NumPy, and who takes part how often."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -152,6 +154,38 @@ def test_a_step_of_byzantine_participants_alone():
         gradient = theta - TARGET - noises[step, worker]
         theta = theta - 0.1 * (-gradient if byzantine[step] else gradient)
     np.testing.assert_allclose(state.parameters, theta, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize("window", [2, None])
+def test_a_step_without_honest_participants_adds_nothing_to_the_curvature(window):
+    config = Config(
+        n=5,
+        f=0,
+        num_byzantine=2,
+        participants=1,
+        byzantine_gradients=True,
+        momentum_at=("update",),
+        curvature_window=window,
+        evaluate_every=None,
+    )
+
+    def part(i, *, sampled):
+        return sampled[0, i]
+
+    parts = {f"part {i}": functools.partial(part, i) for i in range(len(TARGET))}
+    numbers = Hyperparameters(0.1, update=Momentum(0.5))
+    arguments = numbers, aggregators.median, attacks.sign_flipping, 10, quadratic(noise=1.0)
+    _, metrics = run(config, *arguments, columns=parts)
+    sent = np.stack([metrics.own[name] for name in parts], axis=1).astype(np.float64)
+    byzantine = np.isnan(metrics.honest_norm)
+    assert 0 < byzantine[1:6].sum() and not byzantine[6:].all()
+    expected = np.full(10, np.nan)
+    for step in np.flatnonzero(~byzantine):
+        past = [s for s in range(step)[::-1][:window] if not byzantine[s]]
+        expected[step] = sum(0.5 ** (step - s) * (sent[step] @ sent[s]) for s in past)
+    expected[0] = np.nan
+    np.testing.assert_allclose(metrics.curvature, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_rule_s_condition_is_about_the_participants():
