@@ -89,7 +89,8 @@ def at_workers(
     `optax.trace(0.9)` after it is momentum at the server.
 
     Args:
-      transformation: of one worker's gradients, e.g. momentum or clipping.
+      transformation: of one worker's gradients, e.g. momentum or clipping. Where it draws, as
+        `optax.add_noise` does, each worker has a key of its own, made of the one given.
       num_workers: n.
 
     Returns:
@@ -103,12 +104,20 @@ def at_workers(
     if num_workers < 1:
         raise ValueError(f"at_workers needs num_workers >= 1, got {num_workers}")
 
+    def copies(leaf: Any) -> jax.Array:
+        each = jnp.broadcast_to(leaf, (num_workers, *jnp.shape(leaf)))
+        if not jnp.issubdtype(each.dtype, jax.dtypes.prng_key):
+            return each
+        # But for keys: equal ones would be the same noise at all workers.
+        numbers = jnp.arange(num_workers).reshape(-1, *[1] * (each.ndim - 1))
+        folded = jax.vmap(jax.random.fold_in)(
+            each.reshape(-1), jnp.broadcast_to(numbers, each.shape).reshape(-1)
+        )
+        return folded.reshape(each.shape)
+
     def init(params: PyTree) -> Any:
         # Every worker starts from the same state, though from its own copy of it.
-        return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (num_workers, *jnp.shape(leaf))),
-            transformation.init(params),
-        )
+        return jax.tree.map(copies, transformation.init(params))
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any

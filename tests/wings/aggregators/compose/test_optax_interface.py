@@ -117,6 +117,19 @@ def test_workers_clip_each_on_its_own() -> None:
     np.testing.assert_allclose(norms, np.full(NUM_WORKERS, 0.5), rtol=1e-6)
 
 
+def test_each_worker_draws_noise_of_its_own() -> None:
+    noise = at_workers(optax.add_noise(4.0, 0.0, key=3), NUM_WORKERS)
+    zeros, state = jnp.zeros((NUM_WORKERS, 500)), noise.init(jnp.zeros(500))
+    drawn = []
+    for _ in range(2):
+        updates, state = noise.update(zeros, state)
+        drawn.append(updates)
+    rows = np.concatenate(drawn)
+    alike = np.corrcoef(rows) - np.eye(2 * NUM_WORKERS)
+    assert np.abs(alike).max() < 5 / np.sqrt(500)
+    np.testing.assert_allclose(rows.std(axis=1), 2.0, rtol=0.2)
+
+
 def test_numbers_of_workers_that_are_none() -> None:
     with pytest.raises(ValueError, match="num_workers >= 1, got 0"):
         at_workers(optax.trace(0.9), 0)

@@ -190,6 +190,16 @@ def test_what_is_sampled_is_what_was_clipped():
     np.testing.assert_allclose(more.honest_norm[0], 2 * plain.honest_norm[0], rtol=1e-6)
 
 
+@pytest.mark.slower
+def test_optax_noise_is_each_workers_own_whoever_takes_part():
+    config = Config(n=6, f=0, participants=4, momentum_at=(), evaluate_every=None)
+    sender = optax_sender(optax.add_noise(1.0, 0.0, key=1))
+    arguments = config, Hyperparameters(0.0), aggregators.average, None, 5
+    _, metrics = run(*arguments, task=quadratic(noise=0.0), senders=[sender])
+    # Of the same gradients, and one noise for all, nobody would differ from another.
+    assert np.all(metrics.sampled_deviation < 1e-5) and np.all(metrics.honest_deviation > 0.5)
+
+
 def test_optax_transformations_are_given_the_parameters():
     """Weight decay at the workers: x_i + 0.3 θ, of one θ or of each worker's own."""
     rows, point = np.arange(8.0, dtype=np.float32).reshape(2, 4), np.ones(4, np.float32)
