@@ -206,6 +206,8 @@ def _plant(
         planted.append(images_of(number, indices[worker, places]))
         indices[worker, places] = total + np.arange(len(places))
         total += len(places)
+    # Which stands for none, as the number of the examples before it is now one's own.
+    indices[np.arange(indices.shape[1])[None] >= counts[:, None]] = total
     new = np.concatenate(planted)
     if not len(new):
         raise ValueError(f"share={share} of what the Byzantine workers hold is no example")
