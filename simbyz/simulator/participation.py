@@ -58,7 +58,10 @@ class Round(NamedTuple):
     batch: PyTree = None  # leaves (w, ...) of all who ever compute, (k, w, ...) for k local steps
     # messages (w, d) -> those that arrive, and the attack's memory; None: nobody forges any
     forge: Callable[[jax.Array], tuple[jax.Array, PyTree]] | None = None
-    twice: bool = False  # whether a sender beyond asks for two gradients of a batch
+    # Of the senders beyond, without a leaf, so that a traced round has them too: whether one asks
+    # for two gradients of a batch, True or None; and as many None as make messages.
+    twice: bool | None = None
+    beyond: tuple[None, ...] = ()
 
 
 def identities(config: Config, key: jax.Array) -> Identities:

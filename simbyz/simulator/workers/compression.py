@@ -40,12 +40,18 @@ def _require_contraction(compressor: Compressor, rate: float | jax.Array, d: int
 
 def _unsent(take: Take, point: jax.Array, round: Round) -> Sent:
     """What is about to be compressed: no message yet, so that nobody forges it."""
-    return take(point, round._replace(forge=None))
+    return take(point, round._replace(forge=None, beyond=(*round.beyond, None)))
+
+
+def _key(purpose: int, round: Round) -> jax.Array:
+    """A key of the step, each compressor's own: two in one chain must not draw alike."""
+    key = of_step(round.key, purpose, round.turn)
+    return jax.random.fold_in(key, len(round.beyond)) if round.beyond else key
 
 
 def _message(compressor: Compressor, round: Round, sent: Sent, vectors: jax.Array) -> Sent:
     count, d = vectors.shape
-    key = of_step(round.key, SEND, round.turn)
+    key = _key(SEND, round)
     message = compressor.compress(key, numbers(round, count), vectors)
     return sent._replace(vectors=message, bits=jnp.full(count, float(compressor.bits(d))))
 
@@ -119,7 +125,7 @@ def feedback(
             held = memory.worker + rate * sent.vectors
             return sent._replace(vectors=held), Held(held, None)
         worker = memory.worker + rate * sent.vectors
-        key = of_step(round.key, FEEDBACK_NOISE, round.turn)
+        key = _key(FEEDBACK_NOISE, round)
         drawn = jax.random.normal(key, worker.shape, worker.dtype)
         sent = arriving(sent._replace(vectors=sent.vectors + noise * drawn), round)
         server = memory.server + rate * sent.vectors

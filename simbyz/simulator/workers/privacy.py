@@ -44,7 +44,7 @@ def private_noise(multiplier: float | jax.Array) -> Sender:
                 "private_noise is of clipped gradients, directly after the clip: first of the "
                 "senders, with momentum_at=(), one local step and no variance_reduction"
             )
-        if round.twice:
+        if round.twice is not None:
             raise ValueError(
                 "private_noise is of one gradient a step, of which epsilon tells; a sender that "
                 "takes two of a batch, as corrected_average, has one noise for both: take average"

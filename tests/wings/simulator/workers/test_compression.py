@@ -265,6 +265,15 @@ def test_streams_of_chance_are_independent():
     assert 0.45 < np.mean(one) < 0.55
 
 
+def test_masks_of_two_compressors_in_a_chain_are_independent():
+    """A coordinate is kept by both with 3/6 · 2/6, times 6/3 · 6/2: on average it stays."""
+    rows = np.ones((200, W, D), np.float32)
+    got, _ = sent_by(chain(compress(rand_k(3)), compress(rand_k(2))), rows=rows)
+    counts = np.sum(got[:, 0] != 0, axis=1)
+    assert set(counts) == {0, 1, 2} and np.all(np.isin(got, [0, 6]))
+    assert abs(np.mean(got) - 1) < 0.2
+
+
 def test_noise_is_of_the_clip():
     rows = np.zeros((200, W, D), np.float32)
     got, _ = sent_by(private_noise(0.5), rows=rows, clip=3.0)
