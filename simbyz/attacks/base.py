@@ -1,7 +1,8 @@
 """Attack: a function of what the honest workers send, with a memory or without."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,32 @@ def check(attack: Any) -> None:
     require_callable("attack", call, EXAMPLE)
     if not isinstance(attack, StatefulAttack) and not takes(call, 3):
         raise TypeError(
-            f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it"
+            f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it, if "
+            "it makes one"
+        )
+
+
+def check_options(attack: Attack | StatefulAttack, options: Mapping[str, Any]) -> None:
+    """Raises TypeError where an attack is given an option that it does not take, or lacks one that
+    it needs.
+
+    Args:
+      attack: the attack.
+      options: those of `Hyperparameters.attack`, and what the simulator adds that is asked for.
+    """
+    call = sending(attack)
+    parameters = signature(call).parameters
+    by_name = [name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if unknown := [name for name in options if name not in parameters and not takes_any]:
+        raise TypeError(
+            f"the attack {name_of(call)} takes no {', '.join(unknown)}, of "
+            f"Hyperparameters(attack=...): its options are {', '.join(by_name) or 'none'}"
+        )
+    if lacking := [name for name in by_name if needs(call, name) and name not in options]:
+        raise TypeError(
+            f"the attack {name_of(call)} needs {', '.join(lacking)}: give it by "
+            f"Hyperparameters(attack={{'{lacking[0]}': ...}}), or bind it, as by functools.partial"
         )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from simbyz._arrays.calling import asked, asks_for, name_of
 from simbyz._arrays.checks import require_shape
 from simbyz._arrays.stacking import PyTree
-from simbyz.attacks.base import Attack, StatefulAttack, sending, with_memory
+from simbyz.attacks.base import Attack, StatefulAttack, check_options, sending, with_memory
 from simbyz.gossip.graphs.figures import fiedler_vector
 from simbyz.gossip.networks.network import Network
 from simbyz.simulator.keys import ATTACK, of_step
@@ -98,6 +98,7 @@ def lies_to(
         | ({"own": vectors[h + place.liars]} if len(vectors) > h else {})
     )
     options = setting.options | asked(sending(attack), values)
+    check_options(attack, options)
     arguments = attack_key(setting), vectors[place.known], b
     rows, memory = with_memory(attack).send(*arguments, memory, **options)
     what = f"the attack {name_of(sending(attack))}"
@@ -119,7 +120,9 @@ def sent_to_all(
     values = {"everyone": honest}
     if len(vectors) > setting.honest:
         values["own"] = vectors[setting.honest :]
-    rows = attack(attack_key(setting), honest, count, **setting.options | asked(attack, values))
+    options = setting.options | asked(attack, values)
+    check_options(attack, options)
+    rows = attack(attack_key(setting), honest, count, **options)
     what = f"the attack {name_of(attack)}"
     require_shape(what, rows, shape, "a row for each Byzantine node, (b, d),")
     return rows

@@ -86,6 +86,7 @@ def receive(
         if attack is not None:
             known = {**of_root, "own": own} if one.byzantine_gradients else of_root
             options = round.hyperparameters.attack | asked(sending(attack), known)
+            base.check_options(attack, options)
             arguments = of_step(round.key, ATTACK, round.step), honest, one.byzantine
             byzantine, learned = with_memory(attack).send(*arguments, memory, **options)
             learned = in_types_of(memory, learned)  # as where a step has no attackers

@@ -6,13 +6,14 @@ clipping), *honest* (what it sends, momentum included) and *attack* (the Byzanti
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from inspect import Parameter, signature
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import asked, asks_for, require_known
+from simbyz._arrays.calling import asked, asks_for, name_of, require_known
 from simbyz._arrays.checks import integer, require_callable, require_shape
 from simbyz._arrays.geometry import gram
 from simbyz.simulator.certificates import CERTIFICATES, certify
@@ -86,6 +87,7 @@ class Column(Protocol):
 # What a column may ask for: beside `Seen`, and of the test set.
 TOLD = ("honest", "byzantine", "honest_weights", "byzantine_weights", "step", "hyperparameters")
 OF_TEST_SET = ("predicted", "labels")
+EXAMPLE = "lambda *, losses: losses.max()"
 
 # The columns that the vectors of a step give.
 STUDIED = set(Metrics._fields) - set(CERTIFICATES)
@@ -118,7 +120,16 @@ def check(
     for name, column in columns.items():
         if not isinstance(name, str):  # which no file of a run could hold
             raise TypeError(f"columns must have texts for names, got {name!r}")
-        require_callable(f"column {name!r}", column, "lambda *, losses: losses.max()")
+        require_callable(f"column {name!r}", column, EXAMPLE)
+        of_places = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+        asking = signature(column).parameters.values()
+        if by_place := [
+            one.name for one in asking if one.kind in of_places and one.default is one.empty
+        ]:
+            raise TypeError(
+                f"column {name!r} must ask for values by keyword-only parameters, such as "
+                f"{EXAMPLE}, got {name_of(column)}, which takes {', '.join(by_place)} by place"
+            )
         if judges(column) and (task is None or task.predict is None):
             raise ValueError(
                 f"column {name!r} asks for classes of the test set, which are not predicted here: "

@@ -119,6 +119,11 @@ CALLS = {
         "columns must have texts for names, got 1",
     ),
     "columns": (lambda: made(columns=["a"]), TypeError, "columns must be a dict of functions"),
+    "a column of something": (
+        lambda: made(columns={"a": lambda losses: losses.max()}),
+        TypeError,
+        "column 'a' must ask .* lambda \\*, losses: .*, got <lambda>, which takes losses by place",
+    ),
     "a column": (lambda: made(columns={"a": "loss"}), TypeError, "column 'a' must be a function"),
     "counts": (
         lambda: made(rule=aggregators.weighted_median, weights=[1] * 5),
@@ -181,6 +186,21 @@ CALLS = {
         lambda: attacked(lambda key, honest, b: honest[0]),
         ValueError,
         r"the attack <lambda> must return a row for each .* of shape \(2, 3\), got shape \(3,\)",
+    ),
+    "an attack that takes less": (
+        lambda: attacked(lambda honest, b: honest[:b]),
+        TypeError,
+        r"of \(key, honest, num_byzantine\), got <lambda>: call it, if it makes one",
+    ),
+    "an option that no attack takes": (
+        lambda: attacked(attacks.fall_of_empires, Hyperparameters(1, attack={"faktor": 2.0})),
+        TypeError,
+        "the attack fall_of_empires takes no faktor, .* its options are factor",
+    ),
+    "an option that nobody gives": (
+        lambda: attacked(lambda key, honest, b, *, size: size * honest[:b]),
+        TypeError,
+        r"the attack <lambda> needs size: give it by Hyperparameters\(attack=\{'size': ...\}\)",
     ),
     "no rows": (lambda: attacked(lambda key, honest, b: None), ValueError, "got NoneType"),
     "factors": (lambda: traced(schedule=lambda step: jnp.ones(3)), ValueError, "return a factor"),

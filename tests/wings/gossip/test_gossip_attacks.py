@@ -234,7 +234,11 @@ def test_attacks_with_a_memory_have_one_for_each_node():
         ),
         (
             lambda task: make_gossip(
-                GossipConfig(NETWORK), task, rules.gts, attacks.zero, columns={"disagreement": sum}
+                GossipConfig(NETWORK),
+                task,
+                rules.gts,
+                attacks.zero,
+                columns={"disagreement": lambda *, sent: sent.sum()},
             ),
             "columns have names of their own",
         ),
