@@ -1,12 +1,14 @@
 """The README's Python, that of the pages one starts from, run as it stands, and the notebooks."""
 
 import json
+import math
 import re
 import sys
 import types
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.paths import DOCS, ROOT
@@ -78,6 +80,24 @@ def test_watching_and_keeping(tmp_path, monkeypatch):
     of_first, of_kept = names["found"]
     assert of_first == pytest.approx(names["results"][0].columns["accuracy"][-1], abs=1e-6)
     assert of_kept == pytest.approx(names["runs"]["final_accuracy"][0], abs=1e-6)
+
+
+def test_the_table_beside_the_released_program_is_of_the_kept_runs():
+    theirs = pd.read_csv(ROOT / "tests" / "golden" / "runs.csv").query("seed <= 5")
+    kept = ROOT / "experiments" / "distributed_momentum" / "data" / "runs.parquet"
+    ours = pd.read_parquet(kept).rename(columns={"highest_accuracy": "max_accuracy"})
+    table = re.findall(r"^\| `(mnist-\S+)` (\|.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in table} == set(theirs["configuration"])
+    for name, row in table:
+        both = theirs[theirs["configuration"] == name], ours[ours["name"] == name]
+        (p, q), (s, t) = (one["max_accuracy"].agg(["mean", "std"]) for one in both)
+        allowed = 3 * math.sqrt((q**2 + t**2) / 5) + 0.01
+        ratios = [
+            one[f"mean_log_{kind}_ratio"].mean() for kind in ("honest", "sampled") for one in both
+        ]
+        cells = [f"{p:.4f} ± {q:.4f}", f"{s:.4f} ± {t:.4f}", f"{s - p:+.4f}", f"{allowed:.4f}"]
+        assert row == f"| {' | '.join(cells + [f'{ratio:.3f}' for ratio in ratios])} |"
+        assert abs(s - p) <= allowed and np.ptp(ratios[:2]) <= 0.2 and np.ptp(ratios[2:]) <= 0.2
 
 
 @pytest.mark.parametrize(
