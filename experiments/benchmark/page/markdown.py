@@ -21,8 +21,9 @@ def data_of(f: int, n: int, level: str) -> str:
 
 
 def name_of(row: pd.Series) -> str:
-    """A defence's name."""
-    return f"`{row['rule']}`" + ("" if row["pre"] == "none" else f" after {row['pre']}")
+    """A defence's name, with what comes before the rule, and that there is no momentum."""
+    before = "" if row["pre"] == "none" else f" after {row['pre']}"
+    return f"`{row['rule']}`{before}{'' if row['momentum'] else ' without momentum'}"
 
 
 def spoken(name: str) -> str:

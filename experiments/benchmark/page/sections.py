@@ -61,10 +61,13 @@ def _all(runs: pd.DataFrame) -> int:
 def _setting(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
     rates = " and ".join(f"{rate:g}" for rate in sorted(runs["learning_rate"].unique()))
+    more = sorted(set(runs["seed"]) & set(PARTS["labels"].more_seeds))
+    seeds = sorted(set(runs["seed"]).difference(more))
+    where = f", and {' and '.join(map(str, more))} for mislabelled data" if more else ""
     return (
         f"{len(runs):,} runs of {first['steps']} steps, n = {first['n']} workers with batches of "
         f"{first['batch_size']}, a hidden layer of {first['hidden']}, learning rates {rates}, "
-        f"seeds {min(runs['seed'])} to {max(runs['seed'])}.\n"
+        f"seeds {min(seeds)} to {max(seeds)}{where}.\n"
     )
 
 
@@ -158,9 +161,10 @@ def _says(runs: pd.DataFrame, table: pd.DataFrame, cells: list, n: int) -> list[
         among = f": {', '.join(others)}" if 0 < len(others) <= 6 else ""
         lines.append(
             f"- **{data_of(f, n, level)}**: best is {name_of(best)} with "
-            f"{percent(best['test_accuracy'])} %, where nobody attacks "
-            f"{percent(some['unattacked'].max())} %; within the seeds' noise of it are "
-            f"{len(others)} of the {ties['of'] - 1} others{among}. The worst attack is mostly "
+            f"{percent(best['test_accuracy'])} % (where nobody attacks, the best has "
+            f"{percent(some['unattacked'].max())} %); within the seeds' noise of it "
+            f"{'is' if len(others) == 1 else 'are'} {len(others)} of the "
+            f"{ties['of'] - 1} others{among}. The worst attack is mostly "
             f"{spoken(worst.index[0])} (on {worst.iloc[0]})."
         )
     return lines

@@ -53,15 +53,19 @@ READING = """## How to read it
 
 - f counts the attackers present and those tolerated, among all n workers; Byzantine workers hold
   a share of the data, too, which they use under `none` and, mislabelled, under `label_flipping`.
+- `iid`: all workers draw from the same data. `dirichlet:1`, `dirichlet:0.1`: each class is shared
+  among the workers by a Dirichlet law; the smaller its number, the more their data differ.
+- Before a rule: `nnm` is `nearest_neighbor_mixing`, `arc` is `adaptive_robust_clipping`.
 - Intervals are of differences seed by seed, 95 % by Student's t; with three seeds they are wide.
-  The attack that is worst is worst on the same seeds, so that worst cases are a little too low,
-  those of close attacks most.
-- The attacks of each family stay in sight of the honest rows, as those do that fear to be found
-  out; a single row of NaN, which ends `average`, is among all attacks.
+  The worst attack is chosen by the accuracies that are reported, so that these are a little too
+  low, most where several attacks are close.
+- The attacks of the ranking, one of each family, send rows of about the size of the honest ones, as
+  an attacker does who must not be noticed, but for `gaussian`, a standard normal number in each
+  coordinate; a row of NaN, which ruins `average`, is among all attacks.
 - A rule *breaks* at the smallest f tried at which its worst accuracy is below half of the best
   unattacked accuracy of any rule on the same data.
 - Step times are the runs' own, gradients and all, on one core: the least of each rule's sweeps.
-  The share of a rule is its distance to `average`.
+  What a rule itself takes is about its difference to `average`.
 - Some are others here by their defaults: `layerwise_centered_clipping`, which is told no layers, is
   `norm_bounded_mean`, and `sparse` without a mask is `a_little_is_enough`.
 - All rules and attacks of an f are branches of one compiled program, which each lane goes through
