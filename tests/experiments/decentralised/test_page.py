@@ -82,7 +82,10 @@ def test_each_cell_of_the_worst_cases_by_hand():
 def test_the_claims_by_hand():
     seeds = seeds_of("gts")
     assert seeds == seeds_of("clipped_gossip_plus")
-    free = np.mean([row["test_accuracy"] for row in ROWS if row["f"] == 0])
+    free = {
+        s: np.mean([row["test_accuracy"] for row in ROWS if row["f"] == 0 and row["seed"] == s])
+        for s in seeds
+    }
 
     def least(rule, f, seed):
         return min(accuracy(rule, f, attack, seed) for attack in ATTACKS)
@@ -94,8 +97,11 @@ def test_the_claims_by_hand():
         ]
         return np.mean(gaps)
 
-    held = all(free - least("clipped_gossip_plus", f, s) <= 0.05 for f in (2, 4, 6) for s in seeds)
-    broke = all(free - least("clipped_gossip_plus", 10, s) > 0.05 for s in seeds)
+    def lost(f, seed):
+        return free[seed] - least("clipped_gossip_plus", f, seed)
+
+    worst = max(lost(f, s) for f in (2, 4, 6) for s in seeds)
+    broken = [lost(10, s) for s in seeds]
     gaps = {
         f: [least("clipped_gossip_plus", f, s) - least("gts", f, s) for s in seeds]
         for f in (2, 4, 6)
@@ -105,10 +111,13 @@ def test_the_claims_by_hand():
         mean_gap("spectral_heterogeneity", s) > max(mean_gap(a, s) for a in ATTACKS[:3])
         for s in seeds
     )
-    expected = [held, broke, min(widest) > 0.05, bottleneck]
+    expected = [worst <= 0.05, min(broken) > 0.05, min(widest) > 0.05, bottleneck]
     found = page.claims(RUNS)
     assert [one.verdict for one in found] == [
         "agree" if agrees else "do not agree" for agrees in expected
     ]
+    assert found[0].found.startswith(f"loses {100 * worst:.1f} points at most")
+    low, high = 100 * min(broken), 100 * max(broken)
+    assert found[1].found == f"loses {low:.1f} to {high:.1f} points"
     low, high = 100 * min(widest), 100 * max(widest)
     assert found[2].found.startswith(f"{low:.1f} to {high:.1f} points")
