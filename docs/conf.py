@@ -32,6 +32,7 @@ myst_heading_anchors = 3
 
 def setup(app):
     app.connect("builder-inited", lambda app: copies.write(HERE.parent, HERE / "copied"))
+    app.connect("source-read", copies.read)
     app.connect("builder-inited", lambda app: rule_pages.write(HERE / "rules"))
     app.connect("builder-inited", lambda app: sender_pages.write(HERE / "senders"))
     app.connect("autodoc-process-docstring", markup.translate, priority=100)  # before napoleon

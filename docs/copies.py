@@ -1,6 +1,6 @@
 """Pages that stand elsewhere in the clone, as files here: README and the like, and the notebooks.
 
-A link from one of them leads to where its file is here.
+A link from one of them leads to where its file is here, and a link from another page to the copy.
 """
 
 import os
@@ -28,6 +28,12 @@ def write(clone: Path, folder: Path) -> None:
         (folder / Path(page).name).write_text(text, encoding="utf-8")
     for notebook in sorted((clone / "notebooks").glob("*.ipynb")):
         shutil.copy(notebook, folder)
+
+
+def read(app, name: str, source: list[str]) -> None:
+    """Changes the text of a page of this folder in place, before it is parsed."""
+    for page in PAGES if "/" not in name else ():
+        source[0] = source[0].replace(f"](../{page}", f"](copied/{Path(page).name}")
 
 
 def _here(target: str, there: Path, folder: Path) -> str:
