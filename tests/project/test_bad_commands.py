@@ -187,7 +187,9 @@ def test_no_folder_at_all(name, capsys):
     [
         (dict(rule="median"), r"rule must be a tuple, such as \('median',\), got 'median'"),
         (dict(f=3), r"f must be a tuple, such as \(3,\), got 3"),
-        (dict(rule=("mean",)), "rule must be krum or median .* got 'mean'"),
+        (dict(seeds=range(3)), r"seeds must be a tuple, such as tuple\(range\(0, 3\)\), got range"),
+        (dict(rule=("caf",)), "rule must be krum or median .* got 'caf'$"),
+        (dict(rule=("mean",)), "rule must be .* got 'mean', which is called 'average' here$"),
         (dict(certify="off"), "certify must be bool, got 'off'"),
         (dict(steps=20.0), "steps must be int, got 20.0"),
         (dict(n=True), "n must be int, got True"),

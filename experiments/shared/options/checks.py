@@ -7,9 +7,11 @@ import math
 import numbers
 import os
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+from experiments.shared.options.synonyms import leaves, named
 
 LARGEST = 2**31 - 1  # that a compiled program can hold
 FLOATS = 1e-37, 3e38  # of float32: what lies beyond would be 0 or infinite in a program
@@ -82,11 +84,16 @@ def check_kind(name: str, value: Any, hint: Any) -> None:
     several = isinstance(value, tuple | list)
     of_several = any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
     if of_several and not several and value is not None:
-        raise ValueError(f"{name} must be a tuple, such as ({value!r},), got {value!r}")
+        many = isinstance(value, Iterable) and not isinstance(value, str)
+        tuple_of = f"tuple({value!r})" if many else f"({value!r},)"
+        raise ValueError(f"{name} must be a tuple, such as {tuple_of}, got {value!r}")
     for one in value if several else (value,):
         if one is not None and not any(_fits(one, what) for what in allowed):
             words = " or ".join(getattr(what, "__name__", str(what)) for what in allowed)
-            raise ValueError(f"{name} must be {words}, got {one!r}")
+            choices = [what for what in allowed if isinstance(what, str)]
+            own = named(one, choices) if isinstance(one, str) else one
+            called = f", which is called {own!r} here" if own != one else ""
+            raise ValueError(f"{name} must be {words}, got {one!r}{called}")
 
 
 def _fits(value: Any, what: Any) -> bool:
@@ -100,18 +107,6 @@ def _fits(value: Any, what: Any) -> bool:
     if what in (int, float) and isinstance(value, numbers.Integral):
         return not isinstance(value, bool)
     return isinstance(value, what)
-
-
-def leaves(hint: Any) -> Iterator[Any]:
-    """The types and values that a type hint of an option allows, of a tuple those in it."""
-    if typing.get_origin(hint) is Literal:
-        yield from typing.get_args(hint)
-    elif parts := typing.get_args(hint):
-        for part in parts:
-            if part is not ...:
-                yield from leaves(part)
-    else:
-        yield hint
 
 
 def check_value(name: str, value: Any) -> None:

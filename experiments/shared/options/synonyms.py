@@ -4,9 +4,7 @@ names.
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, get_args
-
-from experiments.shared.options.checks import leaves
+from typing import Any, Literal, get_args, get_origin
 
 # The paper's program, this library, others.
 SYNONYMS = (
@@ -59,3 +57,15 @@ def _choices(options: Any) -> Iterator[tuple[str, frozenset[str]]]:
     for field in dataclasses.fields(options):
         values = frozenset(value for value in leaves(field.type) if isinstance(value, str))
         yield "--" + field.name.replace("_", "-"), values
+
+
+def leaves(hint: Any) -> Iterator[Any]:
+    """The types and values that a type hint of an option allows, of a tuple those in it."""
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif parts := get_args(hint):
+        for part in parts:
+            if part is not ...:
+                yield from leaves(part)
+    else:
+        yield hint
