@@ -11,8 +11,18 @@ from simbyz.data.cache import cache_folder
 def prepare_devices(*, keep_programs: bool = True) -> None:
     """One CPU device a core, so that runs spread over them; compiled programs kept between
     starts, if wanted, in the folder that JAX was told (JAX_COMPILATION_CACHE_DIR) or in ours.
+
+    A warning where JAX has begun with other devices, as in a notebook that computed before.
     """
-    jax.config.update("jax_num_cpu_devices", cores())
+    try:
+        jax.config.update("jax_num_cpu_devices", cores())
+    except RuntimeError:
+        warnings.warn(
+            f"JAX has begun with {jax.device_count()} of what may be {cores()} devices: restart "
+            "Python, and call this before anything is computed, to use all cores",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     if not keep_programs or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     try:

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from experiments.shared import devices
 from experiments.shared.options.checks import RANGES, check_options
 from experiments.shared.progress import drawing
 from experiments.shared.run import KEPT, run, run_with
@@ -286,3 +288,14 @@ def test_a_terminal_is_told_of_checks_and_reading_and_cleared_again(capsys, monk
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run_with(Options(), lambda options: print("at it", file=sys.stderr), lambda *_: None)
     assert capsys.readouterr().err == "\r\x1b[Kchecking, and reading dataat it\n\r\x1b[K"
+
+
+def test_devices_are_asked_for_before_the_first_computation_or_stay_as_they_are(monkeypatch):
+    there = jax.device_count()
+    monkeypatch.setattr(devices, "cores", lambda: there)
+    devices.prepare_devices(keep_programs=False)  # as when a cell is run again
+    monkeypatch.setattr(devices, "cores", lambda: there + 1)
+    told = f"JAX has begun with {there} of what may be {there + 1} devices: restart Python"
+    with pytest.warns(RuntimeWarning, match=told):
+        devices.prepare_devices(keep_programs=False)
+    assert jax.device_count() == there
