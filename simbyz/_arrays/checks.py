@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -179,19 +179,21 @@ def require_callable(what: str, value: Any, example: str) -> None:
         raise TypeError(f"{what} must be a function, such as {example}, got {value!r}")
 
 
-def require_devices(devices: Sequence[Any]) -> None:
-    """Whether these are devices, each once.
+def require_devices(devices: Any) -> list[jax.Device]:
+    """These devices, or the one, as a list, each once.
 
     Raises:
       TypeError: something else is among them.
       ValueError: none, or one twice.
     """
-    if not len(devices):
-        raise ValueError("devices must name at least one, such as jax.local_devices() does")
-    if not all(isinstance(device, jax.Device) for device in devices):
+    found = list(devices) if isinstance(devices, Iterable) else [devices]
+    if not all(isinstance(device, jax.Device) for device in found):
         raise TypeError(f"devices must be of jax.local_devices(), got {devices}")
-    if len(set(devices)) < len(devices):
+    if not found:
+        raise ValueError("devices must name at least one, such as jax.local_devices() does")
+    if len(set(found)) < len(found):
         raise ValueError(f"devices must name each once, got {devices}")
+    return found
 
 
 def require_shape(what: str, value: Any, shape: tuple[int, ...], words: str) -> None:

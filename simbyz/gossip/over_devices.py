@@ -44,8 +44,7 @@ def shard(simulator: Simulator, devices: Sequence[jax.Device]) -> Sharded:
       TypeError: something else than a device among them.
       ValueError: no device, or one twice; the honest nodes can't be cut into equal parts.
     """
-    require_devices(devices)
-    mesh = Mesh(np.array(devices), (NODES,), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(require_devices(devices)), (NODES,), axis_types=(AxisType.Auto,))
     shapes = jax.eval_shape(simulator.initialise, jax.eval_shape(jax.random.key, 0))
     h = shapes.parameters.shape[0]
     if h % mesh.size:

@@ -130,8 +130,7 @@ def sweep(
         raise TypeError(f"data must be a task's arrays, task.data, got {type(data).__name__}")
     for lane in lanes:
         simulator.check(lane.hyperparameters)
-    devices = jax.local_devices() if devices is None else list(devices)
-    require_devices(devices)
+    devices = require_devices(jax.local_devices() if devices is None else devices)
     dtype = _type_of_numbers(simulator)
     keeper = None
     if checkpoints is not None:

@@ -40,8 +40,7 @@ def mesh_of(devices: Sequence[jax.Device]) -> Mesh:
     Raises:
       TypeError, ValueError: no device, one twice, or something else.
     """
-    require_devices(devices)
-    return Mesh(np.array(devices), (SHARD,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(require_devices(devices)), (SHARD,), axis_types=(AxisType.Auto,))
 
 
 def padded(task: Task, devices: int) -> Task:

@@ -290,6 +290,7 @@ CALLS = {
     ),
     "no device": (lambda: swept(devices=[]), ValueError, "devices must name at least one"),
     "no devices": (lambda: swept(devices=[0]), TypeError, "be of jax.local_devices"),
+    "a number of devices": (lambda: swept(devices=2), TypeError, "jax.local_devices.*, got 2"),
     "a device twice": (
         lambda: swept(devices=jax.local_devices()[:1] * 2),
         ValueError,
