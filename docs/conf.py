@@ -26,6 +26,7 @@ exclude_patterns = ["build"]
 default_role = "code"
 autodoc_typehints = "none"  # the docstrings tell shapes, which types can't
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["torch"]  # of which the documentation needs nothing
 python_use_unqualified_type_names = True
 myst_heading_anchors = 3
 

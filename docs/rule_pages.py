@@ -31,6 +31,11 @@ def write(folder: Path) -> None:
     others += ["heaviest_share", *REMEMBERING]
     lines += [f".. autofunction:: simbyz.aggregators.{name}" for name in others]
     lines += [".. autoclass:: simbyz.aggregators.Root"]
+    lines += ["", "For a rule of your own", "-" * 22, ""]
+    own = ["aggregate", "require", "ravel", "halves"]
+    lines += [f".. autofunction:: simbyz.aggregators.base.{name}" for name in own]
+    lines += [".. autoclass:: simbyz.aggregators.base.Halves"]
+    lines += [".. autoclass:: simbyz.aggregators.StatefulRule"]
     update(folder / "index.rst", "\n".join([*lines, ""]))
 
 

@@ -1,5 +1,9 @@
 """The documentation is made from the docstrings without a warning, with a page for each rule."""
 
+import importlib
+import inspect
+import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -79,6 +83,29 @@ def test_what_is_called_is_in_it(pages):
     inventory = (pages / "genindex.html").read_text()
     for name in ("make_simulator", "sweep", "read_runs", "gradient_ascent", "z_max", "dirichlet"):
         assert f"{name}()" in inventory
+
+
+PACKAGES = "aggregators attacks data data.partition gossip preaggregators records simulator "
+PACKAGES += "simulator.workers sweeps tasks theory"
+
+
+@pytest.mark.parametrize("package", [f"simbyz.{name}" for name in PACKAGES.split()])
+def test_what_a_package_exports_is_in_it(pages, package):
+    """At its own place, or at that of the module that has it."""
+    texts = [page.read_text() for page in pages.rglob("*.html")]
+    shown = set(itertools.chain(*(re.findall(r'id="(simbyz\.[\w.]+)"', text) for text in texts)))
+    module = importlib.import_module(package)
+    for name, value in ((name, getattr(module, name)) for name in exported(module)):
+        if inspect.isfunction(value) or inspect.isclass(value):
+            places = {f"{package}.{name}", f"{value.__module__}.{value.__qualname__}"}
+            assert places & shown, f"{package}.{name}"
+
+
+def exported(module) -> list[str]:
+    own = [name for name in vars(module) if not name.startswith("_")]
+    at = [getattr(getattr(module, name), "__module__", "") or "" for name in own]
+    inside = [name for name, where in zip(own, at, strict=True) if module.__name__ in where]
+    return getattr(module, "__all__", inside)
 
 
 def test_pages_that_stand_elsewhere_and_notebooks(pages):
