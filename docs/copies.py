@@ -14,6 +14,7 @@ PAGES = (
     "CHANGELOG.md",
     "experiments/distributed_momentum/REPORT.md",
 )
+FROM_HERE = re.compile(rf"\]\(\.\./({'|'.join(map(re.escape, PAGES))}|notebooks/\w+\.ipynb)")
 LINK = re.compile(r"\]\((?!#|\w+:)([^)#]*)")
 
 
@@ -32,8 +33,8 @@ def write(clone: Path, folder: Path) -> None:
 
 def read(app, name: str, source: list[str]) -> None:
     """Changes the text of a page of this folder in place, before it is parsed."""
-    for page in PAGES if "/" not in name else ():
-        source[0] = source[0].replace(f"](../{page}", f"](copied/{Path(page).name}")
+    if "/" not in name:
+        source[0] = FROM_HERE.sub(lambda found: f"](copied/{Path(found[1]).name}", source[0])
 
 
 def _here(target: str, there: Path, folder: Path) -> str:

@@ -22,7 +22,7 @@ def blocks() -> list[str]:
 
 def test_short(blocks):
     *own, loop = [sum(map(bool, block.splitlines())) for block in blocks]
-    assert len(own) == 8
+    assert len(own) == 9
     assert max(own) < 15
     assert loop < 20
 
@@ -53,5 +53,7 @@ def test_they_run_one_after_the_other(blocks):
     assert rows.shape == (5, 3) and (rows <= 0).all() and (rows >= -4).all()
     assert (rows == rows[:, :1]).all()  # along the mean
     assert [result.columns["accuracy"][-1] > 0.9 for result in names["results"]] == [True, True]
+    told = names["results"][1].columns["farthest"]
+    assert np.isfinite(told[:-1]).all() and (told[:-1] > 0).all() and np.isnan(told[-1])
     assert learns_the_table(names)
     np.testing.assert_allclose(names["params"], np.ones(4), atol=0.02)

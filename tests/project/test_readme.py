@@ -77,6 +77,9 @@ def test_watching_and_keeping(tmp_path, monkeypatch):
     accuracies = written["logs/seed-2", "accuracy"]
     assert accuracies.keys() == {*range(0, 101, 10)}
     assert all(columns["accuracy"][step] == value for step, value in accuracies.items())
+    kept = names["steps"]
+    assert kept.groupby("seed")["loss"].size().to_dict() == {1: 101, 2: 101}
+    assert set(kept["step"][kept["accuracy"].notna()]) == accuracies.keys()
     of_first, of_kept = names["found"]
     assert of_first == pytest.approx(names["results"][0].columns["accuracy"][-1], abs=1e-6)
     assert of_kept == pytest.approx(names["runs"]["final_accuracy"][0], abs=1e-6)
