@@ -124,7 +124,7 @@ def stacks() -> str:
                 f"{amount(4 * n * d)}B",
                 f"{amount(4 * n * n)}B",
                 f"{devices_for(n, d):,}",
-                f"{amount(4 * n * d / devices_for(n, d))}B",
+                f"{amount(4 * n * d / count)}B" if (count := devices_for(n, d)) > 1 else "nothing",
             )
             for n, d in SIZES
         ],
