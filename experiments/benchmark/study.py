@@ -353,8 +353,9 @@ def execute(options: Options, prepared: Prepared, stop: Ask) -> None:
             f"{kept:,} of {len(rows):,} runs are those kept with the benchmark",
             file=beside(options.format),
         )
-    for line in kinds(rows):
-        print(f"runs of different code: {line}", file=beside(options.format))
+    if found := kinds(rows):
+        together = "; ".join(found)
+        print(f"note: its runs are of different code: {together}", file=beside(options.format))
     print(
         f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it",
         file=beside(options.format),
