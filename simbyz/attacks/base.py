@@ -41,6 +41,12 @@ def check(attack: Any) -> None:
     """Raises TypeError where it is no attack, such as a function that makes one."""
     call = sending(attack)
     require_callable("attack", call, EXAMPLE)
+    if "labels" in signature(call).parameters:
+        name = name_of(call)
+        raise TypeError(
+            f"{name} is of labels: give make_simulator relabel=functools.partial({name}, "
+            "num_classes=...) and no attack, and Config byzantine_gradients=True"
+        )
     if not isinstance(attack, StatefulAttack) and not takes(call, 3):
         raise TypeError(
             f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it, if "

@@ -251,7 +251,8 @@ def _reader(
         if len(counts) != num_workers:
             raise ValueError(
                 f"the partition is among {len(counts)} workers, batches are for {num_workers}: "
-                "make the partition for the workers that compute gradients"
+                "make the partition for the workers that compute gradients, the honest ones or, "
+                "with byzantine_gradients or redraw, all"
             )
         if replacement:
             own = own_draws(key, first_step, num_steps, counts=counts, batch_size=batch_size)

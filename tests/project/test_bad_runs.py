@@ -192,6 +192,11 @@ CALLS = {
         TypeError,
         r"of \(key, honest, num_byzantine\), got <lambda>: call it, if it makes one",
     ),
+    "an attack on labels": (
+        lambda: attacked(attacks.label_flipping),
+        TypeError,
+        r"label_flipping is of labels: give make_simulator relabel=functools.partial\(label_flip",
+    ),
     "an option that no attack takes": (
         lambda: attacked(attacks.fall_of_empires, Hyperparameters(1, attack={"faktor": 2.0})),
         TypeError,
