@@ -23,6 +23,12 @@ FILES_AT_ONCE = 100
 SUMMARY = ("highest_accuracy", "final_accuracy")
 VERSIONS = ("simbyz_version", "jax_version", "device_kind", "code")
 
+# Those of `sheets` have been looked for.
+NOTHING = (
+    "no run of an experiment that has a page in {}: there are pages of distributed_momentum, "
+    "defence_matrix, attack_strength, benchmark, decentralised"
+)
+
 
 def gather(
     folders: Sequence[Path],
@@ -46,7 +52,7 @@ def gather(
     """
     parts = [_runs_in(folder, tell) for folder in folders]
     if empty := [folder for folder, part in zip(folders, parts, strict=True) if part.empty]:
-        raise ValueError(f"no run of experiments.distributed_momentum in {empty[0]}")
+        raise ValueError(NOTHING.format(empty[0]))
     everywhere = pd.concat(parts, ignore_index=True)
     everywhere["code"] = code_of(everywhere)
     runs = everywhere.drop_duplicates("digest")
@@ -65,7 +71,7 @@ def gather(
     found = {digest: found[digest] for digest in found if digest in curves}
     if not found:
         names = ", ".join(map(str, folders))
-        raise ValueError(f"no run of experiments.distributed_momentum in {names}")
+        raise ValueError(NOTHING.format(names))
     everywhere = everywhere[everywhere["digest"].isin(found)]
     refuse_mixed(everywhere, allowed=allow_mixed)
     _tell_of_others(everywhere, tell)

@@ -17,6 +17,7 @@ from experiments.distributed_momentum.commands.grid import select
 from experiments.distributed_momentum.grid.cells import cells, paper_cells
 from experiments.distributed_momentum.grid.settings import APPENDIX, PAPER
 from experiments.distributed_momentum.options.compare import Options
+from experiments.report import sheets
 from experiments.report.__main__ import command
 from experiments.report.commands import cell_of, command_of
 from experiments.report.curves import COLUMNS, MISSING, MOST_POINTS, curves_of, encode
@@ -268,7 +269,9 @@ class TestCommandLine:
     def test_empty_folder(self, tmp_path, capsys):
         assert command([str(tmp_path)]) == 2
         error = capsys.readouterr().err
-        assert error == f"error: no run of experiments.distributed_momentum in {tmp_path}\n"
+        assert error.startswith(f"error: no run of an experiment that has a page in {tmp_path}: ")
+        pages = error.strip().partition("pages of ")[2].split(", ")
+        assert len(pages) == 1 + len(sheets.SHEETS) and error.count("\n") == 1
         assert not list(tmp_path.iterdir())
 
     def test_a_page_that_can_t_be_written(self, folder, tmp_path, capsys):
