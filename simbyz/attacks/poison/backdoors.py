@@ -26,7 +26,7 @@ from simbyz.data.partition.schemes import require_partition
 
 
 class Trigger(NamedTuple):
-    """What is put on an image."""
+    """Trigger: a pattern of pixels that is put on an image."""
 
     mask: np.ndarray  # booleans, of an image's shape: where
     values: np.ndarray  # of an image's shape and dtype: what, there

@@ -61,7 +61,7 @@ def robustness_condition(network: Network) -> Condition:
 
 
 def condition_of(rule: Callable[..., Any], network: Network) -> Condition:
-    """What a rule's guarantee asks of the network, beside honest nodes that are connected and as
+    """Condition: what a rule asks of the network, beside honest nodes that are connected and as
     many rows at each node as the rule takes.
 
     The rules of `SPECTRAL` ask for `robustness_condition`, the others for nothing that is read off

@@ -15,7 +15,7 @@ from simbyz.gossip.graphs.mixing import Mixing, checked, metropolis, uniform
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """Who hears whom, and who lies.
+    """Network: a graph of nodes, some of them Byzantine, and the weights at each.
 
     graph: of all nodes. byzantine: numbers of the Byzantine ones. f: Byzantine neighbours that a
     node's rule is told to tolerate: of every node, or a list of n; None: as many as the node that
