@@ -19,6 +19,7 @@ All but `sandwich` send equal rows; `factor` may be traced.
 """
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Literal
 
 import jax
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import asks_for, signature_of_all
+from simbyz._arrays.calling import asked, signature_of_all
 from simbyz._arrays.checks import flag, require_callable
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import unit_where_unusual
@@ -237,13 +238,18 @@ def searched(
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 
+    by_name = [one for one in signature(attack).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    options = [one for one in by_name if one.name not in (*TOLD, "factor")]
+
     def adapted(
         key: jax.Array, honest: jax.Array, num_byzantine: int, **told: jax.Array
     ) -> jax.Array:
         target, neighbours, weights = told["target"], told["neighbours"], told["weights"]
         of_neighbours, _ = _split(weights, num_byzantine)
         goal = target + full_product(of_neighbours, neighbours - target[None])
-        asked_for = {name: value for name, value in told.items() if asks_for(attack, name)}
+        asked_for = asked(attack, told) | {
+            one.name: told[one.name] for one in options if one.name in told
+        }
         result: Callable[..., jax.Array] = told["result"]  # type: ignore[assignment]
 
         def rows(factor: jax.Array) -> jax.Array:
@@ -274,10 +280,9 @@ def searched(
 
         return rows(search(worth, evaluations, target.dtype).factor)
 
-    asking = (attack, _needs)
-    vars(adapted)["__signature__"] = signature_of_all(
-        asking, ("key", "honest", "num_byzantine"), TOLD
-    )
+    asking = signature_of_all((attack, _needs), ("key", "honest", "num_byzantine"), TOLD)
+    parameters = [*asking.parameters.values(), *options]
+    vars(adapted)["__signature__"] = asking.replace(parameters=parameters)
     adapted.__name__ = f"searched_{getattr(attack, '__name__', 'attack')}"
     return adapted
 

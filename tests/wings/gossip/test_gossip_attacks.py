@@ -1,6 +1,7 @@
 """Attacks that know the graph against loops, through the step that tells them what they ask for."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -256,3 +257,24 @@ def test_attacks_with_a_memory_have_one_for_each_node():
 def test_what_does_not_go_together_is_refused(make, line):
     with pytest.raises(ValueError, match=line):
         make(quadratic(jax.random.key(0), H, D).task)
+
+
+def test_what_is_searched_takes_options_of_its_own() -> None:
+    """Those that it needs, and those that have a default."""
+
+    def pushed(key, honest, num_byzantine, *, target, where, factor, push=1.0):
+        row = target.at[where].add(factor * push)
+        return jnp.broadcast_to(row, (num_byzantine, *row.shape))
+
+    attack = gossip_attacks.searched(pushed, evaluations=4)
+    assert {"where", "push"} < set(inspect.signature(attack).parameters)
+    known = {
+        "target": jnp.zeros(3),
+        "neighbours": jnp.ones((2, 3)),
+        "weights": jnp.array([0.4, 0.2, 0.2, 0.2]),
+        "result": lambda rows: rows[0],
+    }
+    send = functools.partial(attack, jax.random.key(0), jnp.ones((2, 3)), 1, **known)
+    once, thrice = send(where=2), send(where=2, push=3.0)
+    assert float(once[0, 2]) > 0 and once[0, :2].tolist() == [0, 0]
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-6)
