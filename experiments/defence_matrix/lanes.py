@@ -116,6 +116,7 @@ def searched(rule: Rule, evaluations: int) -> Attack:
         found = attacks.adaptive(line, functools.partial(rule, **known), evaluations=evaluations)
         return found(key, honest, num_byzantine)
 
-    signature = signature_of_all([rule], ("key", "honest", "num_byzantine"), OF_ROOT)
+    names = (*OF_ROOT, "empire", "little")
+    signature = signature_of_all([rule, attack], ("key", "honest", "num_byzantine"), names)
     vars(attack).update(__signature__=signature)  # who searches through it knows what it is given
     return attack

@@ -117,6 +117,8 @@ def check(
     """
     if not isinstance(columns, Mapping):
         raise TypeError(f"columns must be a dict of functions by name, got {columns!r}")
+    if taken := sorted(set(columns) & set(Metrics._fields)):
+        raise ValueError(f"columns have names of their own, got {taken}, which every run has")
     for name, column in columns.items():
         if not isinstance(name, str):  # which no file of a run could hold
             raise TypeError(f"columns must have texts for names, got {name!r}")
@@ -137,8 +139,6 @@ def check(
             )
         known = OF_TEST_SET if judges(column) else (told or (*Seen._fields, *TOLD))
         require_known(f"column {name!r}", column, known)
-    if taken := sorted(set(columns) & set(Metrics._fields)):
-        raise ValueError(f"columns have names of their own, got {taken}, which every run has")
 
 
 def judged(
