@@ -6,10 +6,6 @@ them by name.
 that draw random numbers; the others do not use it. `num_byzantine` is the number of attackers
 present, an int that is not negative, or ValueError; it need not be the f that a rule tolerates.
 
-All send equal rows where nothing else is said. A `factor`, `scale` or the like is one number, and
-may be traced. With `known` the attackers see the first `known` honest rows alone. `own`, like
-honest with num_byzantine rows, is what the attackers would have sent, were they honest.
-
 `adaptive`, `gradient_ascent` and `sensitivity_curve` make such a function for one aggregation rule.
 Attacks with a memory (`mimicking`, `relocating`, `intermittent`, `free_riding`, `poisoned_fl`,
 `xfed`, `neurotoxin`) are made for the simulator, and so is what `forging` makes of any attack: one

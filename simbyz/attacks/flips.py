@@ -26,6 +26,11 @@ def sign_flipping(
 ) -> Byzantine:
     """-scale · mean, or -scale · (one's own vector).
 
+    Args:
+      scale: may be traced.
+      own: like honest, with num_byzantine rows: what the attackers would have sent, were they
+        honest. None: the honest mean.
+
     Raises:
       ValueError: own of another shape.
 
@@ -40,6 +45,9 @@ def sign_flipping(
 
 def scaled_sign_flipping(key: jax.Array, honest: Honest, num_byzantine: int) -> Byzantine:
     """-(h / num_byzantine) · mean: the plain average of all n rows becomes zero.
+
+    Returns:
+      Equal rows.
 
     Reference: Farhadkhani et al., Robust collaborative learning with linear gradient overhead, ICML
       2023 (its program).
@@ -61,7 +69,10 @@ def full_gradient_negation(
     The average of all rows becomes h/n - num_byzantine times the honest mean.
 
     Args:
-      scale: in place of n.
+      scale: in place of n; may be traced.
+
+    Returns:
+      Equal rows.
 
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017: the omniscient
       attack, a large multiple of the opposite of the gradient.
@@ -86,6 +97,8 @@ def bit_flipping(
 
     Args:
       bits: of a number in float32, 1 the least significant, 32 the sign. (32,): the sign alone.
+      own: like honest, with num_byzantine rows: what the attackers would have sent, were they
+        honest. None: the honest mean.
 
     Returns:
       (num_byzantine, d), or the pytree of it. With the default bits, what is between 1 and 2 grows

@@ -25,6 +25,9 @@ def mimic(key: jax.Array, honest: Honest, num_byzantine: int, *, worker: int = 0
     Args:
       worker: the row copied, from 0.
 
+    Returns:
+      Equal rows.
+
     Raises:
       ValueError: no such row.
 

@@ -41,6 +41,9 @@ def gaussian(
 ) -> Byzantine:
     """mean + scale · (a standard normal draw), coordinate by coordinate, each row its own.
 
+    Args:
+      mean, scale: may be traced.
+
     Reference: Blanchard et al., Machine learning with adversaries, NeurIPS 2017.
     Convention: scale is 1 as in ByzFL, where all rows are equal; Krum's paper takes 200.
     """
@@ -55,6 +58,9 @@ def random(
     key: jax.Array, honest: Honest, num_byzantine: int, *, scale: float | jax.Array = 1.0
 ) -> Byzantine:
     """Uniform draws from -scale to scale, coordinate by coordinate, each row its own.
+
+    Args:
+      scale: may be traced.
 
     Convention: FedML's random mode.
     """

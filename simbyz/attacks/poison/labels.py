@@ -7,8 +7,6 @@ applies it to the Byzantine workers' own batches:
     relabel = functools.partial(label_flipping, num_classes=10)
     make_simulator(config, task, rule, attack=None, relabel=relabel)
 
-Labels are integers from 0 to num_classes - 1, num_classes an int.
-
 Their gradients are computed in the same `vmap` as the honest ones, and are clipped and gather
 momentum like them.
 """
@@ -21,8 +19,11 @@ from simbyz._arrays.checks import integer
 
 
 def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
-    """num_classes - 1 - y: the order of the classes reversed. Of an odd number the class in the
-    middle keeps its label.
+    """num_classes - 1 - y: the order of the classes reversed.
+
+    Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int. If it is odd, the class in the middle keeps its label.
 
     Raises:
       TypeError: num_classes or the labels are not integers.
@@ -37,6 +38,10 @@ def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
 def label_shifting(labels: jax.Array, num_classes: int) -> jax.Array:
     """y + 1, the last class becoming the first: no class keeps its label.
 
+    Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int.
+
     Raises:
       TypeError, ValueError: as `label_flipping`.
     """
@@ -49,6 +54,8 @@ def targeted_label_flipping(
     """Examples of one class labelled as another; all others keep their label.
 
     Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int.
       source, target: the two classes.
 
     Raises:
@@ -70,6 +77,8 @@ def dynamic_label_flipping(labels: jax.Array, num_classes: int, *, logits: jax.A
     """The class that the model, as it stands, thinks least likely: another one as it learns.
 
     Args:
+      labels: integers from 0 to num_classes - 1.
+      num_classes: an int.
       logits: (..., at least num_classes) of the examples; the simulator gives them.
 
     Returns:

@@ -27,7 +27,7 @@ def anti_cge(key: jax.Array, honest: Honest, num_byzantine: int, *, f: int) -> B
       f: the Byzantine rows that CGE is told to tolerate.
 
     Returns:
-      NaN with more attackers than f: one of them is kept anyhow.
+      Equal rows. NaN with more attackers than f: one of them is kept anyhow.
 
     Raises:
       ValueError: f < 0, or h <= f.
@@ -62,6 +62,9 @@ def byz_mean(
 
     ⌊num_byzantine / 2⌋ attackers, k say, send b = mean + factor · deviation (`a_little_is_enough`),
     the others ((n - k) b - Σ honest) / (num_byzantine - k).
+
+    Args:
+      factor: may be traced.
 
     Returns:
       (num_byzantine, d), or the pytree of it: the k rows first. A single attacker sends one of the
@@ -109,8 +112,11 @@ def relocated_orthogonal_perturbation(
     Args:
       momentum: (d,), or the pytree of it: what the server clips around, such as the last aggregate.
         None: the honest mean stands for it.
-      angle: in degrees.
-      size: z_max(n, num_byzantine) if None.
+      location, mixing, angle (in degrees), size: may be traced. size: z_max(n, num_byzantine) if
+        None.
+
+    Returns:
+      Equal rows.
 
     Raises:
       ValueError: momentum of another shape, or num_byzantine beyond what `z_max` takes.

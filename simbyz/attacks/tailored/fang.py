@@ -43,10 +43,11 @@ def fang_krum(
       f: the Byzantine rows that Krum is told to tolerate.
       neighbours: distances in a row's score; n - f - 2 if None.
       squared: whether the distances are squared, as in `krum`.
-      known: the attackers take these rows for all.
+      known: the attackers see the first `known` honest rows alone, and take them for all; all if
+        None.
 
     Returns:
-      Where Krum picks none of the sizes, the smallest of them.
+      Equal rows. Where Krum picks none of the sizes, the smallest of them.
 
     Raises:
       ValueError: n - f - 2 or neighbours below 1 or too large, or n < 2f + 2.
@@ -121,7 +122,9 @@ def fang_trimmed_mean(
     mean of what is seen, on the same side.
 
     Args:
-      base: the paper's b, above 1. Not used with partial knowledge.
+      base: the paper's b, above 1; may be traced. Not used with partial knowledge.
+      known: the attackers see the first `known` honest rows alone; all, and the exact extremes, if
+        None.
 
     Returns:
       Rows of different draws.

@@ -1,9 +1,4 @@
-"""Part of a data set, chosen so that its classes are of unequal size, shared among workers.
-
-The key decides which examples stay, and how they are shared: by `share`, a partition with its
-options bound. Each example comes into at most one row; as many are kept as the profile allows, of
-each class at least one. Classes are in the order of their labels (N,), ints.
-"""
+"""Part of a data set, chosen so that its classes are of unequal size, shared among workers."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +18,15 @@ def long_tail(
     """Classes thinned out to sizes that fall geometrically, ∝ ρ^(-c / (C - 1)), then shared.
 
     Args:
-      ratio: ρ, the size of the largest class, c = 0, over that of the smallest, C - 1.
+      key: decides which examples stay, and how they are shared.
+      labels: (N,) ints; the smallest label is class c = 0, the largest one C - 1.
+      n: workers.
+      ratio: ρ, the size of the largest class over that of the smallest.
+      share: how the examples kept are shared: a partition with its options bound.
+
+    Returns:
+      Each example in at most one row. As many are kept as the profile allows, of each class at
+      least one.
 
     Raises:
       TypeError: as `iid`.
@@ -50,8 +53,16 @@ def class_imbalance(
     """The last ⌊μC⌋ of C classes thinned out to 1/ρ of the size of the others, then shared.
 
     Args:
+      key: decides which examples stay, and how they are shared.
+      labels: (N,) ints; classes are in the order of their labels.
+      n: workers.
       ratio: ρ, the size of a large class over that of a small one.
       minority: μ, the share of the small classes, below 1.
+      share: how the examples kept are shared: a partition with its options bound.
+
+    Returns:
+      Each example in at most one row. As many are kept as the profile allows, of each class at
+      least one.
 
     Raises:
       TypeError: as `iid`.

@@ -2,9 +2,6 @@
 
 A partition is made once, before anything is compiled: its shape depends on the values of the
 labels. It is computed in NumPy from the key alone, so that it is the same on every device.
-
-The arguments of all that draw: a key that decides everything that is random, labels (N,) ints, n
-workers. Each example comes into exactly one row.
 """
 
 import bisect
@@ -39,7 +36,15 @@ def require_partition(partition: Any) -> None:
 
 
 def iid(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
-    """Every example to one worker at random, whatever its label; sizes differ by at most one.
+    """Every example to one worker at random; sizes differ by at most one.
+
+    Args:
+      key: decides everything that is random.
+      labels: (N,) ints; only their number counts.
+      n: workers.
+
+    Returns:
+      Each example in exactly one row.
 
     Raises:
       TypeError: key or labels are traced, or of the wrong type.
@@ -76,8 +81,13 @@ def by_owner(owners: np.ndarray) -> Partition:
 def extreme(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
     """Sorted by label, then cut into n runs whose sizes differ by at most one.
 
+    Args:
+      key: decides the order within a label.
+      labels: (N,) ints.
+      n: workers.
+
     Returns:
-      How many of which class a worker gets is determined; the key decides the order within a label.
+      Each example in exactly one row. How many of which class a worker gets is determined.
 
     Raises:
       TypeError, ValueError: as `iid`.
@@ -91,10 +101,14 @@ def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float
     """⌊γN⌋ examples drawn at random are shared as in `iid`, the rest as in `extreme`.
 
     Args:
+      key: decides which examples are shared at random, and how.
+      labels: (N,) ints.
+      n: workers.
       gamma: similarity, from 0 (extreme) to 1 (iid).
 
     Returns:
-      Rows in which those shared at random come first. Sizes differ by at most one.
+      Each example in exactly one row, in which those shared at random come first. Sizes differ by
+      at most one.
 
     Raises:
       TypeError: as `iid`.
@@ -125,8 +139,14 @@ def dirichlet(
     of the largest: no draw is thrown away, and one that gives everybody enough is left as it is.
 
     Args:
+      key: decides everything that is random.
+      labels: (N,) ints.
+      n: workers.
       alpha: concentration: near 0 a class is one worker's, towards infinity all get equal shares.
       minimum: the least number of examples of a worker, at least 1.
+
+    Returns:
+      Each example in exactly one row.
 
     Raises:
       TypeError: as `iid`.
@@ -168,7 +188,13 @@ def label_shards(key: jax.Array, labels: np.ndarray, n: int, *, k: int = 2) -> P
     """Sorted by label, cut into n·k shards of one size, of which each worker gets k at random.
 
     Args:
-      k: shards a worker; they differ by at most one example.
+      key: decides the order within a label and who gets which shards.
+      labels: (N,) ints.
+      n: workers.
+      k: shards a worker.
+
+    Returns:
+      Each example in exactly one row; shards differ by at most one example.
 
     Raises:
       TypeError: as `iid`.
