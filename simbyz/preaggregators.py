@@ -193,7 +193,8 @@ def mean_of_buckets(stack: jax.Array, order: jax.Array, bucket_size: int) -> jax
 
     n = len(stack)
     full = n - n % bucket_size
-    # One after the other: written out, they take twice as long on a CPU, and five times to compile.
+    # One after the other: written out, they take up to five times as long on a CPU where runs are
+    # side by side, and two to five times to compile.
     at_once = None if jax.default_backend() == "cpu" else n // bucket_size
     whole = jax.lax.map(mean_of, order[:full].reshape(-1, bucket_size), batch_size=at_once)
     return whole if full == n else jnp.concatenate([whole, mean_of(order[full:])[None]])

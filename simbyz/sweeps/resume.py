@@ -141,10 +141,8 @@ def digest_of_simulator(
     """
     key, step, look_ahead = jax.random.key(0), np.int32(0), np.bool_(True)
     numbers = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), dtype), hyperparameters)
-    initialise, advance = (
-        jax.jit(simulator.initialise),
-        jax.jit(simulator.advance, static_argnums=5),
-    )
+    initialise = jax.jit(simulator.initialise)
+    advance = jax.jit(simulator.advance, static_argnums=5)
     state, arrays = jax.eval_shape(initialise, key), jax.eval_shape(lambda: data)
     programs = [
         initialise.lower(key),

@@ -272,6 +272,11 @@ CALLS = {
         TypeError,
         "ints, got float",
     ),
+    "a share": (
+        lambda: partition.long_tail(KEY, LABELS, 2, ratio=2, share="iid"),
+        TypeError,
+        "share must be a function",
+    ),
     # theory and results
     "a bound that is not": (lambda: theory.krum_bound(5, 2), ValueError, r"2f \+ 3, got n=5, f=2"),
     "no seed": (lambda: records.run_path("r", "a", {}), ValueError, "has no seed"),

@@ -12,7 +12,6 @@ from simbyz import aggregators, attacks
 from simbyz.data import Dataset, partition
 from simbyz.preaggregators import clipping
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
-from simbyz.simulator.weighting import by_counts
 from simbyz.simulator.workers import Sender, average, by_chance, clip, when_present
 from simbyz.sweeps import Lane, sweep
 from simbyz.tasks import Conv, Dense, WideResNet, classification, quadratic
@@ -354,11 +353,7 @@ CALLS = {
     "a name": (lambda: learnt(data="digits"), TypeError, r"such as load\('digits'\), got 'digits'"),
     "a small head": (lambda: learnt(Dense(num_classes=1)), ValueError, "at least the data set's 2"),
     "a class": (lambda: learnt(Dense), TypeError, r"a class: give Dense\(...\)"),
-    "nnx": (
-        lambda: learnt(nnx.Dropout(0.1)),
-        TypeError,
-        "linen module.* got a f",
-    ),
+    "nnx": (lambda: learnt(nnx.Dropout(0.1)), TypeError, "linen module.* got a f"),
     "a function": (lambda: learnt(lambda x: x), TypeError, "got the function <lambda>"),
     "other inputs": (
         lambda: learnt(Conv(), dataset(FLOATS, scale=1.0)),
@@ -381,11 +376,6 @@ CALLS = {
     "draws": (lambda: learnt(replacement=1), TypeError, "replacement must be True or False"),
     "a dtype": (lambda: learnt(dtype=jnp.int8), TypeError, "dtype must be floating point"),
     "a partition": (lambda: learnt(partition=[[0], [1]]), TypeError, "simbyz.data.partition.iid"),
-    "a share": (
-        lambda: partition.long_tail(KEY, LABELS, 2, ratio=2, share="iid"),
-        TypeError,
-        "share must be a function",
-    ),
     "example -1": (
         lambda: learnt(partition=partition.Partition(np.array([[0, -1]]), np.array([2]))),
         ValueError,
@@ -397,15 +387,6 @@ CALLS = {
         "among at least one worker, got none",
     ),
     "workers": (lambda: quadratic(KEY, 5.5, 3), TypeError, "workers must be an int, got 5.5"),
-    # weights
-    "an infinite claim": (
-        lambda: by_counts([1], claimed=np.inf),
-        ValueError,
-        "finite.*given a cap",
-    ),
-    "tiny counts": (lambda: by_counts([1e-50]), ValueError, "one of them positive"),
-    "huge counts": (lambda: by_counts([1e300]), ValueError, "finite numbers"),
-    "a tiny cap": (lambda: by_counts([1], cap=1e-50), ValueError, "cap must be positive or None"),
 }
 
 

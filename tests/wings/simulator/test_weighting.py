@@ -199,6 +199,11 @@ def test_refused_weights(case):
         (dict(counts=[1, 2], claimed=-1), "claimed must be a number from 0 on"),
         (dict(counts=[1, 2], claimed=np.nan), "claimed must be a number from 0 on"),
         (dict(counts=[1, 2], cap=0), "cap must be positive or None, got 0"),
+        (dict(counts=[1], claimed=np.inf), "finite.*given a cap"),
+        # what float32 holds as 0 or as infinite
+        (dict(counts=[1e-50]), "one of them positive"),
+        (dict(counts=[1e300]), "finite numbers"),
+        (dict(counts=[1], cap=1e-50), "cap must be positive or None"),
     ],
 )
 def test_refused_counts(arguments, message):
