@@ -30,6 +30,7 @@ from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks, sum_o
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
+    fits_network,
     sorted_by_columns,
     sorted_rows,
 )
@@ -116,7 +117,8 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network; ranks by bisection above 128 rows.
+    Cost: one sorting network; ranks by bisection above 128 rows, and from 116 on unless f is small
+      or nearly n / 2.
     Reference: Yin et al., Byzantine-robust distributed learning, ICML 2018.
     Convention: some implementations are told a share β of the rows to cut at each end, instead of
       their number f = β n.
@@ -126,11 +128,7 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
     require("trimmed_mean", n, f, 2, 1)
 
     def rule(stack: jax.Array) -> jax.Array:
-        if n > MAX_NETWORK_ROWS:
-            stack = nan_as_inf(stack)
-            return mean_of_ranks(stack, f, n - f - 1).astype(stack.dtype)
-        rows = sorted_rows(stack, range(f, n - f), [range(f, n - f)])
-        return sure_mean_rows(rows[f : n - f])
+        return _mean_without_ends(stack, f).astype(stack.dtype)
 
     def weights() -> jax.Array:
         rows = sorted_rows(stack, [f, n - f - 1])
@@ -142,6 +140,16 @@ def _trimmed_mean(updates: Updates, f: int) -> Halves:
 trimmed_mean, trimmed_mean_selection = halves(_trimmed_mean)
 
 
+def _mean_without_ends(stack: jax.Array, f: int) -> jax.Array:
+    """The trimmed mean (d,), in at least float32."""
+    n = len(stack)
+    middle = range(f, n - f)
+    if not fits_network(n, middle, [middle]):
+        return mean_of_ranks(nan_as_inf(stack), f, n - f - 1)
+    rows = sorted_rows(stack, middle, [middle])
+    return sure_mean_rows([wide(row) for row in rows[f : n - f]])
+
+
 def _phocas(updates: Updates, f: int) -> Halves:
     """Coordinate-wise mean of the n - f values closest to the trimmed mean.
 
@@ -150,8 +158,8 @@ def _phocas(updates: Updates, f: int) -> Halves:
     Raises:
       ValueError: n < 2f + 1.
 
-    Cost: one sorting network and f comparisons a coordinate; above 128 rows some 100 passes over
-      pieces of the stack that stay in the cache.
+    Cost: one sorting network and f comparisons a coordinate; above 128 rows, and from 98 on if f
+      is large, some 100 passes over pieces of the stack that stay in the cache.
     Reference: Xie et al., Phocas: dimensional Byzantine-resilient SGD, 2018.
     Convention: of two values equally far on both sides, the smaller one is kept.
     """
@@ -166,7 +174,7 @@ def _phocas(updates: Updates, f: int) -> Halves:
         return jnp.mean(jnp.stack(trimmed), axis=0) if many else mean_rows(trimmed)
 
     def center_of_many(stack: jax.Array) -> jax.Array:
-        return mean_of_ranks(stack, f, n - f - 1)
+        return _mean_without_ends(stack, f)
 
     return _closest_to(center, center_of_many, stack, n - f, [range(f, n - f)], unravel)
 
@@ -277,7 +285,7 @@ def _closest_to(
         return [wide(row) for row in rows]
 
     def rule(stack: jax.Array) -> jax.Array:
-        if len(stack) > MAX_NETWORK_ROWS:
+        if not fits_network(len(stack), range(len(stack)), sets):
             stack = nan_as_inf(stack)
             return mean_of_nearest(stack, center_of_many(stack), count).astype(dtype)
         rows = to_wide(sorted_rows(stack, sets=sets))
@@ -320,8 +328,9 @@ def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: i
     return sure_mean_rows(kept)
 
 
-# Coordinates of a piece.
-PIECE = 512
+# Coordinates of a piece. Not a power of two: a column of rows 512 values apart falls on few of the
+# first-level cache's sets, and pushes itself out.
+PIECE = 480
 
 
 def by_pieces(rule: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
@@ -339,16 +348,13 @@ def by_pieces(rule: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], j
         if few or in_mesh() or jax.default_backend() != "cpu":
             return rule(stack)
 
-        # The digits of many rows are read 32 times: of so few, they stay in the first-level cache.
-        size = PIECE if n <= MAX_NETWORK_ROWS else PIECE // 4
-
         def turn(turn: jax.Array, row: jax.Array) -> jax.Array:
             # The last piece is moved back to stay inside: it repeats a part of the one before.
-            start = jnp.minimum(turn * size, d - size)
-            piece = rule(jax.lax.dynamic_slice_in_dim(stack, start, size, axis=1))
+            start = jnp.minimum(turn * PIECE, d - PIECE)
+            piece = rule(jax.lax.dynamic_slice_in_dim(stack, start, PIECE, axis=1))
             return jax.lax.dynamic_update_slice_in_dim(row, piece, start, axis=0)
 
         empty = first_carry(jnp.zeros(d, stack.dtype), stack)
-        return jax.lax.fori_loop(0, -(-d // size), turn, empty)
+        return jax.lax.fori_loop(0, -(-d // PIECE), turn, empty)
 
     return whole

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
+from simbyz._arrays.chunks import kept
 from simbyz._arrays.geometry import full_product, gram
 from simbyz._arrays.scales import unit, unit_of, unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
-from simbyz.attacks.rows import factors, kept, marked, repeat, seen
+from simbyz.attacks.rows import factors, marked, repeat, seen
 
 Direction = Literal["unit", "sign", "deviation"]
 

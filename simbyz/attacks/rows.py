@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.calling import name_of
 from simbyz._arrays.checks import at_least, integer, one_number
-from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.chunks import copies
 from simbyz._arrays.stacking import PyTree, row_like
 
 
@@ -27,19 +27,7 @@ def repeat(row: jax.Array, num_byzantine: int) -> jax.Array:
     num_byzantine = count(num_byzantine)
     if num_byzantine < 2:
         return jnp.broadcast_to(row, (num_byzantine, *row.shape))
-
-    # Copied in a loop: XLA:CPU fuses a broadcast with what makes the row, and makes each row anew,
-    # which takes 12 times as long for 12 rows.
-    def copy(number: jax.Array, rows: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_update_slice(rows, row[None], (number, 0))
-
-    rows = first_carry(jnp.zeros((num_byzantine, *row.shape), row.dtype), row)
-    return jax.lax.fori_loop(0, num_byzantine, copy, rows)
-
-
-def kept(row: jax.Array) -> jax.Array:
-    """The same row (d,), as an array in memory, to be subtracted from many rows: see `repeat`."""
-    return repeat(row, 2)[0]
+    return copies(row, num_byzantine)
 
 
 def seen(stack: jax.Array, known: int | None) -> jax.Array:

@@ -61,7 +61,7 @@ def _measure_one(
     square = jax.random.normal(key, (floor.side(), floor.side()))
     function, arguments = gradients(some, steps, workers_at_once(cell))
     calls = {
-        "product": compiled(floor.square_product, square)[0],
+        "product": floor.in_a_row(compiled(floor.square_product, square)[0]),
         "one pass over the n × d stack": compiled_lanes(floor.one_pass, stacks)[0],
         "gradients": compiled(function, *arguments)[0],
         "their images": compiled(gathering(images), *arguments[2:4])[0],

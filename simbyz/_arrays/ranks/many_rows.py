@@ -8,16 +8,16 @@ the stack that stays in the cache.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.chunks import first_carry
+from simbyz._arrays.chunks import first_carry, kept
 from simbyz._arrays.scales import hidden_part
 
 # Rows that one compiled expression adds up.
-BLOCK = 64
+BLOCK = 24
 # Bits decided together: XLA:CPU compares twice as many of 16 bits at once as of 32.
 DIGIT = 16
 
@@ -26,21 +26,23 @@ def sum_of(function: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.
     """Σ function(x_i) of the rows of an (n, d) stack, row by row in blocks: XLA:CPU takes 10 times
     as long to sum over a leading axis, and long to compile an expression of hundreds of rows.
     """
-    n = len(stack)
+    n, take = len(stack), functools.partial(jax.lax.dynamic_index_in_dim, keepdims=False)
+    blocks, rest = divmod(n, BLOCK)
 
-    def added(total: jax.Array, rows: jax.Array) -> jax.Array:
+    def added(total: jax.Array, rows: Iterable[jax.Array]) -> jax.Array:
         for row in rows:
             total = total + function(row)
         return total
 
     def turn(number: jax.Array, total: jax.Array) -> jax.Array:
-        return added(total, jax.lax.dynamic_slice_in_dim(stack, number * BLOCK, BLOCK))
+        # One by one: a block of them would be copied before it is read.
+        first = rest + number * BLOCK
+        return added(total, [take(stack, first + place) for place in range(BLOCK)])
 
     kind = jax.eval_shape(function, stack[0])
-    total = first_carry(jnp.zeros(kind.shape, kind.dtype), stack)
-    if n >= BLOCK:  # a slice that is not there can't be written down either
-        total = jax.lax.fori_loop(0, n // BLOCK, turn, total)
-    return added(total, stack[n - n % BLOCK :])
+    total = added(first_carry(jnp.zeros(kind.shape, kind.dtype), stack), stack[:rest])
+    # The loop comes last: an expression would be computed anew by each of those that read the sum.
+    return jax.lax.fori_loop(0, blocks, turn, total) if blocks else total
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -93,7 +95,7 @@ def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Arra
     each on one side counts with the same share. NaN where one of them is infinitely far.
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    center = jax.lax.stop_gradient(center).astype(dtype)
+    center = kept(jax.lax.stop_gradient(center).astype(dtype))
 
     def distance(row: jax.Array) -> jax.Array:
         return jnp.abs(jax.lax.stop_gradient(row).astype(dtype) - center)
@@ -118,13 +120,13 @@ def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Arra
         return (distance(row) == farthest) & (row > center)
 
     missing, at_low, at_high = count - number(nearer), number(below), number(above)
-    kept_low = jnp.minimum(missing, at_low)
+    some_low = jnp.minimum(missing, at_low)
     whole = total(nearer)
-    for chosen, kept, there in (
-        (below, kept_low, at_low),
-        (above, missing - kept_low, at_high),
+    for chosen, some, there in (
+        (below, some_low, at_low),
+        (above, missing - some_low, at_high),
     ):
-        whole = whole + total(chosen) * (kept / jnp.maximum(there, 1)).astype(dtype)
+        whole = whole + total(chosen) * (some / jnp.maximum(there, 1)).astype(dtype)
     return jnp.where(jnp.isfinite(farthest), whole / count, jnp.nan)
 
 

@@ -23,6 +23,9 @@ from simbyz._arrays.scales import nan_as_inf
 # Beyond this many rows the unrolled program takes too long to compile (about 1,500 comparators at
 # 128).
 MAX_NETWORK_ROWS = 128
+# Nor is a network with more outputs of use on a CPU: a comparator is three instructions, LLVM draws
+# no more than some 3,000 of a function into the loop that calls it, and then has no vectors there.
+MAX_OUTPUTS = 2090
 # Up to here ranks that are only summed are sorted all the same: that costs little, and the sums of
 # the recorded runs keep their order, hence their bits. Beyond, LLVM gives up vectorising a long
 # network, which then takes 5 times as long.
@@ -88,6 +91,13 @@ def needed_outputs(
             kept.append((i, j, low is not None, high is not None))
             needed[i], needed[j] = i, j
     return kept[::-1]
+
+
+def fits_network(n: int, ranks: Iterable[int], sets: Iterable[Iterable[int]] = ()) -> bool:
+    """Whether to sort n rows, as far as `sorted_rows` is told to, by a network."""
+    if n <= MAX_ORDERED_ROWS or n > MAX_NETWORK_ROWS or jax.default_backend() != "cpu":
+        return n <= MAX_NETWORK_ROWS
+    return sum(low + high for *_, low, high in needed_outputs(n, ranks, sets)) <= MAX_OUTPUTS
 
 
 def sorted_by_columns(stack: jax.Array) -> list[jax.Array]:

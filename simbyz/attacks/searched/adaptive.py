@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, require_rule, signature_of_all
 from simbyz._arrays.checks import flag
+from simbyz._arrays.chunks import kept
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
-from simbyz.attacks.rows import aggregate_of, count, kept
+from simbyz.attacks.rows import aggregate_of, count
 from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
 from simbyz.attacks.searched.span import in_span
 

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import integer, random_key
+from simbyz._arrays.chunks import kept
 from simbyz._arrays.geometry import distances_between, full_product
 from simbyz._arrays.scales import unit_of_rows, wide
 from simbyz._arrays.stacking import Byzantine, Honest, ravel
 from simbyz.attacks.fixed import mean_and_deviation, shifted
-from simbyz.attacks.rows import count, factors, kept, seen
+from simbyz.attacks.rows import count, factors, seen
 
 # The size is halved this often at most: by then it is a millionth of where it started.
 HALVINGS = 20

@@ -8,7 +8,7 @@ import pytest
 from simbyz._arrays.ranks.many_rows import BLOCK, mean_of_ranks, sum_of, values_of_ranks
 from tests.support.compiled import compiled, compiled_gradient
 
-N = 2 * BLOCK + 3
+N = 5 * BLOCK + 11
 
 
 def awkward(dtype) -> np.ndarray:

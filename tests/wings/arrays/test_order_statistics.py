@@ -11,6 +11,7 @@ from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
     comparators,
+    fits_network,
     needed_outputs,
     sorted_rows,
 )
@@ -57,6 +58,17 @@ def test_a_set_of_ranks_holds_its_values_in_any_order(n):
         np.testing.assert_array_equal(got[f : n - f].sum(0), expected[f : n - f].sum(0))
         assert len(alone) <= len(needed_outputs(n, middle))
     assert needed_outputs(n, range(n), [range(n)]) == []
+
+
+def test_a_network_that_is_too_long_for_vectors_is_not_used():
+    # On either side of 2,090 outputs.
+    def outputs(n, middle):
+        return sum(low + high for *_, low, high in needed_outputs(n, middle, [middle]))
+
+    for n, middle, fits in ((120, range(59, 61), True), (128, range(32, 96), False)):
+        assert fits_network(n, middle, [middle]) == fits == (outputs(n, middle) <= 2090)
+    assert fits_network(MAX_ORDERED_ROWS, range(MAX_ORDERED_ROWS))
+    assert not fits_network(MAX_NETWORK_ROWS + 1, [0])
 
 
 def test_sets_are_sorted_in_themselves_by_few_rows_and_not_by_many():

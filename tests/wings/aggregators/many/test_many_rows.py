@@ -30,6 +30,7 @@ RULES = [
     [
         (MAX_ORDERED_ROWS + 1, 11),
         (MAX_ORDERED_ROWS + 2, 3),
+        (MAX_NETWORK_ROWS, 11),
         (MAX_NETWORK_ROWS + 2, 11),
     ],
 )
