@@ -308,8 +308,8 @@ def _closest_to(
 
 
 def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: int) -> jax.Array:
-    """`trimmed_mean` (d,) of the rows (n, d) and as many copies of one more (d,), by the network of
-    the n rows alone.
+    """`trimmed_mean` (d,) of the rows (n, d) and as many copies of one more (d,), by a network of
+    the n rows alone where one is used.
 
     What is neither among the f smallest nor the f largest of the rows stays, wherever the copies
     land; as many values as there are copies stay besides, in the middle of the copies and the
@@ -318,8 +318,12 @@ def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: i
     n = len(stack)
     end = min(copies, f)
     low, middle, high = range(f - end, f), range(f, n - f), range(n - f, n - f + end)
+    ranks = [*low, *middle, *high]
+    if not fits_network(n, ranks, [middle]):
+        copied = jnp.broadcast_to(row, (copies, *row.shape))
+        return trimmed_mean(jnp.concatenate([stack, copied]), f)
     row = jnp.where(jnp.isnan(row), jnp.inf, row)
-    rows = sorted_rows(stack, [*low, *middle, *high], [middle])
+    rows = sorted_rows(stack, ranks, [middle])
     ends = [rows[rank] for rank in (*low, *high)]
     kept = [rows[rank] for rank in middle]
     for k in range(end, end + copies):

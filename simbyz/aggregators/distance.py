@@ -23,16 +23,20 @@ from simbyz._arrays.ranks.closest import (
     mean_of_window,
     shares_between,
 )
+from simbyz._arrays.ranks.many_rows import mean_of_nearest, sum_of
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
+    MAX_ORDERED_ROWS,
+    fits_network,
     sorted_by_columns,
     sorted_columns,
     sorted_rows,
 )
 from simbyz._arrays.redo import are_finite, repaired
-from simbyz._arrays.scales import wide
+from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
+from simbyz.aggregators.coordinate import by_pieces
 
 __all__ = [
     "bulyan",
@@ -151,11 +155,22 @@ def _bulyan(
     theta = len(chosen.members)
     middle, count = (theta - 1) // 2, theta - 2 * f
 
-    def aggregate() -> jax.Array:
-        rows = sorted_rows(of_rows(stack, chosen))
+    def of_few(rows: jax.Array | list[jax.Array]) -> jax.Array:
+        rows = sorted_rows(rows)
         # A vector may be no float though its rows are.
         finite = jnp.isfinite(rows[0]) & jnp.isfinite(rows[-1])
-        row = jnp.where(finite, mean_of_closest(rows, rows[middle], count), jnp.nan)
+        return jnp.where(finite, mean_of_closest(rows, rows[middle], count), jnp.nan)
+
+    def of_many(vectors: jax.Array) -> jax.Array:
+        vectors = nan_as_inf(vectors)
+        center = sorted_rows(vectors, [middle])[middle]
+        infinite = sum_of(lambda row: jnp.isinf(row).astype(jnp.int32), vectors)
+        return jnp.where(infinite == 0, mean_of_nearest(vectors, center, count), jnp.nan)
+
+    def aggregate() -> jax.Array:
+        vectors = of_rows(stack, chosen)
+        few = fits_network(theta, range(theta))
+        row = of_few(vectors) if few else by_pieces(of_many)(jnp.stack(list(vectors)))
         return repaired(
             row, lambda rows, chosen: in_part(lambda part: again(part, chosen), rows), stack, chosen
         )
@@ -207,7 +222,7 @@ def _bulyan_vectors(
         first = jnp.arange(n - 2 * f - 2)
         last = jnp.minimum(first + count, n - f - 2)
         members = (place[None, :] >= first[:, None]) & (place[None, :] < last[:, None])
-        if n <= MAX_NETWORK_ROWS and count == n - f - 2:
+        if n <= MAX_ORDERED_ROWS and count == n - f - 2:
             return _means_of_rests, _Chosen(order[:count], members)
         return _means_of_members, _Chosen(order, members)
     raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')

@@ -66,6 +66,19 @@ def test_pieces_have_the_derivatives_and_lanes_of_the_whole(name, options, monke
     assert np.any(found[0][1])
 
 
+# With a network, and, of 118 or 130 vectors, without.
+@pytest.mark.slower
+@pytest.mark.parametrize("variant", ["published", "released"])
+@pytest.mark.parametrize(("n", "f"), [(70, 5), (124, 3), (150, 10)])
+def test_bulyan_of_as_many_vectors(n, f, variant):
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(n, 30)).astype(np.float32)
+    rows[:f, :3] = np.array([np.nan, np.inf, -1e30], np.float32)
+    rule = quick_jit(lambda rows: aggregators.bulyan(rows, f, variant=variant))
+    expected = reference.bulyan(rows.astype(float), f, variant=variant)
+    np.testing.assert_allclose(rule(rows), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slower
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_nearest_values_of_which_many_are_equally_far(dtype):
