@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry, in_mesh, sum_over_chunks
 from simbyz._arrays.ranks.order_statistics import sorted_columns, sorted_rows
+from simbyz._arrays.ranks.pieces import by_pieces
 from simbyz._arrays.redo import redo_if
 from simbyz._arrays.scales import MOST, are_usual, nan_as_inf, unit_of_rows, wide
 
@@ -242,4 +243,4 @@ def _squares_around(center: jax.Array, stack: jax.Array, unit: jax.Array) -> jax
 def middle_row(stack: jax.Array) -> jax.Array:
     """The coordinate-wise lower median (d,) of an (n, d) stack, NaN counting as +inf."""
     middle = (len(stack) - 1) // 2
-    return sorted_rows(stack, [middle])[middle]
+    return by_pieces(lambda rows: sorted_rows(rows, [middle])[middle])(stack)

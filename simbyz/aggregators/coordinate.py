@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from simbyz._arrays import moments
 from simbyz._arrays.checks import not_negative, require
-from simbyz._arrays.chunks import first_carry, in_mesh
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import bearable, in_part, mean_rows, sure_mean_rows, weighted_mean
 from simbyz._arrays.ranks.closest import (
@@ -29,11 +28,11 @@ from simbyz._arrays.ranks.closest import (
 from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks, sum_of
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
-    MAX_ORDERED_ROWS,
     fits_network,
     sorted_by_columns,
     sorted_rows,
 )
+from simbyz._arrays.ranks.pieces import by_pieces
 from simbyz._arrays.redo import are_finite, repaired
 from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
@@ -330,35 +329,3 @@ def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: i
         value = row if k < copies else jnp.maximum(row, ends[k - copies])
         kept.append(jnp.minimum(ends[k], value) if k < 2 * end else value)
     return sure_mean_rows(kept)
-
-
-# Coordinates of a piece. Not a power of two: a column of rows 512 values apart falls on few of the
-# first-level cache's sets, and pushes itself out.
-PIECE = 480
-
-
-def by_pieces(rule: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """A rule of each coordinate alone, (n, d) -> (d,), applied to one piece of them after the other
-    where there are many rows and the device is a CPU.
-
-    The loop copies each piece into the cache first: above 64 rows, of which a network reads a few
-    values of all at a time, that mostly takes less time, up to 64 rows more (docs/speed-rules.md).
-    A sort needs memory for a piece alone.
-    """
-
-    def whole(stack: jax.Array) -> jax.Array:
-        n, d = stack.shape
-        few = n <= MAX_ORDERED_ROWS or d <= PIECE
-        if few or in_mesh() or jax.default_backend() != "cpu":
-            return rule(stack)
-
-        def turn(turn: jax.Array, row: jax.Array) -> jax.Array:
-            # The last piece is moved back to stay inside: it repeats a part of the one before.
-            start = jnp.minimum(turn * PIECE, d - PIECE)
-            piece = rule(jax.lax.dynamic_slice_in_dim(stack, start, PIECE, axis=1))
-            return jax.lax.dynamic_update_slice_in_dim(row, piece, start, axis=0)
-
-        empty = first_carry(jnp.zeros(d, stack.dtype), stack)
-        return jax.lax.fori_loop(0, -(-d // PIECE), turn, empty)
-
-    return whole

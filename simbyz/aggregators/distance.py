@@ -32,11 +32,11 @@ from simbyz._arrays.ranks.order_statistics import (
     sorted_columns,
     sorted_rows,
 )
+from simbyz._arrays.ranks.pieces import by_pieces
 from simbyz._arrays.redo import are_finite, repaired
 from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
-from simbyz.aggregators.coordinate import by_pieces
 
 __all__ = [
     "bulyan",

@@ -9,6 +9,7 @@ the stack that stays in the cache.
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,25 +23,31 @@ BLOCK = 24
 DIGIT = 16
 
 
-def sum_of(function: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.Array:
-    """Σ function(x_i) of the rows of an (n, d) stack, row by row in blocks: XLA:CPU takes 10 times
-    as long to sum over a leading axis, and long to compile an expression of hundreds of rows.
+def sum_of(function: Callable[..., jax.Array], *stacks: jax.Array) -> jax.Array:
+    """Σ function(x_i) of the rows of an (n, d) stack, or of two Σ function(x_i, y_i), one by one in
+    blocks: XLA:CPU takes 10 times as long to sum over a leading axis, and long to compile an
+    expression of hundreds of rows.
     """
-    n, take = len(stack), functools.partial(jax.lax.dynamic_index_in_dim, keepdims=False)
+    n, take = len(stacks[0]), functools.partial(jax.lax.dynamic_index_in_dim, keepdims=False)
     blocks, rest = divmod(n, BLOCK)
 
-    def added(total: jax.Array, rows: Iterable[jax.Array]) -> jax.Array:
-        for row in rows:
-            total = total + function(row)
+    def added(
+        total: jax.Array,
+        places: Iterable[int | jax.Array],
+        row_of: Callable[[jax.Array, Any], jax.Array],
+    ) -> jax.Array:
+        for place in places:
+            total = total + function(*(row_of(stack, place) for stack in stacks))
         return total
 
     def turn(number: jax.Array, total: jax.Array) -> jax.Array:
         # One by one: a block of them would be copied before it is read.
         first = rest + number * BLOCK
-        return added(total, [take(stack, first + place) for place in range(BLOCK)])
+        return added(total, [first + place for place in range(BLOCK)], take)
 
-    kind = jax.eval_shape(function, stack[0])
-    total = added(first_carry(jnp.zeros(kind.shape, kind.dtype), stack), stack[:rest])
+    kind = jax.eval_shape(function, *(stack[0] for stack in stacks))
+    total = first_carry(jnp.zeros(kind.shape, kind.dtype), stacks[0])
+    total = added(total, range(rest), lambda stack, place: stack[place])
     # The loop comes last: an expression would be computed anew by each of those that read the sum.
     return jax.lax.fori_loop(0, blocks, turn, total) if blocks else total
 

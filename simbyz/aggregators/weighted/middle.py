@@ -1,15 +1,18 @@
-"""The coordinate-wise lower weighted median, by sorting values together with their masses.
+"""The coordinate-wise lower weighted median: of few rows by sorting values together with their
+masses, of many by bisection.
 
 The middle value is the least one whose mass, with all below it, is at least the mass above it. Both
-are sums over the sorted masses from their own end, one after the other: k equal masses give the
-same sum from either end, so that equal masses halve exactly, whatever they are.
+are sums of masses one after the other, of few rows from their own end: k equal masses give the same
+sum from either end, so that equal masses halve exactly, whatever they are.
 """
 
 import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry
-from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, comparators
+from simbyz._arrays.ranks.many_rows import ordered_keys, sum_of, values_of_keys
+from simbyz._arrays.ranks.order_statistics import MAX_ORDERED_ROWS, comparators
+from simbyz._arrays.ranks.pieces import by_pieces
 from simbyz._arrays.scales import nan_as_inf
 
 
@@ -25,8 +28,9 @@ def weighted_middle_row(stack: jax.Array, masses: jax.Array) -> jax.Array:
       (d,), each coordinate one of the rows'; NaN where all masses are 0.
     """
     values = nan_as_inf(stack)
-    if len(stack) > MAX_NETWORK_ROWS:
-        return _by_sorting(values, masses)
+    # A comparator that moves masses, too, is longer: see `MAX_OUTPUTS`.
+    if len(stack) > MAX_ORDERED_ROWS:
+        return by_pieces(lambda values: _by_bisection(values, masses))(values)
     return _by_network(list(values), list(masses))
 
 
@@ -63,12 +67,17 @@ def _by_network(values: list[jax.Array], masses: list[jax.Array]) -> jax.Array:
     return middle
 
 
-def _by_sorting(values: jax.Array, masses: jax.Array) -> jax.Array:
-    each = jnp.broadcast_to(masses[:, None], values.shape)
-    values, each = jax.lax.sort((values, each), dimension=0, num_keys=1)
-    nothing = first_carry(jnp.zeros_like(each[0]), values)
-    _, above = jax.lax.scan(lambda sum, mass: (sum + mass, sum), nothing, each, reverse=True)
-    _, up_to = jax.lax.scan(lambda sum, mass: (sum + mass,) * 2, nothing, each)
-    reached = (up_to >= above) & (up_to > 0)
-    middle = jnp.take_along_axis(values, jnp.argmax(reached, axis=0)[None], axis=0)[0]
-    return jnp.where(reached[-1], middle, jnp.nan)
+def _by_bisection(values: jax.Array, masses: jax.Array) -> jax.Array:
+    """The largest value (d,) below which lies less mass than from it on, bit by bit."""
+    keys = ordered_keys(values)
+    least, bits = jnp.iinfo(keys.dtype).min, 8 * keys.dtype.itemsize
+
+    def turn(number: jax.Array, found: jax.Array) -> jax.Array:
+        candidate = found + (keys.dtype.type(1) << (bits - 1 - number).astype(keys.dtype))
+        below = sum_of(lambda row, mass: jnp.where(row < candidate, mass, 0), keys, masses)
+        beyond = sum_of(lambda row, mass: jnp.where(row < candidate, 0, mass), keys, masses)
+        return jnp.where((below < beyond) | (below == 0), candidate, found)
+
+    start = first_carry(jnp.full(keys.shape[1], least, keys.dtype), keys)
+    middle = values_of_keys(jax.lax.fori_loop(0, bits, turn, start), values.dtype)
+    return jnp.where(jnp.any(masses > 0), middle, jnp.nan)

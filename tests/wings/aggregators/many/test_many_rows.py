@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators
+from simbyz._arrays.ranks import pieces
 from simbyz._arrays.ranks.many_rows import mean_of_nearest
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
-from simbyz.aggregators import coordinate
 from tests.reference import rules as reference
 from tests.support.compiled import quick_jit
 
@@ -36,7 +36,7 @@ RULES = [
 )
 @pytest.mark.parametrize(("name", "options"), RULES)
 def test_against_loops(n, d, name, options, monkeypatch):
-    monkeypatch.setattr(coordinate, "PIECE", 4)
+    monkeypatch.setattr(pieces, "PIECE", 4)
     rng = np.random.default_rng(n)
     rows = rng.normal(size=(n, d)).astype(np.float32)
     f = n // 5
@@ -50,7 +50,7 @@ def test_against_loops(n, d, name, options, monkeypatch):
 @pytest.mark.parametrize(("name", "options"), RULES)
 def test_pieces_have_the_derivatives_and_lanes_of_the_whole(name, options, monkeypatch):
     # What compiles for half a minute at 65 rows is the same program at 9.
-    monkeypatch.setattr(coordinate, "MAX_ORDERED_ROWS", 8)
+    monkeypatch.setattr(pieces, "MAX_ORDERED_ROWS", 8)
     n, d = 9, 11
     stacks = np.random.default_rng(0).normal(size=(2, n, d)).astype(np.float32)
 
@@ -59,7 +59,7 @@ def test_pieces_have_the_derivatives_and_lanes_of_the_whole(name, options, monke
 
     found = []
     for piece in (d, 4):
-        monkeypatch.setattr(coordinate, "PIECE", piece)
+        monkeypatch.setattr(pieces, "PIECE", piece)
         found.append(jax.jit(jax.vmap(jax.value_and_grad(summed)))(stacks))
     for whole, in_pieces in zip(*found, strict=True):
         np.testing.assert_allclose(in_pieces, whole, rtol=1e-5, atol=1e-7)
