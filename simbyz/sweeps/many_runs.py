@@ -24,7 +24,7 @@ from simbyz.sweeps.lanes import copy_to, filled, gathered, over_lanes, quickly_c
 from simbyz.sweeps.resume import (
     Keeper,
     digest_of,
-    digest_of_simulator,
+    digests_of,
     joined,
     latest_accuracy,
     restored,
@@ -96,8 +96,8 @@ def sweep(
         goes on from a checkpoint begins with all the steps before it.
       checkpoints: where to keep what is not finished, and to go on from; a run that goes on from
         there has the same bits as one that was never interrupted. One of a run of the same name
-        with another seed, other hyperparameters or another simulator is not taken, and a warning
-        says so; data of the same shapes are not told apart. None: nowhere.
+        with another seed, other hyperparameters, another simulator or other data is not taken, and
+        a warning says so. None: nowhere.
       stop: asked after each chunk of steps.
 
     Yields:
@@ -138,8 +138,8 @@ def sweep(
         program = {"width": width, "steps": steps, "chunk": chunk, "look_ahead": look_ahead}
         numbers = [digest_of(lane.seed, lane.hyperparameters, dtype) for lane in lanes]
         any_lane = lanes[0].hyperparameters if lanes else None
-        simulated = functools.partial(digest_of_simulator, simulator, data, any_lane, dtype)
-        keeper = Keeper(checkpoints, names, numbers, devices, simulated, **program)
+        digests = functools.partial(digests_of, simulator, data, any_lane, dtype)
+        keeper = Keeper(checkpoints, names, numbers, devices, digests, **program)
     return _rounds(
         _Asked(
             simulator=simulator,

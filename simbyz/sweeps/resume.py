@@ -5,7 +5,7 @@ import functools
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Keeper:
         names: Sequence[str],
         numbers: Sequence[str],
         devices: Sequence[jax.Device],
-        simulator: Callable[[], str],
+        digests: Callable[[], Mapping[str, str]],
         **program: int | bool,
     ) -> None:
         """Args:
@@ -38,7 +38,7 @@ class Keeper:
           names: of all lanes.
           numbers: their digests, see `digest_of`.
           devices: of the sweep.
-          simulator: its digest, see `digest_of_simulator`.
+          digests: of the simulator and the data, see `digests_of`.
           program: what else shapes the compiled program.
 
         Raises:
@@ -62,15 +62,15 @@ class Keeper:
         self.checkpoints = dataclasses.replace(
             checkpoints, program={**checkpoints.program, **compiled, **program}
         )
-        self._simulator = simulator
+        self._digests = digests
         self._numbers = dict(zip(names, numbers, strict=True))
         self._last: Path | None = None
         self._written = time.monotonic()
 
     @functools.cached_property
-    def _of_simulator(self) -> Checkpoints:
+    def _of_this(self) -> Checkpoints:
         """What tells simulators apart takes a second to find, and where nothing is kept, none."""
-        program = {**self.checkpoints.program, "simulator": self._simulator()}
+        program = {**self.checkpoints.program, **self._digests()}
         return dataclasses.replace(self.checkpoints, program=program)
 
     def latest(self, names: Sequence[str]) -> Checkpoint | None:
@@ -78,7 +78,7 @@ class Keeper:
         if not self.checkpoints.folder.is_dir():
             self._last = None
             return None
-        self._last, checkpoint = find(self._of_simulator, names, self._numbers)
+        self._last, checkpoint = find(self._of_this, names, self._numbers)
         return checkpoint
 
     def due(self) -> bool:
@@ -107,9 +107,7 @@ class Keeper:
         leaves = [gathered(_data(leaf)) for leaf in jax.tree.leaves(states)]
         arrays = [leaf[:count] for leaf in (*leaves, *jax.tree.leaves(joined(parts)))]
         numbers = {name: self._numbers[name] for name in names}
-        header = Header(
-            tuple(names), step, steps, seconds, dict(self._of_simulator.program), numbers
-        )
+        header = Header(tuple(names), step, steps, seconds, dict(self._of_this.program), numbers)
         try:
             self._last = save(self.checkpoints.folder, Checkpoint(header, arrays), self._last)
         except OSError as error:
@@ -127,11 +125,11 @@ def digest_of(seed: int, hyperparameters: PyTree, dtype: np.dtype) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
-def digest_of_simulator(
+def digests_of(
     simulator: Simulator, data: PyTree, hyperparameters: PyTree, dtype: np.dtype
-) -> str:
-    """Digest of the programs of the first state and of a step: of the rule, the attack, the model
-    and their options. Data of the same shapes are not told apart.
+) -> dict[str, str]:
+    """Digests of the simulator, which is that of the programs of the first state and of a step:
+    of the rule, the attack, the model and their options; and of what the data hold.
 
     Args:
       simulator: of the sweep.
@@ -149,7 +147,13 @@ def digest_of_simulator(
         advance.lower(state, numbers, arrays, key, step, 1, look_ahead),
     ]
     text = "".join(program.as_text() for program in programs)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    held = hashlib.sha256()
+    for leaf in jax.tree.leaves(data):
+        held.update(np.asarray(_data(leaf) if isinstance(leaf, jax.Array) else leaf).tobytes())
+    return {
+        "simulator": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "data": held.hexdigest()[:16],
+    }
 
 
 def restored(

@@ -344,6 +344,15 @@ class TestResuming:
             made = swept(other, LANES[:1], checkpoints=where)
         assert_same_bits(swept(other, LANES[:1]), made)
 
+    def test_one_with_other_data_is_not_taken(self, simulator, tmp_path, chunks_of_3):
+        stopped(simulator, tmp_path, 2)
+        made, arrays = simulator
+        other = made, jax.tree.map(lambda leaf: 2 * leaf, arrays)
+        where = Checkpoints(tmp_path, 0, {"code_digest": "abc"}, lambda run: False)
+        with pytest.warns(RuntimeWarning, match="not taken: .*: data was .*, is .* now"):
+            found = swept(other, LANES[:1], checkpoints=where)
+        assert_same_bits(swept(other, LANES[:1]), found)
+
     def test_one_from_before_numbers_were_kept_is_taken(self, simulator, tmp_path, chunks_of_3):
         stopped(simulator, tmp_path, 2)
         (path, header), *_ = checkpoints.headers(tmp_path)
