@@ -170,7 +170,7 @@ def _bulyan(
     def aggregate() -> jax.Array:
         vectors = of_rows(stack, chosen)
         few = fits_network(theta, range(theta))
-        row = of_few(vectors) if few else by_pieces(of_many)(jnp.stack(list(vectors)))
+        row = of_few(vectors) if few else by_pieces(of_many)(jnp.asarray(vectors))
         return repaired(
             row, lambda rows, chosen: in_part(lambda part: again(part, chosen), rows), stack, chosen
         )
