@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.moments import sum_rows
-from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS
 from simbyz._arrays.scales import nan_as_inf, wide
 
 
@@ -23,15 +22,12 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     value stays as what is closer is infinitely far, too: see `repaired`.
     """
     slides = len(rows) - count
-    if len(rows) > MAX_NETWORK_ROWS:
-        mean = mean_of_window(jnp.stack(rows), center, count)
-    else:
-        kept = list(rows[:count])
-        for j in range(slides):
-            pays = rows[j + count] - center < center - rows[j]
-            kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
-        # Those kept anyway are summed first: they need not wait in registers for the others.
-        mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
+    kept = list(rows[:count])
+    for j in range(slides):
+        pays = rows[j + count] - center < center - rows[j]
+        kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
+    # Those kept anyway are summed first: they need not wait in registers for the others.
+    mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
     # No value can be compared with a centre that is none.
     return jnp.where(jnp.isfinite(center), mean, jnp.nan)
 

@@ -1,10 +1,9 @@
 """Sums and ranks over many rows, hundreds of workers.
 
-A sorting network of more than 128 rows takes too long to compile, and to sort every column takes 25
-times as long a value (32 ns at n = 129, the network of 128 rows 1 to 1.5, this 4 to 5:
-one core of a busy Xeon). So ranks are found without sorting: the bits of a value are decided from
-the highest to the lowest, each by counting how many rows lie below, in 32 passes over a piece of
-the stack that stays in the cache.
+A sorting network of more than 128 rows takes too long to compile, and to sort every column some 25
+times as long a value (docs/speed-rules.md has this one's). So ranks are found without sorting: the
+bits of a value are decided from the highest to the lowest, each by counting how many rows lie
+below, in 32 passes over a piece of the stack that stays in the cache.
 """
 
 import functools

@@ -27,8 +27,7 @@ MAX_NETWORK_ROWS = 128
 # no more than some 3,000 of a function into the loop that calls it, and then has no vectors there.
 MAX_OUTPUTS = 2090
 # Up to here ranks that are only summed are sorted all the same: that costs little, and the sums of
-# the recorded runs keep their order, hence their bits. Beyond, LLVM gives up vectorising a long
-# network, which then takes 5 times as long.
+# the recorded runs keep their order, hence their bits. Beyond, it would make networks too long.
 MAX_ORDERED_ROWS = 64
 # Of more rows than a network takes, so many ranks are found sooner than all by a sort.
 FEW_RANKS = 4
