@@ -204,14 +204,16 @@ def squared_distances_to(
         one = jnp.ones((), jnp.promote_types(stack.dtype, center.dtype))
         return one_by_one(center, stack, first_carry(one, stack))
     if known is None:
-        known = Reached(jnp.zeros_like(center), squared_norms(stack))
-    before, unit = known.squares
-    way = (center - known.center) * unit
-    along = full_product(stack, way) * unit
-    length, offset = jnp.sum(jnp.square(way)), jnp.sum(known.center * unit * way)
+        before, unit = squared_norms(stack)
+        way, start, offset = center * unit, 0, 0
+    else:
+        before, unit = known.squares
+        way = (center - known.center) * unit
+        start, offset = jnp.linalg.norm(known.center * unit), jnp.sum(known.center * unit * way)
+    along, length = full_product(stack, way) * unit, jnp.sum(jnp.square(way))
     moved = before - 2 * (along - offset) + length
     # What rounding is proportional to: |x_i| is at most |known.center| + |x_i - known.center|.
-    sizes = 2 * jnp.linalg.norm(known.center * unit) + jnp.sqrt(before)
+    sizes = 2 * start + jnp.sqrt(before)
     terms = before + 2 * sizes * jnp.sqrt(length) + length
     close = jnp.isfinite(before) & ~(terms <= 32 * moved)
     # A row that was too far from one centre may be near to another, if that is far from the first.

@@ -5,8 +5,7 @@ own reduction over a leading axis takes 4 times (mean) to 25 times (variance) as
 79,510.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,8 +15,16 @@ from simbyz._arrays.chunks import chunk_width, first_carry, in_mesh
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.ranks.many_rows import sum_of
 from simbyz._arrays.ranks.order_statistics import MAX_NETWORK_ROWS, MAX_ORDERED_ROWS
-from simbyz._arrays.redo import are_finite, redo_if, repaired
-from simbyz._arrays.scales import LEAST, hidden_part, part_of, unit_of, unit_of_largest, wide
+from simbyz._arrays.redo import are_finite, redo_if
+from simbyz._arrays.scales import (
+    LEAST,
+    hidden_part,
+    made_whole,
+    part_of,
+    unit_of,
+    unit_of_largest,
+    wide,
+)
 
 
 def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:
@@ -28,25 +35,12 @@ def sum_rows(rows: Sequence[jax.Array]) -> jax.Array:
     return total
 
 
-def mean_rows(rows: Sequence[jax.Array]) -> jax.Array:
-    """The mean of a list of arrays, summed in at least float32."""
-    return (sum_rows(rows) / len(rows)).astype(rows[0].dtype)
-
-
 def mean(stack: jax.Array) -> jax.Array:
     """The mean row (d,) of an (n, d) stack."""
     n = len(stack)
     if n > MAX_NETWORK_ROWS:
         return (sum_of(wide, stack) / n).astype(stack.dtype)
-    return mean_rows(list(stack))
-
-
-def in_part(rule: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.Array:
-    """A rule of so small a part of the rows (n, d) that their sum is a float, made whole again. Not
-    for small rows, of which a part is flushed to 0.
-    """
-    part = part_of(len(stack))
-    return rule(stack * part) / part
+    return (sum_rows(list(stack)) / n).astype(stack.dtype)
 
 
 def bearable(stack: jax.Array) -> jax.Array:
@@ -57,25 +51,36 @@ def bearable(stack: jax.Array) -> jax.Array:
     return stack * jnp.where(jnp.any(large), part, 1).astype(stack.dtype)
 
 
-def sure_mean_rows(rows: Sequence[jax.Array]) -> jax.Array:
-    """`mean_rows`, a float even where the sum is none. It has the same bits, and takes no longer up
-    to 64 rows, but values below 5e-38 times the number of rows count as 0.
+def sum_of_parts(
+    rows: Sequence[jax.Array], *, among: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """The sum of such parts of a list of arrays that it is a float, and that part, a power of two.
+
+    That takes no longer than their sum up to 64 rows, and gives the same bits, but values below
+    5e-38 times the number of rows count as 0.
+
+    Args:
+      among: of so many rows these are some. XLA adds them up once, if other sums among as many
+        begin with the same ones.
     """
-    part = hidden_part(len(rows), jnp.promote_types(rows[0].dtype, jnp.float32))
-    total = sum_rows([wide(row) * part for row in rows])
-    return (total / (len(rows) * part)).astype(rows[0].dtype)
+    part = hidden_part(among or len(rows), jnp.promote_types(rows[0].dtype, jnp.float32))
+    return sum_rows([wide(row) * part for row in rows]), part
+
+
+def sure_mean_rows(rows: Sequence[jax.Array], *, among: int | None = None) -> jax.Array:
+    """The mean of a list of arrays, a float even where the sum is none: see `sum_of_parts`."""
+    total, part = sum_of_parts(rows, among=among)
+    return made_whole(total, len(rows) * part).astype(rows[0].dtype)
 
 
 def sure_mean(stack: jax.Array) -> jax.Array:
-    """`mean`, a float even where the sum of the rows is none: see `sure_mean_rows`."""
+    """`mean`, a float even where the sum of the rows is none: see `sum_of_parts`."""
     n = len(stack)
     if n <= MAX_ORDERED_ROWS:
         return sure_mean_rows(list(stack))
-    if n <= MAX_NETWORK_ROWS:
-        # To multiply so many rows takes up to twice the time of the sum; to look at it, a tenth.
-        return repaired(mean(stack), functools.partial(in_part, mean), stack)
     part = hidden_part(n, jnp.promote_types(stack.dtype, jnp.float32))
-    return (sum_of(lambda row: wide(row) * part, stack) / (n * part)).astype(stack.dtype)
+    total = sum_of(lambda row: wide(row) * part, stack)
+    return made_whole(total, n * part).astype(stack.dtype)
 
 
 @jax.custom_jvp
@@ -104,7 +109,7 @@ def _mean_of_used(stack: jax.Array, weights: jax.Array, total: jax.Array | float
     mean = _sum_of_used(stack, weights) / total
     # In parts of the weights with a sum below 1, which small rows would not bear.
     part = unit_of(jax.lax.stop_gradient(jnp.sum(weights)))
-    in_parts = _sum_of_used(stack, weights * part) / (total * part)
+    in_parts = made_whole(_sum_of_used(stack, weights * part), total * part)
     return jnp.where(jnp.isfinite(mean), mean, in_parts)
 
 

@@ -1,14 +1,10 @@
 """A fast computation, done again in a slower way where its own result shows that it has to be."""
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
-from simbyz._arrays.chunks import SHARD, in_mesh
 from simbyz._arrays.stacking import PyTree
 
 
@@ -41,40 +37,3 @@ def redo_if(
         return bad & False, redo(*inputs)
 
     return jax.lax.while_loop(lambda carry: carry[0], turn, (bad, value))[1]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def repaired(row: jax.Array, again: Callable[..., jax.Array], *operands: PyTree) -> jax.Array:
-    """A row (d,), and what `again` gives of the operands, the stack (n, d) first, in its place
-    where it is not finite. Its derivative is that of the row. Each coordinate is on its own: in a
-    mesh each device looks at its own ones.
-    """
-
-    def whole(row: jax.Array, *operands: PyTree) -> jax.Array:
-        # Looked at in the loop's condition, which gets a row that is there: beside the loop, XLA
-        # would compute the row a second time to look at it. The boolean is true before the first
-        # turn; not a constant, as in `redo_if`.
-        first = jnp.any(jnp.isfinite(row)) | True
-
-        def turn(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            (first, row), inputs = jax.lax.optimization_barrier((carry, operands))
-            return first & False, jnp.where(jnp.isfinite(row), row, again(*inputs))
-
-        return jax.lax.while_loop(
-            lambda carry: carry[0] & ~are_finite(carry[1]), turn, (first, row)
-        )[1]
-
-    if not in_mesh():
-        return whole(row, *operands)
-    cut = PartitionSpec(SHARD)
-    others = jax.tree.map(lambda _: PartitionSpec(), operands[1:])
-    in_specs = (cut, PartitionSpec(None, SHARD), *others)
-    return jax.shard_map(whole, in_specs=in_specs, out_specs=cut)(row, *operands)
-
-
-@repaired.defjvp
-def _moves_as_it_did(
-    again: Callable[..., jax.Array], primals: tuple[Any, ...], tangents: tuple[Any, ...]
-) -> tuple[Any, ...]:
-    row, *operands = primals
-    return repaired(row, again, *operands), tangents[0]

@@ -34,6 +34,14 @@ def hidden_part(n: int, dtype: DTypeLike) -> jax.Array:
     return jax.lax.optimization_barrier(jnp.asarray(part_of(n), dtype))
 
 
+def made_whole(total: jax.Array, part: jax.Array) -> jax.Array:
+    """total / part, which rounding alone does not make infinite: the mean of rows that all are the
+    largest float is it.
+    """
+    value, most = total / part, jnp.finfo(total.dtype).max
+    return jnp.where(jnp.isfinite(total), jnp.clip(value, -most, most), value)
+
+
 def nan_as_inf(values: jax.Array) -> jax.Array:
     """The values with +inf in the place of NaN, which has no place in an order."""
     return jnp.where(jnp.isnan(values), jnp.inf, values)

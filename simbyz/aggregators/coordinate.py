@@ -1,8 +1,8 @@
 """Rules that look at each coordinate alone, by order statistics over the workers.
 
 Non-finite values: a NaN counts as +inf, so at most f rows of NaN or ±inf leave every rule here
-finite but `average`, which is not robust to anything. Where sums or differences of large values are
-no floats, they are taken once more of a part of them: what is a float comes out as one.
+finite but `average`, which is not robust to anything. Sums and differences of large values, which
+may be no floats, are those of a part of them: what is a float comes out as one.
 
 Weights: in each coordinate a rule here averages the values between two bounds; the rows whose
 values lie between them share that coordinate equally, those of equal values at a bound, too. A
@@ -18,22 +18,20 @@ import jax.numpy as jnp
 from simbyz._arrays import moments
 from simbyz._arrays.checks import not_negative, require
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import bearable, in_part, mean_rows, sure_mean_rows, weighted_mean
+from simbyz._arrays.moments import bearable, sum_of_parts, sure_mean_rows, weighted_mean
 from simbyz._arrays.ranks.closest import (
     bounds_of_closest,
     mean_of_closest,
-    mean_of_window,
     shares_between,
 )
 from simbyz._arrays.ranks.many_rows import mean_of_nearest, mean_of_ranks, sum_of
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     fits_network,
-    sorted_by_columns,
     sorted_rows,
 )
 from simbyz._arrays.ranks.pieces import by_pieces
-from simbyz._arrays.redo import are_finite, repaired
+from simbyz._arrays.redo import are_finite
 from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 
@@ -169,8 +167,10 @@ def _phocas(updates: Updates, f: int) -> Halves:
     def center(rows: list[jax.Array]) -> jax.Array:
         trimmed = rows[f : n - f]
         # A sum written out would be fused into each comparison with it, and summed anew for each.
-        many = n > MAX_NETWORK_ROWS
-        return jnp.mean(jnp.stack(trimmed), axis=0) if many else mean_rows(trimmed)
+        if n > MAX_NETWORK_ROWS:
+            return jnp.mean(jnp.stack(trimmed), axis=0)
+        total, part = sum_of_parts(trimmed, among=n)
+        return total / (len(trimmed) * part)
 
     def center_of_many(stack: jax.Array) -> jax.Array:
         return _mean_without_ends(stack, f)
@@ -204,7 +204,7 @@ def _meamed(updates: Updates, f: int, *, midpoint: bool = False) -> Halves:
 
     def center(rows: list[jax.Array]) -> jax.Array:
         some = [wide(rows[low]), wide(rows[high])]
-        return mean_rows(some) if midpoint and low != high else rows[low]
+        return sure_mean_rows(some) if midpoint and low != high else rows[low]
 
     def center_of_many(stack: jax.Array) -> jax.Array:
         return center(sorted_rows(stack, (low, high)))
@@ -290,20 +290,12 @@ def _closest_to(
         rows = to_wide(sorted_rows(stack, sets=sets))
         return mean_of_closest(rows, center(rows), count).astype(dtype)
 
-    def again(stack: jax.Array) -> jax.Array:
-        rows = to_wide(sorted_by_columns(stack))
-        return mean_of_window(jnp.stack(rows), center(rows), count).astype(dtype)
-
-    def aggregate() -> jax.Array:
-        row = by_pieces(rule)(stack)
-        return repaired(row, lambda rows: in_part(again, rows), stack)
-
     def weights() -> jax.Array:
         some = bearable(stack)
         rows = to_wide(sorted_rows(some))
         return shares_between(some, *bounds_of_closest(rows, center(rows), count))
 
-    return Halves(lambda: unravel(aggregate()), weights)
+    return Halves(lambda: unravel(by_pieces(rule)(stack)), weights)
 
 
 def trimmed_mean_with_copies(stack: jax.Array, row: jax.Array, copies: int, f: int) -> jax.Array:

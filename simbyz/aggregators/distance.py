@@ -16,25 +16,23 @@ from simbyz._arrays.checks import integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
-from simbyz._arrays.moments import bearable, in_part, means_of_chosen
+from simbyz._arrays.moments import bearable, means_of_chosen
 from simbyz._arrays.ranks.closest import (
     bounds_of_closest,
     mean_of_closest,
-    mean_of_window,
     shares_between,
 )
-from simbyz._arrays.ranks.many_rows import mean_of_nearest, sum_of
+from simbyz._arrays.ranks.many_rows import mean_of_nearest
 from simbyz._arrays.ranks.order_statistics import (
     MAX_NETWORK_ROWS,
     MAX_ORDERED_ROWS,
     fits_network,
-    sorted_by_columns,
     sorted_columns,
     sorted_rows,
 )
 from simbyz._arrays.ranks.pieces import by_pieces
-from simbyz._arrays.redo import are_finite, repaired
-from simbyz._arrays.scales import nan_as_inf, wide
+from simbyz._arrays.redo import are_finite
+from simbyz._arrays.scales import hidden_part, made_whole, nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.base import mean_of_some
 
@@ -157,28 +155,16 @@ def _bulyan(
 
     def of_few(rows: jax.Array | list[jax.Array]) -> jax.Array:
         rows = sorted_rows(rows)
-        # A vector may be no float though its rows are.
-        finite = jnp.isfinite(rows[0]) & jnp.isfinite(rows[-1])
-        return jnp.where(finite, mean_of_closest(rows, rows[middle], count), jnp.nan)
+        return mean_of_closest(rows, rows[middle], count)
 
     def of_many(vectors: jax.Array) -> jax.Array:
         vectors = nan_as_inf(vectors)
-        center = sorted_rows(vectors, [middle])[middle]
-        infinite = sum_of(lambda row: jnp.isinf(row).astype(jnp.int32), vectors)
-        return jnp.where(infinite == 0, mean_of_nearest(vectors, center, count), jnp.nan)
+        return mean_of_nearest(vectors, sorted_rows(vectors, [middle])[middle], count)
 
     def aggregate() -> jax.Array:
         vectors = of_rows(stack, chosen)
         few = fits_network(theta, range(theta))
-        row = of_few(vectors) if few else by_pieces(of_many)(jnp.asarray(vectors))
-        return repaired(
-            row, lambda rows, chosen: in_part(lambda part: again(part, chosen), rows), stack, chosen
-        )
-
-    def again(stack: jax.Array, chosen: _Chosen) -> jax.Array:
-        vectors = jnp.stack(list(of_rows(stack, chosen)))
-        rows = sorted_by_columns(vectors)
-        return mean_of_window(jnp.stack(rows), rows[middle], count)
+        return of_few(vectors) if few else by_pieces(of_many)(jnp.asarray(vectors))
 
     def weights() -> jax.Array:
         vectors = jnp.stack(list(of_rows(bearable(stack), chosen)))
@@ -222,7 +208,7 @@ def _bulyan_vectors(
         first = jnp.arange(n - 2 * f - 2)
         last = jnp.minimum(first + count, n - f - 2)
         members = (place[None, :] >= first[:, None]) & (place[None, :] < last[:, None])
-        if n <= MAX_ORDERED_ROWS and count == n - f - 2:
+        if len(first) <= MAX_ORDERED_ROWS and n <= MAX_NETWORK_ROWS and count == n - f - 2:
             return _means_of_rests, _Chosen(order[:count], members)
         return _means_of_members, _Chosen(order, members)
     raise ValueError(f'bulyan knows the variants "published" and "released", got {variant!r}')
@@ -234,18 +220,22 @@ def _picked_rows(stack: jax.Array, chosen: _Chosen) -> jax.Array | list[jax.Arra
 
 
 def _means_of_members(stack: jax.Array, chosen: _Chosen) -> jax.Array:
-    return means_of_chosen(stack, chosen.members, are_finite(stack))
+    means = means_of_chosen(stack, chosen.members, are_finite(stack))
+    # One that is infinite was only rounded to that.
+    most = jnp.finfo(means.dtype).max
+    return jnp.clip(means, -most, most)
 
 
 def _means_of_rests(stack: jax.Array, chosen: _Chosen) -> list[jax.Array]:
     """The means of the rows from each of the first θ places in the order on, by a running sum from
     the end.
     """
-    rows = [stack[row] for row in chosen.order]
-    means, total = [], jnp.zeros_like(rows[0], jnp.promote_types(rows[0].dtype, jnp.float32))
+    rows = [wide(stack[row]) for row in chosen.order]
+    part = hidden_part(len(rows), rows[0].dtype)
+    means, total = [], jnp.zeros_like(rows[0])
     for i in reversed(range(len(rows))):
-        total = total + rows[i]
-        means.append((total / (len(rows) - i)).astype(rows[0].dtype))
+        total = total + rows[i] * part
+        means.append(made_whole(total, (len(rows) - i) * part).astype(stack.dtype))
     return means[::-1][: len(chosen.members)]
 
 

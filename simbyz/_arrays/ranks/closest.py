@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.moments import sum_rows
-from simbyz._arrays.scales import nan_as_inf, wide
+from simbyz._arrays.moments import sure_mean_rows
+from simbyz._arrays.scales import hidden_part, nan_as_inf, wide
 
 
 def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) -> jax.Array:
@@ -18,27 +18,17 @@ def mean_of_closest(rows: Sequence[jax.Array], center: jax.Array, count: int) ->
     Sliding the window from j to j + 1 puts value j + count in the place of value j, which pays
     while the former is closer; that holds for the first few j and then never again. Selecting with
     `where`, rather than adding and subtracting, keeps a value of 1e30 outside the window from
-    eating the digits inside it. Not finite where a sum or the centre is not, or an infinitely low
-    value stays as what is closer is infinitely far, too: see `repaired`.
+    eating the digits inside it. Distances are compared, and values added, in parts of them that are
+    floats beside the largest; that takes no longer, see `sum_of_parts`.
     """
-    slides = len(rows) - count
-    kept = list(rows[:count])
+    n, dtype = len(rows), jnp.promote_types(rows[0].dtype, jnp.float32)
+    slides, part = n - count, hidden_part(n, dtype)
+    middle, kept = wide(center) * part, list(rows[:count])
     for j in range(slides):
-        pays = rows[j + count] - center < center - rows[j]
+        pays = wide(rows[j + count]) * part - middle < middle - wide(rows[j]) * part
         kept[j % count] = jnp.where(pays, rows[j + count], kept[j % count])
     # Those kept anyway are summed first: they need not wait in registers for the others.
-    mean = (sum_rows(kept[slides:] + kept[:slides]) / count).astype(rows[0].dtype)
-    # No value can be compared with a centre that is none.
-    return jnp.where(jnp.isfinite(center), mean, jnp.nan)
-
-
-def mean_of_window(stack: jax.Array, center: jax.Array, count: int) -> jax.Array:
-    """`mean_of_closest`, of whole stacks (n, d), sorted in each coordinate."""
-    slides, place = len(stack) - count, jnp.arange(len(stack))[:, None]
-    pays = _pays(stack[count:], center[None], stack[:slides])
-    begin = jnp.sum(pays, axis=0)[None]
-    inside = jnp.where((begin <= place) & (place < begin + count), stack, 0)
-    return (jnp.sum(wide(inside), axis=0) / count).astype(stack.dtype)
+    return sure_mean_rows(kept[slides:] + kept[:slides], among=n)
 
 
 def _pays(high: jax.Array, center: jax.Array, low: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.chunks import first_carry, kept
-from simbyz._arrays.scales import hidden_part
+from simbyz._arrays.scales import hidden_part, made_whole
 
 # Rows that one compiled expression adds up.
 BLOCK = 24
@@ -70,7 +70,7 @@ def _ranks_with_tangents(
 
 def mean_of_ranks(stack: jax.Array, first: int, last: int) -> jax.Array:
     """The mean of x_(first) ... x_(last) in each coordinate of an (n, d) stack without NaN, in at
-    least float32, with what `sure_mean_rows` says. Of equal values at an end, each counts with the
+    least float32, with what `sum_of_parts` says. Of equal values at an end, each counts with the
     same share.
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
@@ -92,19 +92,21 @@ def mean_of_ranks(stack: jax.Array, first: int, last: int) -> jax.Array:
     ends = ends + jnp.where(
         high > low, total(lambda row: row == high) * (kept_high / at_high).astype(dtype), 0
     )
-    return (inside + ends) / ((last + 1 - first) * part)
+    return made_whole(inside + ends, (last + 1 - first) * part)
 
 
 def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Array:
     """The mean of the `count` values nearest to a centre (d,) in each coordinate of an (n, d) stack
-    without NaN, in at least float32. Of equally far ones those below the centre come first, and
-    each on one side counts with the same share. NaN where one of them is infinitely far.
+    without NaN, in at least float32, with what `sum_of_parts` says. Of equally far ones those
+    below the centre come first, and each on one side counts with the same share. NaN where one of
+    them is infinitely far.
     """
     dtype = jnp.promote_types(stack.dtype, jnp.float32)
-    center = kept(jax.lax.stop_gradient(center).astype(dtype))
+    part = hidden_part(len(stack), dtype)
+    center = kept(jax.lax.stop_gradient(center).astype(dtype) * part)
 
     def distance(row: jax.Array) -> jax.Array:
-        return jnp.abs(jax.lax.stop_gradient(row).astype(dtype) - center)
+        return jnp.abs(jax.lax.stop_gradient(row).astype(dtype) * part - center)
 
     # A barrier, or XLA would find the distances again in each of the passes over them.
     distances = jax.lax.optimization_barrier(jax.vmap(distance)(stack))
@@ -114,16 +116,16 @@ def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Arra
         return sum_of(lambda row: chosen(row).astype(jnp.int32), stack)
 
     def total(chosen: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        return sum_of(lambda row: jnp.where(chosen(row), row, 0).astype(dtype), stack)
+        return sum_of(lambda row: jnp.where(chosen(row), row, 0).astype(dtype) * part, stack)
 
     def nearer(row: jax.Array) -> jax.Array:
         return distance(row) < farthest
 
     def below(row: jax.Array) -> jax.Array:
-        return (distance(row) == farthest) & (row <= center)
+        return (distance(row) == farthest) & (row.astype(dtype) * part <= center)
 
     def above(row: jax.Array) -> jax.Array:
-        return (distance(row) == farthest) & (row > center)
+        return (distance(row) == farthest) & (row.astype(dtype) * part > center)
 
     missing, at_low, at_high = count - number(nearer), number(below), number(above)
     some_low = jnp.minimum(missing, at_low)
@@ -133,7 +135,7 @@ def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Arra
         (above, missing - some_low, at_high),
     ):
         whole = whole + total(chosen) * (some / jnp.maximum(there, 1)).astype(dtype)
-    return jnp.where(jnp.isfinite(farthest), whole / count, jnp.nan)
+    return jnp.where(jnp.isfinite(farthest), made_whole(whole, count * part), jnp.nan)
 
 
 def ordered_keys(stack: jax.Array) -> jax.Array:

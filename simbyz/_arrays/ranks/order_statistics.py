@@ -99,11 +99,6 @@ def fits_network(n: int, ranks: Iterable[int], sets: Iterable[Iterable[int]] = (
     return sum(low + high for *_, low, high in needed_outputs(n, ranks, sets)) <= MAX_OUTPUTS
 
 
-def sorted_by_columns(stack: jax.Array) -> list[jax.Array]:
-    """As `sorted_rows`, by a sort of each column, whose program is short whatever n."""
-    return list(sorted_columns(nan_as_inf(stack)))
-
-
 def sorted_rows(
     updates: jax.Array | Sequence[jax.Array],
     ranks: Iterable[int] | None = None,
@@ -122,7 +117,7 @@ def sorted_rows(
     if n > MAX_NETWORK_ROWS:
         stack = jnp.stack(updates) if isinstance(updates, Sequence) else updates
         if len(ranks) > FEW_RANKS:
-            return sorted_by_columns(stack)
+            return list(sorted_columns(nan_as_inf(stack)))
         stack = nan_as_inf(stack)
         rows = list(stack)
         for rank, row in zip(ranks, values_of_ranks(stack, ranks), strict=True):

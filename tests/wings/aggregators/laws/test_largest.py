@@ -44,6 +44,18 @@ def test_the_mean_and_the_midpoint_of_large_values() -> None:
     np.testing.assert_allclose(middle, np.median(rows.astype(np.float64), axis=0), rtol=1e-6)
 
 
+# Means of so many rows that their rounded sum, divided, is more than the largest float.
+ROUNDED = [("average", 63, 0), ("trimmed_mean", 25, 5), ("phocas", 25, 11), ("caf", 7, 1)]
+ROUNDED += [("filter_l2", 7, 1), ("geometric_median", 7, 1), ("norm_bounded_mean", 25, 5)]
+
+
+@pytest.mark.slower
+@pytest.mark.parametrize(("name", "n", "f"), ROUNDED)
+def test_a_mean_of_the_largest_float_is_it(name: str, n: int, f: int) -> None:
+    got = compiled(getattr(aggregators, name), f=f)(np.full((n, 3), MOST, np.float32))
+    np.testing.assert_allclose(got, MOST, rtol=2e-6)
+
+
 @pytest.mark.parametrize(
     "name",
     ["centered_clipping", "sequential_centered_clipping", "layerwise_centered_clipping"],
