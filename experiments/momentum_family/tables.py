@@ -1,4 +1,6 @@
-"""From runs to tables: what each run took, the rate of each algorithm, paired differences."""
+"""From runs to tables: what each run took, the rate of each algorithm, paired differences to a
+baseline, the algorithm that the others are compared with.
+"""
 
 import math
 
@@ -56,11 +58,8 @@ def difference(runs: pd.DataFrame, algorithm: str, baseline: str) -> bootstrap.M
 
 
 def summarise(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """One row a rule, participation, heterogeneity, algorithm and attack.
-
-    Args:
-      runs: at the rates `chosen`.
-      baseline: the algorithm that the others are compared with.
+    """One row a rule, participation, heterogeneity, algorithm and attack, of runs at the rates
+    `chosen`.
     """
     rows = []
     for setting, case in runs.groupby([*SETTING, "attack"], sort=False):
@@ -86,11 +85,8 @@ def summarise(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def overview(runs: pd.DataFrame, baseline: str) -> Table:
     """A line a rule and algorithm, a column a participation and heterogeneity: accuracy, a mean
-    over attacks, that under the worst of them, and the difference to the baseline.
-
-    Args:
-      runs: at the rates `chosen`.
-      baseline: the algorithm that the others are compared with.
+    over attacks, that under the worst of them, and the difference to the baseline, of runs at the
+    rates `chosen`.
     """
     settings = list(dict.fromkeys(map(tuple, runs[SETTING[1:]].to_numpy().tolist())))
     shown = Table(
