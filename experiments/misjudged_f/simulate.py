@@ -128,11 +128,7 @@ def measure(
     `squared_gradient_norm`, infinite where that is beyond all numbers, of images
     `test_accuracy`.
 
-    Args:
-      runs: all.
-      setting: theirs.
-      datasets: by the problem that they are.
-      progress: told the runs done since the last call and what goes on; may raise to stop.
+    progress: told the runs done since the last call and what goes on; may raise to stop.
     """
     groups = grouped(runs, lambda run: (run.problem, run.rule))
     largest_f = max(run.f for run in runs)

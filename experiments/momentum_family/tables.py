@@ -24,12 +24,7 @@ KEPT = [*CELL, "learning_rate", "seed", *RESULTS]
 
 def with_costs(runs: pd.DataFrame, steps: pd.DataFrame, target: float) -> pd.DataFrame:
     """The runs with the gradients and megabits that a worker spent in all, and until an evaluation
-    had the target accuracy (infinite where none had).
-
-    Args:
-      runs: as `records.read_runs` gives them.
-      steps: theirs, with accuracy, gradients and megabits.
-      target: accuracy.
+    had the target accuracy (infinite where none had); of the runs' own steps.
     """
     steps = steps.astype({"digest": str}).set_index("digest")[["accuracy", "gradients", "megabits"]]
     spent = steps.drop(columns="accuracy")

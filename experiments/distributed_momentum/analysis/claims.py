@@ -18,11 +18,8 @@ class Claim(NamedTuple):
 
 
 def claims(pairs: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
-    """The verdicts on the runs that are there; what has not been run can still overturn them.
-
-    Args:
-      pairs: of `pairs_of`, with one convention.
-      runs: rows of the table of runs.
+    """The verdicts on the runs that are there, and their pairs of one convention; what has not been
+    run can still overturn them.
     """
     found = counts(pairs)
     deviation = mean(pairs["deviation_by_momentum"], pairs["seed"])
