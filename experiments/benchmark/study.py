@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -327,13 +328,11 @@ def execute(options: Options, prepared: Prepared, stop: Ask) -> None:
     if options.dry_run:
         print(extent(prepared))
         return
-    print(extent(prepared), file=beside(options.format), flush=True)
+    tell = functools.partial(print, file=beside(options.format), flush=True)
+    tell(extent(prepared))
     outcomes = compute(prepared, stop)
     if not outcomes:
-        print(
-            f"shard {options.shard} is done; the last one to be done has the tables of all",
-            file=beside(options.format),
-        )
+        tell(f"shard {options.shard} is done; the last one to be done has the tables of all")
         return
     out = Printer(options.format)
     setting = f"{options.dataset}, n = {options.n}, {options.steps} steps"
@@ -349,17 +348,10 @@ def execute(options: Options, prepared: Prepared, stop: Ask) -> None:
         paths += write(options, outcome, folder / name if options.full else folder)
     rows = pd.concat([outcome.runs for outcome in outcomes.values()]).drop_duplicates(list(FIELDS))
     if kept := int(rows["kept"].sum()):
-        print(
-            f"{kept:,} of {len(rows):,} runs are those kept with the benchmark",
-            file=beside(options.format),
-        )
+        tell(f"{kept:,} of {len(rows):,} runs are those kept with the benchmark")
     if found := kinds(rows):
-        together = "; ".join(found)
-        print(f"note: its runs are of different code: {together}", file=beside(options.format))
-    print(
-        f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it",
-        file=beside(options.format),
-    )
+        tell(f"note: its runs are of different code: {'; '.join(found)}")
+    tell(f"written: {paths[0]}, and {len(paths) - 1} tables and pictures beside it")
 
 
 def _among(refusals: Refusals, runs: Sequence[Run]) -> Refusals:

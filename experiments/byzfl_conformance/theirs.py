@@ -54,23 +54,14 @@ class Training:
             "milestones": [],
             "learning_rate_decay": 1.0,
         }
-        rule = {"name": "TrMean", "parameters": {"f": setting.f}}
-        before = [{"name": "NNM", "parameters": {"f": setting.f}}]
-        name, options = ATTACKS[setting.attack]
-        parameters = options | {
-            "f": setting.f,
-            "evals": setting.evaluations,
-            "aggregator_info": rule,
-            "pre_agg_list": before,
+        defence = {
+            "aggregator_info": {"name": "TrMean", "parameters": {"f": setting.f}},
+            "pre_agg_list": [{"name": "NNM", "parameters": {"f": setting.f}}],
         }
-        self.server = byzfl.Server(
-            common
-            | {
-                "test_loader": torch.utils.data.DataLoader(test, batch_size=1000),
-                "aggregator_info": rule,
-                "pre_agg_list": before,
-            }
-        )
+        name, options = ATTACKS[setting.attack]
+        parameters = options | {"f": setting.f, "evals": setting.evaluations} | defence
+        loader = torch.utils.data.DataLoader(test, batch_size=1000)
+        self.server = byzfl.Server(common | defence | {"test_loader": loader})
         self.clients = [
             byzfl.Client(
                 common

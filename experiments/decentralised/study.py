@@ -97,9 +97,9 @@ def write(options: Options, results: Results) -> list[Path]:
     columns = ["step", "accuracy", "accuracy_worst"]
     steps = records.read_steps(options.results, files=list(runs["file"]), columns=columns)
     drawn += pictures.curves(steps, runs, options.paper)
-    graphs = {name: network(options, name, max(options.f)).honest_graph for name in options.graph}
     bounds: dict[str, float] = {
-        name: algebraic_connectivity(graph) for name, graph in graphs.items()
+        name: algebraic_connectivity(network(options, name, max(options.f)).honest_graph)
+        for name in options.graph
     }
     drawn += pictures.by_attackers(runs, bounds, options.paper)
     cells = ["graph", "rule", "f", "heterogeneity"]

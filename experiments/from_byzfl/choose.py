@@ -30,7 +30,7 @@ def table_of(runs: Sequence[Run], steps: pd.DataFrame, digests: dict[str, str]) 
 
     Args:
       runs: of one file.
-      steps: theirs, with `COLUMNS`, as `records.read_steps` gives them.
+      steps: theirs, with `COLUMNS`.
       digests: of the configuration of each run, by its file.
     """
     columns = {

@@ -100,7 +100,6 @@ def read(path: Path, *, dataset: str | None = None, leave_out: bool = False) -> 
     """The benchmark that a file asks for.
 
     Args:
-      path: the file.
       dataset: in place of the file's.
       leave_out: entries of a list that are wrong or not here are left out, and named.
 

@@ -1,10 +1,10 @@
 """One compiled program a problem and rule: f, f̂, attacks, data and seeds are its lanes."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,8 @@ DIVERGED = 1e6
 AT_ONCE = 65  # lanes in one call of a program; between two, one may stop
 
 
-class Run(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Run:
     """One run, but for its setting."""
 
     problem: str
@@ -127,11 +128,7 @@ def measure(
     `squared_gradient_norm`, infinite where that is beyond all numbers, of images
     `test_accuracy`.
 
-    Args:
-      runs: all.
-      setting: theirs.
-      datasets: by the problem that they are.
-      progress: told the runs done since the last call and what goes on; may raise to stop.
+    progress: told the runs done since the last call and what goes on; may raise to stop.
     """
     groups = grouped(runs, lambda run: (run.problem, run.rule))
     largest_f = max(run.f for run in runs)

@@ -1,6 +1,6 @@
 """Study: rules told another number than are there, their tables and curves."""
 
-import itertools
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +25,12 @@ from experiments.shared.options.checks import (
 )
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import Ask, bar, drawing, never
+from experiments.shared.runs import combinations
 from experiments.worst_case.rules import check_rules
 from simbyz import records
 from simbyz.data import Dataset, load
 
-AXES = ("problem", "rule", "attack", "f", "tolerated", "data")
+AXES = ("problem", "data", "rule", "f", "tolerated", "attack")
 
 
 class Results(NamedTuple):
@@ -39,10 +40,9 @@ class Results(NamedTuple):
 
 def runs_of(options: Options) -> list[Run]:
     """All combinations, each problem with its own data, one run a seed without attackers."""
-    axes = {name: getattr(options, name) for name in AXES} | {"seed": options.seeds}
-    product = itertools.product(*(axes[name] for name in Run._fields))
-    runs = [run for run in itertools.starmap(Run, product) if is_of(run.problem, run.data)]
-    return list(dict.fromkeys(r._replace(attack=NOBODY) if r.f == 0 else r for r in runs))
+    runs = [run for run in combinations(Run, options, AXES) if is_of(run.problem, run.data)]
+    calm = [dataclasses.replace(run, attack=NOBODY) if run.f == 0 else run for run in runs]
+    return list(dict.fromkeys(calm))
 
 
 def prepare(options: Options) -> dict[str, Dataset]:

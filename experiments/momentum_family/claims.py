@@ -108,11 +108,8 @@ RATES = Comparison(
 
 
 def claims(chosen: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Claim]:
-    """The claims whose algorithms were run, each for every participation.
-
-    Args:
-      chosen: runs at each algorithm's own learning rate.
-      runs: of all learning rates.
+    """The claims whose algorithms were run, each for every participation: of the runs `chosen`, at
+    each algorithm's own learning rate, and of those of all.
     """
     for one in (*COMPARISONS, RATES):
         for participation in sorted(set(chosen["participation"]), reverse=True):

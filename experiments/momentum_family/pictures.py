@@ -20,11 +20,7 @@ AXES = {
 
 def curves(steps: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """(name of the file, figure): a row a participation and heterogeneity, a column an attack, a
-    line an algorithm, each a mean over seeds.
-
-    Args:
-      steps: of the runs, evaluated ones.
-      runs: at the chosen rates, with their digests.
+    line an algorithm at its chosen rate, each a mean over seeds.
     """
     names = [*SETTING, "attack", "algorithm"]
     known = runs[[*names, "digest"]].astype({"digest": str})

@@ -1,4 +1,6 @@
-"""From runs to tables: what each run took, the rate of each algorithm, paired differences."""
+"""From runs to tables: what each run took, the rate of each algorithm, paired differences to a
+baseline, the algorithm that the others are compared with.
+"""
 
 import math
 
@@ -22,12 +24,7 @@ KEPT = [*CELL, "learning_rate", "seed", *RESULTS]
 
 def with_costs(runs: pd.DataFrame, steps: pd.DataFrame, target: float) -> pd.DataFrame:
     """The runs with the gradients and megabits that a worker spent in all, and until an evaluation
-    had the target accuracy (infinite where none had).
-
-    Args:
-      runs: as `records.read_runs` gives them.
-      steps: theirs, with accuracy, gradients and megabits.
-      target: accuracy.
+    had the target accuracy (infinite where none had); of the runs' own steps.
     """
     steps = steps.astype({"digest": str}).set_index("digest")[["accuracy", "gradients", "megabits"]]
     spent = steps.drop(columns="accuracy")
@@ -56,11 +53,8 @@ def difference(runs: pd.DataFrame, algorithm: str, baseline: str) -> bootstrap.M
 
 
 def summarise(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """One row a rule, participation, heterogeneity, algorithm and attack.
-
-    Args:
-      runs: at the rates `chosen`.
-      baseline: the algorithm that the others are compared with.
+    """One row a rule, participation, heterogeneity, algorithm and attack, of runs at the rates
+    `chosen`.
     """
     rows = []
     for setting, case in runs.groupby([*SETTING, "attack"], sort=False):
@@ -86,11 +80,8 @@ def summarise(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def overview(runs: pd.DataFrame, baseline: str) -> Table:
     """A line a rule and algorithm, a column a participation and heterogeneity: accuracy, a mean
-    over attacks, that under the worst of them, and the difference to the baseline.
-
-    Args:
-      runs: at the rates `chosen`.
-      baseline: the algorithm that the others are compared with.
+    over attacks, that under the worst of them, and the difference to the baseline, of runs at the
+    rates `chosen`.
     """
     settings = list(dict.fromkeys(map(tuple, runs[SETTING[1:]].to_numpy().tolist())))
     shown = Table(

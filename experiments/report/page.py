@@ -29,10 +29,9 @@ SCRIPTS: dict[Kind, tuple[str, ...]] = {
 
 
 def write_page(path: Path, kind: Kind, title: str, content: dict) -> None:
-    """Writes the page whole or not at all.
+    """Writes the page whole or not at all, in place of an earlier one.
 
     Args:
-      path: of the page; an earlier one is replaced.
       title: plain text without markup.
       content: as `gather` or `sheets.gather` gives it.
 

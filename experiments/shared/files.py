@@ -1,4 +1,6 @@
-"""Files that a command writes at its end: whole or not at all, and an error names the path."""
+"""Files that a command writes at its end, whole or not at all: an OSError names what can't be
+written, by its path.
+"""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,9 +21,6 @@ def save_figure(figure: Figure, path: Path, *, source: str | None = None, **opti
     Args:
       source: a digest of all that the picture is drawn from, kept in the file for `is_drawn`.
       options: of `savefig`.
-
-    Raises:
-      OSError: it can't be written.
     """
     options = {"format": path.suffix[1:]} | options
     if source is not None:
@@ -35,11 +34,7 @@ def save_figures(
     kinds: Sequence[str] = ("png",),
     dpi: float = 110,
 ) -> list[Path]:
-    """Pictures by their names, each in a file of each of the kinds; returns the files.
-
-    Raises:
-      OSError: one can't be written.
-    """
+    """Pictures by their names, each in a file of each of the kinds; returns the files."""
     paths = []
     for name, figure in figures:
         for kind in kinds:
@@ -72,19 +67,11 @@ def _is_png(content: bytes) -> bool:
 
 
 def save_table(table: pd.DataFrame, path: Path) -> Path:
-    """A table as CSV, without its index; returns the path.
-
-    Raises:
-      OSError: it can't be written.
-    """
+    """A table as CSV, without its index; returns the path."""
     write_whole(path, lambda file: file.write(table.to_csv(index=False).encode()), "table")
     return path
 
 
 def save_text(text: str, path: Path) -> None:
-    """A text in UTF-8.
-
-    Raises:
-      OSError: it can't be written.
-    """
+    """A text in UTF-8."""
     write_whole(path, lambda file: file.write(text.encode()), "page")

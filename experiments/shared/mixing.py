@@ -91,8 +91,6 @@ def completed(
 
     Args:
       todo: the name of the run of each file that is not finished.
-      wanted: all files.
-      folder: of results.
       digest: of the code that will run them.
     """
     new = pd.DataFrame(

@@ -39,14 +39,8 @@ def run(
     execute: Callable[[Any, Any, Stop], int | None],
     **ending: Any,
 ) -> int:
-    """Run a command to its exit code: see `run_with`.
-
-    Args:
-      options: a dataclass of options, see `parse`.
-      arguments: of the command line; sys.argv if None.
-      name: of the experiment, and of what it is asked to do.
-      description: for --help.
-      prepare, execute, ending: see `run_with`.
+    """Run a command to its exit code: see `parse` for the options, their arguments and the name,
+    and `run_with` for all else.
     """
     try:
         given = parse(options, arguments, name, description or "")

@@ -4,6 +4,13 @@ min-sum, and min-sum beside large shifts in a few coordinates.
 All send mean + γ · direction with the largest γ that keeps the Byzantine vector no farther off
 than the honest ones are from each other. The paper searches γ by halving a step. Each bound is a
 quadratic inequality in γ, so that the largest γ has a closed form.
+
+    direction   "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
+                deviation
+    known       the attackers see the first `known` honest rows alone, and stay among them; all if
+                None
+
+The rows sent are equal; they are the mean where the direction is zero.
 """
 
 from typing import Literal
@@ -33,15 +40,6 @@ def min_max(
 
     γ is the least, over i, of the larger roots of ||mean + γ · direction - x_i||² = D², with D the
     largest of the distances.
-
-    Args:
-      direction: "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
-        deviation.
-      known: the attackers see the first `known` honest rows alone, and stay among them; all if
-        None.
-
-    Returns:
-      Equal rows. The mean where the direction is zero.
 
     Raises:
       ValueError: an unknown direction, or fewer than two rows seen.
@@ -90,14 +88,7 @@ def min_sum(
     bound therefore reads ||b - mean|| ≤ max_i ||x_i - mean||.
 
     Args:
-      direction: "unit", -mean / ||mean||; "sign", -sign(mean); "deviation", minus the sample
-        deviation.
       bound: "smallest": min_i instead of max_i on the right.
-      known: the attackers see the first `known` honest rows alone, and stay among them; all if
-        None.
-
-    Returns:
-      Equal rows. The mean where the direction is zero.
 
     Raises:
       ValueError: an unknown direction or bound, or fewer than two rows seen.
@@ -137,9 +128,6 @@ def sparse_optimised(
         ones in every step; None: nowhere, which is `min_sum(bound=bound)`.
       scale: may be traced.
       bound: "largest": max_i instead of min_i.
-
-    Returns:
-      Equal rows.
 
     Raises:
       ValueError: fewer than two honest rows, a mask of another shape, or an unknown bound.

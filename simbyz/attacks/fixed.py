@@ -1,4 +1,7 @@
-"""Attacks by a fixed shift: multiples of the honest mean and deviation, or a constant."""
+"""Attacks by a fixed shift: multiples of the honest mean and deviation, or a constant.
+
+All send equal rows; their factors may be traced.
+"""
 
 from statistics import NormalDist
 from typing import Literal
@@ -26,12 +29,11 @@ def a_little_is_enough(
     The authors choose its size from the numbers of workers: factor=-z_max(n, f).
 
     Args:
-      factor: may be traced.
       known: the attackers see the first `known` honest rows alone; all if None. The paper needs
         only some, the attackers' own.
 
     Returns:
-      Equal rows; infinite or NaN where the deviation itself is no float, as of rows at ±3e38.
+      Rows that are infinite or NaN where the deviation itself is no float, as of rows at ±3e38.
 
     Raises:
       ValueError: fewer than two rows seen.
@@ -66,11 +68,6 @@ def sparse(
     Args:
       mask: booleans (d,), or a pytree like one honest update: where the large shift is, the same
         ones in every step; None: nowhere, which is `a_little_is_enough`.
-      factor: may be traced.
-      scale: may be traced.
-
-    Returns:
-      Equal rows.
 
     Raises:
       ValueError: fewer than two honest rows, or a mask of another shape.
@@ -126,12 +123,6 @@ def fall_of_empires(
 ) -> Byzantine:
     """(1 - factor) · mean: against the honest mean's direction as soon as factor > 1.
 
-    Args:
-      factor: may be traced.
-
-    Returns:
-      Equal rows.
-
     Reference: Xie et al., Fall of empires, UAI 2019.
     Convention: the paper sends -ε · mean; a factor of 1.1 here, as in the released program of
       Distributed Momentum (ICLR 2021), is its ε = 0.1: see `inner_product_manipulation`.
@@ -152,10 +143,7 @@ def inner_product_manipulation(
     `fall_of_empires` with factor = 1 + tau.
 
     Args:
-      tau: the paper's ε; may be traced.
-
-    Returns:
-      Equal rows.
+      tau: the paper's ε.
 
     Reference: Xie et al., Fall of empires, UAI 2019.
     """
@@ -177,11 +165,7 @@ def hidden_vulnerability(
     """mean + factor on one coordinate: in high dimension, hardly any distance and much harm.
 
     Args:
-      factor: may be traced.
       coordinate: which one, of a pytree the leaves joined in order; None: all of them.
-
-    Returns:
-      Equal rows.
 
     Raises:
       ValueError: no such coordinate.

@@ -1,7 +1,8 @@
 """Attacks that turn a vector around: the honest mean, or the one that the attacker computed itself.
 
 Both exist in the field under the same names. Where `own` is given, each attacker turns its own
-vector; where it is not, all turn the honest mean.
+vector, one of num_byzantine rows like honest: what they would have sent, were they honest. Where it
+is None, all turn the honest mean; ValueError: own of another shape.
 """
 
 import math
@@ -28,11 +29,6 @@ def sign_flipping(
 
     Args:
       scale: may be traced.
-      own: like honest, with num_byzantine rows: what the attackers would have sent, were they
-        honest. None: the honest mean.
-
-    Raises:
-      ValueError: own of another shape.
 
     Reference: Li et al., RSA, AAAI 2019 (one's own, scaled); Allen-Zhu et al., ICLR 2021.
     Convention: ByzFL and krum turn the mean, the programs of EPFL's learning laboratory, Blades and
@@ -97,15 +93,13 @@ def bit_flipping(
 
     Args:
       bits: of a number in float32, 1 the least significant, 32 the sign. (32,): the sign alone.
-      own: like honest, with num_byzantine rows: what the attackers would have sent, were they
-        honest. None: the honest mean.
 
     Returns:
       (num_byzantine, d), or the pytree of it. With the default bits, what is between 1 and 2 grows
       2^64 times, what is between 2 and 4 shrinks as much.
 
     Raises:
-      ValueError: a bit beyond 1 to 32, or own of another shape.
+      ValueError: a bit beyond 1 to 32.
 
     Reference: Xie et al., Generalized Byzantine-tolerant SGD, 2018.
     Convention: numbers of any dtype are rounded to float32 first. Some programs call -(one's own

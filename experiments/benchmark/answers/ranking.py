@@ -107,10 +107,8 @@ def by_seed(runs: pd.DataFrame) -> dict[tuple, pd.Series]:
 
 def breakdown(table: pd.DataFrame) -> pd.DataFrame:
     """One row a defence and heterogeneity: the smallest f at which its worst accuracy is below half
-    of the best unattacked accuracy of any rule on the same data, NaN where none is.
-
-    Args:
-      table: of `worst_cases`.
+    of the best unattacked accuracy of any rule on the same data, NaN where none is; from
+    `worst_cases`.
     """
     best = table.groupby(["f", "heterogeneity", "momentum"])["unattacked"].transform("max")
     broken = table["f"].where(table["test_accuracy"] < best / 2)
@@ -119,12 +117,8 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def gains(runs: pd.DataFrame, what: str, base: object) -> pd.DataFrame:
-    """What another value of a column adds to the worst accuracy, over the base's: a row a value, f
-    and heterogeneity, see `paired`.
-
-    Args:
-      what: "pre" or "momentum".
-      base: the value to compare with.
+    """What another value of a column, "pre" or "momentum", adds to the worst accuracy, over the
+    base's: a row a value, f and heterogeneity, see `paired`.
     """
     place = CELL.index(what)
     cells = by_seed(runs)
@@ -140,11 +134,8 @@ def gains(runs: pd.DataFrame, what: str, base: object) -> pd.DataFrame:
 
 def paired(cells: dict[tuple, pd.Series], others: dict[tuple, pd.Series | None]) -> pd.DataFrame:
     """By how much the accuracies of cells are above those of others by the same key: a row an f and
-    heterogeneity, the mean over rules of paired differences, with an interval over seeds.
-
-    Args:
-      cells: of `by_seed`.
-      others: likewise; a cell without one is left out.
+    heterogeneity, the mean over rules of paired differences, with an interval over seeds. Both are
+    as `by_seed` has them; a cell without another is left out.
     """
     groups: dict[tuple, list[pd.Series]] = {}
     for cell, one in cells.items():

@@ -14,12 +14,8 @@ COLORS = "cividis"
 
 
 def figures(attacked: pd.DataFrame, table: pd.DataFrame, n: int) -> Iterator[tuple[str, Figure]]:
-    """(name of the file, figure): the ranking, and a heatmap an f, heterogeneity and momentum.
-
-    Args:
-      attacked: of `ranking.under_attack`.
-      table: of `ranking.worst_cases`.
-      n: workers.
+    """(name of the file, figure): the ranking, and a heatmap an f, heterogeneity and momentum, of
+    `ranking.under_attack` and `ranking.worst_cases`.
     """
     yield "ranking", ranking(table, n)
     yield from heatmaps(attacked, table, n)

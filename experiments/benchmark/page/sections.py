@@ -23,11 +23,7 @@ TITLES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"
 
 
 def page(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The page in Markdown.
-
-    Args:
-      tables: runs by data set; of the first one all parts.
-    """
+    """The page in Markdown, from runs by data set, the first of which has all parts."""
     (first, whole), *others = tables.items()
     parts = [
         words.HEAD.format(root_examples=whole["root_examples"].max()),

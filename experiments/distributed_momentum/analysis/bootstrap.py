@@ -43,11 +43,8 @@ class Mean(NamedTuple):
 
 
 def share(counted: pd.Series, among: pd.Series, seeds: pd.Series) -> Share:
-    """How many of the rows `among` are `counted`, with an interval over seeds.
-
-    Args:
-      counted, among: boolean, one a run or pair; counted implies among.
-      seeds: the seed of each.
+    """How many of the rows `among` are `counted`, with an interval over seeds; what is counted must
+    be among them.
     """
     by_seed = pd.DataFrame({"counted": counted, "among": among}).groupby(seeds.to_numpy()).sum()
     low, high = interval(by_seed["counted"].to_numpy(), by_seed["among"].to_numpy())

@@ -18,13 +18,12 @@ class Claim(NamedTuple):
 
 
 def claims(pairs: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
-    """The verdicts on the runs that are there; what has not been run can still overturn them.
-
-    Args:
-      pairs: of `pairs_of`, with one convention.
-      runs: rows of the table of runs.
+    """The verdicts on the runs that are there, and their pairs of one convention; what has not been
+    run can still overturn them.
     """
     found = counts(pairs)
+    deviation = mean(pairs["deviation_by_momentum"], pairs["seed"])
+    ratio = mean(pairs["by_momentum"], pairs["seed"])
     return [
         _often(
             "The two attacks break current defences (asked here: they cost more than 20 % of "
@@ -44,15 +43,15 @@ def claims(pairs: pd.DataFrame, runs: pd.DataFrame) -> list[Claim]:
             0.6,
             "of them gain more than 20 %",
         ),
-        _above_zero(
+        Claim(
             "Momentum at the workers increases the variance of what is sent.",
-            mean(pairs["deviation_by_momentum"], pairs["seed"]),
-            "times the deviation of the sampled gradients, in the same runs",
+            _verdict(deviation.low > 0, deviation.high < 0),
+            _factor(deviation, "times the deviation of the sampled gradients, in the same runs"),
         ),
-        _below_zero(
+        Claim(
             "It lowers the variance-norm ratio all the same.",
-            mean(pairs["by_momentum"], pairs["seed"]),
-            "times the ratio of the sampled gradients, in the same runs",
+            _verdict(ratio.high < 0, ratio.low > 0),
+            _factor(ratio, "times the ratio of the sampled gradients, in the same runs"),
         ),
         _seldom(runs),
     ]
@@ -97,14 +96,6 @@ def _always(sentence: str, part: Share) -> Claim:
 def _often(sentence: str, part: Share, threshold: float, what: str) -> Claim:
     verdict = _verdict(part.low > threshold, part.high <= threshold)
     return Claim(sentence, verdict, f"{percent(part)} {what}")
-
-
-def _above_zero(sentence: str, found: Mean, what: str) -> Claim:
-    return Claim(sentence, _verdict(found.low > 0, found.high < 0), _factor(found, what))
-
-
-def _below_zero(sentence: str, found: Mean, what: str) -> Claim:
-    return Claim(sentence, _verdict(found.high < 0, found.low > 0), _factor(found, what))
 
 
 def _factor(found: Mean, what: str) -> str:

@@ -35,12 +35,8 @@ def done_text(runs: pd.DataFrame) -> str:
 
 
 def missing_lines(runs: pd.DataFrame, folder: Path | None = None) -> list[str]:
-    """What attacked runs of the grid lack to be pairs, and the command that runs it; nothing where
-    all is there.
-
-    Args:
-      runs: rows of the table of runs.
-      folder: where the command's results go; the grid's own if None.
+    """What attacked runs of the grid lack to be pairs, and the command that runs it, into the
+    grid's own folder if None; nothing where all is there.
     """
     grid = in_grid(runs)
     setting = ["dataset", "nesterov", "learning_rate", "seed"]

@@ -48,9 +48,6 @@ def subsets() -> list[Subset]:
 def pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a configuration and seed of which all three runs are there.
 
-    Args:
-      runs: rows of the table of runs.
-
     Returns:
       The columns of KEY; ref, upd, wrk, the highest accuracies; loss = ref - upd; gain = wrk - upd;
       `ratio_reduction`, the mean log honest variance-norm ratio at the update minus that at the

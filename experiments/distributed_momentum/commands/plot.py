@@ -48,12 +48,7 @@ def execute(options: Options, runs: pd.DataFrame, stop: object) -> None:
 
 
 def draw_all(runs: pd.DataFrame, folder: Path, paper: PaperName = "screen") -> list[Path]:
-    """All figures of the runs.
-
-    Args:
-      runs: rows of the table of runs, with the column `folder`.
-      folder: for the pictures.
-    """
+    """All figures of the runs, which have a column `folder`, into the folder for the pictures."""
     files = []
     combinations = list(curves.combinations(runs, paper))
     for combination in tqdm(combinations, unit="figure", disable=None):

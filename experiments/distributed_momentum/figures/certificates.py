@@ -41,10 +41,8 @@ def runs_in(folder: Path) -> pd.DataFrame:
 
 
 def table_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each attack, rule, f and place, over its seeds; NaN for what is not known.
-
-    Args:
-      runs: certified runs, rows of `records.read_runs`.
+    """One row for each attack, rule, f and place of certified runs, over their seeds; NaN for what
+    is not known.
     """
     attacked = _with_settings(runs[runs["attack"] != "none"])
     attacked = attacked.astype(dict.fromkeys(CERTIFIED, float))
@@ -81,13 +79,7 @@ def print_tables(runs: pd.DataFrame, title: str, console: Console) -> None:
 def plot(
     runs: pd.DataFrame, folder: Path, figures: Path, paper: PaperName = "screen"
 ) -> list[Path]:
-    """κ by step, as PNG and PDF; a picture a data set and kind of runs.
-
-    Args:
-      runs: certified runs in the folder.
-      folder: of the results.
-      figures: for the pictures.
-    """
+    """κ by step, as PNG and PDF; a picture a data set and kind of certified runs in the folder."""
     if runs.empty or (attacked := runs[runs["attack"] != "none"]).empty:
         return []
     steps = records.read_steps(folder, files=attacked["file"], columns=["step", "coefficient"])

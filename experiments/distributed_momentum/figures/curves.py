@@ -52,11 +52,7 @@ class Combination(NamedTuple):
 
 
 def combinations(runs: pd.DataFrame, paper: PaperName = "screen") -> Iterator[Combination]:
-    """The figures that the runs allow, in order: in a column of a page, one a rule.
-
-    Args:
-      runs: rows of the table of runs, with the folder of each.
-    """
+    """The figures that the runs allow, in order: in a column of a page, one a rule."""
     attacked = runs[runs["attack"] != "none"]
     plain = runs[runs["attack"] == "none"]
     for key, some in attacked.groupby(COMBINATION):

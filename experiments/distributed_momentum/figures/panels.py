@@ -105,17 +105,11 @@ def surround(
     columns: int,
     title: str | None = None,
 ) -> None:
-    """Legend, labels of the axes and as much room as they take, once all curves are drawn.
+    """Legend of the lines by their names, in so many columns and under its title, labels of the
+    axes, `label` the vertical one's, and as much room as they take, once all curves are drawn.
 
     matplotlib's own layouts measure each tick of each panel, twice, which takes as long as drawing
     them all; here the panels are alike, and one is measured.
-
-    Args:
-      grid: the panels, of `panels`.
-      label: of the vertical axis.
-      lines: by their names in the legend.
-      columns: in the legend.
-      title: of the legend.
     """
     letters = PAPERS[paper].letters
     figure.supxlabel("step", size=letters)

@@ -38,7 +38,7 @@ def plan(
 
     Args:
       runs: those wanted.
-      folder: of results; need not exist.
+      folder: need not exist.
       recorded: files of runs that count as done wherever they are.
       with_parameters: whether a run is done only where its trained parameters are there, too.
     """
@@ -68,14 +68,8 @@ def execute(
     seconds: Callable[[Run], float],
     **options: Any,
 ) -> list[Failure]:
-    """Run what is to do, program by program, with a bar over all of it.
-
-    Args:
-      todo: the plan.
-      datasets: by name.
-      folder: of results.
-      seconds: the estimated time of a run, the bar's unit.
-      options: of `simulate`.
+    """Run what is to do, program by program, with a bar over all of it, in estimated seconds;
+    `options` are those of `simulate`.
 
     Returns:
       The cells that failed. A program that fails is tried again cell by cell.

@@ -34,8 +34,7 @@ def prepare_work(options: Any, runs: Sequence[Run], *, here: bool = True) -> Pre
 
     Args:
       options: with those of `Work` and `Storage`.
-      runs: those wanted.
-      here: whether they are computed by this process, and not by others.
+      here: whether the runs are computed by this process, and not by others.
 
     Raises:
       ValueError, OSError: what is wrong and what is allowed, in one line.

@@ -49,13 +49,8 @@ def write_up(
     folder: Path,
     again: pd.DataFrame | None = None,
 ) -> str:
-    """The report.
-
-    Args:
-      runs: rows of the table of runs.
-      pictures: figures by what they show.
-      folder: where the report will lie; links are relative to it.
-      again: rows of runs that were computed again.
+    """The report on these runs, and on those of them that were computed `again`, with pictures by
+    what they show; links are relative to the folder in which it will lie.
     """
     grid, pairs = in_grid(runs), pairs_of(runs)
     released = pairs[pairs["conventions"] == "released"]

@@ -50,9 +50,7 @@ RANGES: dict[str, Range] = {
 def check_options(options: Any, *named: str) -> None:
     """Checks of single options; those of several at once are each experiment's own.
 
-    Args:
-      options: a dataclass.
-      named: its fields that must hold a value at least.
+    named: fields that must hold a value at least.
 
     Raises:
       ValueError: one of these holds none, a value is of another kind (see `check_kind`), out of
@@ -148,13 +146,10 @@ def by_default(options: Any, name: str) -> str:
 
 
 def refuse_unused(options: Any, used: bool, by: str, *names: str) -> None:
-    """Raises ValueError if one of these options was given and acts on nothing that is asked for.
+    """Raises ValueError if one of the options of these names was given and acts on nothing that is
+    asked for.
 
-    Args:
-      options: a dataclass.
-      used: whether they act on something.
-      by: what they would act on, in words.
-      names: of the options.
+    used: whether they act on something. by: what they would act on, in words.
     """
     for name in () if used else names:
         if (value := getattr(options, name)) != getattr(type(options), name):

@@ -22,9 +22,7 @@ SYNONYMS = (
 def translated(arguments: Sequence[str], options: Any) -> list[str]:
     """The arguments with values that an option does not know, but a synonym of, replaced by it.
 
-    Args:
-      arguments: of the command line.
-      options: a dataclass of options, whose types name the values, or a union of some.
+    options: a dataclass of options, whose types name the values, or a union of some.
     """
     known = dict(_choices(options))
     result, choices = [], frozenset[str]()

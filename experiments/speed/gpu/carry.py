@@ -5,16 +5,15 @@ Colour images are kept as lossless WebP, in columns as high as the format allows
 and the notice of what the copy is not goes along.
 """
 
-import functools
 import hashlib
 import io
 import json
+import operator
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -63,12 +62,8 @@ def pack(name: str, folder: Path, part: int = PART) -> list[Path]:
     paths = [folder / f"{name}.{number}-of-{count}" for number in range(1, count + 1)]
     for number, path in enumerate(paths):
         content = whole[number * each : (number + 1) * each]
-        write_whole(path, functools.partial(_write, content), "part")
+        write_whole(path, operator.methodcaller("write", content), "part")
     return paths
-
-
-def _write(content: memoryview, file: BinaryIO) -> int:
-    return file.write(content)
 
 
 def unpack(name: str, folder: Path) -> Path:

@@ -1,14 +1,15 @@
 """Attacks on data: Byzantine workers that compute as they should, on examples they mislabelled.
 
-Each is (labels, num_classes, *, options) -> labels, and goes into the simulator as `relabel`, which
-applies it to the Byzantine workers' own batches:
+Each is (labels, num_classes, *, options) -> labels, integers from 0 to num_classes - 1, and goes
+into the simulator as `relabel`, which applies it to the Byzantine workers' own batches:
 
     config = Config(n=25, f=5, byzantine_gradients=True)
     relabel = functools.partial(label_flipping, num_classes=10)
     make_simulator(config, task, rule, attack=None, relabel=relabel)
 
 Their gradients are computed in the same `vmap` as the honest ones, and are clipped and gather
-momentum like them.
+momentum like them. TypeError: num_classes or the labels are not integers. ValueError: no class, or
+labels that name none (if not traced).
 """
 
 import jax
@@ -19,15 +20,8 @@ from simbyz._arrays.checks import integer
 
 
 def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
-    """num_classes - 1 - y: the order of the classes reversed.
-
-    Args:
-      labels: integers from 0 to num_classes - 1.
-      num_classes: an int. If it is odd, the class in the middle keeps its label.
-
-    Raises:
-      TypeError: num_classes or the labels are not integers.
-      ValueError: no class, or labels that name none (if not traced).
+    """num_classes - 1 - y: the order of the classes reversed; of an odd number the class in the
+    middle keeps its label.
 
     Reference: Biggio et al., Support vector machines under adversarial label noise, ACML 2011, for
       labels; Karimireddy et al., Learning from history, ICML 2021, for this map of them.
@@ -36,15 +30,7 @@ def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
 
 
 def label_shifting(labels: jax.Array, num_classes: int) -> jax.Array:
-    """y + 1, the last class becoming the first: no class keeps its label.
-
-    Args:
-      labels: integers from 0 to num_classes - 1.
-      num_classes: an int.
-
-    Raises:
-      TypeError, ValueError: as `label_flipping`.
-    """
+    """y + 1, the last class becoming the first: no class keeps its label."""
     return (labels + 1) % _checked("label_shifting", labels, num_classes)
 
 
@@ -54,12 +40,10 @@ def targeted_label_flipping(
     """Examples of one class labelled as another; all others keep their label.
 
     Args:
-      labels: integers from 0 to num_classes - 1.
-      num_classes: an int.
       source, target: the two classes.
 
     Raises:
-      TypeError, ValueError: as `label_flipping`; a class that there is not.
+      ValueError: a class that there is not.
 
     Reference: Tolpegin et al., Data poisoning attacks against federated learning systems, ESORICS
       2020.
@@ -77,15 +61,13 @@ def dynamic_label_flipping(labels: jax.Array, num_classes: int, *, logits: jax.A
     """The class that the model, as it stands, thinks least likely: another one as it learns.
 
     Args:
-      labels: integers from 0 to num_classes - 1.
-      num_classes: an int.
       logits: (..., at least num_classes) of the examples; the simulator gives them.
 
     Returns:
       Of equally unlikely classes the first.
 
     Raises:
-      TypeError, ValueError: as `label_flipping`; fewer logits than classes.
+      ValueError: fewer logits than classes.
 
     Reference: Shejwalkar et al., Back to the drawing board, IEEE S&P 2022, who ask a model of the
       attacker's own; here it is the one that the server sends.

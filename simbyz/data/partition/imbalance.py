@@ -1,4 +1,14 @@
-"""Part of a data set, chosen so that its classes are of unequal size, shared among workers."""
+"""Part of a data set, chosen so that its classes are of unequal size, shared among workers.
+
+Both take a key, which decides the examples that stay and how they are shared, labels (N,), n
+workers, the `ratio` ρ of the sizes of a large class and a small one, and
+
+    share   how the examples kept are shared: a partition with its options bound
+
+Each example is in at most one row; as many are kept as the profile allows, of each class at least
+one. TypeError: as of any partition. ValueError: a ratio below 1 or not finite, fewer examples kept
+than workers, or by `share`.
+"""
 
 import math
 from collections.abc import Callable
@@ -17,20 +27,7 @@ def long_tail(
 ) -> Partition:
     """Classes thinned out to sizes that fall geometrically, ∝ ρ^(-c / (C - 1)), then shared.
 
-    Args:
-      key: decides which examples stay, and how they are shared.
-      labels: (N,) ints; the smallest label is class c = 0, the largest one C - 1.
-      n: workers.
-      ratio: ρ, the size of the largest class over that of the smallest.
-      share: how the examples kept are shared: a partition with its options bound.
-
-    Returns:
-      Each example in at most one row. As many are kept as the profile allows, of each class at
-      least one.
-
-    Raises:
-      TypeError: as `iid`.
-      ValueError: ratio below 1 or not finite; fewer examples kept than workers; by `share`.
+    The smallest label is class c = 0, the largest one C - 1.
 
     Reference: Cui et al., Class-balanced loss, CVPR 2019.
     """
@@ -53,21 +50,10 @@ def class_imbalance(
     """The last ⌊μC⌋ of C classes thinned out to 1/ρ of the size of the others, then shared.
 
     Args:
-      key: decides which examples stay, and how they are shared.
-      labels: (N,) ints; classes are in the order of their labels.
-      n: workers.
-      ratio: ρ, the size of a large class over that of a small one.
-      minority: μ, the share of the small classes, below 1.
-      share: how the examples kept are shared: a partition with its options bound.
-
-    Returns:
-      Each example in at most one row. As many are kept as the profile allows, of each class at
-      least one.
+      minority: μ, the share of the small classes, which are the last by their labels.
 
     Raises:
-      TypeError: as `iid`.
-      ValueError: ratio below 1 or not finite; minority outside [0, 1); fewer examples kept than
-        workers; by `share`.
+      ValueError: minority outside [0, 1).
 
     Reference: Buda et al., A systematic study of the class imbalance problem, 2018 (step
       imbalance).

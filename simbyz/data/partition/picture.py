@@ -1,4 +1,7 @@
-"""A partition as a table of counts and as a picture."""
+"""A partition of labels (N,) as a table of counts and as a picture.
+
+ValueError: it names examples that the labels lack.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -16,15 +19,8 @@ MANY = 30
 def class_counts(partition: Partition, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many examples of each class each worker holds.
 
-    Args:
-      partition: of these labels.
-      labels: (N,) ints.
-
     Returns:
       (n, C) counts, and (C,) the label of each column, ascending.
-
-    Raises:
-      ValueError: the partition names examples that the labels lack.
     """
     require_partition(partition)
     indices, counts = np.asarray(partition.indices), np.asarray(partition.counts)
@@ -47,16 +43,8 @@ def plot_partition(
 ) -> "Figure":
     """Workers × classes, a bubble each whose area is the number of examples; and the totals.
 
-    Args:
-      partition: of these labels.
-      labels: (N,) ints.
-      title: above the picture.
-
     Returns:
       A figure that pyplot does not keep: show it in a notebook, or `savefig` it.
-
-    Raises:
-      ValueError: as `class_counts`.
     """
     from matplotlib import pyplot as plt  # late: only pictures need it
 

@@ -2,6 +2,15 @@
 
 A partition is made once, before anything is compiled: its shape depends on the values of the
 labels. It is computed in NumPy from the key alone, so that it is the same on every device.
+
+Every scheme but `by_owner` takes
+
+    key     what decides all that is random
+    labels  (N,) ints
+    n       workers
+
+and gives each example to exactly one worker. TypeError: key or labels are traced, or of the wrong
+type. ValueError: n < 1, or fewer examples than workers.
 """
 
 import bisect
@@ -36,20 +45,7 @@ def require_partition(partition: Any) -> None:
 
 
 def iid(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
-    """Every example to one worker at random; sizes differ by at most one.
-
-    Args:
-      key: decides everything that is random.
-      labels: (N,) ints; only their number counts.
-      n: workers.
-
-    Returns:
-      Each example in exactly one row.
-
-    Raises:
-      TypeError: key or labels are traced, or of the wrong type.
-      ValueError: n < 1, or fewer examples than workers.
-    """
+    """Every example to one worker at random, whatever its label; sizes differ by at most one."""
     rng, labels, n = start(key, labels, n)
     return pack(np.array_split(rng.permutation(len(labels)), n), len(labels))
 
@@ -81,16 +77,7 @@ def by_owner(owners: np.ndarray) -> Partition:
 def extreme(key: jax.Array, labels: np.ndarray, n: int) -> Partition:
     """Sorted by label, then cut into n runs whose sizes differ by at most one.
 
-    Args:
-      key: decides the order within a label.
-      labels: (N,) ints.
-      n: workers.
-
-    Returns:
-      Each example in exactly one row. How many of which class a worker gets is determined.
-
-    Raises:
-      TypeError, ValueError: as `iid`.
+    The key decides the order within a label, and not how many of which class a worker gets.
     """
     rng, labels, n = start(key, labels, n)
     order = sort(rng.permutation(len(labels)), labels)
@@ -101,18 +88,13 @@ def gamma_similarity(key: jax.Array, labels: np.ndarray, n: int, *, gamma: float
     """⌊γN⌋ examples drawn at random are shared as in `iid`, the rest as in `extreme`.
 
     Args:
-      key: decides which examples are shared at random, and how.
-      labels: (N,) ints.
-      n: workers.
       gamma: similarity, from 0 (extreme) to 1 (iid).
 
     Returns:
-      Each example in exactly one row, in which those shared at random come first. Sizes differ by
-      at most one.
+      Rows in which the examples shared at random come first. Sizes differ by at most one.
 
     Raises:
-      TypeError: as `iid`.
-      ValueError: as `iid`, or gamma outside [0, 1].
+      ValueError: gamma outside [0, 1].
 
     Reference: Karimireddy et al., SCAFFOLD, ICML 2020 (s % similarity).
     Convention: ByzFL shares the first ⌊γN⌋ examples at random, whatever their order (its benchmark
@@ -139,18 +121,11 @@ def dirichlet(
     of the largest: no draw is thrown away, and one that gives everybody enough is left as it is.
 
     Args:
-      key: decides everything that is random.
-      labels: (N,) ints.
-      n: workers.
       alpha: concentration: near 0 a class is one worker's, towards infinity all get equal shares.
       minimum: the least number of examples of a worker, at least 1.
 
-    Returns:
-      Each example in exactly one row.
-
     Raises:
-      TypeError: as `iid`.
-      ValueError: as `iid`; alpha not positive and finite; minimum below 1 or above N / n.
+      ValueError: alpha not positive and finite; minimum below 1 or above N / n.
 
     Reference: Yurochkin et al., Bayesian nonparametric federated learning, ICML 2019.
     Convention: ByzFL draws likewise, and fails where a worker is left empty; Flower, FedML and
@@ -188,17 +163,10 @@ def label_shards(key: jax.Array, labels: np.ndarray, n: int, *, k: int = 2) -> P
     """Sorted by label, cut into n·k shards of one size, of which each worker gets k at random.
 
     Args:
-      key: decides the order within a label and who gets which shards.
-      labels: (N,) ints.
-      n: workers.
-      k: shards a worker.
-
-    Returns:
-      Each example in exactly one row; shards differ by at most one example.
+      k: shards a worker; their sizes differ by at most one example.
 
     Raises:
-      TypeError: as `iid`.
-      ValueError: as `iid`, or k below 1 or above N / n.
+      ValueError: k below 1 or above N / n.
 
     Reference: McMahan et al., Communication-efficient learning, AISTATS 2017 (k = 2).
     Convention: with shards of a size that n·k does not divide, Flower leaves the remainder out by
