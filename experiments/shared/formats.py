@@ -129,6 +129,8 @@ def tell_written(paths: Sequence[Path], format: Format, *, pictures: bool = Fals
     names = ", ".join(map(str, paths))
     if pictures:
         names = f"{paths[0]} and {len(paths) - 1} pictures beside it"
+    elif len(paths) > 1 and len({path.parent for path in paths}) == 1:
+        names = f"{', '.join(path.name for path in paths)} in {paths[0].parent}"
     print(f"written: {names}", file=beside(format))
 
 

@@ -1,6 +1,7 @@
 """Tables in every format hold the same cells."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from experiments.shared.formats import (
     as_markdown,
     columns_of,
     counted,
+    tell_written,
 )
 
 
@@ -123,6 +125,16 @@ def test_a_line_that_is_no_table_goes_to_standard_error(format, table, capsys):
     assert capsys.readouterr().err == f"{words}two nodes [1]\n"
     Printer().note("two nodes [1]")
     assert capsys.readouterr().out == "two nodes [1]\n"
+
+
+def test_files_of_one_folder_name_it_once(capsys):
+    paths = [Path("results/a/b.csv"), Path("results/a/c.png")]
+    tell_written(paths, "table")
+    tell_written([*paths, Path("results/d.png")], "table")
+    assert capsys.readouterr().out.splitlines() == [
+        "written: b.csv, c.png in results/a",
+        "written: results/a/b.csv, results/a/c.png, results/d.png",
+    ]
 
 
 def test_markdown(table):
