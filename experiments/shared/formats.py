@@ -139,6 +139,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+def of_seeds(seeds: Sequence[int]) -> str:
+    """seed 1, seeds 1, 2, 3."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
 def add_words(table: Table, *names: str) -> None:
     """Columns of words that are not broken."""
     for name in names:

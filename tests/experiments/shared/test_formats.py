@@ -16,6 +16,7 @@ from experiments.shared.formats import (
     as_markdown,
     columns_of,
     counted,
+    of_seeds,
     tell_written,
 )
 
@@ -197,5 +198,6 @@ def test_a_table_that_is_too_wide_cuts_nothing():
 
 
 def test_one_thing_has_no_plural():
+    assert (of_seeds((1,)), of_seeds((1, 2))) == ("seed 1", "seeds 1, 2")
     assert counted(1, "seed") == "1 seed" and counted(0, "seed") == "0 seeds"
     assert [counted(number, "seed") for number in np.array([1, 2])] == ["1 seed", "2 seeds"]
