@@ -1,9 +1,7 @@
 """How far each attack moves each rule."""
 
 import functools
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +10,7 @@ import numpy as np
 
 from experiments.attack_strength.options import RuleName
 from experiments.distributed_momentum.grid.rules import rule_of
+from experiments.shared.stopping import side_by_side
 from simbyz._arrays import moments
 from simbyz.attacks import ATTACKS, gradient_ascent
 from simbyz.attacks.searched.adaptive import DIRECTIONS, search_factor
@@ -107,13 +106,13 @@ def measure(
         rows[name] = [np.asarray(program(step)) for step in honest]
         progress(f"n = {n}, f = {f}: {name}")
 
-    def on_device(index: int, rule: RuleName) -> None:
+    def on_device(place: tuple[int, RuleName]) -> None:
+        index, rule = place
         devices = jax.local_devices()
         with jax.default_device(devices[index % len(devices)]):
             finished(rule, list(_of_rule(rule, honest, n, f, rows, climb, progress)))
 
-    with ThreadPoolExecutor(min(len(rules), os.cpu_count() or 1)) as pool:
-        list(pool.map(on_device, range(len(rules)), rules))
+    side_by_side(on_device, enumerate(rules), len(rules))
 
 
 def _of_rule(

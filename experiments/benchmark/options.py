@@ -18,7 +18,7 @@ from experiments.shared.formats import Output
 from experiments.shared.options import command_line
 
 SEEDS = (1, 2, 3)
-FAMILY = command_line.tyro.conf.arg(help_behavior_hint="(default: one of each family)")
+FAMILY = command_line.hint("one of each family")
 
 
 @dataclasses.dataclass(frozen=True)

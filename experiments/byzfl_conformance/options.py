@@ -7,9 +7,11 @@ an attack on one core, most of them ByzFL's.
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 from experiments.byzfl_conformance.setting import AttackName
 from experiments.shared.formats import Format
+from experiments.shared.options.command_line import TFDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Options:
     """Of initial weights and batches."""
     results: Path = Path("results/byzfl_conformance")
     """Folder of the table."""
-    data_dir: Path | None = None
-    """Folder of TensorFlow Datasets."""
+    data_dir: Annotated[Path | None, TFDS] = None
+    """Where TensorFlow Datasets prepared the data."""
     format: Format = "table"
     """latex: with booktabs. csv: numbers and their deviations in columns of their own, titles on
     standard error."""

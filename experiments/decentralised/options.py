@@ -8,7 +8,7 @@ minutes on two cores, most of them to compile.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from experiments.shared.formats import Output, PaperName
 from experiments.shared.options import command_line
@@ -74,8 +74,8 @@ class Nodes:
     placement: Literal["everywhere", "random", "central"] = "everywhere"
     """Of Byzantine nodes: f beside the graph, heard by all; or f of its nodes, any or those that
     most ways lead through."""
-    friends: int | None = None
-    """Of each node of two_worlds in the other world; a sixth of the honest nodes if not given."""
+    friends: Annotated[int | None, command_line.hint("a sixth of the honest nodes")] = None
+    """Of each node of two_worlds in the other world."""
     beyond_the_bound: bool = True
     """Run networks that a rule's guarantee does not speak of, too; the lines below the table tell
     which these are."""

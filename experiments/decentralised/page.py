@@ -276,6 +276,9 @@ def _verdict(agrees: bool) -> str:
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__, end="")
+        return
     if len(sys.argv) > 1:
         try:
             keep(Path(sys.argv[1]))

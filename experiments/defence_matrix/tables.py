@@ -21,7 +21,8 @@ def print_matrix(table: pd.DataFrame, title: str, console: Console) -> None:
         title=title,
         caption="test accuracy, % ± deviation over seeds, under the worst attack, at the "
         "hyperparameters whose worst attack is best on the validation split. "
-        + legend(attacks, table),
+        + legend(attacks, table)
+        + f". The best on that split, by rules: {_listed(rules)}",
     )
     add_words(shown, "rule", "after", "data")
     for f in fs:
@@ -65,8 +66,12 @@ def accuracy(row: dict) -> str:
 
 def legend(attacks: Mapping[str, str], table: pd.DataFrame) -> str:
     """The end of a table's caption: what the initials of attacks stand for, and the cross."""
-    words = "Attacks by initials: " + ", ".join(f"{one} {name}" for name, one in attacks.items())
-    return words + ("; ✕: some runs diverged" if table["diverged"].any() else "")
+    crosses = "; ✕: some runs diverged" if table["diverged"].any() else ""
+    return f"Attacks by initials: {_listed(attacks)}{crosses}"
+
+
+def _listed(briefly: Mapping[str, str]) -> str:
+    return ", ".join(f"{one} {name}" for name, one in briefly.items())
 
 
 def initials(names: Iterable[str]) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 import functools
 import itertools
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +11,7 @@ import pandas as pd
 
 from experiments.error_floor.options import Runs
 from experiments.misjudged_f.problems import DIMENSION, falling, problem
+from experiments.shared.stopping import side_by_side
 from experiments.worst_case.rules import rule_of
 from simbyz import aggregators, attacks
 from simbyz._arrays import moments
@@ -121,5 +120,5 @@ def measure(asked: Runs, progress: Callable[[str], None]) -> pd.DataFrame:
         return pd.DataFrame(columns)
 
     # Nearly all of the time goes into compiling, which threads do side by side.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return pd.concat(pool.map(one, itertools.product(asked.rule, asked.f)), ignore_index=True)
+    cells = itertools.product(asked.rule, asked.f)
+    return pd.concat(side_by_side(one, cells), ignore_index=True)

@@ -9,7 +9,7 @@ from experiments.error_floor import tables
 from experiments.error_floor.options import Options, Runs
 from experiments.error_floor.simulate import measure
 from experiments.shared.files import save_figures, save_table
-from experiments.shared.formats import Printer, tell_written
+from experiments.shared.formats import Printer, of_seeds, tell_written
 from experiments.shared.options.checks import check_below_half, check_memory, check_options
 from experiments.shared.options.question import folder_of
 from experiments.shared.progress import FIRST, Ask, bar, drawing, never
@@ -49,7 +49,8 @@ def execute(options: Options, prepared: None, stop: Ask) -> None:
     results = compute(options, stop)
     tables.print_table(
         results.summary,
-        f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, seeds {options.seeds}",
+        f"n = {options.n}, ζ = {max(options.zeta):g}, σ = {options.sigma:g}, "
+        + of_seeds(options.seeds),
         Printer(options.format),
     )
     folder = folder_of(options, Runs)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +13,7 @@ from experiments.misjudged_f import lanes, problems
 from experiments.misjudged_f.options import Setting
 from experiments.misjudged_f.problems import QUADRATIC, Case, Learnt
 from experiments.shared.runs import grouped
+from experiments.shared.stopping import side_by_side
 from experiments.worst_case.rules import rule_of
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import StatefulRule
@@ -164,8 +163,7 @@ def measure(
         return _rows(group, setting, *map(np.concatenate, zip(*ended, strict=True)))
 
     # Much of the time goes into compiling, which threads do side by side.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = pd.concat(pool.map(one, groups), ignore_index=True)
+    rows = pd.concat(side_by_side(one, groups), ignore_index=True)
     order = {run: place for place, run in enumerate(runs)}
     places = [order[run] for group in groups for run in group]
     return rows.iloc[np.argsort(places)].reset_index(drop=True)

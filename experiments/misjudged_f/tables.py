@@ -98,7 +98,9 @@ def number(value: float) -> str:
         return "-"
     if np.isinf(value):
         return "∞"
-    return f"{value:.3f}" if value < 100 else f"{value:.1e}"
+    if value >= 10_000:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if value < 100 else f"{value:.1f}"
 
 
 def _accuracy(row: pd.Series) -> str:

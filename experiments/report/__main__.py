@@ -9,10 +9,12 @@ table. Every table is saved as CSV or LaTeX from the page. Several folders make 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from tqdm import tqdm
 
+from experiments.shared.options.command_line import hint
 from experiments.shared.run import run, start
 
 
@@ -20,8 +22,8 @@ from experiments.shared.run import run, start
 class Options:
     results: tyro.conf.Positional[tuple[Path, ...]] = (Path("results/distributed_momentum"),)
     """Folders of results."""
-    output: Path | None = None
-    """The page; report.html in the first folder if not given."""
+    output: Annotated[Path | None, hint("report.html in the first folder")] = None
+    """The page."""
     allow_mixed: bool = False
     """Let runs of different code or settings stand in one page."""
 

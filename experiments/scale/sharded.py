@@ -15,7 +15,7 @@ from rich.table import Table
 from experiments.scale import measure
 from experiments.scale.options import Options
 from experiments.shared.files import save_figures, save_table
-from experiments.shared.formats import Printer
+from experiments.shared.formats import Printer, add_numbers
 from experiments.shared.options.checks import by_default, check_options
 from simbyz import records
 
@@ -78,11 +78,10 @@ def main(options: Options) -> Results:
 
 def table(plans: pd.DataFrame) -> Table:
     title = "one step: what each device holds, and numbers that it gets from others"
-    result = Table(title=title, box=SIMPLE_HEAD)
+    result = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in ("rule", "devices", "state GB", "peak GB", "× devices"):
         result.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
-    for name in ("all-gather", "all-to-all", "all-reduce"):
-        result.add_column(name, justify="right", overflow="fold")
+    add_numbers(result, "all-gather", "all-to-all", "all-reduce")
     for row in plans.itertuples():
         result.add_row(
             row.rule,

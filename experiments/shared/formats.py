@@ -129,12 +129,19 @@ def tell_written(paths: Sequence[Path], format: Format, *, pictures: bool = Fals
     names = ", ".join(map(str, paths))
     if pictures:
         names = f"{paths[0]} and {len(paths) - 1} pictures beside it"
+    elif len(paths) > 1 and len({path.parent for path in paths}) == 1:
+        names = f"{', '.join(path.name for path in paths)} in {paths[0].parent}"
     print(f"written: {names}", file=beside(format))
 
 
 def counted(number: int, thing: str) -> str:
     """1 seed, 5 seeds."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def of_seeds(seeds: Sequence[int]) -> str:
+    """seed 1, seeds 1, 2, 3."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def add_words(table: Table, *names: str) -> None:

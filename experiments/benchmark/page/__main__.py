@@ -22,6 +22,11 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 def command(folders: Sequence[str]) -> None:
     """Add the runs of these folders to those kept; write page and pictures."""
+    if {"-h", "--help"} & set(folders):
+        print(__doc__, end="")
+        return
+    if empty := [folder for folder in folders if not any(Path(folder, "runs").glob("*.parquet"))]:
+        sys.exit(f"error: there are no runs of the benchmark in {empty[0]}")
     for folder in folders:
         keep(Path(folder))
     tables = kept_tables()

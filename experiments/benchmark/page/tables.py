@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.benchmark.answers.ranking import DEFENCE, breakdown, order
@@ -31,8 +32,12 @@ def print_ranking(
             "of the best unattacked one, on any data. µs: of a run's step on this machine, and of "
             "compiling where a rule has too few runs to tell it apart. " + legend(attacks, group),
         )
-        for name in ("rule", "after"):
-            shown.add_column(name, overflow="fold")
+        if len(cells) > 3:  # a line a rule, where 100 columns hold it
+            shown.box, shown.padding, shown.show_edge = SIMPLE_HEAD, (0, 0), False
+        shown.add_column("rule", no_wrap=True)
+        mixed = out.format != "table" or set(group["pre"]) != {NONE}
+        if mixed:
+            shown.add_column("after", overflow="fold")
         for f, level in cells:
             shown.add_column(f"f/n={share(f, n)} {level}", justify="right", overflow="fold")
         for name in ("breaks", "µs"):
@@ -45,7 +50,7 @@ def print_ranking(
             point = broken[rule, pre, momentum]
             shown.add_row(
                 str(rule),
-                "" if pre == NONE else str(pre),
+                *["" if pre == NONE else str(pre)] * mixed,
                 *(_cell(rows.get((rule, pre, *cell)), attacks) for cell in cells),
                 "" if pd.isna(point) else share(int(point), n),
                 f"{speed[rule, pre]:.0f}",

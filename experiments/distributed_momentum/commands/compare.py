@@ -16,7 +16,7 @@ from experiments.distributed_momentum.options.compare import Comparison, Options
 from experiments.distributed_momentum.running.campaign import together
 from experiments.distributed_momentum.running.simulate import check, simulate
 from experiments.shared.files import is_drawn, save_figure, save_table
-from experiments.shared.formats import PaperName, Printer, beside
+from experiments.shared.formats import PaperName, Printer, beside, of_seeds
 from experiments.shared.mixing import refuse_mixed
 from experiments.shared.options.checks import as_name, check_options
 from experiments.shared.options.question import folder_of
@@ -140,7 +140,7 @@ def execute(options: Options, prepared: tuple[list[Run], data.Dataset], stop: As
     if dataset.notice:
         print(f"note: {dataset.notice}", file=told)
     results = compute(options, runs, dataset, stop)
-    title = f"{options.dataset}, seeds {options.seeds}"
+    title = f"{options.dataset}, {of_seeds(options.seeds)}"
     if options.conventions == "released" and any(cell.rule == "krum" for cell in results.cells):
         title += "; krum: multi_krum, by the program's conventions"
     folder = folder_of(options, Comparison, Setting, but=("certify",))

@@ -106,17 +106,20 @@ def print_table(comparison: pd.DataFrame, title: str, console: Console) -> None:
         return
     for key, part in comparison.groupby(several):
         named = ", ".join(
-            f"{name.replace('_', ' ')} {k}" for name, k in zip(several, key, strict=True)
+            f"Nesterov {'on' if k else 'off'}" if name == "nesterov" else f"learning rate {k}"
+            for name, k in zip(several, key, strict=True)
         )
         console.print(_table(part, f"{title}, {named}"))
 
 
 def _table(comparison: pd.DataFrame, title: str) -> Table:
     places = [place for place in ("update", "worker", "server") if place in comparison]
+    gain = {"update", "worker"} <= set(places)
     caption = (
-        "highest accuracy in %, below it after the last step, mean ± deviation over seeds; gain: "
-        "at worker over at update; ratio: how far honest vectors lie from their mean over its "
-        "length, squared, geometric mean: the smaller, the less room for an attack"
+        "highest accuracy in %, below it after the last step, mean ± deviation over seeds; "
+        + "gain: at worker over at update; " * gain
+        + "ratio: how far honest vectors lie from their mean over its length, squared, geometric "
+        "mean: the smaller, the less room for an attack"
     )
     lost = int(np.nansum(comparison.filter(like="_diverged").to_numpy(float)))
     caption += f"; 2{DIVERGED}: two runs diverged" if lost else ""
@@ -126,13 +129,13 @@ def _table(comparison: pd.DataFrame, title: str) -> Table:
     for name in ("attack", "rule", "f"):
         table.add_column(name)
     columns = ("unattacked", *(f"at {place}" for place in places))
-    add_numbers(table, *(f"{name}\nat the end" for name in columns), "gain")
+    add_numbers(table, *(f"{name}\nat the end" for name in columns), *["gain"] * gain)
     for place in places:
         table.add_column(f"ratio at {place}", justify="right")
     for row in comparison.sort_values(["attack", "rule"], kind="stable").to_dict("records"):
         cells = [row["attack"], row["rule"], str(row["f"])]
         cells += [_with_end(row, name) for name in ("unattacked", *places)]
-        cells += [_percent(row, "gain", signed=True)]
+        cells += [_percent(row, "gain", signed=True)] * gain
         cells += [f"{row.get(f'{place}_ratio', np.nan):.3g}" for place in places]
         table.add_row(*cells)
     return table

@@ -57,8 +57,8 @@ class Slurm:
 
     launcher: Literal["local", "slurm"] = "local"
     """slurm: a job for each compiled program, which this command submits and waits for."""
-    partition: str = ""
-    """The cluster's own, if empty."""
+    partition: Annotated[str, command_line.hint("the cluster's own")] = ""
+    """Of the cluster."""
     time: int = 240
     """Minutes of a job; one that ends before its runs are done goes on in another."""
     memory: float = 8.0
@@ -71,7 +71,7 @@ class Slurm:
     """Times that a failed job is tried again; a job that finished a run did not fail."""
     jobs_at_once: int = 64
     """Jobs that run at the same time, at most."""
-    sbatch: tuple[str, ...] = ()
+    sbatch: Annotated[tuple[str, ...], command_line.NONE] = ()
     """More options of sbatch, such as account=lab qos=high."""
 
 

@@ -17,13 +17,15 @@ import tyro
 from experiments.shared.options.synonyms import translated
 
 WIDTH = 100
-# What stands in --help in place of an empty default.
-ALL = tyro.conf.arg(help_behavior_hint="(default: all)")
-NONE = tyro.conf.arg(help_behavior_hint="(default: none)")
-OWN = tyro.conf.arg(help_behavior_hint="(default: the data set's own)")
-KEPT = tyro.conf.arg(help_behavior_hint="(default: the one kept with the experiment)")
-TFDS = tyro.conf.arg(help_behavior_hint="(default: $TFDS_DATA_DIR)")
 
+
+def hint(default: str) -> Any:
+    """What stands in --help in place of an empty default."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})")
+
+
+ALL, NONE, OWN = hint("all"), hint("none"), hint("the data set's own")
+KEPT, TFDS = hint("the one kept with the experiment"), hint("$TFDS_DATA_DIR")
 CHECKPOINT_EVERY = 60.0  # seconds, by default
 
 

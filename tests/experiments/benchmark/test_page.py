@@ -16,6 +16,17 @@ from experiments.benchmark.results import kept_tables
 HEADS = {"iid": (1, 2, 3, 4), "dirichlet:1": (5, 6, 7, 8), "dirichlet:0.1": (9, 10, 11, 12)}
 
 
+@pytest.mark.parametrize("asked", ["--help", "nowhere"])
+def test_the_page_is_not_written_of_what_is_no_folder_of_runs(monkeypatch, capsys, asked):
+    monkeypatch.setattr(command, "save_text", lambda *_: pytest.fail("written"))
+    if asked == "--help":
+        command.command([asked])
+        assert capsys.readouterr().out == command.__doc__
+    else:
+        with pytest.raises(SystemExit, match="no runs of the benchmark in nowhere"):
+            command.command([asked])
+
+
 @pytest.mark.slower
 def test_the_page_says_what_the_kept_tables_say(monkeypatch):
     """Character by character, and five of its cells by hand."""

@@ -122,6 +122,19 @@ def test_one_seed_has_no_interval_and_neighbouring_f_other_headings():
     assert (tables.share(100, 500), tables.share(101, 500)) == ("0.2", "0.202")
 
 
+@pytest.mark.parametrize(("pre", "headings"), [("none", 1), ("nnm", 2)])
+def test_a_rule_of_the_ranking_has_a_line(pre, headings):
+    runs = made_up().query("momentum == 0.9 and pre in ['none', @pre]")
+    runs = runs.replace({"rule": {"krum": "sequential_centered_clipping"}})
+    table = ranking.worst_cases(runs)
+    costs = table[["rule", "pre"]].drop_duplicates().assign(microseconds=1234.0)
+    shown = printed(tables.print_ranking, table, costs, {}, 20, "title").splitlines()
+    start = next(place for place, line in enumerate(shown) if line.startswith("rule"))
+    assert shown[start].split()[:headings] == ["rule", "after"][:headings]
+    assert sum(line.startswith("sequential_centered_clipping ") for line in shown) == headings
+    assert sum(line.endswith("1234") for line in shown) == len(costs)
+
+
 def test_more_attacks_are_compared_each_at_its_own_rate():
     """All attacks beside none and a: the rates may differ."""
     runs = made_up()

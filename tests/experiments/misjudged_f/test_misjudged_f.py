@@ -183,6 +183,11 @@ def test_the_summary_is_of_the_worst_case():
     assert lost["floor"] == pytest.approx(1 / 9) and lost["bound"] == pytest.approx(6 * (1 + 1 / 9))
 
 
+def test_numbers_are_powers_of_ten_only_where_they_are_long():
+    values = (0.12345, 99.9, 130.323, 12345.6, np.inf, np.nan)
+    assert [*map(tables.number, values)] == ["0.123", "99.900", "130.3", "1.2e+04", "∞", "-"]
+
+
 def test_tables_and_pictures(finished, tmp_path):
     _, (_, summary) = finished
     images = summary.assign(problem="digits", worst=0.5, deviation=0.1, floors_case=np.nan)

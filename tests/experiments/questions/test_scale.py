@@ -1,12 +1,15 @@
 """The plan: bounds hold where they can be tried, and the page says what is computed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.scale import limits
+from experiments.scale.sharded import table
 from simbyz import aggregators
 from tests.support.compiled import compiled
 from tests.support.paths import DOCS
+from tests.support.printed import printed
 
 PAGE = DOCS / "scale.md"
 
@@ -83,3 +86,9 @@ def test_seconds_of_a_step() -> None:
 )
 def test_amounts(number: float, text: str) -> None:
     assert limits.amount(number) == text
+
+
+def test_no_number_of_the_plan_is_broken() -> None:
+    plan = {"rule": "geometric_median", "devices": 512, "state_gb": 0.00528, "peak_gb": 0.04136}
+    plan |= {"all_gather": 1311744, "all_to_all": 335596032, "all_reduce": 1003631}
+    assert "335,596,032" in printed(lambda out: out.print(table(pd.DataFrame([plan]))))

@@ -1,6 +1,7 @@
 """Tables in every format hold the same cells."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from experiments.shared.formats import (
     as_markdown,
     columns_of,
     counted,
+    of_seeds,
+    tell_written,
 )
 
 
@@ -125,6 +128,16 @@ def test_a_line_that_is_no_table_goes_to_standard_error(format, table, capsys):
     assert capsys.readouterr().out == "two nodes [1]\n"
 
 
+def test_files_of_one_folder_name_it_once(capsys):
+    paths = [Path("results/a/b.csv"), Path("results/a/c.png")]
+    tell_written(paths, "table")
+    tell_written([*paths, Path("results/d.png")], "table")
+    assert capsys.readouterr().out.splitlines() == [
+        "written: b.csv, c.png in results/a",
+        "written: results/a/b.csv, results/a/c.png, results/d.png",
+    ]
+
+
 def test_markdown(table):
     title, _, head, rules, *rows, _, caption = as_markdown(table).strip().splitlines()
     assert (title, caption) == ("digits, 2 seeds", "in %")
@@ -185,5 +198,6 @@ def test_a_table_that_is_too_wide_cuts_nothing():
 
 
 def test_one_thing_has_no_plural():
+    assert (of_seeds((1,)), of_seeds((1, 2))) == ("seed 1", "seeds 1, 2")
     assert counted(1, "seed") == "1 seed" and counted(0, "seed") == "0 seeds"
     assert [counted(number, "seed") for number in np.array([1, 2])] == ["1 seed", "2 seeds"]

@@ -10,8 +10,23 @@ import time
 
 import pytest
 
-from experiments.shared.stopping import Stop, stopping
+from experiments.shared.stopping import Stop, side_by_side, stopping
 from tests.support.paths import ROOT
+
+
+def test_what_stops_in_one_thread_lets_no_other_begin():
+    begun = []
+
+    def one(item):
+        begun.append(item)
+        if item == 3:
+            raise KeyboardInterrupt
+        return -item
+
+    assert side_by_side(one, range(3), 2) == [0, -1, -2]
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(one, range(3, 1000), 1)
+    assert begun == [0, 1, 2, 3]
 
 
 def wait_for(condition, seconds=5.0):

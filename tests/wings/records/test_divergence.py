@@ -137,6 +137,17 @@ def crosses(figure) -> dict[str, list]:
 
 @pytest.mark.parametrize("places", [["update", "worker"], ["update", "worker", "server"]])
 def test_the_widest_table_fits_100_columns(places):
+    shown, names = comparison_of(places)
+    assert "learning rate 0.5, Nesterov on" in shown
+    assert "gain: at worker over at update" in " ".join(shown.split())
+    assert shown.count("88.8 ± 11.1") == 2 * (len(names) - 1)
+
+
+def test_no_gain_is_shown_where_there_is_none():
+    assert "gain" not in comparison_of(["worker", "server"])[0]
+
+
+def comparison_of(places):
     names = ["unattacked", *places, "gain"]
     row = {"attack": "little", "rule": "median", "f": 24, "learning_rate": 0.02, "nesterov": False}
     row |= {name: 0.999 for name in names} | {f"{name}_deviation": 0.123 for name in names}
@@ -145,9 +156,7 @@ def test_the_widest_table_fits_100_columns(places):
     row |= {f"{name}_final_deviation": 0.111 for name in names[:-1]}
     row |= {f"{place}_ratio": 123.4 for place in places}
     compared = pd.DataFrame([row, row | {"learning_rate": 0.5, "nesterov": True}])
-    shown = printed(comparison.print_table, compared, "title")
-    assert "learning rate 0.5, nesterov True" in shown
-    assert shown.count("88.8 ± 11.1") == 2 * (len(names) - 1)
+    return printed(comparison.print_table, compared, "title"), names
 
 
 @pytest.fixture(scope="module")
