@@ -205,7 +205,8 @@ def squared_distances_to(
         return one_by_one(center, stack, first_carry(one, stack))
     if known is None:
         before, unit = squared_norms(stack)
-        way, start, offset = center * unit, 0, 0
+        way = center * unit
+        start = offset = jnp.zeros((), way.dtype)
     else:
         before, unit = known.squares
         way = (center - known.center) * unit
