@@ -88,9 +88,9 @@ def mean_of_ranks(stack: jax.Array, first: int, last: int) -> jax.Array:
     kept_high = jnp.where(high > low, last + 1 - number(lambda row: row < high), 0)
     inside = total(lambda row: (low < row) & (row < high))
     # Not a product of low with a number: this way each of the equal values has its derivative.
-    ends = total(lambda row: row == low) * (kept_low / at_low).astype(dtype)
+    ends = total(lambda row: row == low) * _share_of(kept_low, at_low, dtype)
     ends = ends + jnp.where(
-        high > low, total(lambda row: row == high) * (kept_high / at_high).astype(dtype), 0
+        high > low, total(lambda row: row == high) * _share_of(kept_high, at_high, dtype), 0
     )
     return made_whole(inside + ends, (last + 1 - first) * part)
 
@@ -134,8 +134,13 @@ def mean_of_nearest(stack: jax.Array, center: jax.Array, count: int) -> jax.Arra
         (below, some_low, at_low),
         (above, missing - some_low, at_high),
     ):
-        whole = whole + total(chosen) * (some / jnp.maximum(there, 1)).astype(dtype)
+        whole = whole + total(chosen) * _share_of(some, jnp.maximum(there, 1), dtype)
     return jnp.where(jnp.isfinite(farthest), made_whole(whole, count * part), jnp.nan)
+
+
+def _share_of(some: jax.Array, there: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """some / there, of whole numbers: JAX divides those of 32 bits in float32, whatever dtype."""
+    return some.astype(dtype) / there.astype(dtype)
 
 
 def ordered_keys(stack: jax.Array) -> jax.Array:

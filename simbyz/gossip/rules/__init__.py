@@ -19,7 +19,8 @@ the f heaviest neighbours if None. Most rules here are plain gossip with other w
     x_0 + Σ_j s_j (x_j - x_0)    with  0 <= s_j <= w_j
 
 so that their selections tell each row's weight in the result. A row that is not finite has none,
-but in plain `gossip`. Weights carry no derivative: what a row's length does to it is left out.
+nor has one if its difference from the node's own is not, but in plain `gossip`. Weights carry no
+derivative: what a row's length does to it is left out.
 Weights or flags that are not one for each row are refused with a ValueError.
 """
 

@@ -48,7 +48,8 @@ def _self_centred_clipping(
     require("self_centred_clipping", len(stack), f, 2, 1)
     weights = of_rows("self_centred_clipping", "weights", weights, stack)
     not_negative("self_centred_clipping", "radius", radius)
-    return clipped(stack, weights, lengths_of(stack), jnp.asarray(radius), unravel)
+    lengths = lengths_of(stack)
+    return clipped(stack, weights, lengths.values, radius * lengths.unit, unravel)
 
 
 self_centred_clipping, self_centred_clipping_selection = halves(_self_centred_clipping)
@@ -72,7 +73,7 @@ def _oracle_clipping(updates: Updates, f: int, *, weights: jax.Array, honest: ja
     require("oracle_clipping", len(stack), f, 2, 1)
     weights = of_rows("oracle_clipping", "weights", weights, stack)
     honest = of_rows("oracle_clipping", "honest", honest, stack)
-    lengths, delta = lengths_of(stack), jnp.sum(jnp.where(honest, 0, weights))
+    lengths, delta = lengths_of(stack).values, jnp.sum(jnp.where(honest, 0, weights))
     radius = root_mean(lengths, jnp.where(honest, weights, 0), delta)
     return clipped(stack, weights, lengths, radius, unravel)
 

@@ -11,7 +11,7 @@ from simbyz._arrays.checks import number, require, require_callable
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.redo import are_finite
-from simbyz._arrays.scales import nan_as_inf
+from simbyz._arrays.scales import nan_as_inf, wide
 from simbyz._arrays.stacking import Updates, ravel
 from simbyz.aggregators.coordinate import trimmed_mean, trimmed_mean_selection
 from simbyz.gossip.rules.shares import (
@@ -105,7 +105,7 @@ def _ios(updates: Updates, f: int, *, weights: jax.Array) -> Halves:
 
     def cut(_: int, left: jax.Array) -> jax.Array:
         center = full_product(share(left), rows)
-        lengths = lengths_of(jnp.concatenate([center[None], rows]))[1:]
+        lengths = lengths_of(jnp.concatenate([center[None], rows])).values[1:]
         lengths = jnp.where(finite, lengths, jnp.inf)
         # A neighbour of weight 0 is none, so that it is not cut off in the place of another.
         farthest = jnp.argmax(jnp.where(left & (weights > 0), lengths, -1).at[0].set(-1))
@@ -135,7 +135,8 @@ def _bridge(updates: Updates, f: int) -> Halves:
     share = (n - 2 * f - 1) / (n - 2 * f)
 
     def aggregate() -> jax.Array:
-        return share * trimmed_mean(stack[1:], f) + (1 - share) * stack[0]
+        middle = trimmed_mean(wide(stack[1:]), f)  # of half precision it is not rounded
+        return share * middle + (1 - share) * stack[0]
 
     def weights() -> jax.Array:
         return jnp.append(1 - share, share * trimmed_mean_selection(stack[1:], f))
@@ -174,7 +175,7 @@ def _ubar(
     f = require("ubar", n, f, 2, 2)
     require_callable("loss_of of ubar", loss_of, "lambda parameters: loss on the node's batch")
     number("own_share of ubar", own_share, "from 0 to 1", lambda one: 0 <= one <= 1)
-    near = nearest(lengths_of(stack), jnp.ones(n) / n)
+    near = nearest(lengths_of(stack).values, jnp.ones(n) / n)
     chosen = near.order[: n - 1 - f]
     candidates = jnp.append(0, chosen)
     losses = jax.lax.map(loss_of, jax.lax.stop_gradient(stack)[candidates])

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from simbyz._arrays.checks import NUMBERS, not_negative, require
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.halves import Halves
-from simbyz._arrays.scales import divided, wide
+from simbyz._arrays.scales import divided, part_of, wide
 from simbyz._arrays.stacking import PyTree
 
 Weight = float | jax.Array
@@ -22,7 +22,7 @@ class Near(NamedTuple):
     """Neighbours in the order of their distance from the node's own vector."""
 
     order: jax.Array  # (n - 1,) rows
-    lengths: jax.Array  # (n - 1,) sorted; +inf where not finite
+    lengths: jax.Array  # (n - 1,) sorted, in some unit; +inf where not finite
     weights: jax.Array  # (n - 1,) in that order
     all: jax.Array  # (n,) lengths of all rows in their own order
 
@@ -54,13 +54,25 @@ def of_rows(rule: str, name: str, values: ArrayLike, stack: jax.Array) -> jax.Ar
     return given
 
 
-def lengths_of(stack: jax.Array) -> jax.Array:
-    """||x_j - x_0|| of all rows (n,), whatever their size; +inf where that is no float."""
+class Lengths(NamedTuple):
+    """||x_j - x_0|| of all rows (n,), multiplied by a unit (); +inf where that is no float."""
+
+    values: jax.Array
+    unit: jax.Array
+
+
+def lengths_of(stack: jax.Array) -> Lengths:
+    """The distances of all rows from the first, whatever their size: in a unit of 1, but where one
+    may be no float though the rows' differences are.
+    """
     apart = jax.lax.stop_gradient(wide(stack) - wide(stack[:1]))
     largest = jnp.max(jnp.abs(apart), axis=1)
-    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    lengths = unit * jnp.linalg.norm(divided(apart, unit[:, None]), axis=1)
-    return jnp.where(jnp.isfinite(lengths), lengths, jnp.inf)
+    own = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    norms = jnp.linalg.norm(divided(apart, own[:, None]), axis=1)
+    part = part_of(stack.shape[1])
+    unit = jnp.where(jnp.max(own) > part * jnp.finfo(own.dtype).max, part, 1).astype(own.dtype)
+    lengths = unit * own * norms
+    return Lengths(jnp.where(jnp.isfinite(lengths), lengths, jnp.inf), unit)
 
 
 def nearest(lengths: jax.Array, weights: jax.Array) -> Near:
@@ -80,7 +92,7 @@ def sorted_by_distance(
     """
     require(rule, len(stack), f, 2, 1)
     given = of_rows(rule, "weights", weights, stack)
-    near = nearest(lengths_of(stack), given)
+    near = nearest(lengths_of(stack).values, given)
     if byzantine_weight is None:
         return given, near, jnp.sum(wide(jax.lax.top_k(given[1:], f)[0]))
     not_negative("the rule", "byzantine_weight", byzantine_weight)

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simbyz._arrays.ranks.many_rows import BLOCK, mean_of_ranks, sum_of, values_of_ranks
+from simbyz._arrays.ranks.many_rows import (
+    BLOCK,
+    mean_of_nearest,
+    mean_of_ranks,
+    sum_of,
+    values_of_ranks,
+)
 from tests.support.compiled import compiled, compiled_gradient
 
 N = 5 * BLOCK + 11
@@ -56,6 +62,20 @@ def test_mean_of_ranks(first, last):
         expected = np.sort(np.asarray(stack, np.float64), axis=0)[first : last + 1].mean(axis=0)
     got = compiled(mean_of_ranks, first=first, last=last)(stack)
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_shares_of_equal_values_in_double_precision():
+    """A part of those at an end counts: 7 of 30, say, which is no float32."""
+    with jax.enable_x64(True):
+        stack = np.round(np.random.default_rng(2).normal(size=(N, 3))) + 1 / 3
+        ordered = np.sort(stack, axis=0)
+        got = compiled(mean_of_ranks, first=30, last=N - 18)(stack)
+        np.testing.assert_allclose(got, ordered[30 : N - 17].mean(axis=0), rtol=1e-14)
+        center = np.full(3, 0.4)
+        order = np.argsort(np.abs(ordered - center), axis=0, kind="stable")[: N - 30]
+        nearest = np.take_along_axis(ordered, order, axis=0).mean(axis=0)
+        got = compiled(mean_of_nearest, count=N - 30)(stack, center)
+        np.testing.assert_allclose(got, nearest, rtol=1e-14)
 
 
 @pytest.mark.slower

@@ -74,6 +74,19 @@ def test_rule_is_the_loop_at_every_scale(name, f):
             np.testing.assert_allclose(own @ rows / size, one / size, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name in ROBUST if name not in ("bridge", "ubar")])
+def test_rows_whose_distances_are_no_floats_are_neighbours(name):
+    """Each row is finite, and so is the result; the same with a row of NaN among them."""
+    rows, f = np.concatenate([ROWS] * 9, axis=1) * np.float32(9e37), 2
+    given = told(name, UNEQUAL) | ({"radius": 3e38} if name == "self_centred_clipping" else {})
+    small = {key: value / 9e37 if key == "radius" else value for key, value in given.items()}
+    rule = quick_jit(lambda rows: GOSSIP_RULES[name](rows, f, **given))
+    for spoiled in (rows, np.where(np.arange(9)[:, None] == 8, np.nan, rows)):
+        expected = getattr(reference, name)(spoiled.astype(float) / 9e37, f, **small)
+        made = np.asarray(rule(spoiled), float) / 9e37
+        np.testing.assert_allclose(made, expected, rtol=2e-5, atol=1e-5)
+
+
 FILLERS = {"own": ROWS[0], "near": ROWS[0] + 0.01, "zero": 0 * ROWS[0], "far": ROWS[0] + 50}
 
 
@@ -111,6 +124,13 @@ def test_equal_weights_and_long_rows_in_half_precision(name):
     made = rule(rows.astype(np.float16), weights=weights.astype(np.float16))
     assert made.dtype == np.float16
     np.testing.assert_allclose(np.asarray(made, float), expected, rtol=3e-3)
+
+
+def test_bridge_of_half_precision_is_rounded_once():
+    rows = np.random.default_rng(3).integers(-3, 4, (26, 31)).astype(np.float16)
+    made = compiled(rules.bridge, f=1)(rows)
+    expected = reference.bridge(rows.astype(float), 1)
+    np.testing.assert_allclose(np.asarray(made, float), expected, rtol=2.0**-11, atol=1e-7)
 
 
 @pytest.mark.slower
