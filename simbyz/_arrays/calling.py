@@ -74,7 +74,19 @@ def require_of_updates(what: str, rule: Any, example: str = "simbyz.aggregators.
     if not takes(rule, 2):
         raise TypeError(
             f"{what} must be a function of (updates, f), such as {example}, got {name_of(rule)}, "
-            "which takes fewer: call it, if it makes one"
+            "which takes fewer or more: call it, if it makes one"
+        )
+
+
+def require_taking(
+    what: str, function: Any, names: str, example: str, advice: str = "it takes fewer or more"
+) -> None:
+    """Raises TypeError where it is no function of as many positional arguments as these names."""
+    require_callable(what, function, example)
+    if not takes(function, len(names.split(", ")) if names else 0):
+        raise TypeError(
+            f"{what} must be a function, such as {example}, of ({names}), got "
+            f"{name_of(function)}: {advice}"
         )
 
 
@@ -95,12 +107,17 @@ def signature_of_all(
 
 
 def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a callable takes so many positional arguments."""
+    """Whether a callable takes so many positional arguments, and needs no more of them."""
+    parameters = signature(function)
     try:
-        signature(function).bind_partial(*[None] * count)
+        bound = parameters.bind_partial(*[None] * count).arguments
     except TypeError:
         return False
-    return True
+    by_place = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    return not any(
+        one.kind in by_place and one.default is one.empty and name not in bound
+        for name, one in parameters.parameters.items()
+    )
 
 
 def name_of(function: Any) -> str:

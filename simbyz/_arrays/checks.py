@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import jax
@@ -174,9 +175,25 @@ def flag(name: str, value: Any) -> bool:
 
 
 def require_callable(what: str, value: Any, example: str) -> None:
-    """Raises TypeError where a function is asked for, such as the example, and none is given."""
+    """Raises TypeError where a function is asked for, such as the example, and none is given, or
+    one of Python's own, such as `max`, that does not tell its parameters.
+    """
     if not callable(value):
         raise TypeError(f"{what} must be a function, such as {example}, got {value!r}")
+    try:
+        signature(value)
+    except ValueError as error:
+        raise TypeError(
+            f"{what} must be a function that tells its parameters, such as {example}, got "
+            f"{value!r}: put it into a function of your own"
+        ) from error
+
+
+def require_arrays(what: str, given: Any) -> None:
+    """Raises TypeError where a pytree that a user's function gave holds something else."""
+    for leaf in jax.tree.leaves(given):
+        if not isinstance(leaf, NUMBERS):
+            raise TypeError(f"{what} must give arrays or numbers, got {type(leaf).__name__}")
 
 
 def require_devices(devices: Any) -> list[jax.Device]:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from simbyz._arrays.checks import NUMBERS
+
 PyTree = Any
 
 if TYPE_CHECKING:  # to a type checker, a pytree is anything
@@ -106,8 +108,18 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
 def in_types_of(before: PyTree, after: PyTree) -> PyTree:
     """What a step of a loop carries on, its floats of the types that they had before it, as JAX's
     loops ask for: a float64 among the numbers, or parameters in half precision, would change them.
-    A pytree of another structure is left for JAX to refuse.
+
+    Raises:
+      ValueError: something has another shape or kind than before, is gone, or is new.
     """
+    was, now = _by_path(before), _by_path(after)
+    for path in {**was, **now}:
+        old, new = was.get(path), now.get(path)
+        if not _may_follow(old, new):
+            raise ValueError(
+                "a step must carry on what it was given, in the same shapes and kinds: "
+                f"{path.lstrip('.') or 'a memory'} was {_in_words(old)} and became {_in_words(new)}"
+            )
 
     def kept(old: Any, new: Any) -> Any:
         arrays = isinstance(old, jax.Array) and isinstance(new, jax.Array)
@@ -115,9 +127,33 @@ def in_types_of(before: PyTree, after: PyTree) -> PyTree:
             return new
         return new.astype(old.dtype)
 
-    # As Any, since JAX's stubs give structures no comparison.
-    old: Any = jax.tree.structure(before)
-    return jax.tree.map(kept, before, after) if old == jax.tree.structure(after) else after
+    return jax.tree.map(kept, before, after)
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _may_follow(old: Any, new: Any) -> bool:
+    """Whether a loop that carries the one may carry the other after it: floats of another width are
+    brought to the old one, and a number without a dtype of its own gets that of the new one.
+    """
+    if not isinstance(old, NUMBERS) or not isinstance(new, NUMBERS):
+        return False
+    if jnp.shape(old) != jnp.shape(new):
+        return False
+    types = jax.typeof(old), jax.typeof(new)
+    floats = all(jnp.issubdtype(one.dtype, jnp.floating) for one in types)
+    return floats or types[0].weak_type or types[0].dtype == types[1].dtype
+
+
+def _in_words(leaf: Any) -> str:
+    if leaf is None:
+        return "nothing"
+    if not isinstance(leaf, NUMBERS):
+        return type(leaf).__name__
+    return f"{jax.typeof(leaf).dtype} of shape {jnp.shape(leaf)}"
 
 
 def unraveller(template: PyTree) -> Callable[[jax.Array], PyTree]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from simbyz._arrays.calling import name_of, needs, takes
-from simbyz._arrays.checks import require_callable
+from simbyz._arrays.calling import name_of, needs, require_taking
+from simbyz._arrays.checks import require_arrays, require_callable
 from simbyz._arrays.stacking import PyTree
 
-EXAMPLE = "simbyz.attacks.fall_of_empires, of (key, honest, num_byzantine)"
+EXAMPLE, NAMES = "simbyz.attacks.fall_of_empires", "key, honest, num_byzantine"
 
 # (key, (h, d), num_byzantine, **options) -> (num_byzantine, d). Where the Byzantine workers compute
 # gradients too, an attack that takes `own` is given it: (num_byzantine, d), what they would have
@@ -47,11 +47,24 @@ def check(attack: Any) -> None:
             f"{name} is of labels: give make_simulator relabel=functools.partial({name}, "
             "num_classes=...) and no attack, and Config byzantine_gradients=True"
         )
-    if not isinstance(attack, StatefulAttack) and not takes(call, 3):
-        raise TypeError(
-            f"attack must be a function, such as {EXAMPLE}, got {name_of(call)}: call it, if "
-            "it makes one"
-        )
+    if not isinstance(attack, StatefulAttack):
+        require_taking("attack", call, NAMES, EXAMPLE, "call it, if it makes one")
+        return
+    of = "of a StatefulAttack"
+    require_taking(f"start {of}", attack.start, "dimension", "jnp.zeros")
+    send, learn = f"lambda {NAMES}, state: (rows, state)", "lambda state, aggregate: state"
+    if not hasattr(call, "__wrapped__"):  # as of `with_memory`, which tells the plain attack's own
+        require_taking(f"send {of}", call, f"{NAMES}, state", send)
+    require_taking(f"learn {of}", attack.learn, "state, aggregate", learn)
+
+
+def start_of(attack: Attack | StatefulAttack | None, dimension: int) -> PyTree:
+    """Memory of an attack before the first step; None for one without memory."""
+    if not isinstance(attack, StatefulAttack):
+        return None
+    memory = attack.start(dimension)
+    require_arrays("start of a StatefulAttack", memory)
+    return memory
 
 
 def check_options(attack: Attack | StatefulAttack, options: Mapping[str, Any]) -> None:

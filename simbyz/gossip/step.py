@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.calling import asks_for, name_of
-from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.calling import asks_for, name_of, require_taking
+from simbyz._arrays.checks import require_shape
 from simbyz._arrays.halves import core_of, selection_of
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, in_types_of, unraveller
@@ -137,12 +137,10 @@ def make_gossip(
                 f"got {given.dtype} {given.shape}"
             )
         points = jnp.broadcast_to(wide(given), shape)  # averages of half floats are no half floats
-        memory = None
-        if isinstance(attack, StatefulAttack):
-            memory = jax.tree.map(
-                lambda leaf: jnp.broadcast_to(leaf, (computing, *jnp.shape(leaf))),
-                attack.start(dimension),
-            )
+        memory = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (computing, *jnp.shape(leaf))),
+            base.start_of(attack, dimension),
+        )
         zeros = jnp.zeros(shape)
         tracking = Tracking(zeros, zeros, jnp.zeros((), bool)) if config.tracking else None
         return GossipState(points, points, sender.init(points[0], computing), memory, tracking)
@@ -297,7 +295,7 @@ def _check(
             f"{name_of(rule)} compares losses of parameters, and here what nodes exchange is made "
             'of gradients: give exchange="after" or "before", without tracking'
         )
-    require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
+    require_taking("schedule", schedule, "step", "lambda step: 1 / (1 + step)")
     metrics.check(columns, told=told.TOLD)
     told.check(columns)
     if not config.beyond_the_bound:

@@ -26,8 +26,9 @@ from simbyz._arrays.calling import (
     name_of,
     require_known,
     require_of_updates,
+    require_taking,
 )
-from simbyz._arrays.checks import require_callable, require_floats, require_shape
+from simbyz._arrays.checks import require_arrays, require_floats, require_shape
 from simbyz._arrays.lengths import safe_sqrt
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
@@ -39,6 +40,8 @@ from simbyz.simulator.participation import Round
 from simbyz.simulator.workers.momentum import clip
 from simbyz.simulator.workers.sender import Sent
 from simbyz.tasks.task import Task
+
+LEARN = "lambda state, stack, aggregate: aggregate"
 
 
 class Memory(NamedTuple):
@@ -65,9 +68,12 @@ def check_rule(
     """
     call = rule.aggregate if isinstance(rule, StatefulRule) else rule
     require_of_updates("rule", call, example)
+    if isinstance(rule, StatefulRule):
+        require_taking("start of a StatefulRule", rule.start, "zeros", "lambda zeros: zeros")
+        require_taking("learn of a StatefulRule", rule.learn, "state, stack, aggregate", LEARN)
     require_known(f"the rule {name_of(call)}", call, known)
     if selection is not None:
-        require_callable("selection", selection, f"{example}_selection")
+        require_of_updates("selection", selection, f"{example}_selection")
         require_known(f"the selection {name_of(selection)}", selection, known)
 
 
@@ -75,7 +81,9 @@ def start_of_rule(rule: Rule | StatefulRule, zeros: jax.Array, n: int) -> PyTree
     """Memory of a rule before the first step, of n workers; None for one without memory."""
     if not isinstance(rule, StatefulRule):
         return None
-    return rule.start(zeros, **asked(rule.start, {"n": n}))
+    memory = rule.start(zeros, **asked(rule.start, {"n": n}))
+    require_arrays("start of a StatefulRule", memory)
+    return memory
 
 
 def asked_of_root(callables: Iterable[Callable[..., Any] | None], task: Task) -> set[str]:
@@ -159,7 +167,7 @@ def defend(
     n, d = stack.shape
     require_shape(f"the rule {name_of(aggregate_of)}", aggregate, (d,), "an aggregate (d,)")
     require_floats(f"the rule {name_of(aggregate_of)}", aggregate)
-    if weights is not None:
+    if selection is not None:
         what = f"the selection {name_of(selection)}"
         require_shape(what, weights, (n,), "a weight a row, (n,),")
     if not isinstance(rule, StatefulRule):

@@ -22,11 +22,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from simbyz._arrays.checks import require_callable, require_shape
+from simbyz._arrays.calling import require_taking
+from simbyz._arrays.checks import require_shape
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, in_types_of, unraveller
 from simbyz.aggregators.base import Rule, StatefulRule
-from simbyz.attacks.base import Attack, StatefulAttack, forges, sending
+from simbyz.attacks.base import Attack, StatefulAttack, forges, sending, start_of
 from simbyz.simulator import attackers, metrics, server, weighting
 from simbyz.simulator.attackers import Received, receive
 from simbyz.simulator.config import Config, Hyperparameters, Momentum
@@ -84,7 +85,7 @@ def _check_kinds(config: Config, task: Task, schedule: Schedule, senders: Sequen
     if not isinstance(task, Task):
         remedy = "its field `task`" if hasattr(task, "task") else "one of simbyz.tasks"
         raise TypeError(f"task must be a Task, got {type(task).__name__}: give {remedy}")
-    require_callable("schedule", schedule, "lambda step: 1 / (1 + step)")
+    require_taking("schedule", schedule, "step", "lambda step: 1 / (1 + step)")
     given = () if isinstance(senders, Sender) or not isinstance(senders, Sequence) else senders
     if given is not senders or not all(isinstance(one, Sender) for one in senders):
         raise TypeError(f"senders must be a list of Sender, got {senders!r}")
@@ -187,7 +188,7 @@ def make_simulator(
             start=parameters,
             model_state=model_state,
             senders=sender.init(parameters, config.computing),
-            attack=attack.start(dimension) if isinstance(attack, StatefulAttack) else None,
+            attack=start_of(attack, dimension),
             rule=server.start_of_rule(rule, jnp.zeros_like(parameters), config.n),
             server=server.start(config, optimizer, parameters),
             past=no_past(dimension, config.curvature_window) if config.study else None,

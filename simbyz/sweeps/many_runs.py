@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import NUMBERS, flag, integer, require_callable, require_devices
+from simbyz._arrays.calling import require_taking
+from simbyz._arrays.checks import NUMBERS, flag, integer, require_devices
 from simbyz._arrays.stacking import PyTree
 from simbyz.simulator import Hyperparameters, Simulator, State
 from simbyz.simulator.config import check_numbers, one_place
@@ -120,10 +121,10 @@ def sweep(
             none = " or None" if name == "chunk" else ""
             raise ValueError(f"{name} must be at least 1{none}, got {value}")
     flag("look_ahead", look_ahead)
-    require_callable("progress", progress, "lambda run_steps, accuracy: None")
+    require_taking("progress", progress, "run_steps, accuracy", "lambda run_steps, accuracy: None")
     if watch is not None:
-        require_callable("watch", watch, "lambda index, columns: None")
-    require_callable("stop", stop, "lambda: False")
+        require_taking("watch", watch, "index, columns", "lambda index, columns: None")
+    require_taking("stop", stop, "", "lambda: False")
     if not isinstance(simulator, Simulator):
         raise TypeError(f"simulator must be made by make_simulator, got {simulator!r}")
     if not all(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(data)):

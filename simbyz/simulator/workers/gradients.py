@@ -6,8 +6,8 @@ from inspect import signature
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.calling import asks_for
-from simbyz._arrays.checks import at_least, random_key, require_callable, require_shape
+from simbyz._arrays.calling import asks_for, require_taking
+from simbyz._arrays.checks import at_least, random_key, require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
@@ -29,7 +29,7 @@ def check_relabel(relabel: Relabel, task: Task, config: str, given: bool) -> Non
       TypeError: it is no function.
       ValueError: they are not, or the task's loss takes none.
     """
-    require_callable("relabel", relabel, "lambda labels: 9 - labels")
+    require_taking("relabel", relabel, "labels", "lambda labels: 9 - labels")
     if not given:
         raise ValueError(f"relabel needs {config}(byzantine_gradients=True)")
     takes = signature(task.loss).parameters.values()
@@ -185,8 +185,10 @@ def make_gradients(
             outcome = in_turns(lambda one: worker(parameters, *one), each, config.workers_at_once)
         (losses, model_states), rows = outcome
         l2, points = round.hyperparameters.l2, jnp.atleast_2d(wide(point))
-        norms = jnp.linalg.norm(points, axis=1, keepdims=True)
-        rows = rows + l2 * points / jnp.where(norms > 0, norms, 1)
+        squares = jnp.sum(jnp.square(points), axis=1, keepdims=True)
+        some = squares > 0  # of none the root has no derivative
+        norms = jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1)), 0)
+        rows = rows + l2 * points / jnp.where(some, norms, 1)
         losses = losses + l2 * norms.reshape(-1)
         if partial:
             honest = ~byzantine

@@ -367,3 +367,16 @@ def test_a_batch_larger_than_the_data():
         classification(data.load("digits"), models.Dense(), batch_size=2000)
     with pytest.raises(TypeError, match="batch_size must be an int, got 1.5"):
         classification(data.load("digits"), models.Dense(), batch_size=1.5)
+
+
+def test_an_l2_term_at_zero_has_a_derivative():
+    config, numbers = Config(n=3, f=0), Hyperparameters(0.1, l2=0.1, worker=Momentum(0.9))
+    simulator = make_simulator(config, quadratic(), aggregators.average, None)
+
+    def end(parameters):
+        state = simulator.start(parameters, {})
+        state, _ = simulator.advance(state, numbers, {}, jax.random.key(0), 0, 1)
+        return jnp.sum(state.parameters)
+
+    # θ - 0.1 (θ + 0.1 θ / ||θ|| + ...): the norm is constant at 0, where it has no direction.
+    np.testing.assert_allclose(quick_jit(jax.grad(end))(jnp.zeros(4)), 1 - 0.1 * 1.1, rtol=1e-6)
