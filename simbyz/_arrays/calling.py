@@ -79,11 +79,19 @@ def require_of_updates(what: str, rule: Any, example: str = "simbyz.aggregators.
 
 
 def require_taking(
-    what: str, function: Any, names: str, example: str, advice: str = "it takes fewer or more"
+    what: str,
+    function: Any,
+    names: str,
+    example: str,
+    *,
+    by_name: bool = False,
+    advice: str = "it takes fewer or more",
 ) -> None:
-    """Raises TypeError where it is no function of as many positional arguments as these names."""
+    """Raises TypeError where it is no function of as many positional arguments as these names; see
+    `takes`.
+    """
     require_callable(what, function, example)
-    if not takes(function, len(names.split(", ")) if names else 0):
+    if not takes(function, len(names.split(", ")) if names else 0, by_name=by_name):
         raise TypeError(
             f"{what} must be a function, such as {example}, of ({names}), got "
             f"{name_of(function)}: {advice}"
@@ -106,16 +114,18 @@ def signature_of_all(
     return Signature(parameters)
 
 
-def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a callable takes so many positional arguments, and needs no more of them."""
+def takes(function: Callable[..., Any], count: int, *, by_name: bool = False) -> bool:
+    """Whether a callable takes so many positional arguments, and needs no more of them; none but by
+    name, if options are given to it by theirs.
+    """
     parameters = signature(function)
     try:
         bound = parameters.bind_partial(*[None] * count).arguments
     except TypeError:
         return False
-    by_place = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    kinds = [Parameter.POSITIONAL_ONLY, *[Parameter.POSITIONAL_OR_KEYWORD] * (not by_name)]
     return not any(
-        one.kind in by_place and one.default is one.empty and name not in bound
+        one.kind in kinds and one.default is one.empty and name not in bound
         for name, one in parameters.parameters.items()
     )
 

@@ -48,13 +48,14 @@ def check(attack: Any) -> None:
             "num_classes=...) and no attack, and Config byzantine_gradients=True"
         )
     if not isinstance(attack, StatefulAttack):
-        require_taking("attack", call, NAMES, EXAMPLE, "call it, if it makes one")
+        advice = "call it, if it makes one"
+        require_taking("attack", call, NAMES, EXAMPLE, by_name=True, advice=advice)
         return
     of = "of a StatefulAttack"
     require_taking(f"start {of}", attack.start, "dimension", "jnp.zeros")
     send, learn = f"lambda {NAMES}, state: (rows, state)", "lambda state, aggregate: state"
     if not hasattr(call, "__wrapped__"):  # as of `with_memory`, which tells the plain attack's own
-        require_taking(f"send {of}", call, f"{NAMES}, state", send)
+        require_taking(f"send {of}", call, f"{NAMES}, state", send, by_name=True)
     require_taking(f"learn {of}", attack.learn, "state, aggregate", learn)
 
 

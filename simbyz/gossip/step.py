@@ -295,7 +295,7 @@ def _check(
             f"{name_of(rule)} compares losses of parameters, and here what nodes exchange is made "
             'of gradients: give exchange="after" or "before", without tracking'
         )
-    require_taking("schedule", schedule, "step", "lambda step: 1 / (1 + step)")
+    require_taking("schedule", schedule, "step", "lambda step: 1 / (1 + step)", by_name=True)
     metrics.check(columns, told=told.TOLD)
     told.check(columns)
     if not config.beyond_the_bound:

@@ -85,7 +85,7 @@ def _check_kinds(config: Config, task: Task, schedule: Schedule, senders: Sequen
     if not isinstance(task, Task):
         remedy = "its field `task`" if hasattr(task, "task") else "one of simbyz.tasks"
         raise TypeError(f"task must be a Task, got {type(task).__name__}: give {remedy}")
-    require_taking("schedule", schedule, "step", "lambda step: 1 / (1 + step)")
+    require_taking("schedule", schedule, "step", "lambda step: 1 / (1 + step)", by_name=True)
     given = () if isinstance(senders, Sender) or not isinstance(senders, Sequence) else senders
     if given is not senders or not all(isinstance(one, Sender) for one in senders):
         raise TypeError(f"senders must be a list of Sender, got {senders!r}")

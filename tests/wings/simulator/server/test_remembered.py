@@ -103,6 +103,19 @@ def test_functions_that_take_or_give_something_else(option, given, words) -> Non
         traced(**{option: given})
 
 
+def test_options_may_be_given_by_name_to_places_without_a_star() -> None:
+    numbers = NUMBERS._replace(attack={"size": 2.0}, schedule={"half": 3})
+    simulator = make_simulator(
+        CONFIG,
+        quadratic(),
+        aggregators.median,
+        lambda key, honest, b, size: size * honest[:b],
+        schedule=lambda step, half: 0.5**half,
+    )
+    state = jax.eval_shape(simulator.initialise, FIRST)
+    jax.eval_shape(lambda state: simulator.advance(state, numbers, {}, FIRST, 0, 1), state)
+
+
 def test_memories_that_a_loop_can_carry() -> None:
     """Of another width, which is brought to the first one; a number that gets a dtype; none."""
     narrow = rule(learn=lambda state, stack, aggregate: aggregate.astype(jnp.float16))
