@@ -18,6 +18,9 @@ from simbyz._arrays.scales import hidden_part, made_whole
 
 # Rows that one compiled expression adds up.
 BLOCK = 24
+# Rows that one counts, at most twice as many: above some 240 its loop has no vectors, see
+# `MAX_OUTPUTS`.
+COUNTED = 112
 # Bits decided together: XLA:CPU compares twice as many of 16 bits at once as of 32.
 DIGIT = 16
 
@@ -56,8 +59,15 @@ def values_of_ranks(stack: jax.Array, ranks: tuple[int, ...]) -> list[jax.Array]
     """The values x_(rank) (d,) of each coordinate of an (n, d) stack without NaN, for each rank,
     the smallest value having rank 0.
     """
-    keys = ordered_keys(stack)
-    return [values_of_keys(_key_of_rank(keys, rank), stack.dtype) for rank in ranks]
+
+    def found(stack: jax.Array) -> list[jax.Array]:
+        keys = ordered_keys(stack)
+        return [values_of_keys(_key_of_rank(keys, rank), stack.dtype) for rank in ranks]
+
+    if jax.default_backend() == "cpu":
+        # Lane after lane, each in the cache.
+        found = jax.custom_batching.sequential_vmap(found)
+    return found(stack)
 
 
 @values_of_ranks.defjvp
@@ -180,12 +190,26 @@ def _key_of_rank(keys: jax.Array, rank: int) -> jax.Array:
 
 def _digit_of_rank(digits: jax.Array, rank: int) -> jax.Array:
     """The largest digit (d,) with at most `rank` rows below it."""
-    digit, counts = digits.dtype, jnp.int16 if len(digits) < 2**15 else jnp.int32
+    (n, d), digit = digits.shape, digits.dtype
+    counts = jnp.dtype(jnp.int16 if n < 2**15 else jnp.int32)
+    blocks, rest = divmod(n, COUNTED)
+    # A row's place in its block is known when the program is compiled: no address is computed.
+    few, many = digits[:rest], digits[rest:].reshape(blocks, COUNTED, d)
 
     def turn(turn: jax.Array, found: jax.Array) -> jax.Array:
         candidate = found + (digit.type(1) << (DIGIT - 1 - turn).astype(digit))
-        below = sum_of(lambda row: (row < candidate).astype(counts), digits)
+
+        def counted(number: jax.Array, below: jax.Array) -> jax.Array:
+            for place in range(COUNTED):
+                row = jax.lax.dynamic_slice(many, (number, place, 0), (1, 1, d))[0, 0]
+                below = below + (row < candidate).astype(counts)
+            return below
+
+        below = first_carry(jnp.zeros(d, counts), digits)
+        for row in few:
+            below = below + (row < candidate).astype(counts)
+        below = jax.lax.fori_loop(0, blocks, counted, below) if blocks else below
         return jnp.where(below <= rank, candidate, found)
 
-    start = first_carry(jnp.full(digits.shape[1], jnp.iinfo(digit).min, digit), digits)
+    start = first_carry(jnp.full(d, jnp.iinfo(digit).min, digit), digits)
     return jax.lax.fori_loop(0, DIGIT, turn, start)
