@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from simbyz._arrays.checks import at_least, integer
 from simbyz.tasks.conv_pool import ConvPool, max_pool
 from simbyz.tasks.layers import Affine, convolve_same
 
@@ -132,11 +133,12 @@ class WideResNet(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         if self.depth < 10 or self.depth % 6 != 4:
             raise ValueError(f"depth must be 10, 16, 22, 28 ..., got {self.depth}")
+        width = at_least("width", self.width, 1)
         x = _conv(images, 16, size=3, padding="SAME")
         for stage, channels in enumerate((16, 32, 64)):
             for block in range((self.depth - 4) // 6):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = self._block(x, channels * self.width, stride, train)
+                x = self._block(x, channels * width, stride, train)
         x = nn.relu(_batch_norm(x, self.batch_norm, train))
         return _dense(jnp.mean(x, axis=(1, 2)), self.num_classes, 0)
 
@@ -193,7 +195,7 @@ def _uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 def _dense(x: jax.Array, features: int, number: int) -> jax.Array:
-    if features < 1:
+    if integer("the units of a layer", features) < 1:
         raise ValueError(f"a layer must have at least 1 unit, got {features}")
     start = _uniform(x.shape[-1])
     return Affine(features, start, name=f"Dense_{number}")(x)

@@ -7,7 +7,15 @@ import optax
 import pytest
 
 from simbyz import data
-from simbyz.tasks import VGG, CharTransformer, ResNet, ViT, classification
+from simbyz.tasks import (
+    VGG,
+    CharTransformer,
+    Dense,
+    ResNet,
+    ViT,
+    WideResNet,
+    classification,
+)
 
 # As published; of ResNet-20 the shortcuts' convolutions and norms besides: 2,560 + 192.
 SIZES = [
@@ -69,7 +77,21 @@ def test_a_token_is_told_from_those_before_it():
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [(ResNet(34), "depth must be 18 or 20, got 34"), (ViT(patch=3), "patch must divide")],
+    [
+        (ResNet(34), "depth must be 18 or 20, got 34"),
+        (ResNet(width=0), "width must be at least 1, got 0"),
+        (VGG(plan=(8, 0)), "a number of channels must be at least 1, got 0"),
+        (VGG(plan=("pol",)), "a number of channels must be an int, got 'pol'"),
+        (ViT(patch=3), "patch must divide"),
+        (ViT(patch=0), "patch must be at least 1, got 0"),
+        (ViT(width=10), "heads must divide width=10, got 4"),
+        (ViT(depth=-1), "depth must be at least 0, got -1"),
+        (CharTransformer(heads=0), "heads must be at least 1, got 0"),
+        (CharTransformer(width=1.5), "width must be an int, got 1.5"),
+        (WideResNet(depth=10, width=0), "width must be at least 1, got 0"),
+        (Dense("a"), "the units of a layer must be an int, got 'a'"),
+        (Dense(True), "the units of a layer must be an int, got True"),
+    ],
 )
 def test_wrong_sizes_are_refused(module, words):
     with pytest.raises(ValueError, match=words):
