@@ -97,8 +97,12 @@ def at_workers(
       A transformation of leaves (n, ...) to leaves (n, ...); its state has the leading axis n too.
 
     Raises:
-      TypeError, ValueError: num_workers is no int, or below 1.
+      TypeError, ValueError: no transformation; num_workers is no int, or below 1.
     """
+    if not isinstance(transformation, optax.GradientTransformation):
+        raise TypeError(
+            f"transformation must be optax's, such as optax.trace(0.9), got {transformation!r}"
+        )
     transformation = optax.with_extra_args_support(transformation)
     num_workers = integer("num_workers", num_workers)
     if num_workers < 1:

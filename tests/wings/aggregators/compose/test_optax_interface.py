@@ -133,6 +133,8 @@ def test_each_worker_draws_noise_of_its_own() -> None:
 def test_numbers_of_workers_that_are_none() -> None:
     with pytest.raises(ValueError, match="num_workers >= 1, got 0"):
         at_workers(optax.trace(0.9), 0)
+    with pytest.raises(TypeError, match="transformation must be optax's, such as .* got 'adam'"):
+        at_workers("adam", 3)
 
 
 def test_the_aggregator_of_optax_process() -> None:
