@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays.checks import at_least
+from simbyz.tasks.layers import require_images
 
 # Channels that group norm takes together, as well as any number in its paper (Wu and He, 2018).
 GROUP = 16
@@ -46,6 +47,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
+        require_images(images)
         if self.depth not in (18, 20):
             raise ValueError(f"depth must be 18 or 20, got {self.depth}")
         stages, blocks, width = (4, 2, 64) if self.depth == 18 else (3, 3, 16)
@@ -79,6 +81,7 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
+        require_images(images)
         x = images
         for one in self.plan:
             if one != "pool":
@@ -114,6 +117,7 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
+        require_images(images)
         patch = at_least("patch", self.patch, 1)
         if any(side % patch for side in images.shape[1:3]):
             raise ValueError(

@@ -10,8 +10,10 @@ from simbyz import data
 from simbyz.tasks import (
     VGG,
     CharTransformer,
+    Conv,
     Dense,
     ResNet,
+    SmallConv,
     ViT,
     WideResNet,
     classification,
@@ -96,3 +98,16 @@ def test_a_token_is_told_from_those_before_it():
 def test_wrong_sizes_are_refused(module, words):
     with pytest.raises(ValueError, match=words):
         classification(DIGITS, module, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("module", "least"),
+    [(SmallConv(), 16), (Conv(), 4), (WideResNet(10, 1), 1), (ResNet(), 1), (VGG(), 1), (ViT(), 1)],
+)
+def test_what_are_no_images_are_refused_by_networks_for_images(module, least):
+    words = rf"{type(module).__name__} fails on .*: they must be images .* of at least {least} by"
+    with pytest.raises(ValueError, match=rf"{words} .* got \(1, 13\): Dense\(\) takes any"):
+        classification(data.load_table("wine"), module, batch_size=8)
+    if least > 8:
+        with pytest.raises(ValueError, match=rf"{words} .* got \(1, 8, 8, 1\)"):
+            classification(DIGITS, module, batch_size=8)
