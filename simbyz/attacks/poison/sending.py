@@ -90,6 +90,7 @@ def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulA
         rows = turned(lambda rows: jnp.where(quiet, factor * rows, 0), honest, num_byzantine, own)
         return rows, state
 
+    send.__name__ = "neurotoxin"
     # NaN, as a rule that is none may give, has no place in an order.
     return StatefulAttack(
         jnp.zeros, send, lambda state, aggregate: jnp.nan_to_num(aggregate).astype(state.dtype)
