@@ -171,6 +171,7 @@ def test_a_key_is_no_number():
         lambda key: attacks.random(key, ROWS, 2),
         lambda key: attacks.fang_trimmed_mean(key, ROWS, 2),
         lambda key: attacks.start_mimic(key, 3),
+        lambda key: aggregators.flame(ROWS, 2, key=key),
         lambda key: attacks.mimicking(warmup=1, key=key),
         lambda key: aggregators.mixture([aggregators.median])(ROWS, 2, key=key),
         lambda key: aggregators.chain(
