@@ -130,6 +130,12 @@ def takes(function: Callable[..., Any], count: int, *, by_name: bool = False) ->
     )
 
 
+def takes_option(function: Callable[..., Any], name: str) -> bool:
+    """Whether a callable can be given an option of that name."""
+    parameters = signature(function).parameters
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
 def name_of(function: Any) -> str:
     """A callable's name, of a configured one that of what was configured."""
     while isinstance(function, functools.partial):

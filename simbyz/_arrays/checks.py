@@ -106,11 +106,16 @@ def share_below_one(of: str, name: str, value: Any) -> Any:
       ValueError: it is several, or not from 0 to below 1.
     """
     one_number(of, name, value)
-    if isinstance(value, jax.core.Tracer):
-        raise TypeError(f"{of} needs a {name} that is not traced: fix it before, by partial")
+    require_fixed(of, name, value)
     if not 0 <= float(value) < 1:
         raise ValueError(f"{of} needs 0 <= {name} < 1, got {name}={value}")
     return np.asarray(value)[()]
+
+
+def require_fixed(of: str, name: str, value: Any) -> None:
+    """Raises TypeError where a number that counts are made of is traced."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{of} needs a {name} that is not traced: fix it before, by partial")
 
 
 def number(name: str, value: Any, words: str, holds: Callable[[float], bool]) -> None:
@@ -211,6 +216,11 @@ def require_devices(devices: Any) -> list[jax.Device]:
     if len(set(found)) < len(found):
         raise ValueError(f"devices must name each once, got {devices}")
     return found
+
+
+def in_a_line(values: Any) -> str:
+    """An array in the one line that an error is, its middle left out where it is long."""
+    return np.array2string(np.asarray(values), max_line_width=10**9, threshold=30).replace("\n", "")
 
 
 def require_shape(what: str, value: Any, shape: tuple[int, ...], words: str) -> None:

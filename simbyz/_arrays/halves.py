@@ -40,6 +40,7 @@ def halves(
       gives the weights.
     """
     name = core.__name__.removeprefix("_")
+    core.__qualname__ = name  # which Python's own errors name, of an argument that is missing
 
     @functools.wraps(core)
     def result(*args: P.args, **kwargs: P.kwargs) -> PyTree:

@@ -47,11 +47,12 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
       back.
 
     Raises:
+      TypeError: a leaf that is no array.
       ValueError: no leaf, no worker, no coordinate, leaves that disagree on n, leaves that are not
         floating point of 16 bits or more, a list of arrays of one shape, or a single array (n,).
     """
-    leaves, structure = jax.tree.flatten(updates)
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    given, structure = jax.tree.flatten(updates)
+    leaves = [_array("updates", leaf) for leaf in given]
     if len(leaves) == 1 and leaves[0].ndim == 1 and jax.tree_util.treedef_is_leaf(structure):
         raise ValueError(
             "updates must be an (n, d) array or a pytree of leaves (n, ...), got one array of "
@@ -103,6 +104,14 @@ def ravel(updates: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
         )
 
     return jnp.concatenate([leaf.astype(dtype) for leaf in flat], axis=1), unravel
+
+
+def _array(what: str, leaf: Any) -> jax.Array:
+    try:
+        return jnp.asarray(leaf)
+    except (TypeError, OverflowError) as error:
+        got = f"{type(leaf).__name__} {leaf!r:.60}"
+        raise TypeError(f"{what} must hold arrays of numbers, got {got}") from error
 
 
 def in_types_of(before: PyTree, after: PyTree) -> PyTree:
@@ -181,12 +190,13 @@ def row_like(row: PyTree, updates: PyTree, stack: jax.Array) -> jax.Array:
     """A row (d,), or a pytree like one worker's update, as a row of the stack of the updates.
 
     Raises:
+      TypeError: it holds what is no array.
       ValueError: it has not d coordinates, or others in each leaf: they would be taken for the
         coordinates of other leaves. Or it is not floating point.
     """
     if isinstance(row, list | tuple) and all(jnp.ndim(one) == 0 for one in row):
         row = jnp.asarray(row)
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(row)]
+    leaves = [_array("the row given", leaf) for leaf in jax.tree.leaves(row)]
     shapes, size = [leaf.shape for leaf in leaves], sum(leaf.size for leaf in leaves)
     if size != stack.shape[1]:
         raise ValueError(f"an update has {stack.shape[1]} coordinates, the row given {size}")

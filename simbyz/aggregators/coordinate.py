@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import not_negative, require
+from simbyz._arrays.checks import flag, not_negative, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.moments import bearable, sum_of_parts, sure_mean_rows, weighted_mean
 from simbyz._arrays.ranks.closest import (
@@ -90,7 +90,7 @@ def _median(updates: Updates, f: int = 0, *, midpoint: bool = False) -> Halves:
     n = len(stack)
     require("median", n, f, 2, 1)
     low = (n - 1) // 2
-    high = n // 2 if midpoint else low
+    high = n // 2 if flag("midpoint", midpoint) else low
 
     def rule(stack: jax.Array) -> jax.Array:
         rows = sorted_rows(stack, [low, high])
@@ -200,7 +200,7 @@ def _meamed(updates: Updates, f: int, *, midpoint: bool = False) -> Halves:
     stack, unravel = ravel(updates)
     n = len(stack)
     require("meamed", n, f, 2, 1)
-    low, high = (n - 1) // 2, n // 2
+    low, high, midpoint = (n - 1) // 2, n // 2, flag("midpoint", midpoint)
 
     def center(rows: list[jax.Array]) -> jax.Array:
         some = [wide(rows[low]), wide(rows[high])]

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import integer, require
+from simbyz._arrays.checks import flag, integer, require
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import squared_distances
 from simbyz._arrays.halves import Halves, halves
@@ -246,7 +246,7 @@ def _krum_scores(
     f = require(rule, n, f, 2, 3)
     neighbours = n - f - 2 if neighbours is None else neighbours
     neighbours = _within(rule, "neighbours", neighbours, n - 1, n, f)
-    distances = squared_distances(stack)
+    squared, distances = flag("squared", squared), squared_distances(stack)
     scores = _sum_of_nearest(distances if squared else jnp.sqrt(distances), neighbours)
     # Where all scores are infinite, at most f rows that are infinitely far from all are no choice.
     somewhere = jnp.any(jnp.isfinite(_without_self(distances)), axis=1)

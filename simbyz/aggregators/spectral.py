@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import floor_of_product, integer, not_negative, random_key, require
+from simbyz._arrays.checks import (
+    floor_of_product,
+    integer,
+    not_negative,
+    random_key,
+    require,
+    require_fixed,
+)
 from simbyz._arrays.chunks import first_carry
 from simbyz._arrays.geometry import distances_between, squared_distances, squared_norms
 from simbyz._arrays.halves import Halves, halves
@@ -169,6 +176,7 @@ def _dnc(
     f = require("dnc", n, f, 2, 1)
     iterations, sample = integer("iterations", iterations), integer("sample", sample)
     not_negative("dnc", "c", c)
+    require_fixed("dnc", "c", c)
     random_key("dnc", key)
     dropped = floor_of_product(c, f) if c < n else n
     if iterations < 1 or sample < 1 or not 0 <= dropped < n:

@@ -6,7 +6,7 @@ is None, all turn the honest mean; ValueError: own of another shape.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +106,8 @@ def bit_flipping(
       gradient) bit flipping: that is `bits=(32,)`, or `sign_flipping`.
     """
     del key
+    if not isinstance(bits, Iterable):
+        raise TypeError(f"bits must be several ints, such as (32,), got {bits!r}")
     bits = [integer("bits", bit) for bit in bits]
     if not all(1 <= bit <= 32 for bit in bits):
         raise ValueError(f"bits must be from 1 to 32, got {bits}")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import integer, number, random_key, reached
+from simbyz._arrays.checks import at_least, integer, number, random_key, reached
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import unit_where_unusual, wide
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree, ravel
@@ -59,6 +59,7 @@ def start_mimic(key: jax.Array, dimension: int) -> MimicState:
       dimension: d, coordinates of a row.
     """
     random_key("start_mimic", key)
+    dimension = at_least("dimension", dimension, 1)
     direction = jax.random.normal(key, (dimension,))
     return MimicState(
         step=jnp.zeros((), jnp.int32),
@@ -131,10 +132,12 @@ def mimicking(*, warmup: int, key: jax.Array | None = None) -> StatefulAttack:
       key: of the first direction; the same one in all runs if None.
 
     Raises:
+      TypeError: a key that is none.
       ValueError: warmup below 1 (if not traced).
     """
     number("warmup", warmup, "at least 1", lambda one: one >= 1)
     key = jax.random.key(0) if key is None else key
+    random_key("mimicking", key)
     return StatefulAttack(
         start=functools.partial(start_mimic, key),
         send=functools.partial(learned_mimic, warmup=warmup),

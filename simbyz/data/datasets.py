@@ -82,6 +82,12 @@ class Dataset:
         _check_normalisation(self, train.shape[-1])
 
 
+def require_dataset(dataset: Any) -> None:
+    """Raises TypeError where a `Dataset` is asked for, and something else is given."""
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be a Dataset, such as load('digits'), got {dataset!r}")
+
+
 def _check_inputs(name: str, inputs: Any, scale: float) -> None:
     if not isinstance(inputs, np.ndarray | jax.Array):
         raise TypeError(f"{name} must be an array, got {type(inputs).__name__}: np.asarray of it")

@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from simbyz._arrays.checks import integer
-from simbyz.data.datasets import Dataset
+from simbyz.data.datasets import Dataset, require_dataset
 from simbyz.data.host_random import generator
 
 Examples = tuple[np.ndarray, np.ndarray]  # images and labels
@@ -26,12 +26,14 @@ def draw(key: jax.Array, labels: ArrayLike, size: int) -> np.ndarray:
 
     Raises:
       TypeError: the key or the size is none.
-      ValueError: a size out of its range.
+      ValueError: labels that are not (N,), a size out of its range.
     """
+    if np.ndim(labels) != 1:
+        raise ValueError(f"labels must be those of the training set (N,), got {np.shape(labels)}")
     count, size = len(np.asarray(labels)), integer("size", size)
     if not 1 <= size <= count:
         raise ValueError(f"a root set has from 1 to {count} examples, all there are, got {size}")
-    return np.sort(generator(key).choice(count, size, replace=False))
+    return np.sort(generator(key, "a root set").choice(count, size, replace=False))
 
 
 def hold_out(dataset: Dataset, numbers: ArrayLike) -> tuple[Dataset, Dataset]:
@@ -42,6 +44,7 @@ def hold_out(dataset: Dataset, numbers: ArrayLike) -> tuple[Dataset, Dataset]:
       TypeError: the numbers are no ints.
       ValueError: none of them, one that names no example or comes twice, or nothing left.
     """
+    require_dataset(dataset)
     numbers = _numbers(dataset, numbers)
     left = np.ones(len(dataset.train_labels), bool)
     left[numbers] = False

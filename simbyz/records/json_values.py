@@ -12,6 +12,12 @@ from typing import Any
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
+def require_mapping(name: str, value: Any) -> None:
+    """Raises TypeError where values by name are asked for, and something else is given."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be values by name, such as a dict, got {value!r}")
+
+
 def to_json(values: Mapping[str, Any]) -> str:
     """The values by name, in the order of their names, NumPy's and JAX's as Python's.
 

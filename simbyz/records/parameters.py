@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from simbyz.records.json_values import require_mapping
 from simbyz.records.parquet import run_path
 from simbyz.records.whole_files import write_whole
 
@@ -44,10 +45,12 @@ def write_parameters(
         "model_state": ...}. What NumPy has no type for, such as bfloat16, is written as float32.
 
     Raises:
+      TypeError: the trees are not given by name.
       ValueError: something is no array of numbers, or a name holds "/".
       OSError: the file can't be written; nothing is left of it.
     """
     path = parameters_path(folder, name, configuration)
+    require_mapping("trees", trees)
     file = io.BytesIO()
     # As `numpy.savez` does, which takes some names for its own arguments.
     with zipfile.ZipFile(file, "w") as archive:

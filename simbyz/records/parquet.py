@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import numbers
 import operator
 import os
 import re
@@ -23,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 
 from simbyz.records.checked_files import UNREADABLE, read_checked, write_checked
-from simbyz.records.json_values import from_json, to_json
+from simbyz.records.json_values import from_json, require_mapping, to_json
 
 NAME, CONFIGURATION, SUMMARY = b"simbyz.name", b"simbyz.configuration", b"simbyz.summary"
 RUN_COLUMNS = ("name", "digest", "settings", "file")  # added to configuration and summary
@@ -42,14 +43,17 @@ def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[s
       configuration: everything that defines the run: scalars and lists by name, "seed" among them.
 
     Raises:
+      TypeError: the configuration is no mapping.
       ValueError: there is no seed or it is no whole number, a value is no scalar or list, or the
         name can't name a file.
     """
+    require_mapping("configuration", configuration)
     if "seed" not in configuration:
         raise ValueError(f"the configuration of {name!r} has no seed")
     seed = configuration["seed"]
+    whole: Any = None if isinstance(seed, bool) else seed
     try:
-        operator.index(seed)
+        operator.index(whole)
     except TypeError:
         raise ValueError(f"the seed of {name!r} must be a whole number, got {seed!r}") from None
     if nested := [key for key, value in configuration.items() if isinstance(value, Mapping)]:
@@ -63,6 +67,7 @@ def run_path(folder: str | os.PathLike[str], name: str, configuration: Mapping[s
 
 def settings_digest(configuration: Mapping[str, Any]) -> str:
     """A digest of a configuration without its seed: that of all runs to be averaged over."""
+    require_mapping("configuration", configuration)
     return _digest({key: value for key, value in configuration.items() if key != "seed"})
 
 
@@ -110,10 +115,10 @@ def set_aside(path: Path, *, stacklevel: int) -> None:
     warnings.warn(f"set aside: {path} as {aside.name}", RuntimeWarning, stacklevel=stacklevel)
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: str | os.PathLike[str]) -> bool:
     """Whether there is a run at this path that can be read."""
     try:
-        _metadata(read_checked(path).schema_arrow)
+        _metadata(read_checked(Path(path)).schema_arrow)
     except UNREADABLE:
         return False
     return True
@@ -141,6 +146,8 @@ def write_run(
       OSError: the file can't be written; nothing is left of it.
     """
     path = run_path(folder, name, configuration)
+    require_mapping("columns", columns)
+    require_mapping("summary", summary)
     clashes = configuration.keys() & summary.keys()
     clashes |= (configuration.keys() | summary.keys()) & set(RUN_COLUMNS)
     clashes |= columns.keys() & {*STEP_COLUMNS, RUN}
@@ -265,7 +272,12 @@ def clean(folder: str | os.PathLike[str], *, older_than: float = 60.0) -> list[P
     Args:
       folder: the results.
       older_than: seconds; a younger file may be one that another process is writing now.
+
+    Raises:
+      ValueError: older_than is no number from 0 on.
     """
+    if not isinstance(older_than, numbers.Real) or not older_than >= 0:
+        raise ValueError(f"older_than must be a number of seconds from 0 on, got {older_than!r}")
     removed = []
     for path in sorted(Path(folder).glob(".*.tmp")):
         try:

@@ -14,6 +14,7 @@ import numpy as np
 
 from simbyz._arrays import moments
 from simbyz._arrays.calling import name_of
+from simbyz._arrays.checks import integer, require_callable
 from simbyz._arrays.geometry import distances_between
 from simbyz.aggregators import AGGREGATORS
 from simbyz.aggregators.base import Rule, StatefulRule
@@ -43,8 +44,12 @@ def realised_coefficient(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
       them by rounding is their mean. Distances count as long as their squares are numbers: in
       float32 those from 1e-19 to 1e19.
 
+    Raises:
+      ValueError: other shapes.
+
     Cost: two passes over the honest rows.
     """
+    _require_shapes("realised_coefficient", aggregate, honest)
     dtype = jnp.promote_types(honest.dtype, jnp.float32)
     honest, aggregate = honest.astype(dtype), aggregate.astype(dtype)
     center = moments.mean(honest)
@@ -68,10 +73,14 @@ def realised_lambda(*, aggregate: jax.Array, honest: jax.Array) -> jax.Array:
       agree, NaN where either is not finite, or nobody is honest. Where they agree, what differs
       from them by rounding is their mean.
 
+    Raises:
+      ValueError: other shapes than an aggregate (d,) and honest rows (h, d).
+
     Cost: one h × h × d matrix product.
     Reference: Farhadkhani et al., Byzantine machine learning made easy by resilient averaging of
       momentums, ICML 2022.
     """
+    _require_shapes("realised_lambda", aggregate, honest)
     if not len(honest):
         return jnp.float32(jnp.nan)
     dtype = jnp.promote_types(honest.dtype, jnp.float32)
@@ -97,10 +106,19 @@ def _is_what_all_sent(aggregate: jax.Array, honest: jax.Array) -> jax.Array:
     return close & jnp.all(honest == honest[:1])
 
 
+def _require_shapes(of: str, aggregate: jax.Array, honest: jax.Array) -> None:
+    if np.ndim(honest) != 2 or np.shape(aggregate) != np.shape(honest)[1:]:
+        raise ValueError(
+            f"{of} needs an aggregate (d,) and honest rows (h, d), got {np.shape(aggregate)} and "
+            f"{np.shape(honest)}"
+        )
+
+
 def certify(aggregate: jax.Array, honest: jax.Array) -> dict[str, jax.Array]:
     """The columns of a step: `realised_coefficient`, and the distance of the aggregate (d,) from
-    the mean of what the honest workers sent (h, d).
+    the mean of what the honest workers sent (h, d). ValueError: other shapes.
     """
+    _require_shapes("certify", aggregate, honest)
     distance = jnp.linalg.norm(aggregate - moments.mean(honest))
     return {"coefficient": realised_coefficient(aggregate, honest), "distance": distance}
 
@@ -115,6 +133,9 @@ def coefficient_bound(rule: Rule | StatefulRule, n: int, f: int) -> float | None
       or is configured otherwise than in its proof (krum of distances that are not squared, a
       geometric median of finitely many iterations), behind `clipping` of a given radius, and for
       n < 2f + 1.
+
+    Raises:
+      TypeError: the rule is none, or n or f is no int; so do the bounds below.
     """
     published = functools.partial(_known, PUBLISHED)
     return _bound(parts_of(rule), n, f, published, COEFFICIENTS_BEFORE)
@@ -148,6 +169,9 @@ def _bound(
     before: Mapping[Any, Callable[..., float]],
 ) -> float | None:
     """Of the last part, carried through those before it."""
+    if not isinstance(parts[0], StatefulRule):
+        require_callable("rule", parts[0], "simbyz.aggregators.median")
+    n, f = integer("n", n), integer("f", f)
     function, options = _configured(parts[0])
     if n < 2 * f + 1:
         return None

@@ -20,6 +20,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from simbyz._arrays.calling import asks_for
+from simbyz._arrays.checks import in_a_line, number
 from simbyz._arrays.stacking import PyTree
 from simbyz.aggregators.base import Rule, StatefulRule
 from simbyz.aggregators.weighted.rules import WEIGHTED
@@ -57,18 +58,22 @@ def by_counts(
     counts = np.asarray(counts, np.float64)
     if counts.ndim != 1 or not np.all(_held(counts)) or not np.any(counts):
         raise ValueError(
-            f"counts must be finite numbers (n,) from 0 on, one of them positive, got {counts}"
+            "counts must be finite numbers (n,) from 0 on, one of them positive, got "
+            f"{in_a_line(counts)}"
         )
-    if cap is not None and not SMALLEST <= cap:
-        raise ValueError(f"cap must be positive or None, got {cap}")
+    if cap is not None:
+        number("cap", cap, "positive or None", lambda one: one >= SMALLEST)
     if claimed is not None:
         claimed = np.asarray(claimed, np.float64)
         if claimed.ndim > 1 or not np.all(claimed >= 0):
             raise ValueError(
-                f"claimed must be a number from 0 on, or one a Byzantine worker, got {claimed}"
+                "claimed must be a number from 0 on, or one a Byzantine worker, got "
+                f"{in_a_line(claimed)}"
             )
         if not np.all(_held(claimed if cap is None else np.minimum(claimed, cap))):
-            raise ValueError(f"claimed must be finite numbers, or given a cap, got {claimed}")
+            raise ValueError(
+                f"claimed must be finite numbers, or given a cap, got {in_a_line(claimed)}"
+            )
     return Weighting(counts, claimed, cap)
 
 
@@ -116,7 +121,7 @@ def check(config: Config, rule: Rule | StatefulRule, weights: Weighting | None) 
     if all(number == 0 or not np.any(masses) for draw in draws for number, masses in draw):
         raise ValueError(
             "nobody who takes part ever has a mass, so that no step would change anything: "
-            f"got counts={counts}, claimed={claimed}"
+            f"got counts={in_a_line(counts)}, claimed={claimed}"
         )
 
 

@@ -14,6 +14,15 @@ Saved = tuple[jax.Array, jax.Array]  # images, kernel
 LEAST_FILTERED = 32
 
 
+def require_images(images: jax.Array, least: int = 1) -> None:
+    """Raises ValueError where a network's inputs are no images, or smaller ones than it takes."""
+    if images.ndim != 4 or min(images.shape[1:3]) < least:
+        raise ValueError(
+            f"they must be images (B, height, width, channels) of at least {least} by {least} "
+            f"pixels, got {images.shape}: Dense() takes any"
+        )
+
+
 class Affine(nn.Module):
     """x · kernelᵀ + bias: (..., inputs) -> (..., features), the kernel kept as (features, inputs).
 

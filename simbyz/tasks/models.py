@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from simbyz._arrays.checks import at_least, integer
 from simbyz.tasks.conv_pool import ConvPool, max_pool
-from simbyz.tasks.layers import Affine, convolve_same
+from simbyz.tasks.layers import Affine, convolve_same, require_images
 
 # PyTorch's default of batch norm, and what the paper's program ran with.
 EPSILON = 1e-5
@@ -52,6 +53,7 @@ class SmallConv(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
+        require_images(images, 16)
         x = ConvPool(20, 5, _uniform(25 * images.shape[-1]), name="Conv_0")(images)
         x = ConvPool(50, 5, _uniform(25 * 20), name="Conv_1")(x)
         x = nn.relu(_dense(_flatten(x), self.hidden, 0))
@@ -86,6 +88,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        require_images(images, 4)
         hidden = self.hidden
         if hidden is None:
             hidden = 128 if self.num_classes <= 10 else 256
@@ -132,11 +135,13 @@ class WideResNet(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         if self.depth < 10 or self.depth % 6 != 4:
             raise ValueError(f"depth must be 10, 16, 22, 28 ..., got {self.depth}")
+        width = at_least("width", self.width, 1)
+        require_images(images)
         x = _conv(images, 16, size=3, padding="SAME")
         for stage, channels in enumerate((16, 32, 64)):
             for block in range((self.depth - 4) // 6):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = self._block(x, channels * self.width, stride, train)
+                x = self._block(x, channels * width, stride, train)
         x = nn.relu(_batch_norm(x, self.batch_norm, train))
         return _dense(jnp.mean(x, axis=(1, 2)), self.num_classes, 0)
 
@@ -193,7 +198,7 @@ def _uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 def _dense(x: jax.Array, features: int, number: int) -> jax.Array:
-    if features < 1:
+    if integer("the units of a layer", features) < 1:
         raise ValueError(f"a layer must have at least 1 unit, got {features}")
     start = _uniform(x.shape[-1])
     return Affine(features, start, name=f"Dense_{number}")(x)

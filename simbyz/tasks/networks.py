@@ -12,6 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from simbyz._arrays.checks import at_least
+from simbyz.tasks.layers import require_images
+
 # Channels that group norm takes together, as well as any number in its paper (Wu and He, 2018).
 GROUP = 16
 
@@ -44,10 +47,11 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
+        require_images(images)
         if self.depth not in (18, 20):
             raise ValueError(f"depth must be 18 or 20, got {self.depth}")
         stages, blocks, width = (4, 2, 64) if self.depth == 18 else (3, 3, 16)
-        width = width if self.width is None else self.width
+        width = width if self.width is None else at_least("width", self.width, 1)
         x = nn.relu(_group_norm(_plain_conv(images, width, 3)))
         for stage in range(stages):
             for block in range(blocks):
@@ -77,10 +81,12 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
+        require_images(images)
         x = images
         for one in self.plan:
             if one != "pool":
-                x = nn.relu(nn.Conv(one, (3, 3), kernel_init=nn.initializers.he_normal())(x))
+                channels = at_least("a number of channels", one, 1)
+                x = nn.relu(nn.Conv(channels, (3, 3), kernel_init=nn.initializers.he_normal())(x))
             elif min(x.shape[1:3]) > 1:
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
         return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
@@ -111,12 +117,18 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         del train
-        if any(side % self.patch for side in images.shape[1:3]):
+        require_images(images)
+        patch = at_least("patch", self.patch, 1)
+        if any(side % patch for side in images.shape[1:3]):
             raise ValueError(
                 f"patch must divide the image's sides {images.shape[1:3]}, got {self.patch}"
             )
-        sides = (self.patch, self.patch)
-        x = nn.Conv(self.width, sides, strides=sides, padding="VALID")(images)
+        x = nn.Conv(
+            at_least("width", self.width, 1),
+            (patch, patch),
+            strides=(patch, patch),
+            padding="VALID",
+        )(images)
         x = _Blocks(self.depth, self.heads)(x.reshape(len(x), -1, self.width))
         return nn.Dense(self.num_classes)(jnp.mean(x, axis=1))
 
@@ -141,7 +153,7 @@ class CharTransformer(nn.Module):
     @nn.compact
     def __call__(self, codes: jax.Array, train: bool = False) -> jax.Array:
         del train
-        x = nn.Embed(self.num_classes, self.width)(codes.astype(jnp.int32))
+        x = nn.Embed(self.num_classes, at_least("width", self.width, 1))(codes.astype(jnp.int32))
         x = _Blocks(self.depth, self.heads)(x)
         return nn.Dense(self.num_classes)(x[:, -1])
 
@@ -154,11 +166,14 @@ class _Blocks(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        width, heads = x.shape[-1], at_least("heads", self.heads, 1)
+        if width % heads:
+            raise ValueError(f"heads must divide width={width}, got {heads}")
         x = x + self.param("places", nn.initializers.normal(0.02), x.shape[1:])[None]
-        for _ in range(self.depth):
-            x = x + nn.MultiHeadDotProductAttention(num_heads=self.heads)(nn.LayerNorm()(x))
-            inner = nn.gelu(nn.Dense(2 * x.shape[-1])(nn.LayerNorm()(x)))
-            x = x + nn.Dense(x.shape[-1])(inner)
+        for _ in range(at_least("depth", self.depth, 0)):
+            x = x + nn.MultiHeadDotProductAttention(num_heads=heads)(nn.LayerNorm()(x))
+            inner = nn.gelu(nn.Dense(2 * width)(nn.LayerNorm()(x)))
+            x = x + nn.Dense(width)(inner)
         return nn.LayerNorm()(x)
 
 

@@ -11,7 +11,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from simbyz._arrays.calling import asked
-from simbyz._arrays.checks import flag, integer
+from simbyz._arrays.checks import flag, in_a_line, integer
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
 from simbyz.data.batches import (
@@ -23,7 +23,7 @@ from simbyz.data.batches import (
     shared_pass,
     take,
 )
-from simbyz.data.datasets import Dataset
+from simbyz.data.datasets import Dataset, require_dataset
 from simbyz.data.partition import Partition
 from simbyz.data.partition.schemes import require_partition
 from simbyz.data.root import Examples, root_examples
@@ -316,10 +316,13 @@ def _data_of(dataset: Dataset, partition: Partition | None, root: Examples | Non
 
 
 def _check_kinds(dataset: Dataset, replacement: bool, dtype: Any) -> None:
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset must be a Dataset, such as load('digits'), got {dataset!r}")
+    require_dataset(dataset)
     flag("replacement", replacement)
-    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+    try:
+        floating = dtype is None or jnp.issubdtype(dtype, jnp.floating)
+    except TypeError:  # NumPy's own, of a text that names none
+        floating = False
+    if not floating:
         raise TypeError(f"dtype must be floating point, such as jnp.bfloat16, or None, got {dtype}")
 
 
@@ -338,7 +341,9 @@ def _check_partition(partition: Partition | None, num_examples: int, name: str) 
     if not len(counts):
         raise ValueError("a partition is among at least one worker, got none")
     if not np.all((counts >= 1) & (counts <= indices.shape[1])):
-        raise ValueError(f"each worker of a partition needs an example, got counts {counts}")
+        raise ValueError(
+            f"each worker of a partition needs an example, got counts {in_a_line(counts)}"
+        )
     held = indices[np.arange(indices.shape[1])[None] < counts[:, None]]
     wrong = held.min() if held.min() < 0 else held.max()
     if not 0 <= wrong < num_examples:

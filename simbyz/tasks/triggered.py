@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import at_least
 from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
 
@@ -33,7 +33,7 @@ def with_triggered(task: Task, images: np.ndarray) -> Task:
     predict = task.predict
     if predict is None:
         raise ValueError("with_triggered needs a task that predicts, as classification(...) is")
-    own = task.data.test_images
+    own, images = task.data.test_images, np.asarray(images)
     if images.shape[1:] != own.shape[1:] or images.dtype != own.dtype or not len(images):
         raise ValueError(
             f"images must be (m, *{own.shape[1:]}) of {own.dtype}, like the test images, got "
@@ -60,7 +60,7 @@ def backdoor_success_rate(target: int) -> Callable[..., jax.Array]:
 
         make_simulator(..., columns={"success": backdoor_success_rate(target=7)})
     """
-    target = integer("target", target)
+    target = at_least("target", target, 0)
 
     def success(*, predicted: jax.Array, labels: jax.Array) -> jax.Array:
         return jnp.mean(predicted == target, where=labels == TRIGGERED, dtype=jnp.float32)

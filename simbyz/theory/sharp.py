@@ -21,7 +21,7 @@ and all coordinates are h V, and that is at most (h - 1) D² / 2.
 import math
 from collections.abc import Callable
 
-from simbyz._arrays.checks import at_least, integer, not_negative, require
+from simbyz._arrays.checks import at_least, flag, integer, not_negative, require
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     coefficient_floor,
@@ -57,7 +57,8 @@ def median_coefficient(n: int, f: int, *, midpoint: bool = False) -> float:
     """
     coefficient_floor(n, f)
     k = (n + 1) // 2
-    return (n - 2) / (n - 2 * f + 2) if midpoint and n % 2 == 0 else (n - k) / (k - f)
+    of_two = flag("midpoint", midpoint) and n % 2 == 0
+    return (n - 2) / (n - 2 * f + 2) if of_two else (n - k) / (k - f)
 
 
 def nearest_values_coefficient(n: int, f: int, center: float) -> float:
@@ -198,7 +199,7 @@ def median_resilience(
     """(n - ⌈n / 2⌉) Δ / (n - f), a λ of the median; (n - 1) Δ / (2 (n - f)) of the midpoint: so
     many of S are off by a range. Raises, reference: as `trimmed_mean_resilience`.
     """
-    off = (n - 1) / 2 if midpoint else n // 2
+    off = (n - 1) / 2 if flag("midpoint", midpoint) else n // 2
     return off / (n - f) * widest(n, f, dimension)
 
 

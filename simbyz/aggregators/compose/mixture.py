@@ -43,6 +43,8 @@ def mixture(
     Reference: the option `--gars` of the program of El-Mhamdi, Guerraoui and Rouault, Distributed
       momentum for Byzantine-resilient stochastic gradient descent, ICLR 2021.
     """
+    if not isinstance(rules, list | tuple):
+        raise TypeError(f"rules must be a list, such as [median, trimmed_mean], got {rules!r}")
     rules = tuple(rules)
     for rule in rules:
         require_of_updates("each rule of a mixture", rule)

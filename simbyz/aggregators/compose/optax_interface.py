@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from simbyz._arrays.calling import asks_for, require_rule
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import integer, random_key
 from simbyz._arrays.stacking import PyTree
 
 __all__ = ["as_gradient_transformation", "at_workers"]
@@ -52,7 +52,7 @@ def as_gradient_transformation(
       theirs with one axis more (say, a gradient taken without vmap).
 
     Raises:
-      TypeError: a rule that is no function, such as one that remembers.
+      TypeError: a rule that is no function, such as one that remembers; no key, or f no int.
       ValueError: a rule that asks for a key without one, or a key for a rule that asks for none; a
         rule that needs more.
     """
@@ -61,6 +61,9 @@ def as_gradient_transformation(
         raise ValueError("as_gradient_transformation needs a key: the rule asks for one")
     if not asks_for(rule, "key") and key is not None:
         raise ValueError("as_gradient_transformation was given a key: the rule asks for none")
+    if key is not None:
+        random_key("as_gradient_transformation", key)
+    integer("f", f)
 
     def init(params: PyTree) -> optax.EmptyState | RandomRuleState:
         del params
@@ -97,8 +100,12 @@ def at_workers(
       A transformation of leaves (n, ...) to leaves (n, ...); its state has the leading axis n too.
 
     Raises:
-      TypeError, ValueError: num_workers is no int, or below 1.
+      TypeError, ValueError: no transformation; num_workers is no int, or below 1.
     """
+    if not isinstance(transformation, optax.GradientTransformation):
+        raise TypeError(
+            f"transformation must be optax's, such as optax.trace(0.9), got {transformation!r}"
+        )
     transformation = optax.with_extra_args_support(transformation)
     num_workers = integer("num_workers", num_workers)
     if num_workers < 1:

@@ -121,6 +121,8 @@ def _flame(
     silent = not isinstance(noise, jax.core.Tracer) and bool(np.all(np.asarray(noise) == 0))
     if key is None and not silent:
         raise ValueError("flame needs a key for a noise other than 0")
+    if key is not None:
+        random_key("flame", key)
     lengths = lengths_to(None, stack)
     norms = jnp.where(lengths.finite, lengths.values, jnp.inf)
     middle = median_of_known(norms)
@@ -135,7 +137,6 @@ def _flame(
     def aggregate() -> jax.Array:
         mean = _mean_of_shortened(stack, norms, middle, chosen)
         if key is not None and not silent:
-            random_key("flame", key)
             drawn = jax.random.normal(key, mean.shape, mean.dtype)
             mean = mean + noise * (middle / lengths.unit) * drawn
         return mean.astype(stack.dtype)

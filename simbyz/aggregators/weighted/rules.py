@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from simbyz._arrays.checks import require
+from simbyz._arrays.checks import in_a_line, require
 from simbyz._arrays.halves import Halves, halves
 from simbyz._arrays.lengths import lengths_to
 from simbyz._arrays.moments import weighted_mean
@@ -200,7 +200,7 @@ def checked_masses(
         values = np.asarray(masses, np.float64)
         counted = np.where(np.isfinite(values) & (values > 0), values, 0)
         if not np.any(counted):
-            raise ValueError(f"{rule} needs a mass above 0, got {values}")
+            raise ValueError(f"{rule} needs a mass above 0, got {in_a_line(values)}")
         # In double precision, as all of them may be too small or too large for a float32.
         masses = np.ldexp(counted, 2 - np.frexp(counted.max())[1])
     known = jnp.asarray(masses, jnp.promote_types(dtype, jnp.float32))

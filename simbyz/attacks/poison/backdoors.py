@@ -15,12 +15,12 @@ the Byzantine ones, as in a run that does not redraw them.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from simbyz._arrays.checks import floor_of_product, integer
-from simbyz.data.datasets import Dataset
+from simbyz._arrays.checks import floor_of_product, integer, number, one_number
+from simbyz.data.datasets import Dataset, require_dataset
 from simbyz.data.partition import Partition
 from simbyz.data.partition.schemes import require_partition
 
@@ -66,6 +66,7 @@ def pattern(dataset: Dataset, *, size: int = 2, value: float | None = None) -> T
 
     Reference: Gu, Dolan-Gavitt and Garg, BadNets, 2017.
     """
+    require_dataset(dataset)
     images, size = np.asarray(dataset.train_images), integer("size", size)
     shape = images.shape[1:]
     sides = shape[:2] if len(shape) == 3 else shape[-1:]
@@ -73,6 +74,8 @@ def pattern(dataset: Dataset, *, size: int = 2, value: float | None = None) -> T
         raise ValueError(f"size must be from 1 to {min(sides)}, got {size}")
     mask = np.zeros(shape, bool)
     mask[(slice(-size, None),) * 2 if len(shape) == 3 else (..., slice(-size, None))] = True
+    if value is not None:
+        one_number("pattern", "value", value)
     put = images.max() if value is None else value
     if images.dtype == np.uint8 and (not 0 <= put <= 255 or put != int(put)):
         raise ValueError(f"value must be of a pixel, a whole number from 0 to 255, got {value}")
@@ -104,7 +107,7 @@ def plant_trigger(
       as before.
 
     Raises:
-      TypeError: a number or a partition that is none.
+      TypeError: something is of another kind than asked for.
       ValueError: a number out of range, a trigger of another shape, or nothing to plant.
 
     Reference: Gu et al., BadNets, 2017; Bagdasaryan et al., How to backdoor federated learning,
@@ -113,13 +116,12 @@ def plant_trigger(
     Convention: the authors of DBA mix batches anew in each step and let attackers start late; here
       the examples are fixed.
     """
-    triggers = [trigger] if isinstance(trigger, Trigger) else list(trigger)
-    shape = dataset.train_images.shape[1:]
-    if not triggers or any(one.mask.shape != shape for one in triggers):
-        raise ValueError(f"triggers must be of the images' shape {shape}")
+    require_dataset(dataset)
+    triggers: list[Any] = list(trigger) if type(trigger) in (list, tuple) else [trigger]
+    _require_triggers(triggers, dataset)
 
-    def stamped(number: int, replaced: np.ndarray) -> np.ndarray:
-        return triggers[number % len(triggers)].stamp(np.asarray(dataset.train_images)[replaced])
+    def stamped(attacker: int, replaced: np.ndarray) -> np.ndarray:
+        return triggers[attacker % len(triggers)].stamp(np.asarray(dataset.train_images)[replaced])
 
     return _plant(dataset, shares, stamped, num_byzantine, target, share)
 
@@ -163,20 +165,52 @@ def rarest(images: np.ndarray, labels: np.ndarray, source: int, count: int) -> n
     """The numbers (count,) of the images of a class that are farthest from the class's mean.
 
     Raises:
-      ValueError: a count below 1 or above that of the class's images.
+      TypeError: a source or a count that is no int.
+      ValueError: images and labels that do not go together, a count below 1 or above that of the
+        class's images.
     """
-    numbers = np.flatnonzero(np.asarray(labels) == source)
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.ndim != 1 or images.shape[:1] != labels.shape:
+        raise ValueError(
+            f"rarest needs images (N, ...) and their labels (N,), got {images.shape} and "
+            f"{labels.shape}"
+        )
+    numbers = np.flatnonzero(labels == integer("source", source))
     if not 1 <= integer("count", count) <= len(numbers):
         raise ValueError(f"count must be from 1 to {len(numbers)}, got {count}")
-    rows = np.asarray(images)[numbers].reshape(len(numbers), -1).astype(np.float64)
+    rows = images[numbers].reshape(len(numbers), -1).astype(np.float64)
     apart = np.sum((rows - rows.mean(axis=0)) ** 2, axis=1)
     return numbers[np.argsort(-apart, kind="stable")[:count]]
 
 
 def triggered(dataset: Dataset, trigger: Trigger, *, target: int) -> np.ndarray:
-    """The test images that are not of the target, with the trigger on each: what to try it with."""
+    """The test images that are not of the target, with the trigger on each: what to try it with.
+
+    Raises:
+      TypeError: something is of another kind than asked for.
+      ValueError: a target that is no class, a trigger of another shape than the images.
+    """
+    require_dataset(dataset)
+    target = _target(dataset, target)
+    _require_triggers([trigger], dataset)
     others = np.asarray(dataset.test_labels) != target
     return trigger.stamp(np.asarray(dataset.test_images)[others])
+
+
+def _require_triggers(triggers: Sequence[Any], dataset: Dataset) -> None:
+    for one in triggers:
+        if not isinstance(one, Trigger):
+            raise TypeError(f"trigger must be a Trigger, such as pattern(dataset), got {one!r}")
+    shape = dataset.train_images.shape[1:]
+    if not triggers or any(one.mask.shape != shape for one in triggers):
+        raise ValueError(f"triggers must be of the images' shape {shape}")
+
+
+def _target(dataset: Dataset, target: int) -> int:
+    target = integer("target", target)
+    if not 0 <= target < dataset.num_classes:
+        raise ValueError(f"target must be from 0 to {dataset.num_classes - 1}, got {target}")
+    return target
 
 
 def _plant(
@@ -189,21 +223,19 @@ def _plant(
 ) -> tuple[Dataset, Partition]:
     """With (number of the attacker, examples replaced) -> images in their place."""
     require_partition(shares)
-    num_byzantine, target = integer("num_byzantine", num_byzantine), integer("target", target)
+    num_byzantine = integer("num_byzantine", num_byzantine)
     indices, counts = np.array(shares.indices), np.asarray(shares.counts)
     n = len(counts)
     if not 1 <= num_byzantine <= n:
         raise ValueError(f"num_byzantine must be from 1 to {n} workers, got {num_byzantine}")
-    if not 0 <= target < dataset.num_classes:
-        raise ValueError(f"target must be from 0 to {dataset.num_classes - 1}, got {target}")
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be over 0 and at most 1, got {share}")
+    target = _target(dataset, target)
+    number("share", share, "over 0 and at most 1", lambda one: 0 < one <= 1)
     images, labels = np.asarray(dataset.train_images), np.asarray(dataset.train_labels)
     planted, total = [], len(images)
-    for number, worker in enumerate(range(n - num_byzantine, n)):
+    for attacker, worker in enumerate(range(n - num_byzantine, n)):
         others = np.flatnonzero(labels[indices[worker, : counts[worker]]] != target)
         places = others[: floor_of_product(share, len(others))]
-        planted.append(images_of(number, indices[worker, places]))
+        planted.append(images_of(attacker, indices[worker, places]))
         indices[worker, places] = total + np.arange(len(places))
         total += len(places)
     # Which stands for none, as the number of the examples before it is now one's own.

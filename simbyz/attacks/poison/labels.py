@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import integer
+from simbyz._arrays.checks import NUMBERS, integer
 
 
 def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
@@ -31,7 +31,8 @@ def label_flipping(labels: jax.Array, num_classes: int) -> jax.Array:
 
 def label_shifting(labels: jax.Array, num_classes: int) -> jax.Array:
     """y + 1, the last class becoming the first: no class keeps its label."""
-    return (labels + 1) % _checked("label_shifting", labels, num_classes)
+    num_classes = _checked("label_shifting", labels, num_classes)
+    return (labels + 1) % num_classes
 
 
 def targeted_label_flipping(
@@ -85,6 +86,8 @@ def _checked(attack: str, labels: jax.Array, num_classes: int) -> int:
     num_classes = integer("num_classes", num_classes)
     if num_classes < 1:
         raise ValueError(f"{attack} needs num_classes >= 1, got {num_classes}")
+    if not isinstance(labels, NUMBERS):
+        raise TypeError(f"{attack} needs labels that are integers, got {type(labels).__name__}")
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise TypeError(f"{attack} needs labels that are integers, got {jnp.result_type(labels)}")
     if not isinstance(labels, jax.core.Tracer):

@@ -6,7 +6,7 @@ Both take `own`, what a Byzantine worker would have sent: Config(byzantine_gradi
 import jax
 import jax.numpy as jnp
 
-from simbyz._arrays.checks import floor_of_product, not_negative
+from simbyz._arrays.checks import floor_of_product, not_negative, require_fixed
 from simbyz._arrays.ranks.long_rows import kth_largest
 from simbyz._arrays.stacking import Byzantine, Honest, PyTree
 from simbyz.attacks.base import StatefulAttack
@@ -69,6 +69,7 @@ def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulA
       the gradient itself).
     """
     factors("neurotoxin", share=share)
+    require_fixed("neurotoxin", "share", share)
     if not 0 < share <= 1:
         raise ValueError(f"neurotoxin needs 0 < share <= 1, got share={share}")
     not_negative("neurotoxin", "factor", factor)
@@ -89,6 +90,7 @@ def neurotoxin(share: float = 0.9, factor: float | jax.Array = 1.0) -> StatefulA
         rows = turned(lambda rows: jnp.where(quiet, factor * rows, 0), honest, num_byzantine, own)
         return rows, state
 
+    send.__name__ = "neurotoxin"
     # NaN, as a rule that is none may give, has no place in an order.
     return StatefulAttack(
         jnp.zeros, send, lambda state, aggregate: jnp.nan_to_num(aggregate).astype(state.dtype)

@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import OF_ROOT, asks_for, name_of, require_rule, signature_of_all
+from simbyz._arrays.calling import (
+    OF_ROOT,
+    asks_for,
+    name_of,
+    require_rule,
+    require_taking,
+    signature_of_all,
+    takes_option,
+)
 from simbyz._arrays.checks import flag
 from simbyz._arrays.chunks import kept
 from simbyz._arrays.scales import unit_where_unusual, wide
@@ -76,6 +84,7 @@ def adaptive(
       where the rule does and the attacker knows them.
 
     Raises:
+      TypeError: a search or an objective that is no function of as much.
       ValueError: evaluations < 1, an unknown direction or symmetry, a rule that needs what is not
         bound, such as a key, or asks for `root` where the attacker knows none; whatever the rule
         refuses, when the attack is traced.
@@ -89,6 +98,10 @@ def adaptive(
     require_rule("adaptive", rule, OF_ROOT)
     chosen, evaluations = _direction(direction), at_least_one(evaluations)
     knows_root = flag("knows_root", knows_root)
+    require_taking(
+        "search", search, "gain, evaluations, dtype", f"{sequential.__module__}.sequential"
+    )
+    require_objective(objective)
     if symmetry not in (None, "rotations"):
         raise ValueError(f'symmetry must be "rotations" or None, got {symmetry!r}')
 
@@ -198,6 +211,13 @@ def worth_of(
     return worth
 
 
+def require_objective(objective: Any) -> None:
+    """Raises TypeError where it is neither None nor a function of the aggregate and the mean."""
+    if objective is not None:
+        example = f"{opposition.__module__}.opposition"
+        require_taking("objective", objective, "aggregate, mean", example)
+
+
 def squared_distance(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
     """The terms of ||aggregate - mean||²."""
     return jnp.square(aggregate - mean)
@@ -209,11 +229,12 @@ def opposition(aggregate: jax.Array, mean: jax.Array) -> jax.Array:
 
 
 def _direction(direction: str | Attack) -> Attack:
-    if callable(direction):
+    if callable(direction) and takes_option(direction, "factor"):
         return direction
-    if direction not in DIRECTIONS:
+    if not isinstance(direction, str) or direction not in DIRECTIONS:
+        got = name_of(direction) if callable(direction) else repr(direction)
         raise ValueError(
             f"direction must be one of {', '.join(DIRECTIONS)}, or an attack with a keyword "
-            f"factor; got {direction!r}"
+            f"factor; got {got}"
         )
     return DIRECTIONS[direction]

@@ -20,14 +20,20 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.calling import require_rule
+from simbyz._arrays.calling import require_rule, require_taking
 from simbyz._arrays.checks import integer
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree, ravel
 from simbyz.attacks.fixed import a_little_is_enough, fall_of_empires
 from simbyz.attacks.rows import count
-from simbyz.attacks.searched.adaptive import Attack, Objective, Rule, worth_of
+from simbyz.attacks.searched.adaptive import (
+    Attack,
+    Objective,
+    Rule,
+    require_objective,
+    worth_of,
+)
 from simbyz.attacks.searched.climb import Start, climb, farthest_on_rays, rays
 from simbyz.attacks.searched.span import in_span
 
@@ -87,6 +93,7 @@ def gradient_ascent(
       An attack (key, honest, num_byzantine) -> the Byzantine rows.
 
     Raises:
+      TypeError: starts or an objective that are no such functions.
       ValueError: an unknown symmetry, fewer than two honest rows, no climber, a rule that needs
         what is not bound, such as a key; whatever the rule refuses, when the attack is traced.
 
@@ -97,7 +104,14 @@ def gradient_ascent(
     require_rule("gradient_ascent", rule)
     if symmetry is not None and symmetry not in get_args(Symmetry):
         raise ValueError(f'symmetry must be "coordinates", "rotations" or None, got {symmetry!r}')
+    require_objective(objective)
     climbers, iterations = integer("climbers", climbers), integer("iterations", iterations)
+    if not isinstance(starts, list | tuple):
+        raise TypeError(f"starts must be a list of attacks, got {starts!r}")
+    for start in starts:
+        require_taking(
+            "each start", start, "key, honest, num_byzantine", "simbyz.attacks.fall_of_empires"
+        )
     if climbers < 1 or iterations < 0 or not starts:
         raise ValueError(
             "gradient_ascent needs climbers >= 1, iterations >= 0 and a start, "

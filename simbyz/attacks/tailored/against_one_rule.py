@@ -170,4 +170,5 @@ def relocating() -> StatefulAttack:
     def learn(last: jax.Array, aggregate: jax.Array) -> jax.Array:
         return aggregate.astype(last.dtype)
 
+    send.__name__ = "relocating"
     return StatefulAttack(start=jnp.zeros, send=send, learn=learn)

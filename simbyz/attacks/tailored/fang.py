@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from simbyz._arrays import moments
-from simbyz._arrays.checks import integer, random_key
+from simbyz._arrays.checks import flag, integer, random_key
 from simbyz._arrays.chunks import kept
 from simbyz._arrays.geometry import distances_between, full_product
 from simbyz._arrays.scales import unit_of_rows, wide
@@ -64,7 +64,7 @@ def fang_krum(
     num_byzantine, f = count(num_byzantine), integer("f", f)
     if num_byzantine == 0:
         return unravel(stack[:0])
-    rows = seen(stack, known)
+    rows, squared = seen(stack, known), flag("squared", squared)
     h, d = rows.shape
     n = h + num_byzantine
     if f < 0 or n < f + 3 or n < 2 * f + 2:

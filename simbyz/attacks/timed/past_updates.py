@@ -102,6 +102,7 @@ def poisoned_fl(
             factor=factor.astype(state.factor.dtype),
         )
 
+    send.__name__ = "poisoned_fl"
     return StatefulAttack(start, send, learn)
 
 
@@ -164,4 +165,5 @@ def xfed(spread: float | jax.Array = 1.0, *, window: int = 10) -> StatefulAttack
         step, norms = state
         return step + 1, norms.at[step % window].set(length_of(aggregate))
 
+    send.__name__ = "xfed"
     return StatefulAttack(start, send, learn)

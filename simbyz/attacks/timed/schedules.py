@@ -81,4 +81,5 @@ def free_riding(noise: float | jax.Array = 0.0) -> StatefulAttack:
         drawn = jax.random.normal(key, (num_byzantine, honest.shape[1]), honest.dtype)
         return (last[None] + noise * drawn).astype(honest.dtype), last
 
+    send.__name__ = "free_riding"
     return StatefulAttack(jnp.zeros, send, lambda last, aggregate: aggregate.astype(last.dtype))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from simbyz._arrays.calling import require_known
 from simbyz._arrays.checks import floor_of_product, number, require_callable
 from simbyz.data.partition.schemes import Partition, iid, require_partition, start
 
@@ -76,6 +77,7 @@ def _thin(
 ) -> Partition:
     """Classes of sizes in proportion to the profile, as large as they allow, shared by `share`."""
     require_callable("share", share, "simbyz.data.partition.iid")
+    require_known("share", share, ())
     members = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     scale = min(len(some) / part for some, part in zip(members, profile, strict=True))
     # The class that sets the scale keeps all it has, whatever the rounding.

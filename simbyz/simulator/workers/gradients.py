@@ -1,16 +1,19 @@
 """Gradients of the workers in a step: each the gradient of its own batch, all in one `vmap`."""
 
+import functools
 from collections.abc import Callable
 from inspect import signature
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from simbyz._arrays.calling import asks_for, require_taking
 from simbyz._arrays.checks import at_least, random_key, require_shape
 from simbyz._arrays.chunks import SHARD
 from simbyz._arrays.scales import wide
 from simbyz._arrays.stacking import PyTree
+from simbyz.attacks import DATA_ATTACKS
 from simbyz.simulator.config import Config
 from simbyz.simulator.keys import BATCHES, OTHER_BATCHES, WORKERS, of_step
 from simbyz.simulator.participation import Round
@@ -27,7 +30,8 @@ def check_relabel(relabel: Relabel, task: Task, config: str, given: bool) -> Non
 
     Raises:
       TypeError: it is no function.
-      ValueError: they are not, or the task's loss takes none.
+      ValueError: they are not, or the task's loss takes none; or it is one of this library that
+        knows fewer classes than the task has.
     """
     require_taking("relabel", relabel, "labels", "lambda labels: 9 - labels")
     if not given:
@@ -38,6 +42,11 @@ def check_relabel(relabel: Relabel, task: Task, config: str, given: bool) -> Non
             "relabel needs a task whose loss has a parameter `relabel`, as that of "
             "classification(...) has"
         )
+    bare, labels = relabel, getattr(task.data, "train_labels", None)
+    while isinstance(bare, functools.partial):
+        bare = bare.func
+    if labels is not None and bare in DATA_ATTACKS.values():
+        relabel(jnp.asarray(np.unique(labels)))  # traced later, when no value is known
 
 
 def draw_batches(

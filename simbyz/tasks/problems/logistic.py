@@ -56,9 +56,10 @@ def logistic(
     require_constants(dimension=dimension, smoothness=smoothness, convexity=convexity, noise=noise)
     if smoothness <= convexity:
         raise ValueError(f"smoothness must be above convexity = {convexity}, got {smoothness}")
+    examples = integer("examples", examples)
     if examples < dimension:
         raise ValueError(f"examples must be at least dimension = {dimension}, got {examples}")
-    rng, h = generator(key), integer("workers", workers)
+    rng, h = generator(key, "logistic"), integer("workers", workers)
     _, tilts = dissimilarity(rng, h, dimension, heterogeneity, 0.0, minority)
     spectrum = 4 * (smoothness - convexity) * np.linspace(1, 0.5, dimension)
     left, _, right = np.linalg.svd(rng.normal(size=(examples, dimension)), full_matrices=False)

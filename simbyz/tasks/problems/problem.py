@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simbyz._arrays.checks import at_least, integer
+from simbyz._arrays.checks import at_least, integer, one_number
 from simbyz._arrays.geometry import full_product
 from simbyz._arrays.stacking import PyTree
 from simbyz.tasks.task import Task
@@ -88,6 +88,8 @@ def dissimilarity(
     minority: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scales (h,) and tilts (h, d) with the sums that `quadratic` states."""
+    one_number("a problem", "heterogeneity", heterogeneity)
+    one_number("a problem", "growth", growth)
     if not (0 <= heterogeneity < np.inf and 0 <= growth < np.inf):
         raise ValueError(
             "heterogeneity and growth must be at least 0 and finite, got "
@@ -123,6 +125,8 @@ def _scaled(rows: np.ndarray, size: float) -> np.ndarray:
 
 def require_constants(*, dimension: int, smoothness: float, convexity: float, noise: float) -> None:
     at_least("dimension", dimension, 1)
+    for name, value in {"smoothness": smoothness, "convexity": convexity, "noise": noise}.items():
+        one_number("a problem", name, value)
     if not 0 < convexity <= smoothness < np.inf:
         raise ValueError(
             "constants must satisfy 0 < convexity <= smoothness, got "

@@ -60,7 +60,7 @@ def quadratic(
             "in dimension 1 there is one curvature: give convexity = smoothness, got "
             f"convexity={convexity}, smoothness={smoothness}"
         )
-    rng, h = generator(key), integer("workers", workers)
+    rng, h = generator(key, "quadratic"), integer("workers", workers)
     scales, tilts = dissimilarity(rng, h, dimension, heterogeneity, growth, minority)
     spectrum = np.linspace(convexity, smoothness, dimension)
     basis, _ = np.linalg.qr(rng.normal(size=(dimension, dimension)))

@@ -12,6 +12,8 @@ from simbyz import aggregators, attacks, preaggregators
 from simbyz._arrays.checks import floor_of_product
 from simbyz.aggregators.compose.layerwise import layerwise
 from simbyz.data.partition import gamma_similarity
+from simbyz.simulator.weighting import by_counts
+from simbyz.theory import sharp
 from tests.support.compiled import quick_jit
 
 ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
@@ -169,6 +171,8 @@ def test_a_key_is_no_number():
         lambda key: attacks.random(key, ROWS, 2),
         lambda key: attacks.fang_trimmed_mean(key, ROWS, 2),
         lambda key: attacks.start_mimic(key, 3),
+        lambda key: aggregators.flame(ROWS, 2, key=key),
+        lambda key: attacks.mimicking(warmup=1, key=key),
         lambda key: aggregators.mixture([aggregators.median])(ROWS, 2, key=key),
         lambda key: aggregators.chain(
             *[functools.partial(preaggregators.bucketing, bucket_size=1)] * 2, aggregators.median
@@ -193,6 +197,9 @@ def test_labels_are_those_of_the_classes(name):
     ):
         with pytest.raises(error, match=message):
             attack(jnp.asarray(labels), classes, **options)
+    for labels in (None, "labels", [0, 1]):
+        with pytest.raises(TypeError, match=f"^{name} needs labels that are integers, got "):
+            attack(labels, 3, **options)
     got = jax.jit(lambda labels: attack(labels, 3, **options))(jnp.asarray([0, 1, 2]))
     assert set(np.asarray(got).tolist()) <= {0, 1, 2}
 
@@ -215,3 +222,60 @@ def test_other_counts_are_refused():
         for value in (True, 1.0, "1"):
             with pytest.raises(TypeError, match="must be an int, got"):
                 jax.eval_shape(functools.partial(call, value))
+    for bits in (None, 31, 1.5):
+        with pytest.raises(TypeError, match=r"bits must be several ints, such as \(32,\), got"):
+            attacks.bit_flipping(KEY, ROWS, 1, bits=bits)
+    with pytest.raises(ValueError, match="dimension must be at least 1, got 0"):
+        attacks.start_mimic(KEY, 0)
+
+
+@pytest.mark.parametrize("value", [None, "no", 1, 0.0, np.zeros(3)])
+def test_a_choice_of_two_is_true_or_false(value):
+    for name, call in (
+        ("squared", lambda value: aggregators.krum(ROWS, 1, squared=value)),
+        ("squared", lambda value: aggregators.multi_krum(ROWS, 1, squared=value)),
+        ("squared", lambda value: attacks.fang_krum(KEY, ROWS, 2, f=1, squared=value)),
+        ("midpoint", lambda value: aggregators.median(ROWS, 1, midpoint=value)),
+        ("midpoint", lambda value: aggregators.meamed(ROWS, 1, midpoint=value)),
+        ("midpoint", lambda value: sharp.median_coefficient(6, 1, midpoint=value)),
+        ("midpoint", lambda value: sharp.median_resilience(6, 1, midpoint=value)),
+    ):
+        with pytest.raises(TypeError, match=f"^{name} must be True or False, got "):
+            call(value)
+
+
+def test_numbers_that_counts_are_made_of_are_told_to_be_fixed():
+    for name, option, call in (
+        ("dnc", "c", lambda value: aggregators.dnc(ROWS, 1, key=KEY, c=value)),
+        ("neurotoxin", "share", lambda value: attacks.neurotoxin(value) and value),
+    ):
+        with pytest.raises(TypeError, match=f"^{name} needs a {option} that is not traced: fix it"):
+            jax.eval_shape(call, 0.5)
+
+
+def test_what_is_no_array_is_told_so():
+    for rows in ("rows", object(), {"a": ROWS, "b": "text"}):
+        with pytest.raises(TypeError, match="^updates must hold arrays of numbers, got (str|obj)"):
+            aggregators.median(rows, 1)
+        with pytest.raises(TypeError, match="^updates must hold arrays of numbers, got (str|obj)"):
+            attacks.sign_flipping(KEY, rows, 1)
+    with pytest.raises(TypeError, match="^the row given must hold arrays of numbers, got str"):
+        aggregators.fltrust(ROWS, 1, trusted="row")
+
+
+def test_python_names_a_rule_of_which_an_option_is_missing():
+    """The checks of shapes in these tests, which wrap it, have a name of their own."""
+    for rule in (preaggregators.clipping, aggregators.dnc, aggregators.dnc_selection):
+        assert rule.core.__qualname__ == rule.__name__.removesuffix("_selection")
+
+
+def test_long_arrays_are_told_in_one_line():
+    masses, counts = np.zeros(200), np.full((40, 40), -1.0)
+    for call in (
+        lambda: aggregators.weighted_average(np.ones((200, 1), np.float32), masses=masses),
+        lambda: by_counts(counts),
+        lambda: by_counts(np.ones(40), claimed=counts),
+        lambda: by_counts(np.ones(40), claimed=np.full(40, np.inf)),
+    ):
+        with pytest.raises(ValueError, match=r"^.* got \[.*\.\.\..*\]$"):
+            call()

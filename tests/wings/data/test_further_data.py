@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from sklearn import datasets as embedded
 
 from simbyz import data
-from simbyz.data import partition
+from simbyz.data import partition, root
 from simbyz.data.batches import normalise
 
 
@@ -263,3 +264,16 @@ def test_what_is_prepared_is_read(name, known_as, shape, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     again = data.load(name, data_dir=tmp_path, cache_dir=tmp_path / "cache")
     np.testing.assert_array_equal(again.train_images, images["train"])
+
+
+def test_root_examples_of_what_is_none():
+    digits, key = data.load("digits"), jax.random.key(0)
+    for labels in ("labels", np.zeros((3, 3), int), None):
+        with pytest.raises(
+            ValueError, match=r"labels must be those of the training set \(N,\), got"
+        ):
+            root.draw(key, labels, 2)
+    with pytest.raises(TypeError, match="^a root set needs a key as jax.random.key"):
+        root.draw(0, digits.train_labels, 2)
+    with pytest.raises(TypeError, match="^dataset must be a Dataset, .* got 'digits'"):
+        root.hold_out("digits", [1])

@@ -324,6 +324,11 @@ REFUSED = {
         TypeError,
         "partition must be a Partition, .* got int",
     ),
+    "a share that needs more": (
+        lambda: partition.long_tail(KEY, GOOD, 2, ratio=2, share=partition.dirichlet),
+        ValueError,
+        "share asks for alpha, which it is not given here: bind it, as by functools.partial",
+    ),
     "text": (
         lambda: partition.dirichlet(KEY, GOOD, 2, alpha="1"),
         TypeError,

@@ -91,6 +91,8 @@ def test_what_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=told):
             records.write_parameters(tmp_path, "median", CONFIGURATION, trees)
+    with pytest.raises(TypeError, match="trees must be values by name, such as a dict, got array"):
+        records.write_parameters(tmp_path, "median", CONFIGURATION, KERNEL)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError, match="--save-parameters"):
         records.read_parameters(tmp_path, "median-seed_3.parquet")

@@ -1,6 +1,7 @@
 """Runs on disk: they come back as they went in, and half of one is never a run."""
 
 import errno
+import functools
 import math
 import os
 import shutil
@@ -193,6 +194,7 @@ def test_a_run_is_finished_once_it_is_whole(tmp_path):
         ({"columns": {"seed": np.arange(2)}}, "two values for seed"),
         ({"seed": None}, "seed of .* must be a whole number, got None"),
         ({"seed": 1.5}, "seed of .* must be a whole number, got 1.5"),
+        ({"seed": True}, "seed of .* must be a whole number, got True"),
         ({"seed": [1, 2]}, r"seed of .* must be a whole number, got \[1, 2\]"),
         ({"attack": "NaN"}, "the text 'NaN' would be read as a float"),
         ({"columns": {"simbyz.run": np.arange(2)}}, "two values for simbyz.run"),
@@ -217,6 +219,12 @@ def test_what_a_file_can_t_hold_is_named(tmp_path):
         write(tmp_path, summary={"found": {1}})
     with pytest.raises(TypeError, match="a column's name must be text, got 3"):
         write(tmp_path, columns={3: np.arange(2)})
+    for name in ("columns", "summary"):
+        with pytest.raises(TypeError, match=f"{name} must be values by name, such as a dict, got"):
+            write(tmp_path, **{name: [1]})
+    for call in (records.settings_digest, functools.partial(records.run_path, tmp_path, NAME)):
+        with pytest.raises(TypeError, match="configuration must be values by name, .* got None"):
+            call(None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -282,7 +290,11 @@ def test_only_old_temporaries_of_ours_are_cleaned(tmp_path):
     assert len(records.read_runs(tmp_path)) == 1
     assert records.clean(tmp_path) == [left]
     assert not left.exists() and young.exists() and foreign.exists()
+    for seconds in (-1, float("nan"), "60"):
+        with pytest.raises(ValueError, match="older_than must be a number of seconds from 0 on"):
+            records.clean(tmp_path, older_than=seconds)
     assert records.clean(tmp_path, older_than=0.0) == [young]
+    assert records.is_whole(str(path)) and not records.is_whole(str(young))
 
 
 def test_a_folder_of_results_is_tried_before_it_is_needed(tmp_path, monkeypatch):

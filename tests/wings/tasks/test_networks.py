@@ -7,7 +7,17 @@ import optax
 import pytest
 
 from simbyz import data
-from simbyz.tasks import VGG, CharTransformer, ResNet, ViT, classification
+from simbyz.tasks import (
+    VGG,
+    CharTransformer,
+    Conv,
+    Dense,
+    ResNet,
+    SmallConv,
+    ViT,
+    WideResNet,
+    classification,
+)
 
 # As published; of ResNet-20 the shortcuts' convolutions and norms besides: 2,560 + 192.
 SIZES = [
@@ -69,8 +79,35 @@ def test_a_token_is_told_from_those_before_it():
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [(ResNet(34), "depth must be 18 or 20, got 34"), (ViT(patch=3), "patch must divide")],
+    [
+        (ResNet(34), "depth must be 18 or 20, got 34"),
+        (ResNet(width=0), "width must be at least 1, got 0"),
+        (VGG(plan=(8, 0)), "a number of channels must be at least 1, got 0"),
+        (VGG(plan=("pol",)), "a number of channels must be an int, got 'pol'"),
+        (ViT(patch=3), "patch must divide"),
+        (ViT(patch=0), "patch must be at least 1, got 0"),
+        (ViT(width=10), "heads must divide width=10, got 4"),
+        (ViT(depth=-1), "depth must be at least 0, got -1"),
+        (CharTransformer(heads=0), "heads must be at least 1, got 0"),
+        (CharTransformer(width=1.5), "width must be an int, got 1.5"),
+        (WideResNet(depth=10, width=0), "width must be at least 1, got 0"),
+        (Dense("a"), "the units of a layer must be an int, got 'a'"),
+        (Dense(True), "the units of a layer must be an int, got True"),
+    ],
 )
 def test_wrong_sizes_are_refused(module, words):
     with pytest.raises(ValueError, match=words):
         classification(DIGITS, module, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("module", "least"),
+    [(SmallConv(), 16), (Conv(), 4), (WideResNet(10, 1), 1), (ResNet(), 1), (VGG(), 1), (ViT(), 1)],
+)
+def test_what_are_no_images_are_refused_by_networks_for_images(module, least):
+    words = rf"{type(module).__name__} fails on .*: they must be images .* of at least {least} by"
+    with pytest.raises(ValueError, match=rf"{words} .* got \(1, 13\): Dense\(\) takes any"):
+        classification(data.load_table("wine"), module, batch_size=8)
+    if least > 8:
+        with pytest.raises(ValueError, match=rf"{words} .* got \(1, 8, 8, 1\)"):
+            classification(DIGITS, module, batch_size=8)

@@ -203,6 +203,18 @@ def test_bad_constants(case):
         quadratic(KEY, **(dict(workers=4, dimension=3) | options))
 
 
+@pytest.mark.parametrize("name", ["smoothness", "convexity", "noise", "heterogeneity"])
+def test_constants_are_one_number_each(name):
+    for make in (quadratic, logistic):
+        for value in ("1", None, True):
+            with pytest.raises(
+                TypeError, match=f"a problem needs a number as {name}, got '?{value}"
+            ):
+                make(KEY, 4, 3, **{name: value})
+        with pytest.raises(ValueError, match=rf"one number as {name}, got shape \(2,\)"):
+            make(KEY, 4, 3, **{name: np.ones(2)})
+
+
 def test_one_dimension_and_large_constants():
     line = quadratic(KEY, 4, 1, smoothness=2.0, convexity=2.0, heterogeneity=1.0)
     np.testing.assert_allclose(line.task.data.hessian, [[2.0]])
@@ -218,11 +230,14 @@ def test_bad_logistic_constants():
         logistic(KEY, 4, 3, smoothness=1.0, convexity=1.0)
     with pytest.raises(ValueError, match="examples must be at least dimension = 3, got 2"):
         logistic(KEY, 4, 3, examples=2)
+    with pytest.raises(TypeError, match="examples must be an int, got 20.5"):
+        logistic(KEY, 4, 3, examples=20.5)
 
 
 def test_another_number_of_workers():
     task = problem_of("quadratic").task
     with pytest.raises(ValueError, match="the problem has 9 workers, batches are for 5"):
         task.batches(task.data, KEY, 0, 1, 5)
-    with pytest.raises(TypeError, match="needs a key as jax.random.key"):
-        quadratic(0, 4, 3)
+    for make in (quadratic, logistic):
+        with pytest.raises(TypeError, match=f"{make.__name__} needs a key as jax.random.key"):
+            make(0, 4, 3)

@@ -29,3 +29,9 @@ def test_every_image_counts_once(size):
     hidden = np.maximum(pixels.reshape(size, -1) @ first["kernel"].T + first["bias"], 0)
     logits = hidden @ second["kernel"].T + second["bias"]
     assert got == pytest.approx(np.mean(logits.argmax(1) == few.test_labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["floaty", int, "int8", np.bool_])
+def test_a_type_that_is_no_float_is_refused(dtype, unchecked_shapes):
+    with pytest.raises(TypeError, match="^dtype must be floating point, such as jnp.bfloat16, or "):
+        classification(data.load("digits"), Dense(hidden=8), batch_size=4, dtype=dtype)

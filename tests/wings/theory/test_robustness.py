@@ -11,7 +11,14 @@ import pytest
 
 from simbyz import aggregators
 from simbyz.preaggregators import adaptive_robust_clipping, nearest_neighbor_mixing
-from simbyz.simulator.certificates import realised_coefficient, realised_lambda
+from simbyz.simulator.certificates import (
+    certify,
+    coefficient_bound,
+    least_coefficient_bound,
+    realised_coefficient,
+    realised_lambda,
+    resilience_bound,
+)
 from simbyz.theory.robustness import (
     COEFFICIENT_BOUNDS,
     adaptive_clipping_coefficient,
@@ -228,3 +235,21 @@ def test_a_search_finds_no_case_above_the_bound(name):
         better = found > best
         cases[better], best[better] = moved[better], found[better]
     assert coefficient_floor(N, F) * 0.5 < best.max() <= bound(N, F)
+
+
+def test_certificates_of_what_is_none(unchecked_shapes):
+    for name, call in (
+        ("realised_coefficient", realised_coefficient),
+        ("realised_lambda", lambda *rows: realised_lambda(aggregate=rows[0], honest=rows[1])),
+        ("certify", certify),
+    ):
+        for shapes in (((3,), (4, 2)), ((3,), (3,)), ((), (4, 1))):
+            with pytest.raises(ValueError, match=rf"^{name} needs an aggregate \(d,\) and honest "):
+                call(*map(jnp.ones, shapes))
+    for bound in (coefficient_bound, least_coefficient_bound, resilience_bound):
+        for rule in (None, "median"):
+            with pytest.raises(TypeError, match="^rule must be a function, such as .*, got "):
+                bound(rule, 7, 2)
+        with pytest.raises(TypeError, match="^f must be an int, got 2.0"):
+            bound(aggregators.median, 7, 2.0)
+        assert bound(aggregators.foolsgold(), 7, 2) is None

@@ -88,3 +88,8 @@ def test_weights_may_be_an_array():
 def test_what_is_no_mixture_is_refused(rules, weights, message):
     with pytest.raises(ValueError, match=message):
         mixture(rules, weights)
+
+
+def test_one_rule_is_no_list_of_rules(unchecked_shapes):
+    with pytest.raises(TypeError, match=r"rules must be a list, such as \[median, trimmed_mean\]"):
+        mixture(median)

@@ -130,9 +130,11 @@ def test_each_worker_draws_noise_of_its_own() -> None:
     np.testing.assert_allclose(rows.std(axis=1), 2.0, rtol=0.2)
 
 
-def test_numbers_of_workers_that_are_none() -> None:
+def test_numbers_of_workers_that_are_none(unchecked_shapes) -> None:
     with pytest.raises(ValueError, match="num_workers >= 1, got 0"):
         at_workers(optax.trace(0.9), 0)
+    with pytest.raises(TypeError, match="transformation must be optax's, such as .* got 'adam'"):
+        at_workers("adam", 3)
 
 
 def test_the_aggregator_of_optax_process() -> None:
@@ -163,3 +165,10 @@ def test_a_key_is_asked_for_where_it_is_used_and_only_there() -> None:
         as_gradient_transformation(chain(pairs, median), f=2)
     with pytest.raises(ValueError, match="asks for none"):
         as_gradient_transformation(median, f=2, key=jax.random.key(0))
+
+
+def test_a_key_and_an_f_are_what_they_should_be(unchecked_shapes) -> None:
+    with pytest.raises(TypeError, match="as_gradient_transformation needs a key as jax.random.key"):
+        as_gradient_transformation(chain(pairs, median), f=2, key=0)
+    with pytest.raises(TypeError, match="^f must be an int, got 1.5"):
+        as_gradient_transformation(median, f=1.5)

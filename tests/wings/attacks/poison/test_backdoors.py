@@ -151,3 +151,47 @@ SMALL = Trigger(np.ones((2, 2, 1), bool), np.zeros((2, 2, 1), np.uint8))
 def test_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+LABELS = DIGITS.train_labels
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: attacks.pattern("digits"), TypeError, "dataset must be a Dataset, .* got 'digits"),
+        (lambda: attacks.pattern(DIGITS, value="1"), TypeError, "number as value, got '1'"),
+        (lambda: plant(trigger=None), TypeError, "trigger must be a Trigger, .* got None"),
+        (lambda: plant(share="all"), TypeError, "share must be a number, got 'all'"),
+        (
+            lambda: attacks.triggered(DIGITS, PATTERN.mask, target=1),
+            TypeError,
+            "trigger must be a Trigger",
+        ),
+        (lambda: attacks.triggered(DIGITS, SMALL, target=1), ValueError, "of the images' shape"),
+        (
+            lambda: attacks.triggered(DIGITS, PATTERN, target=10),
+            ValueError,
+            "target must be from 0 to 9, got 10",
+        ),
+        (
+            lambda: attacks.triggered(DIGITS, PATTERN, target="seven"),
+            TypeError,
+            "target must be an int, got 'seven'",
+        ),
+        (
+            lambda: attacks.rarest(DIGITS.train_images[:9], LABELS, 3, 1),
+            ValueError,
+            r"images \(N, ...\) and their labels \(N,\), got \(9, 8, 8, 1\) and \(1437,\)",
+        ),
+        (
+            lambda: attacks.rarest(DIGITS.train_images, LABELS, "3", 1),
+            TypeError,
+            "source must be an int, got '3'",
+        ),
+        (lambda: backdoor_success_rate(-1), ValueError, "target must be at least 0, got -1"),
+    ],
+)
+def test_what_is_of_another_kind(call, error, words, unchecked_shapes):
+    with pytest.raises(error, match=words):
+        call()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from simbyz import aggregators, attacks, data
+from simbyz._arrays.calling import name_of
 from simbyz.attacks import DATA_ATTACKS
+from simbyz.attacks.base import sending
 from simbyz.simulator import Config, Hyperparameters, Momentum, make_simulator
 from simbyz.simulator.workers.gradients import draw_batches, make_gradients
 from simbyz.tasks import classification, models
@@ -143,3 +145,21 @@ def test_seeds_batch_over_all_of_it():
     for many, one in zip(together, alone, strict=True):
         np.testing.assert_allclose(many[1], one, rtol=1e-4, atol=1e-6)
         assert not np.allclose(many[0], many[1])
+
+
+def test_a_data_attack_knows_all_classes_of_the_task():
+    task = classification(data.load("digits"), models.Dense(hidden=4), batch_size=5)
+    config = Config(n=5, f=1, byzantine_gradients=True)
+
+    def made(**options):
+        return make_simulator(config, task, aggregators.median, **options)
+
+    few = functools.partial(attacks.label_flipping, num_classes=5)
+    with pytest.raises(ValueError, match="label_flipping needs labels from 0 to .* = 4, got 5"):
+        made(attack=None, relabel=functools.partial(few))
+    assert made(attack=None, relabel=functools.partial(few, num_classes=10))
+
+
+@pytest.mark.parametrize("name", ["neurotoxin", "poisoned_fl", "xfed", "free_riding", "relocating"])
+def test_an_attack_with_a_memory_has_its_name_in_errors(name):
+    assert name_of(sending(getattr(attacks, name)())) == name

@@ -299,6 +299,22 @@ def test_an_unknown_direction_or_symmetry(unchecked_shapes):
         attacks.adaptive("big", aggregators.median)
     with pytest.raises(ValueError, match='symmetry must be "rotations" or None, got .mirrors.'):
         attacks.adaptive("little", aggregators.krum, symmetry="mirrors")
+    for direction, got in (
+        (["little"], r"\['little'\]"),
+        (attacks.sign_flipping, "sign_flipping"),  # an attack without that keyword
+    ):
+        with pytest.raises(ValueError, match=f"an attack with a keyword factor; got {got}"):
+            attacks.adaptive(direction, aggregators.median)
+    assert callable(attacks.adaptive(attacks.byz_mean, aggregators.median))
+
+
+@pytest.mark.parametrize("objective", ["distance", 1, lambda aggregate: aggregate])
+def test_what_is_no_objective_or_search(objective, unchecked_shapes):
+    for make in (functools.partial(attacks.adaptive, "little"), attacks.gradient_ascent):
+        with pytest.raises(TypeError, match="^objective must be a function, such as .*, got "):
+            make(aggregators.median, objective=objective)
+    with pytest.raises(TypeError, match="^search must be a function, such as .*, got "):
+        attacks.adaptive("little", aggregators.median, search=objective)
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,12 @@ def test_bad_input(unchecked_shapes):
     for options in ({"climbers": 0}, {"iterations": -1}, {"starts": ()}):
         with pytest.raises(ValueError, match="needs climbers >= 1, iterations >= 0 and a start"):
             gradient_ascent(aggregators.median, **options)
+    for starts in ("zero", attacks.zero, None):
+        with pytest.raises(TypeError, match="starts must be a list of attacks, got "):
+            gradient_ascent(aggregators.median, starts=starts)
+    for start in ("zero", lambda key, honest: honest, attacks.xfed()):
+        with pytest.raises(TypeError, match="each start must be a function, such as .*, got "):
+            gradient_ascent(aggregators.median, starts=[start])
     with pytest.raises(ValueError, match="at least 2 honest rows, got 1"):
         traced(gradient_ascent(aggregators.median, f=0), HONEST[:1], 1)
     with pytest.raises(ValueError, match="n >= 2f \\+ 3"):
