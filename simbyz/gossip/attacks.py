@@ -33,7 +33,7 @@ from simbyz._arrays.geometry import full_product
 from simbyz._arrays.scales import unit_where_unusual
 from simbyz._arrays.stacking import Byzantine, Honest
 from simbyz.attacks.base import Attack
-from simbyz.attacks.fixed import mean_and_deviation
+from simbyz.attacks.fixed import mean_and_deviation, shifted
 from simbyz.attacks.rows import count, repeat
 from simbyz.attacks.searched.line_search import Search, at_least_one, sequential
 from simbyz.attacks.searched.span import in_span
@@ -175,7 +175,8 @@ def little_around(
     """
     del key, honest
     _, deviation = mean_and_deviation("little_around", everyone)
-    return repeat((target + factor * deviation).astype(target.dtype), num_byzantine)
+    row = shifted(target, factor, deviation)
+    return repeat(row.astype(target.dtype), num_byzantine)
 
 
 def empire_around(
@@ -193,7 +194,7 @@ def empire_around(
       2019.
     """
     del key, honest
-    row = target + factor * moments.sure_mean(everyone)
+    row = shifted(target, factor, moments.sure_mean(everyone))
     return repeat(row.astype(target.dtype), num_byzantine)
 
 

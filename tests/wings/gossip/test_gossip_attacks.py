@@ -74,6 +74,18 @@ def test_attack_is_the_loop(name):
         np.testing.assert_allclose(made[place], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "factor"), [("little_around", -(3**0.5)), ("empire_around", -4.0)]
+)
+def test_a_row_is_a_float_where_its_shift_is_none(name, factor):
+    """Of one coordinate: the mean is 1e38, the deviation 4e38 / 3**0.5."""
+    everyone = jnp.array([[3e38], [3e38], [-1e38], [-1e38]], jnp.float32)
+    told = {"target": jnp.array([3e38], jnp.float32), "everyone": everyone}
+    attack = gossip_attacks.GRAPH_ATTACKS[name]
+    row = attack(KEY, everyone, 1, factor=factor, **asked(attack, told))
+    np.testing.assert_allclose(row, [[-1e38]], rtol=1e-6)
+
+
 def test_the_graph_has_all_digits_in_double_precision():
     with jax.enable_x64(True):
         made = sent(gossip_attacks.spectral_heterogeneity, vectors=VECTORS.astype(np.float64))
