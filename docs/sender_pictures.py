@@ -47,7 +47,7 @@ SHOWN = (
 )
 
 
-def held_by_the_server(sender: Sender) -> tuple[np.ndarray, np.ndarray]:
+def held_by_the_server(sender: Sender) -> tuple[jax.Array, jax.Array]:
     """Gradients and held vectors (steps, d) of one worker, which goes along what is held. What it
     looks for jumps half way.
     """
@@ -72,12 +72,12 @@ def held_by_the_server(sender: Sender) -> tuple[np.ndarray, np.ndarray]:
     start = jnp.zeros(D)
     steps = jnp.arange(STEPS)
     _, (gradients, held) = jax.lax.scan(step, (start, sender.init(start, 1)), steps)
-    return np.asarray(gradients), np.asarray(held)
+    return gradients, held
 
 
 def draw(name: str, path: Path) -> None:
     """A picture of the sender, as a PNG file."""
-    gradients, held = held_by_the_server(SHOWN[name])
+    gradients, held = map(np.asarray, held_by_the_server(SHOWN[name]))
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     for coordinate, axes in zip((0, 2), figure.subplots(1, 2, sharey=True), strict=True):
         axes.plot(gradients[:, coordinate], ".", color="0.6", ms=4, label="gradient")

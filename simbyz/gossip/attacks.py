@@ -123,11 +123,12 @@ def bridge_splitting(
     del key, honest
     positive = fiedler >= 0
     side = (positive == positive[place]).astype(everyone.dtype)
-    own = full_product(side, everyone) / jnp.sum(side)
+    own = moments.weighted_mean(everyone, side, jnp.sum(side))
     others = jnp.sum(1 - side)
-    other = full_product(1 - side, everyone) / jnp.where(others > 0, others, 1)
+    other = moments.weighted_mean(everyone, 1 - side, jnp.where(others > 0, others, 1))
     other = jnp.where(others > 0, other, own)
-    row = target + factor * (own - other)
+    # Half of their difference is a float.
+    row = shifted(target, 2 * factor, own / 2 - other / 2)
     return repeat(row.astype(target.dtype), num_byzantine)
 
 

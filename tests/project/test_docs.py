@@ -17,15 +17,15 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slower
 
-# As `python -m sphinx`, with fewer places in the pictures of rules. All rules are traced and only
-# some computed and drawn: what they give is compared elsewhere.
+# As `python -m sphinx`, with fewer places in the pictures of rules. All rules and senders are
+# traced, and only some computed and drawn: what they give is compared elsewhere.
 SPHINX = """
 import functools, shutil, sys
 import jax
 from sphinx.cmd.build import main
 sys.path.insert(0, "docs")
-import rule_pictures
-draw = rule_pictures.draw
+import rule_pictures, sender_pictures
+draw, draw_sender = rule_pictures.draw, sender_pictures.draw
 stacks = jax.ShapeDtypeStruct((9, rule_pictures.N, 2), "float32")
 
 def draw_some(name, path):
@@ -35,7 +35,15 @@ def draw_some(name, path):
     assert result.shape == (9, 2)
     shutil.copy(path.with_stem("average"), path)
 
+def draw_some_senders(name, path):
+    if name in ("top_k", "feedback"):
+        return draw_sender(name, path)
+    shown = functools.partial(sender_pictures.held_by_the_server, sender_pictures.SHOWN[name])
+    assert [one.shape for one in jax.eval_shape(shown)] == [(sender_pictures.STEPS, 8)] * 2
+    shutil.copy(path.with_stem("top_k"), path)
+
 rule_pictures.PLACES, rule_pictures.draw = 9, draw_some
+sender_pictures.draw = draw_some_senders
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -86,6 +86,23 @@ def test_a_row_is_a_float_where_its_shift_is_none(name, factor):
     np.testing.assert_allclose(row, [[-1e38]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "rows", "factor", "expected"),
+    [
+        (jnp.float16, [6e4, 5e4, 1e4, 2e4], -1.0, 2e4),  # 6e4 - (5.5e4 - 1.5e4)
+        (jnp.float32, [3e38, 2e38, -3e38, -1e38], -0.5, 0.75e38),  # 3e38 - (2.5e38 + 2e38) / 2
+    ],
+)
+def test_sides_whose_sums_are_no_floats(dtype, rows, factor, expected):
+    everyone = jnp.array(rows, dtype)[:, None]
+    told = {"target": everyone[0], "everyone": everyone, "place": jnp.int32(0)}
+    told["fiedler"] = jnp.array([0.5, 0.5, -0.5, -0.5], jnp.float32)
+    attack = gossip_attacks.bridge_splitting
+    row = attack(KEY, everyone, 1, factor=factor, **asked(attack, told))
+    assert row.dtype == dtype
+    np.testing.assert_allclose(np.asarray(row, np.float64), [[expected]], rtol=1e-3)
+
+
 def test_the_graph_has_all_digits_in_double_precision():
     with jax.enable_x64(True):
         made = sent(gossip_attacks.spectral_heterogeneity, vectors=VECTORS.astype(np.float64))
@@ -164,7 +181,7 @@ def test_the_searched_factor_does_most_harm_of_those_tried():
 @pytest.mark.parametrize("name", ["dissensus", "spectral_heterogeneity", "bridge_splitting"])
 def test_sums_of_rows_keep_all_digits_on_a_gpu(name):
     known = {
-        "target": VECTORS[0],
+        "target": jnp.asarray(VECTORS[0]),
         "neighbours": VECTORS[1:],
         "everyone": VECTORS,
         "weights": jnp.full(H + 2, 1 / (H + 2)),

@@ -18,6 +18,7 @@ from simbyz.tasks import (
     WideResNet,
     classification,
 )
+from tests.support.compiled import quick_jit
 
 # As published; of ResNet-20 the shortcuts' convolutions and norms besides: 2,560 + 192.
 SIZES = [
@@ -50,9 +51,9 @@ SMALL = [
 @pytest.mark.parametrize(("module", "dataset"), SMALL, ids=lambda one: type(one).__name__)
 def test_a_step_down(module, dataset):
     task = classification(dataset, module, batch_size=8)
-    parameters, state = jax.jit(task.initialise)(jax.random.key(1))
+    parameters, state = quick_jit(task.initialise)(jax.random.key(1))
 
-    @jax.jit
+    @quick_jit
     def losses(parameters):
         def loss(parameters):
             return task.loss(task.data, parameters, state, jnp.arange(8), jax.random.key(0))[0]

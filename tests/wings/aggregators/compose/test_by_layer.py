@@ -11,7 +11,7 @@ from simbyz import aggregators
 from simbyz.aggregators import Root, chain, in_layers, krum, layerwise, selection_of, zeno
 from simbyz.preaggregators import nearest_neighbor_mixing
 from tests.reference import further_rules as reference
-from tests.support.compiled import compiled
+from tests.support.compiled import compiled, quick_jit
 from tests.support.rules import gaussian_rows
 
 N, F, SIZES = 11, 3, {"a": 4, "b": 3, "c": 2}
@@ -40,7 +40,7 @@ def test_layers_are_the_references(name, options, bad):
     rule = functools.partial(getattr(aggregators, name), **options)
     expected = getattr(reference, name)(rows, F, layers=LAYERS, **options)
     with jax.enable_x64(True):
-        aggregate, of_rows, weights = jax.jit(
+        aggregate, of_rows, weights = quick_jit(
             lambda rows: (
                 rule(parts(rows), F),
                 in_layers(rule, parts)(rows, F),
